@@ -1,0 +1,1 @@
+"""What the running app needs. Imports nothing of `train`."""

@@ -1,0 +1,126 @@
+"""The four tasks: their classes in model output order, which of them are malignant, and how they are worded for people.
+
+Knows nothing of pictures, networks or the page; everything else reads its names from here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+DISCLAIMER = (
+    "Research and education only. Vigil is not a medical device and gives no diagnosis; "
+    "a clinician decides, whatever is shown here."
+)
+
+Urgency = Literal["urgent", "soon", "routine", "none"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One class of a task.
+
+    `code` is the data set's own label, `name` the plain name, `urgency` how soon such a finding is usually looked at.
+    """
+
+    code: str
+    name: str
+    malignant: bool
+    urgency: Urgency
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a tab, an endpoint and a checkpoint folder share.
+
+    `classes` stand in the order of the model's outputs. `colour` is what the model is shown: "grey" pictures lose their
+    colour first. `crop_to_roi` crops to the scanned ultrasound field. `default_threshold` is None where validation
+    chooses it (the checkpoint's config holds it then). `reported_alone` are malignant classes whose own sensitivity is
+    reported besides the whole.
+    """
+
+    name: str
+    title: str
+    modality: str
+    data_set: str
+    classes: tuple[Diagnosis, ...]
+    colour: Literal["rgb", "grey"]
+    crop_to_roi: bool = False
+    default_threshold: float | None = None
+    reported_alone: tuple[str, ...] = ()
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The class codes in model output order."""
+        return tuple(diagnosis.code for diagnosis in self.classes)
+
+    @property
+    def malignant(self) -> tuple[bool, ...]:
+        """One flag a class, in model output order."""
+        return tuple(diagnosis.malignant for diagnosis in self.classes)
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        task.name: task
+        for task in (
+            Task(
+                name="skin",
+                title="Skin lesions",
+                modality="a dermatoscopic picture of one skin lesion",
+                data_set="HAM10000",
+                # Malignant as ISIC's screening question has it: actinic keratoses and Bowen's disease (akiec) are
+                # intraepithelial carcinoma or its precursor and are treated, so they count.
+                classes=(
+                    Diagnosis("akiec", "Actinic keratosis or Bowen's disease", True, "soon"),
+                    Diagnosis("bcc", "Basal cell carcinoma", True, "soon"),
+                    Diagnosis("bkl", "Benign keratosis", False, "none"),
+                    Diagnosis("df", "Dermatofibroma", False, "none"),
+                    Diagnosis("mel", "Melanoma", True, "urgent"),
+                    Diagnosis("nv", "Melanocytic naevus", False, "none"),
+                    Diagnosis("vasc", "Vascular lesion", False, "routine"),
+                ),
+                colour="rgb",
+                reported_alone=("mel",),
+            ),
+            Task(
+                name="ultrasound",
+                title="Breast ultrasound",
+                modality="a breast ultrasound picture (B-mode)",
+                data_set="BUSI and BUS-BRA",
+                classes=(
+                    Diagnosis("benign", "Benign lesion", False, "routine"),
+                    Diagnosis("malignant", "Malignant lesion", True, "urgent"),
+                    Diagnosis("normal", "No lesion", False, "none"),
+                ),
+                colour="grey",
+                crop_to_roi=True,
+                default_threshold=0.3,
+            ),
+            Task(
+                name="breastmnist",
+                title="BreastMNIST",
+                modality="a breast ultrasound picture, seen at 28×28 pixels",
+                data_set="BreastMNIST",
+                classes=(
+                    Diagnosis("malignant", "Malignant lesion", True, "urgent"),
+                    Diagnosis("benign", "Benign lesion or none", False, "routine"),
+                ),
+                colour="grey",
+                default_threshold=0.3,
+            ),
+            Task(
+                name="histopathology",
+                title="Histopathology",
+                modality="an H&E-stained lymph node tile, 96×96 pixels at about 1 µm per pixel",
+                data_set="PatchCamelyon",
+                classes=(
+                    Diagnosis("normal", "No metastasis", False, "none"),
+                    Diagnosis("metastatic", "Metastatic tissue", True, "urgent"),
+                ),
+                colour="rgb",
+                default_threshold=0.3,
+            ),
+        )
+    }
+)
