@@ -1,0 +1,348 @@
+"""The readers on made-up sets: labels, groups, splits, what is dropped, and what is said of a set that is not whole."""
+
+import pickle
+import random
+import shutil
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.tasks import TASKS
+from tests import made_up
+from train import data
+from train.data import splits
+from train.data.__main__ import main
+
+SPLIT_NAMES = {"train", "validation", "test"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up.everything(tmp_path_factory.mktemp("data"))
+
+
+def mean_level(sample: data.Sample) -> float:
+    return float(np.asarray(sample.picture().image.convert("L")).mean())
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_every_task_loads_whole_and_leak_free(root: Path, task: str) -> None:
+    samples = data.load(task, root)
+    assert {sample.split for sample in samples} == SPLIT_NAMES
+    assert len({(sample.source, sample.name) for sample in samples}) == len(samples)
+    assert data.leaks(samples) == []
+    held = {split: {sample.label for sample in samples if sample.split == split} for split in SPLIT_NAMES}
+    assert all(labels == set(range(len(TASKS[task].classes))) for labels in held.values())
+    picture = samples[0].picture()
+    assert picture.image.mode == "RGB"
+    assert pickle.loads(pickle.dumps(samples)) == samples
+
+
+def test_leaks_are_found(root: Path) -> None:
+    samples = data.load("skin", root)
+    moved = data.Sample(
+        "copy", 0, samples[0].group, "test" if samples[0].split != "test" else "train", "ham10000", root
+    )
+    assert data.leaks([*samples, moved]) == [f"ham10000: {samples[0].group}"]
+
+
+def test_split_hash_ignores_order_and_sees_every_change(root: Path) -> None:
+    samples = data.load("ultrasound", root)
+    shuffled = random.Random(0).sample(samples, len(samples))
+    assert data.split_hash(shuffled) == data.split_hash(samples) == data.split_hash(data.load("ultrasound", root))
+    assert data.split_hash(samples[1:]) != data.split_hash(samples)
+
+
+def test_only_a_tasks_own_sources(root: Path) -> None:
+    assert {sample.source for sample in data.load("ultrasound", root, ["busbra"])} == {"busbra"}
+    for sources in (["pcam"], []):
+        with pytest.raises(ValueError, match="busi, busbra"):
+            data.load("ultrasound", root, sources)
+
+
+# HAM10000
+
+
+def test_ham10000_reads_what_the_table_says(root: Path) -> None:
+    samples = {sample.name: sample for sample in data.ham10000(root / "ham10000").samples}
+    assert len(samples) == 7 * 9
+    first = samples["ISIC_0000000"]
+    assert (first.label, first.meta["sex"], first.meta["age"], first.meta["dx_type"]) == (0, "female", 40.0, "histo")
+    assert samples["ISIC_0000001"].meta["age"] is None
+    assert samples["ISIC_0000001"].group == first.group
+
+
+def test_ham10000_layouts_suffixes_and_row_order_do_not_matter(tmp_path: Path) -> None:
+    parts = made_up.ham10000(tmp_path / "parts")
+    flat = made_up.ham10000(tmp_path / "flat", suffix=".webp")
+    for picture in list(flat.glob("HAM10000_images_part_*/*")):
+        picture.rename(flat / picture.name)
+    metadata = flat / "HAM10000_metadata.csv"
+    header, *lines = metadata.read_text().splitlines()
+    metadata.write_text("\n".join([header, *reversed(lines)]))
+    metadata.rename(flat / "HAM10000_metadata")  # as Harvard Dataverse names it
+    one, other = data.ham10000(parts).samples, data.ham10000(flat).samples
+    assert [(a.name, a.label, a.group, a.split) for a in one] == [(b.name, b.label, b.group, b.split) for b in other]
+
+
+def test_ham10000_known_pairs_share_a_side(tmp_path: Path) -> None:
+    folder = made_up.ham10000(tmp_path, lesions=12, pairs=6)
+    joined = {sample.name: sample for sample in data.ham10000(folder).samples}
+    rows = (folder / "known_cross_lesion_duplicates.csv").read_text().splitlines()[1:]
+    pairs = [row.split(",")[1:] for row in rows]
+    assert all(joined[a].group == joined[b].group and joined[a].split == joined[b].split for a, b in pairs)
+    (folder / "known_cross_lesion_duplicates.csv").unlink()
+    without = data.ham10000(folder)
+    alone = {sample.name: sample for sample in without.samples}
+    assert any(alone[a].split != alone[b].split for a, b in pairs), "the pairs have to matter for this test"
+    # Nothing becomes less held out by joining, and only the pairs move.
+    moved = {name for name in alone if alone[name].split != joined[name].split}
+    in_pairs = {joined[name].group for pair in pairs for name in pair}
+    assert {joined[name].group for name in moved} <= in_pairs
+    assert not any(alone[name].split == "test" for name in moved)
+    assert "not merged" in without.notes[0]
+
+
+def test_ham10000_says_what_is_missing(tmp_path: Path) -> None:
+    folder = made_up.ham10000(tmp_path / "ham10000")
+    gone = sorted((folder / "HAM10000_images_part_2").iterdir())
+    gone[0].write_bytes(b"")
+    for path in gone[1:]:
+        path.unlink()
+    message = rf"{len(gone)} of 63 images listed in HAM10000_metadata.csv .* first {gone[0].stem}.*ham10000.*DVN/DBW86T"
+    with pytest.raises(data.DataMissing, match=message):
+        data.ham10000(folder)
+    with pytest.raises(FileNotFoundError, match=r"HAM10000_metadata.csv is not there"):
+        data.load("skin", tmp_path / "nowhere")
+
+
+# BUSI
+
+
+def test_busi_reads_pictures_not_masks(root: Path) -> None:
+    samples = {sample.name: sample for sample in data.busi(root / "busi").samples}
+    assert len(samples) == 30
+    assert [path.name for path in samples["busi/benign (1)"].masks] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
+    assert Counter(sample.label for sample in samples.values()) == {0: 10, 1: 10, 2: 10}
+    assert Counter(sample.split for sample in samples.values()) == {"train": 21, "validation": 3, "test": 6}
+    assert mean_level(samples["busi/benign (1)"]) < mean_level(samples["busi/normal (1)"])
+
+
+def test_busi_repeats_are_dropped_but_never_a_test_image(tmp_path: Path) -> None:
+    repeats = [
+        ("benign (1)", "benign (2)"),  # train, test: the first goes
+        ("benign (3)", "benign (4)"),  # train, validation: the first goes
+        ("benign (5)", "benign (6)"),  # validation, test: the first goes
+        ("benign (7)", "malignant (1)"),  # both train, two classes: both go
+        ("malignant (2)", "normal (1)"),  # train and test, two classes: the first goes
+        ("malignant (3)", "malignant (4)"),  # both train, one class: both stay, one group
+        ("normal (2)", "normal (3)"),  # both test: both stay
+    ]
+    parts = dict.fromkeys((f"{code} ({n})" for code in made_up.ULTRASOUND for n in range(1, 11)), "train")
+    parts |= {"benign (4)": "val", "benign (5)": "val", "benign (2)": "test", "benign (6)": "test"}
+    parts |= dict.fromkeys(("normal (1)", "normal (2)", "normal (3)"), "test")
+    found = data.busi(made_up.busi(tmp_path, split=parts, repeats=repeats))
+    assert dict(found.dropped) == {
+        "busi/benign (1)": "train image that repeats a test image",
+        "busi/benign (3)": "train image that repeats a validation image",
+        "busi/benign (5)": "validation image that repeats a test image",
+        "busi/benign (7)": "train image whose repeat has another label",
+        "busi/malignant (1)": "train image whose repeat has another label",
+        "busi/malignant (2)": "train image that repeats a test image",
+    }
+    kept = {sample.name[5:]: sample for sample in found.samples}
+    assert {name for name, sample in kept.items() if sample.split == "test"} == {
+        k for k, v in parts.items() if v == "test"
+    }
+    assert kept["malignant (3)"].group == kept["malignant (4)"].group != kept["malignant (5)"].group
+    assert data.leaks(found.samples) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_busi_random_repeats_never_cross(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    names = [f"{code} ({n})" for code in made_up.ULTRASOUND for n in range(1, 11)]
+    originals, copies = names[::2], chance.sample(names[1::2], 8)
+    repeats = [(chance.choice(originals), copy) for copy in copies]
+    split = {name: chance.choice(("train", "val", "test")) for name in names}
+    for listed in (True, False):
+        folder = made_up.busi(tmp_path / str(listed), split=split, repeats=repeats, listed=listed, seed=seed)
+        found = data.busi(folder)
+        assert data.leaks(found.samples) == []
+        assert len(found.samples) + len(found.dropped) == len(names)
+        groups = {sample.name: sample.group for sample in found.samples}
+        for a, b in repeats:
+            if {f"busi/{a}", f"busi/{b}"} <= groups.keys():
+                assert groups[f"busi/{a}"] == groups[f"busi/{b}"]
+
+
+def test_busi_without_its_list_is_matched_to_breastmnist(tmp_path: Path) -> None:
+    folder = made_up.busi(tmp_path / "busi", per_class=12)
+    made_up.breastmnist(tmp_path / "breastmnist", busi=folder)
+    listed = data.busi(folder)
+    assert listed.notes == ()
+    (folder / "breastmnist_split.csv").unlink()
+    matched = data.busi(folder)
+    assert data.split_hash(matched.samples) == data.split_hash(listed.samples)
+    assert "matched picture by picture" in matched.notes[0]
+    made_up.breastmnist(tmp_path / "breastmnist", parts=(26, 4, 6))  # as many items, other pictures
+    assert "made here" in data.busi(folder).notes[0]
+
+
+def test_busi_says_what_is_missing(tmp_path: Path) -> None:
+    folder = made_up.busi(tmp_path)
+    (folder / "Dataset_BUSI_with_GT" / "malignant" / "malignant (4).png").unlink()
+    with pytest.raises(
+        data.DataMissing, match=r"1 of 10 images in Dataset_BUSI_with_GT/malignant .*malignant \(4\).*cu.edu.eg"
+    ):
+        data.busi(folder)
+    shutil.rmtree(folder / "Dataset_BUSI_with_GT" / "normal")
+    made_up.busi(tmp_path / "other")
+    with pytest.raises(data.DataMissing, match="Dataset_BUSI_with_GT/benign is not there"):
+        data.busi(tmp_path / "nowhere")
+    last = tmp_path / "other" / "Dataset_BUSI_with_GT" / "normal" / "normal (10).png"
+    last.unlink()  # no gap: only the list tells
+    with pytest.raises(data.DataMissing, match=r"1 of 30 images listed in breastmnist_split.csv .*normal \(10\)"):
+        data.busi(tmp_path / "other")
+
+
+# BUS-BRA
+
+
+def test_busbra_splits_by_case_and_keeps_its_columns(tmp_path: Path) -> None:
+    samples = data.busbra(made_up.busbra(tmp_path, cases=60)).samples
+    assert len(samples) == 105
+    assert data.leaks(samples) == []
+    assert samples[0].name == "bus_0001-l"
+    assert samples[0].meta["BIRADS"] == "3"
+    assert samples[0].meta["Device"] == "scanner 1"
+    assert samples[0].meta["lesion_share"] == pytest.approx(20 * 16 / (80 * 64))
+    assert [path.name for path in samples[0].masks] == ["mask_0001-l.png"]
+    assert samples[0].group == samples[1].group
+    for split, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+        for label in (0, 1):
+            of_class = [sample for sample in samples if sample.label == label]
+            assert sum(s.split == split for s in of_class) / len(of_class) == pytest.approx(share, abs=0.05)
+    (tmp_path / "Images" / "bus_0002-r.png").unlink()
+    with pytest.raises(
+        data.DataMissing, match=r"1 of 105 images listed in bus_data.csv .*bus_0002-r.*zenodo.org/records/8231412"
+    ):
+        data.busbra(tmp_path)
+
+
+# BreastMNIST
+
+
+def test_breastmnist_polarity_zero_is_malignant(root: Path) -> None:
+    """The file says 0 for malignant; the made-up malignant pictures are the bright ones."""
+    samples = data.breastmnist(root / "breastmnist").samples
+    stored = np.load(root / "breastmnist" / "breastmnist.npz")
+    codes = TASKS["breastmnist"].codes
+    for sample in samples:
+        assert sample.key is not None
+        raw = int(stored[sample.key.replace("images", "labels")][sample.row].item())
+        assert codes[sample.label] == ("malignant" if raw == 0 else "benign")
+        assert (mean_level(sample) > 130) == TASKS["breastmnist"].classes[sample.label].malignant
+    assert Counter(sample.split for sample in samples) == {"train": 60, "validation": 12, "test": 24}
+    assert "breastmnist/train/12" in {sample.name for sample in samples}
+
+
+def test_breastmnist_repeats_are_dropped_from_training(tmp_path: Path) -> None:
+    made_up.breastmnist(tmp_path)
+    with np.load(tmp_path / "breastmnist.npz") as stored:
+        arrays = dict(stored)
+    arrays["train_images"][7] = made_up.repeat(arrays["test_images"][3], np.random.default_rng(0))
+    np.savez(tmp_path / "breastmnist.npz", **arrays)
+    found = data.breastmnist(tmp_path)
+    assert dict(found.dropped) == {"breastmnist/train/7": "train image that repeats a test image"}
+    assert sum(sample.split == "test" for sample in found.samples) == 24
+
+
+def test_breastmnist_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(data.DataMissing, match=r"breastmnist.npz is not there.*zenodo.org/records/10519652"):
+        data.breastmnist(tmp_path)
+    path = made_up.breastmnist(tmp_path) / "breastmnist.npz"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(data.DataMissing, match="not whole"):
+        data.breastmnist(tmp_path)
+    np.savez(path, train_images=np.zeros((1, 28, 28)), train_labels=np.zeros((1, 1)))
+    with pytest.raises(data.DataMissing, match="has no val_images, val_labels, test_images, test_labels"):
+        data.breastmnist(tmp_path)
+
+
+# PatchCamelyon
+
+
+def test_pcam_is_the_same_as_hdf5_and_as_folders(tmp_path: Path) -> None:
+    published = data.pcam(made_up.pcam_h5(tmp_path / "h5")).samples
+    folders = {sample.name: sample for sample in data.pcam(made_up.pcam_folders(tmp_path / "folders")).samples}
+    assert data.split_hash(published) == data.split_hash(folders.values())
+    assert Counter(sample.split for sample in published) == {"train": 40, "validation": 12, "test": 16}
+    for sample in published:
+        same = folders[sample.name].picture().image
+        assert np.array_equal(np.asarray(sample.picture().image), np.asarray(same))
+    # Read in a forked worker, after this process has opened the file.
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        assert list(pool.map(mean_level, published[:4])) == [mean_level(sample) for sample in published[:4]]
+
+
+def test_pcam_groups_are_slides_where_known_and_files_name_unlisted_tiles(tmp_path: Path) -> None:
+    samples = data.pcam(made_up.pcam_h5(tmp_path / "h5", slides=3)).samples
+    assert {sample.group for sample in samples if sample.split == "test"} == {"test_0", "test_1", "test_2"}
+    assert data.leaks(samples) == []
+    unlisted = data.pcam(made_up.pcam_folders(tmp_path / "folders", listed=False)).samples
+    assert any(sample.name == "pcam/valid/patch0000003" for sample in unlisted)
+
+
+def test_pcam_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(data.DataMissing, match=r"neither .* nor .*zenodo.org/records/2546921"):
+        data.pcam(tmp_path / "nowhere")
+    folder = made_up.pcam_h5(tmp_path / "h5")
+    x = folder / "camelyonpatch_level_2_split_valid_x.h5"
+    whole = x.read_bytes()
+    x.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(data.DataMissing, match=r"valid_x\.h5 or _y\.h5 is not whole"):
+        data.pcam(folder)
+    x.rename(x.with_name(f"{x.name}.gz"))
+    with pytest.raises(data.DataMissing, match=r"valid_x.h5 not there \(unpack"):
+        data.pcam(folder)
+    folders = made_up.pcam_folders(tmp_path / "folders")
+    tile = next((folders / "test" / "1").iterdir())
+    tile.unlink()
+    with pytest.raises(data.DataMissing, match=rf"1 of 68 images listed in labels.csv .*{tile.stem}"):
+        data.pcam(folders)
+
+
+# What they share
+
+
+def test_a_groups_split_hardly_depends_on_the_other_groups() -> None:
+    sizes = {f"case {n}": 1 + n % 2 for n in range(600)}
+    strata = {group: str(n % 3) for n, group in enumerate(sizes)}
+    whole = splits.stratified(sizes, strata, validation=0.1, test=0.2)
+    half = dict(list(sizes.items())[:400])
+    part = splits.stratified(half, {group: strata[group] for group in half}, validation=0.1, test=0.2)
+    assert sum(part[group] == whole[group] for group in half) > 0.9 * len(half)
+    few = splits.stratified({"a": 1, "b": 1, "c": 1}, dict.fromkeys("abc", "x"), validation=0.1, test=0.1)
+    assert set(few.values()) == SPLIT_NAMES
+
+
+def test_flat_pictures_are_no_ones_repeats() -> None:
+    flat = np.stack([splits.thumbnail(Image.new("L", (50, 40), level), 64) for level in (0, 90, 255)])
+    assert splits.near_duplicates(["a", "b", "c"], flat, 0.9) == []
+
+
+def test_the_table_shows_the_counts_and_the_missing(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(root)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("no group crosses a split") == 5
+    assert "busi (ultrasound): 30 images" in shown
+    assert main(["--data", str(tmp_path), "--task", "breastmnist"]) == 1
+    assert "MISSING. BreastMNIST: breastmnist.npz is not there" in capsys.readouterr().out

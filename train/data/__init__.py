@@ -1,0 +1,67 @@
+"""The data sets in their official layouts -> samples with labels, groups and splits. `python -m train.data --data DIR`
+shows what is there.
+
+Knows nothing of augmentation, networks or what a split is used for.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from train.data.histopathology import pcam
+from train.data.mnist import breastmnist
+from train.data.samples import SOURCES, SPLITS, DataMissing, DataSet, Sample, Source, Split, leaks, split_hash
+from train.data.skin import ham10000
+from train.data.ultrasound import busbra, busi
+
+__all__ = [
+    "READERS",
+    "SOURCES",
+    "SPLITS",
+    "TASK_SOURCES",
+    "DataMissing",
+    "DataSet",
+    "Sample",
+    "Source",
+    "Split",
+    "breastmnist",
+    "busbra",
+    "busi",
+    "ham10000",
+    "leaks",
+    "load",
+    "pcam",
+    "split_hash",
+]
+
+READERS: Mapping[str, Callable[[Path], DataSet]] = MappingProxyType(
+    {"ham10000": ham10000, "busi": busi, "busbra": busbra, "breastmnist": breastmnist, "pcam": pcam}
+)
+TASK_SOURCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "skin": ("ham10000",),
+        "ultrasound": ("busi", "busbra"),
+        "breastmnist": ("breastmnist",),
+        "histopathology": ("pcam",),
+    }
+)
+
+
+def load(task: str, data: Path, sources: Sequence[str] | None = None) -> list[Sample]:
+    """All samples of a task, in the same order on every machine.
+
+    `data` holds the sets, each in its own folder; `sources` chooses among the task's sets (all of them by default).
+    What a reader has to say is logged. Raises `DataMissing`, and `ValueError` for a set that is not the task's.
+    """
+    chosen = tuple(sources) if sources is not None else TASK_SOURCES[task]
+    strange = [source for source in chosen if source not in TASK_SOURCES[task]]
+    if strange or not chosen:
+        raise ValueError(f"sources of {task} are {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'none'}")
+    samples: list[Sample] = []
+    for source in chosen:
+        found = READERS[source](data / source)
+        for note in found.notes:
+            logging.getLogger(__name__).warning(note)
+        samples += found.samples
+    return samples

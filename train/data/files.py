@@ -1,0 +1,45 @@
+"""Files of a data set: tables by column, pictures by stem, and what is missing of them. Knows no data set."""
+
+import csv
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from train.data.samples import DataMissing
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+
+
+def table(source: str, root: Path, path: Path, columns: Collection[str]) -> list[dict[str, str]]:
+    """The rows of a comma- or tab-separated file with a header; `DataMissing` where it or a column is not there."""
+    if not path.is_file():
+        raise DataMissing(source, root, f"{path.name} is not there")
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        delimiter = "\t" if "\t" in lines.readline() else ","
+        lines.seek(0)
+        reader = csv.DictReader(lines, delimiter=delimiter)
+        absent = [column for column in columns if column not in (reader.fieldnames or ())]
+        if absent:
+            raise DataMissing(source, root, f"{path.name} has no column {', '.join(absent)}")
+        return list(reader)
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """Stem -> path of the pictures right in a folder, by stem as copies change the suffix. Leaves empty files out."""
+
+    def found() -> Iterator[Path]:
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.stat().st_size:
+                    yield path
+
+    # Of two suffixes the first by name wins, on every file system.
+    return {path.stem: path for path in sorted(found(), reverse=True)}
+
+
+def require(source: str, root: Path, wanted: Iterable[str], have: Collection[str], listed: str) -> None:
+    """Raise `DataMissing` with the count and the first name where not all that is wanted is there."""
+    names = list(wanted)
+    missing = sorted(name for name in names if name not in have)
+    if missing:
+        count = f"{len(missing):,} of {len(names):,} images {listed}"
+        raise DataMissing(source, root, f"{count} are not there or are empty, first {missing[0]}")

@@ -1,0 +1,152 @@
+"""What a data set is to the trainer: samples with a label, a group and a split, and where each set comes from.
+
+Knows nothing of the sets' layouts (the readers do) nor of how a picture is made ready for a network.
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from src import images
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set: its folder under `--data`, and what a release has to say of it."""
+
+    name: str
+    title: str
+    where: str
+    licence: str
+    citation: str
+
+
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {
+        source.name: source
+        for source in (
+            Source(
+                "ham10000",
+                "HAM10000",
+                "https://doi.org/10.7910/DVN/DBW86T (Harvard Dataverse)",
+                "CC BY-NC 4.0",
+                "Tschandl et al. 2018, doi:10.1038/sdata.2018.161",
+            ),
+            Source(
+                "busi",
+                "BUSI",
+                "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset (Dataset_BUSI_with_GT)",
+                "not settled; research use",
+                "Al-Dhabyani et al. 2020, doi:10.1016/j.dib.2019.104863",
+            ),
+            Source(
+                "busbra",
+                "BUS-BRA",
+                "https://zenodo.org/records/8231412",
+                "free use with citation",
+                "Gómez-Flores et al. 2024, doi:10.1002/mp.16812",
+            ),
+            Source(
+                "breastmnist",
+                "BreastMNIST",
+                "https://zenodo.org/records/10519652 (breastmnist.npz)",
+                "CC BY 4.0",
+                "Yang et al. 2023, doi:10.1038/s41597-022-01721-8",
+            ),
+            Source(
+                "pcam",
+                "PatchCamelyon",
+                "https://zenodo.org/records/2546921 (see https://github.com/basveeling/pcam)",
+                "CC0",
+                "Veeling et al. 2018, arXiv:1806.03962",
+            ),
+        )
+    }
+)
+
+
+class DataMissing(FileNotFoundError):  # noqa: N818  (read as a sentence: raise DataMissing)
+    """A data set that is not there, or not whole. The message says what is missing, where it belongs, its source."""
+
+    def __init__(self, source: str, folder: Path, what: str) -> None:
+        about = SOURCES[source]
+        super().__init__(f"{about.title}: {what}. Expected in {folder}. Get it from {about.where}.")
+
+
+@lru_cache(maxsize=8)
+def _npz_array(path: Path, key: str) -> np.ndarray:
+    with np.load(path) as arrays:
+        return arrays[key]
+
+
+@lru_cache(maxsize=8)
+def _h5_file(path: Path, process: int) -> h5py.File:  # noqa: ARG001
+    # `process` is only a part of the key: a forked DataLoader worker must not read through its parent's handle.
+    return h5py.File(path, "r")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture of a data set. Holds no pixels and no open file, so it can be pickled for DataLoader workers.
+
+    `name` is stable within the set, `label` indexes `src.tasks.TASKS[task].codes`, and no `group` (lesion, case,
+    near-duplicates, slide) has members in two splits. `path` is the picture, or the .npz or .h5 file whose array `key`
+    holds it at `row`. `masks` are lesion outlines where the set has them. `meta` has the columns for subgroups;
+    None where the set does not say.
+    """
+
+    name: str
+    label: int
+    group: str
+    split: Split
+    source: str
+    path: Path
+    key: str | None = None
+    row: int | None = None
+    masks: tuple[Path, ...] = ()
+    meta: Mapping[str, str | float | None] = field(default_factory=dict)
+
+    def picture(self) -> images.Picture:
+        """The picture: RGB, 8 bit. Raises `images.ImageRefused` for a file that is not one."""
+        if self.key is None:
+            return images.read(self.path)
+        stored: Any = (
+            _h5_file(self.path, os.getpid())[self.key] if self.path.suffix == ".h5" else _npz_array(self.path, self.key)
+        )
+        return images.Picture(Image.fromarray(np.asarray(stored[self.row])).convert("RGB"), ())
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a reader returns: the samples in use, name -> reason for those left out, and what a person should know."""
+
+    samples: list[Sample]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def split_hash(samples: Iterable[Sample]) -> str:
+    """SHA-256 of who is in which split with which label; the order of the samples does not matter."""
+    lines = sorted(f"{sample.name},{sample.label},{sample.split}\n" for sample in samples)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def leaks(samples: Iterable[Sample]) -> list[str]:
+    """The groups that have members in more than one split; empty where all is well."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for sample in samples:
+        found[sample.source, sample.group].add(sample.split)
+    return sorted(f"{source}: {group}" for (source, group), splits in found.items() if len(splits) > 1)

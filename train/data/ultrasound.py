@@ -1,0 +1,152 @@
+"""Breast ultrasound: BUSI (Al-Dhabyani et al. 2020) and BUS-BRA (Gómez-Flores et al. 2024).
+
+BUSI names no patients and holds many a scan several times: frames of one sweep, with and without callipers or text,
+some under two classes. `NEAR_DUPLICATE` finds them. Between BUSI and BUS-BRA, and between BUS-BRA's cases, there are
+none (highest correlation 0.90 and 0.88).
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from src import images
+from src.tasks import TASKS
+from train.data import files, mnist, splits
+from train.data.samples import DataMissing, DataSet, Sample, Split
+
+# Correlation of 64×64 grey thumbnails above which two pictures of BUSI are taken for the same scan. Chosen by looking
+# at pairs: down to 0.93 nearly all are the same scan, from 0.93 to 0.91 most, below 0.90 hardly any. The usual 0.99
+# finds 84 of these 239 pairs and leaves the same lesion on both sides; a pair too many costs one training image.
+NEAR_DUPLICATE = 0.91
+
+_CODES = TASKS["ultrasound"].codes
+_PICTURE = re.compile(r"busi/(?P<code>\w+) \((?P<number>\d+)\)")
+_MASK = re.compile(r"(?P<picture>.+)_mask(_\d+)?")
+
+
+def busi(root: Path) -> DataSet:
+    """BUSI with the split of BreastMNIST, so that both are judged on the same images; repeats dropped.
+
+    The split comes from `breastmnist_split.csv` (columns `breastmnist_split`, `busi_file`) where there is one, else
+    from matching the pictures with `../breastmnist/breastmnist.npz`, else it is made here, 70/10/20 by groups of
+    near-duplicates; the notes say which. Raises `DataMissing`.
+    """
+    folder = root / "Dataset_BUSI_with_GT"
+    found: dict[str, Path] = {}
+    masks: dict[str, list[Path]] = {}
+    for code in _CODES:
+        if not (folder / code).is_dir():
+            raise DataMissing("busi", root, f"the folder Dataset_BUSI_with_GT/{code} is not there")
+        for stem, path in sorted(files.pictures(folder / code).items()):
+            if mask := _MASK.fullmatch(stem):
+                masks.setdefault(f"busi/{mask['picture']}", []).append(path)
+            else:
+                found[f"busi/{stem}"] = path
+        numbered = [match for name in found if (match := _PICTURE.fullmatch(name)) and match["code"] == code]
+        numbers = [int(match["number"]) for match in numbered]
+        # BUSI numbers each class from 1 without gaps, so a gap is a file that was not copied.
+        wanted = [f"busi/{code} ({number})" for number in range(1, max(numbers, default=1) + 1)]
+        files.require("busi", root, wanted, found, f"in Dataset_BUSI_with_GT/{code}")
+
+    names = sorted(found)
+    labels = {name: _CODES.index(found[name].parent.name) for name in names}
+    groups = splits.merged(names, splits.near_duplicates(names, _thumbnails(found, names, 64), NEAR_DUPLICATE))
+    split, notes = _busi_split(root, names, found, labels, groups)
+    samples = [
+        Sample(name, labels[name], groups[name], split[name], "busi", found[name], masks=tuple(masks.get(name, ())))
+        for name in names
+    ]
+    kept, dropped = splits.without_leaks(samples)
+    return DataSet(kept, dropped, notes)
+
+
+def _thumbnails(found: Mapping[str, Path], names: Sequence[str], side: int) -> np.ndarray:
+    return np.stack([splits.thumbnail(images.read(found[name]).image, side) for name in names])
+
+
+def _busi_split(
+    root: Path,
+    names: Sequence[str],
+    found: Mapping[str, Path],
+    labels: Mapping[str, int],
+    groups: Mapping[str, str],
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    listed = root / "breastmnist_split.csv"
+    if listed.is_file():
+        rows = files.table("busi", root, listed, ("breastmnist_split", "busi_file"))
+        split = {f"busi/{Path(row['busi_file']).stem}": mnist.PARTS[row["breastmnist_split"]] for row in rows}
+        files.require("busi", root, split, names, f"listed in {listed.name}")
+        files.require("busi", root, names, split, f"that {listed.name} should list")
+        return split, ()
+    other = root.parent / "breastmnist"
+    if (other / "breastmnist.npz").is_file():
+        matched = _matched_split(other, names, found, labels)
+        if matched:
+            return matched, (f"BUSI: no {listed.name}: split taken from breastmnist.npz, matched picture by picture.",)
+    sizes = Counter(groups.values())
+    by_group = splits.stratified(sizes, {group: str(labels[group]) for group in sizes}, validation=0.1, test=0.2)
+    return {name: by_group[groups[name]] for name in names}, (
+        f"BUSI: no {listed.name} and no breastmnist.npz that matches: 70/10/20 was made here by groups of "
+        "near-duplicates, which is not the split of the published figures.",
+    )
+
+
+def _matched_split(
+    breastmnist: Path, names: Sequence[str], found: Mapping[str, Path], labels: Mapping[str, int]
+) -> dict[str, Split] | None:
+    """BreastMNIST's split for BUSI's pictures by the best one-to-one match at 28×28, or None where they differ.
+
+    On copies shrunk to 384 px as JPEG this puts 99.5 % of the pictures where the published map does.
+    """
+    pixels, places = mnist.items(breastmnist)
+    theirs = np.array([code == "malignant" for _, _, code in places])
+    ours = np.array([_CODES[labels[name]] == "malignant" for name in names])
+    if len(theirs) != len(ours) or theirs.sum() != ours.sum():
+        return None
+    correlations = splits.correlations(pixels, _thumbnails(found, names, 28))
+    likeness = np.where(theirs[:, None] == ours[None, :], correlations, -2.0)
+    item, picture = linear_sum_assignment(likeness, maximize=True)
+    if np.median(likeness[item, picture]) < 0.9:
+        return None
+    return {names[p]: mnist.PARTS[places[i][0]] for i, p in zip(item, picture, strict=True)}
+
+
+def busbra(root: Path) -> DataSet:
+    """BUS-BRA with a 70/10/20 split by case, stratified by pathology. It has no normal images. Raises `DataMissing`.
+
+    `meta`: BIRADS, Device, Histology, and lesion_share, the lesion's bounding box as a share of the picture (0 to 1).
+    """
+    columns = ("ID", "Case", "Histology", "Pathology", "BIRADS", "Device", "Width", "Height", "BBOX")
+    rows = files.table("busbra", root, root / "bus_data.csv", columns)
+    found = files.pictures(root / "Images")
+    files.require("busbra", root, (row["ID"] for row in rows), found, "listed in bus_data.csv (folder Images)")
+    masks = files.pictures(root / "Masks")
+    pathology = {row["Case"]: row["Pathology"] for row in rows}
+    split = splits.stratified(Counter(row["Case"] for row in rows), pathology, validation=0.1, test=0.2)
+    samples = []
+    for row in sorted(rows, key=lambda row: row["ID"]):
+        _, _, width, height = json.loads(row["BBOX"])  # left, upper, width, height in pixels of the original
+        mask = masks.get(row["ID"].replace("bus_", "mask_"))
+        samples.append(
+            Sample(
+                name=row["ID"],
+                label=_CODES.index(row["Pathology"]),
+                group=f"case {row['Case']}",
+                split=split[row["Case"]],
+                source="busbra",
+                path=found[row["ID"]],
+                masks=(mask,) if mask else (),
+                meta={
+                    "BIRADS": row["BIRADS"] or None,
+                    "Device": row["Device"] or None,
+                    "Histology": row["Histology"] or None,
+                    "lesion_share": width * height / (int(row["Width"]) * int(row["Height"])),
+                },
+            )
+        )
+    return DataSet(samples)
