@@ -1,0 +1,1 @@
+"""Pictures to click on, and the script that draws them (`examples.draw`)."""
