@@ -1,0 +1,233 @@
+"""Predictor: image -> Prediction. The one way to a probability, for page, API, command line, evaluation and tests.
+
+Knows nothing of Gradio, of what a threshold costs or of where weights come from. Safe for concurrent calls: it keeps no
+state between them, and explanations hook modules of their own.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import numpy as np
+import timm.data
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from src import explain, images
+from src.images import ImageRefused, Picture
+from src.tasks import TASKS, Task
+from src.weights import Checkpoint, PretrainedConfig
+
+Explanation = Literal["Grad-CAM", "Guided Grad-CAM", "none"]
+EXPLANATIONS: tuple[Explanation, ...] = ("Grad-CAM", "Guided Grad-CAM", "none")
+
+Box = tuple[int, int, int, int]
+"""left, upper, right, lower in pixels of the upright picture; right and lower exclusive."""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Where the network looked. `values` float32 (side, side) in 0..1 over `box` of the picture; all zero where nothing
+    argues for the class `code`."""
+
+    method: Explanation
+    code: str
+    values: np.ndarray
+    box: Box
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a checkpoint says of one picture.
+
+    `logits` and `probabilities` stand in the order of the task's classes, the first before calibration, the second
+    calibrated, in 0..1 and adding up to 1. `p_malignant` is the sum over the malignant classes. `box` is the part of the
+    picture, of `size` (width, height), that the network saw. `warnings` are for people.
+    """
+
+    task: Task
+    model: str
+    revision: str
+    logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    p_malignant: float
+    size: tuple[int, int]
+    box: Box
+    warnings: tuple[str, ...]
+    heat_map: HeatMap | None = None
+
+    @property
+    def top(self) -> int:
+        """Index of the most probable class."""
+        return int(np.argmax(self.probabilities))
+
+    def classes(self) -> list[dict[str, Any]]:
+        """code, name, probability and malignant of every class, most probable first."""
+        order = sorted(range(len(self.probabilities)), key=lambda i: -self.probabilities[i])
+        return [
+            {
+                "code": self.task.classes[i].code,
+                "name": self.task.classes[i].name,
+                "probability": self.probabilities[i],
+                "malignant": self.task.classes[i].malignant,
+            }
+            for i in order
+        ]
+
+
+def class_logits(logits: Tensor) -> Tensor:
+    """(N, 1) -> (N, 2): a single logit is that of class 1 of two, so that softmax gives its sigmoid. Else unchanged."""
+    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
+
+
+def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Class logits (N, C) -> probabilities float64 (N, C) by temperature scaling (Guo et al. 2017, arXiv:1706.04599)."""
+    return F.softmax(torch.as_tensor(logits, dtype=torch.float64) / temperature, dim=1).numpy()
+
+
+def view(image: Image.Image, task: Task, channels: int) -> tuple[Image.Image, Box]:
+    """What the network is shown of an upright RGB picture: its region of interest, in the task's colour.
+
+    `channels` 1 gives mode L, 3 gives RGB (grey for a grey task). Also returns the part it shows.
+    """
+    box: Box = images.region_of_interest(image) if task.crop_to_roi else (0, 0, *image.size)
+    shown = image.crop(box) if box != (0, 0, *image.size) else image
+    if task.colour == "grey":
+        shown = shown.convert("L")
+    return shown.convert("L" if channels == 1 else "RGB"), box
+
+
+def transform(config: PretrainedConfig, normalise: bool = True) -> Any:
+    """timm's evaluation transform for a checkpoint: PIL image -> float32 (C, H, W), or uint8 where not normalised.
+
+    The very one that `timm.data.create_transform(**timm.data.resolve_model_data_config(model))` gives anyone.
+    """
+    return timm.data.create_transform(
+        input_size=config.input_size,
+        mean=config.mean,
+        std=config.std,
+        interpolation=config.interpolation,
+        crop_pct=config.crop_pct,
+        crop_mode=config.crop_mode,
+        normalize=normalise,
+    )
+
+
+class Predictor:
+    """A checkpoint made ready to read pictures on the CPU or a GPU.
+
+    `checkpoint` from `src.weights`; `device` as torch names it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+        self.checkpoint = checkpoint
+        self.task = TASKS[checkpoint.config.vigil.task]
+        self.device = torch.device(device)
+        self._network = checkpoint.network.to(self.device)
+        self._transform = transform(checkpoint.config.pretrained_cfg)
+
+    def read(self, source: str | os.PathLike[str] | bytes) -> Picture:
+        """Decode a picture as `src.images` does. Raises ImageRefused with a sentence for the person."""
+        return images.read(source)
+
+    def predict(
+        self,
+        picture: Picture | str | os.PathLike[str] | bytes,
+        explanation: Explanation = "none",
+        code: str | None = None,
+    ) -> Prediction:
+        """Read one picture. `explanation` adds a heat map that argues for the class `code`, by default the most
+        probable one. The same picture gives the same answer, whatever is asked besides.
+
+        Raises ImageRefused for a picture that cannot be read.
+        """
+        if not isinstance(picture, Picture):
+            picture = self.read(picture)
+        pixels, box = self._pixels(picture)
+        with torch.inference_mode(False), torch.no_grad():
+            features = self._network.forward_features(pixels)
+            logits = class_logits(self._network.forward_head(features))
+        prediction = self._prediction(picture, box, logits[0])
+        if explanation == "none":
+            return prediction
+        index = prediction.top if code is None else self.task.codes.index(code)
+        heat_map = HeatMap(
+            explanation, self.task.codes[index], self._heat(explanation, pixels, features, index), self._seen(box)
+        )
+        return replace(prediction, heat_map=heat_map)
+
+    def predict_many(
+        self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], batch_size: int = 32
+    ) -> Iterator[Prediction | ImageRefused]:
+        """Read many pictures, batched; yields one answer a picture, in order, a refusal where one cannot be read."""
+        batch: list[Picture | ImageRefused] = []
+        for item in pictures:
+            try:
+                batch.append(item if isinstance(item, Picture) else self.read(item))
+            except ImageRefused as refusal:
+                batch.append(refusal)
+            if len(batch) == batch_size:
+                yield from self._answers(batch)
+                batch = []
+        yield from self._answers(batch)
+
+    def _answers(self, batch: Sequence[Picture | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
+        views = [self._pixels(picture) for picture in batch if isinstance(picture, Picture)]
+        if views:
+            with torch.no_grad():
+                logits = iter(class_logits(self._network(torch.cat([pixels for pixels, _ in views]))))
+        boxes = iter(box for _, box in views)
+        for picture in batch:
+            if isinstance(picture, Picture):
+                yield self._prediction(picture, next(boxes), next(logits))
+            else:
+                yield picture
+
+    def _pixels(self, picture: Picture) -> tuple[Tensor, Box]:
+        shown, box = view(picture.image, self.task, self.checkpoint.config.pretrained_cfg.input_size[0])
+        return self._transform(shown)[None].to(self.device), box
+
+    def _prediction(self, picture: Picture, box: Box, logits: Tensor) -> Prediction:
+        config = self.checkpoint.config
+        raw = logits.cpu().double().numpy()
+        probabilities = calibrated(raw[None], config.vigil.temperature)[0]
+        return Prediction(
+            task=self.task,
+            model=config.vigil.name,
+            revision=self.checkpoint.revision,
+            logits=tuple(raw.tolist()),
+            probabilities=tuple(probabilities.tolist()),
+            p_malignant=min(1.0, float(probabilities[list(self.task.malignant)].sum())),
+            size=picture.image.size,
+            box=box,
+            warnings=tuple(images.quality(picture, self.task, config.pretrained_cfg.input_size[1])),
+        )
+
+    def _seen(self, box: Box) -> Box:
+        """The part of `box` that reaches the network: timm's "center" keeps the central square only."""
+        left, upper, right, lower = box
+        if self.checkpoint.config.pretrained_cfg.crop_mode == "squash":
+            return box
+        side = min(right - left, lower - upper)
+        left, upper = left + (right - left - side) // 2, upper + (lower - upper - side) // 2
+        return left, upper, left + side, upper + side
+
+    @cached_property
+    def _guided(self) -> nn.Module:
+        return explain.guided_network(self._network)
+
+    def _heat(self, explanation: Explanation, pixels: Tensor, features: Tensor, index: int) -> np.ndarray:
+        target = partial(_class_score, index=index)
+        values = explain.grad_cam(self._network, features, target, pixels.shape[-1])
+        if explanation == "Guided Grad-CAM":
+            values = explain.guided_grad_cam(self._guided, pixels, target, values)
+        return values
+
+
+def _class_score(logits: Tensor, index: int) -> Tensor:
+    """The logit of a class; where there is only one logit, class 0's is its negative."""
+    return (logits[0] if index == 1 else -logits[0]) if logits.numel() == 1 else logits[index]

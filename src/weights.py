@@ -1,0 +1,253 @@
+"""Where a checkpoint comes from (a folder or the Hub), verified before use; and the network built from it.
+
+A checkpoint folder is DESIGN.md's: config.json, model.safetensors, evaluation.json. Nothing is unpickled and no code is
+fetched: the network is built from our own list of names and the safetensors file is loaded strictly. Knows nothing of
+pictures.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from huggingface_hub import HfApi, hf_hub_download
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from torch import nn
+
+from src import networks
+from src.tasks import TASKS
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
+FILES = ("config.json", "evaluation.json", "model.safetensors")
+
+# The largest network here, EfficientNetV2-M with CBAM, is 230 MB in float32.
+MAX_WEIGHTS_BYTES = 600 * 2**20
+# Its header, with some 1,300 tensors, is 0.2 MB; a 99 MB header takes 1.1 GB to parse (HARDENING.md).
+MAX_HEADER_BYTES = 4 * 2**20
+MAX_JSON_BYTES = 16 * 2**20
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be had or does not verify; the message says why in one sentence."""
+
+
+class PretrainedConfig(BaseModel):
+    """timm's `pretrained_cfg`: how a picture becomes the network's input. Further keys are timm's and are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    input_size: tuple[Literal[1, 3], int, int]
+    mean: tuple[float, ...]
+    std: tuple[PositiveFloat, ...]
+    interpolation: Literal["bilinear", "bicubic"]
+    crop_pct: Literal[1, 1.0]
+    crop_mode: Literal["squash", "center"]
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "PretrainedConfig":
+        channels, height, width = self.input_size
+        if not len(self.mean) == len(self.std) == channels:
+            raise ValueError("mean and std need one value a channel")
+        if height != width or not 16 <= height <= 640:
+            raise ValueError("input_size must be square, 16 to 640 pixels")
+        return self
+
+
+class VigilConfig(BaseModel):
+    """The `vigil` block: what a Vigil checkpoint says of itself beyond timm's format. Further keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    task: str
+    name: str
+    temperature: float = Field(gt=0, le=100)
+    default_threshold: float = Field(ge=0, le=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Config(BaseModel):
+    """config.json: timm's Hub format and the `vigil` block."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    architecture: str
+    num_classes: int
+    label_names: tuple[str, ...]
+    pretrained_cfg: PretrainedConfig
+    vigil: VigilConfig
+
+    @model_validator(mode="after")
+    def _known(self) -> "Config":
+        if self.architecture not in networks.ARCHITECTURES:
+            raise ValueError(f"unknown network {self.architecture[:80]!r}")
+        task = TASKS.get(self.vigil.task)
+        if task is None:
+            raise ValueError(f"unknown task {self.vigil.task[:80]!r}")
+        if self.label_names != task.codes:
+            raise ValueError(f"label_names must be {', '.join(task.codes)}, in this order")
+        # One output is the logit of the second of two classes (predictor.class_logits).
+        if self.num_classes != len(task.codes) and not (self.num_classes == 1 and len(task.codes) == 2):
+            raise ValueError(f"num_classes {self.num_classes} does not fit {self.vigil.task}")
+        return self
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint.
+
+    `source` is "embedded", a folder or "owner/repo"; `revision` the Hub's commit, or the first twelve digits of the
+    weights' sha256 where there is none. `problem` says in one sentence why this is not the checkpoint that was asked
+    for (None where it is). `network` is in eval mode, float32, without gradients.
+    """
+
+    config: Config
+    network: nn.Module
+    evaluation: dict[str, Any] | None
+    source: str
+    revision: str
+    problem: str | None = None
+
+
+def find(task: str, asked: str | None = None) -> Checkpoint:
+    """The checkpoint that serves `task` on the page; never fails where the embedded one is whole.
+
+    `asked` ("owner/repo", "owner/repo@revision" or a folder) or else the environment decides: `VIGIL_WEIGHTS_<TASK>`,
+    then `VIGIL_WEIGHTS_OWNER`. What cannot be had or does not verify is logged and the embedded default returned, with
+    `problem` set. Raises CheckpointError only where the embedded default itself is broken.
+    """
+    owner = os.environ.get("VIGIL_WEIGHTS_OWNER")
+    asked = asked or os.environ.get(f"VIGIL_WEIGHTS_{task.upper()}") or (f"{owner}/vigil-{task}" if owner else None)
+    if not asked:
+        return load(task, EMBEDDED / task)
+    try:
+        return load(task, asked)
+    except CheckpointError as error:
+        log.warning("%s: %s serves instead of %s: %s", task, "the embedded checkpoint", asked, error, exc_info=True)
+        embedded = load(task, EMBEDDED / task)
+        problem = f"The weights {asked} could not be used ({error}) The embedded default serves instead."
+        return Checkpoint(
+            embedded.config, embedded.network, embedded.evaluation, embedded.source, embedded.revision, problem
+        )
+
+
+def load(task: str, where: str | Path) -> Checkpoint:
+    """Load and verify one checkpoint of `task` from a folder or, "owner/repo[@revision]", from the Hub.
+
+    Raises CheckpointError, whose message says what is wrong, without a fallback.
+    """
+    if Path(where).is_dir():
+        folder, commit = Path(where), None
+        source = "embedded" if folder.resolve().parent == EMBEDDED else str(where)
+    elif isinstance(where, str) and where.count("/") == 1 and not where.startswith((".", "/")):
+        source, _, revision = where.partition("@")
+        folder, commit = _pull(source, revision or None)
+    else:
+        raise CheckpointError(f"{where} is neither a folder nor owner/repo[@revision].")
+    config, network = _verified(task, folder)
+    evaluation_file = folder / "evaluation.json"
+    evaluation = _json(evaluation_file) if evaluation_file.is_file() else None
+    if evaluation is not None and evaluation.get("weights_sha256") != config.vigil.sha256:
+        raise CheckpointError("evaluation.json was made from other weights.")
+    log.info("%s: %s, revision %s", task, source, commit or config.vigil.sha256[:12])
+    return Checkpoint(config, network, evaluation, source, commit or config.vigil.sha256[:12])
+
+
+def build(architecture: str, num_classes: int, channels: int, **kwargs: float) -> nn.Module:
+    """An untrained network of our own list, never with weights from elsewhere. `kwargs`: drop_rate, drop_path_rate.
+
+    Raises CheckpointError for a name that is not on the list.
+    """
+    if architecture not in networks.ARCHITECTURES:
+        raise CheckpointError(f"Unknown network {architecture!r}.")
+    return timm.create_model(architecture, pretrained=False, num_classes=num_classes, in_chans=channels, **kwargs)
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, after its size, header size, types and values have been looked at.
+
+    Raises CheckpointError for a file that is not one, is too large or holds a NaN or an infinity.
+    """
+    try:
+        if not 8 < file.stat().st_size <= MAX_WEIGHTS_BYTES:
+            raise CheckpointError(f"{file.name} has an impossible size.")
+        with file.open("rb") as stream:
+            (header,) = struct.unpack("<Q", stream.read(8))
+        if header > MAX_HEADER_BYTES:
+            raise CheckpointError(f"{file.name} is not a safetensors file, or its header is too large.")
+        tensors = safetensors.torch.load_file(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{file.name} cannot be read as safetensors.") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{file.name} holds values that are not finite ({name}).")
+    return tensors
+
+
+def sha256(file: Path) -> str:
+    """The sha256 of a file's bytes, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _verified(task: str, folder: Path) -> tuple[Config, nn.Module]:
+    try:
+        config = Config.model_validate(_json(folder / "config.json"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"config.json: {where + ': ' if where else ''}{first['msg']}.") from error
+    if config.vigil.task != task:
+        raise CheckpointError(f"This is a checkpoint for {config.vigil.task}, not for {task}.")
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise CheckpointError("model.safetensors is missing.")
+    # The hash first: what fails it need not be parsed.
+    if sha256(file) != config.vigil.sha256:
+        raise CheckpointError("model.safetensors is not the file its config.json names (sha256 differs).")
+    network = build(config.architecture, config.num_classes, config.pretrained_cfg.input_size[0])
+    try:
+        network.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor
+                                 for name, tensor in read_tensors(file).items()}, strict=True)  # fmt: skip
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights do not fit the network {config.architecture}.") from error
+    return config, network.eval().requires_grad_(False)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > MAX_JSON_BYTES:
+            raise CheckpointError(f"{file.name} is too large.")
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file.name} is missing.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file.name} cannot be read as JSON.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file.name} is not a JSON object.")
+    return content
+
+
+def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
+    """Fetch the three files of one commit of a Hub repository, through the Hub's own cache."""
+    try:
+        # A branch may move between two files: resolve it once and fetch everything from that commit.
+        commit = HfApi().model_info(repo, revision=revision, timeout=20).sha
+        if commit is None:
+            raise CheckpointError(f"The Hub names no commit for {repo}.")
+        paths = [Path(hf_hub_download(repo, file, revision=commit)) for file in FILES]
+    # huggingface_hub's own errors are OSErrors or ValueErrors (bad names)
+    except (OSError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"The Hub did not give {repo}: {type(error).__name__}.") from error
+    return paths[0].parent, commit

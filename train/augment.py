@@ -1,0 +1,104 @@
+"""Augmentation pipelines by name, built with albumentations.
+
+Each takes an RGB or grey uint8 array (H, W, C) and gives one of (size, size, C). Knows nothing of labels or splits.
+"""
+
+import random
+
+import albumentations as A
+import cv2
+import numpy as np
+
+# Each DataLoader worker is a process of its own; OpenCV's threads on top of that only fight over the cores.
+cv2.setNumThreads(0)
+
+
+def _crop(size: int, smallest: float, ratio: tuple[float, float] = (0.75, 1.333)) -> A.RandomResizedCrop:
+    return A.RandomResizedCrop(size=(size, size), scale=(smallest, 1.0), ratio=ratio, interpolation=cv2.INTER_AREA)
+
+
+def _dermatoscopy(size: int) -> list[A.BasicTransform]:
+    """A lesion has no up and no left; lamps, lenses and skins differ in colour and sharpness."""
+    return [
+        _crop(size, 0.5),
+        A.D4(p=1.0),
+        A.Affine(rotate=(-30, 30), shear=(-8, 8), border_mode=cv2.BORDER_REFLECT_101, p=0.4),
+        A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(-0.03, 0.03), p=0.8),
+        A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.04))], p=0.2),
+        A.CoarseDropout(num_holes_range=(1, 4), hole_height_range=(0.05, 0.15), hole_width_range=(0.05, 0.15), p=0.3),
+    ]
+
+
+def _ultrasound(size: int) -> list[A.BasicTransform]:
+    """Depth is vertical, so no flips up and down; gain, depth and machine change grey values and scale."""
+    return [
+        _crop(size, 0.5, ratio=(0.7, 1.4)),
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-10, 10), shear=(-5, 5), border_mode=cv2.BORDER_CONSTANT, p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.3, p=0.7),
+        A.RandomGamma(gamma_limit=(65, 150), p=0.5),
+        A.OneOf([A.CLAHE(clip_limit=(1, 3)), A.Sharpen(alpha=(0.1, 0.4)), A.GaussianBlur(blur_limit=(3, 5))], p=0.3),
+        A.OneOf(
+            [A.GaussNoise(std_range=(0.01, 0.06)), A.MultiplicativeNoise(multiplier=(0.8, 1.2), elementwise=True)],
+            p=0.3,
+        ),
+        A.ElasticTransform(alpha=20, sigma=6, border_mode=cv2.BORDER_CONSTANT, p=0.2),
+        A.CoarseDropout(num_holes_range=(1, 6), hole_height_range=(0.05, 0.18), hole_width_range=(0.05, 0.18), p=0.4),
+    ]
+
+
+def _ultrasound_28(size: int) -> list[A.BasicTransform]:
+    """At 28 px every pixel counts: small shifts and grey values only."""
+    return [
+        A.Affine(
+            scale=(0.85, 1.15),
+            translate_percent=(-0.1, 0.1),
+            rotate=(-12, 12),
+            border_mode=cv2.BORDER_REFLECT_101,
+            p=0.9,
+        ),
+        A.HorizontalFlip(p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.7),
+        A.GaussNoise(std_range=(0.01, 0.04), p=0.3),
+        A.CoarseDropout(num_holes_range=(1, 2), hole_height_range=(0.1, 0.25), hole_width_range=(0.1, 0.25), p=0.3),
+        A.Resize(size, size),
+    ]
+
+
+def _histology(size: int) -> list[A.BasicTransform]:
+    """Tissue has no up; stain and scanner change colour. The label is the central 32 of 96 px, so crops keep the centre.
+
+    The crop is central by construction (scale about the middle), never a random window.
+    """
+    return [
+        A.Affine(scale=(0.95, 1.3), rotate=(-20, 20), border_mode=cv2.BORDER_REFLECT_101, p=0.5),
+        A.D4(p=1.0),
+        A.ColorJitter(brightness=(0.75, 1.25), contrast=(0.75, 1.25), saturation=(0.7, 1.3), hue=(-0.06, 0.06), p=0.9),
+        A.OneOf([A.GaussianBlur(blur_limit=(3, 3)), A.GaussNoise(std_range=(0.01, 0.04))], p=0.2),
+        A.Resize(size, size, interpolation=cv2.INTER_CUBIC),
+    ]
+
+
+PIPELINES = {
+    "dermatoscopy": _dermatoscopy,
+    "ultrasound": _ultrasound,
+    "ultrasound-28": _ultrasound_28,
+    "histology": _histology,
+}
+
+
+class Augmentation:
+    """A named pipeline that gives the same picture the same change for the same seed, whatever worker draws it.
+
+    `name` is a key of PIPELINES (KeyError otherwise), `size` the side of the result in pixels.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        self.compose = A.Compose(PIPELINES[name](size))
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        """`image` uint8 (H, W, C) -> uint8 (size, size, C)."""
+        # One shared stream for all transforms: `set_random_seed` would give each the same draws, so that all of them
+        # happen together or not at all.
+        self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return self.compose(image=image)["image"]

@@ -1,0 +1,46 @@
+"""Losses on class logits. Knows nothing of networks, data or recipes."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def class_weights(labels: Sequence[int], classes: int, power: float) -> Tensor:
+    """Weights proportional to class frequency^-power, scaled so that the mean over `labels` is 1.
+
+    `power` 0 weighs all classes alike, 1 is inverse frequency. A class without a sample gets weight 0.
+    Returns float32 of shape (classes,).
+    """
+    counts = torch.bincount(torch.as_tensor(labels), minlength=classes).double()
+    weights = torch.where(counts > 0, counts.clamp(min=1) ** -power, 0.0)
+    return (weights * counts.sum() / (weights * counts).sum()).float()
+
+
+class FocalLoss(nn.Module):
+    """Multi-class focal loss with class weights (Lin et al. 2017, arXiv:1708.02002).
+
+    loss = mean of w[y] * (1 - p[y])^gamma * cross-entropy; gamma 0 without weights is `F.cross_entropy`. The mean is
+    over samples, not over weights, so that a batch of rare classes counts for more, as the weights intend.
+
+    Call with logits (N, C), any float dtype (computed in float32), and labels (N,) int64; returns a scalar.
+    """
+
+    def __init__(self, gamma: float, weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.label_smoothing = label_smoothing
+        self.register_buffer("weights", weights)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss, a float32 scalar."""
+        logits = logits.float()
+        loss = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
+        if self.gamma:
+            p = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+            # (1 - p)^gamma has an infinite slope at p = 1 for gamma below 1
+            loss = loss * (1 - p).clamp(min=1e-6) ** self.gamma
+        if isinstance(self.weights, Tensor):
+            loss = loss * self.weights[labels]
+        return loss.mean()

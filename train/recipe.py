@@ -1,0 +1,129 @@
+"""A recipe: every hyperparameter of one training run, read from a YAML file and checked before anything starts.
+
+Knows nothing of how the settings are used; a setting that stands in no recipe exists nowhere in code.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from src.tasks import TASKS
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that is not there or says something impossible; the message names the setting."""
+
+
+class _Strict(BaseModel):
+    # A misspelt setting must not pass silently with its default.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Loss(_Strict):
+    """Focal loss (Lin et al. 2017, arXiv:1708.02002); `gamma` 0 is cross-entropy.
+
+    `class_weights`: weights proportional to frequency^-power, 0 for none, 1 for inverse frequency, mean 1 over samples.
+    """
+
+    gamma: float = Field(2.0, ge=0, le=10)
+    class_weight_power: float = Field(0.5, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+
+
+class Optimiser(_Strict):
+    """AdamW with linear warm-up and cosine decay to `lr_min`, stepped every update."""
+
+    lr: PositiveFloat
+    lr_min: float = Field(1e-6, ge=0)
+    weight_decay: float = Field(0.05, ge=0)
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    warmup_epochs: float = Field(1.0, ge=0)
+    clip_norm: PositiveFloat | None = None
+
+
+class Recipe(_Strict):
+    """Settings of one run of `python -m train`.
+
+    `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller is faster,
+    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `select_by` names the validation metric that
+    chooses the epoch. `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes)
+    that the default threshold must refer; only for tasks whose threshold validation chooses.
+    """
+
+    task: str
+    name: str
+    architecture: str
+    sources: tuple[str, ...]
+    seed: int = 0
+    image_size: PositiveInt
+    train_size: PositiveInt | None = None
+    channels: Literal[1, 3] = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    crop_mode: Literal["squash", "center"] = "squash"
+    drop_rate: float = Field(0.0, ge=0, lt=1)
+    drop_path_rate: float = Field(0.0, ge=0, lt=1)
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    augmentation: str
+    loss: Loss
+    optimiser: Optimiser
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    select_by: Literal["auc_malignant", "auc_macro"] = "auc_malignant"
+    patience: PositiveInt = 5
+    refer_at_least: float | None = Field(None, gt=0, lt=1)
+    refer_code: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> "Recipe":
+        if self.task not in TASKS:
+            raise ValueError(f"task: {self.task!r} is none of {', '.join(TASKS)}")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError("mean and std need one value a channel")
+        if (TASKS[self.task].default_threshold is None) != (self.refer_at_least is not None):
+            raise ValueError(
+                "refer_at_least is for the tasks whose default threshold validation chooses, and only those"
+            )
+        if self.refer_code is not None and self.refer_code not in TASKS[self.task].codes:
+            raise ValueError(f"refer_code: {self.refer_code!r} is no class of {self.task}")
+        return self
+
+
+class LogisticRecipe(_Strict):
+    """Settings of the logistic regression baseline (`train.baseline`): `c_grid` is searched on validation."""
+
+    task: Literal["breastmnist"]
+    name: str
+    architecture: Literal["vigil_linear28"]
+    sources: tuple[str, ...]
+    seed: int = 0
+    image_size: Literal[28] = 28
+    c_grid: tuple[PositiveFloat, ...]
+    class_weight: Literal["balanced"] | None = None
+
+
+def load(path_or_name: str) -> Recipe | LogisticRecipe:
+    """Read a recipe: a YAML file, or the name of one in `train/recipes` ("skin", "breastmnist-logistic").
+
+    Raises RecipeError, naming the recipes there are or the setting that is wrong.
+    """
+    path = Path(path_or_name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = RECIPES / f"{path_or_name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
+        raise RecipeError(f"There is no recipe {path_or_name!r}. Give a YAML file or one of: {known}.")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        kind = LogisticRecipe if isinstance(settings, dict) and "c_grid" in settings else Recipe
+        return kind.model_validate(settings)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path.name} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        lines = (f"{'.'.join(map(str, e['loc'])) or path.name}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path.name}: {'; '.join(lines)}") from error

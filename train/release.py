@@ -1,0 +1,129 @@
+"""Trained tensors -> a checkpoint folder as DESIGN.md defines it: model.safetensors, config.json.
+
+Everything chosen here (temperature, default threshold) comes from validation, through the Predictor that will serve.
+evaluation.json is `train.evaluate`'s. Knows nothing of how the tensors were trained.
+"""
+
+import json
+import logging
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from src import weights
+from src.predictor import Prediction, Predictor, calibrated
+from src.screening import highest_threshold
+from src.tasks import TASKS
+from src.weights import PretrainedConfig
+from train import metrics
+from train.data import SOURCES, Sample, split_hash
+from train.recipe import LogisticRecipe, Recipe
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def read_all(predictor: Predictor, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Class logits before calibration, float64 (N, C), and labels (N,) of `samples`, through the Predictor."""
+    rows = []
+    for prediction in predictor.predict_many(sample.picture() for sample in samples):
+        if not isinstance(prediction, Prediction):
+            raise prediction
+        rows.append(prediction.logits)
+    return np.array(rows), np.array([sample.label for sample in samples])
+
+
+def write(
+    out: Path,
+    recipe: Recipe | LogisticRecipe,
+    config: PretrainedConfig,
+    num_classes: int,
+    tensors: Mapping[str, Tensor],
+    samples: Sequence[Sample],
+    history: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write the checkpoint folder `out`: float16 weights, then temperature and default threshold from validation.
+
+    `tensors` are the network's whole state dict, `samples` all of the recipe's (only "validation" ones are read),
+    `history` the metrics of every epoch.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    task = TASKS[recipe.task]
+    halved = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous() for name, tensor in tensors.items()
+    }
+    if not all(torch.isfinite(tensor).all() for tensor in halved.values() if tensor.is_floating_point()):
+        raise ValueError("The weights do not fit float16.")
+    safetensors.torch.save_file(halved, out / "model.safetensors", metadata={"format": "pt"})
+    vigil: dict[str, Any] = {
+        "task": task.name,
+        "name": recipe.name,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "code_version": code_version(),
+        "data": [
+            {"name": SOURCES[name].title, "licence": SOURCES[name].licence, "citation": SOURCES[name].citation}
+            for name in recipe.sources
+        ],
+        "split_sha256": split_hash(samples),
+        "sha256": weights.sha256(out / "model.safetensors"),
+        "temperature": 1.0,
+        "default_threshold": task.default_threshold if task.default_threshold is not None else 0.5,
+        "history": list(history),
+    }
+    own_config = weights.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
+    content = {
+        "architecture": recipe.architecture,
+        "num_classes": num_classes,
+        "label_names": list(task.codes),
+        "pretrained_cfg": {
+            **config.model_dump(mode="json"),
+            "num_classes": num_classes,
+            # what timm needs to give the network another classifier or other channels
+            **{key: own_config[key] for key in ("first_conv", "classifier", "fixed_input_size")},
+        },
+        "model_args": {"in_chans": config.input_size[0]},
+        "vigil": vigil,
+    }
+    _write_json(out / "config.json", content)
+
+    # The released float16 weights through the Predictor, not the training loop's: what is calibrated is what serves.
+    validation = [sample for sample in samples if sample.split == "validation"]
+    logits, labels = read_all(Predictor(weights.load(task.name, out)), validation)
+    vigil["temperature"] = metrics.fit_temperature(logits, labels)
+    if isinstance(recipe, Recipe) and recipe.refer_at_least is not None:
+        scores = metrics.p_malignant(task, calibrated(logits, vigil["temperature"]))
+        wanted = metrics.is_malignant(task, labels)
+        if recipe.refer_code is not None:
+            wanted &= labels == task.codes.index(recipe.refer_code)
+        # Rounded down, so that rounding never loses a cancer that the threshold was chosen to refer.
+        vigil["default_threshold"] = (
+            int(highest_threshold(scores[wanted].tolist(), recipe.refer_at_least) * 1000) / 1000
+        )
+    _write_json(out / "config.json", content)
+    log.info("temperature %.3f, default threshold %.3f", vigil["temperature"], vigil["default_threshold"])
+
+
+def code_version() -> str:
+    """The commit the checkpoint was made from, with "+changes" where the work tree had any; "unknown" outside git."""
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", "src", "train"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
