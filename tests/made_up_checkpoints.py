@@ -1,0 +1,122 @@
+"""Valid checkpoint folders with seeded random networks, for tests: whole in every respect but knowledge.
+
+The networks have learned nothing, but their answers differ from picture to picture and class to class. Knows nothing of
+how a checkpoint is read.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from src import screening, weights
+from src.tasks import TASKS
+
+DEFAULT_ARCHITECTURE = {
+    "skin": "tf_efficientnetv2_b0",
+    "ultrasound": "tf_efficientnetv2_b0",
+    "breastmnist": "vigil_cnn28",
+    "histopathology": "vigil_attention_cnn96",
+}
+# channels and side: fixed by our own networks, small for timm's
+INPUT = {"vigil_cnn28": (1, 28), "vigil_linear28": (1, 28)}
+ONE_LOGIT = ("vigil_attention_cnn96", "vigil_linear28")
+
+
+def network(architecture: str, num_classes: int, channels: int, side: int, seed: int = 0) -> nn.Module:
+    """A random network in eval mode whose logits have a standard deviation of about 2 over unlike pictures."""
+    torch.manual_seed(seed)
+    model: Any = weights.build(architecture, num_classes, channels)
+    # Blotches on grounds of different colour: a network that had only seen noise would call all pictures alike.
+    ground, blotches = torch.rand(32, channels, 1, 1), torch.rand(32, channels, 4, 4)
+    pictures = 0.4 * ground + 0.6 * nn.functional.interpolate(blotches, size=(side, side), mode="bicubic")
+    mean, std = normalisation(channels)
+    pictures = (pictures - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = 1.0  # the running statistics become those of these pictures
+        model.train()(pictures)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        logits, classifier = model.eval()(pictures), model.get_classifier()
+        scale = 2 / logits.std(dim=0)
+        classifier.weight.mul_(scale[:, None])
+        classifier.bias.copy_((classifier.bias - logits.mean(dim=0)) * scale)
+    return model
+
+
+def normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation a channel, of values in 0..1."""
+    return ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if channels == 3 else ((0.5,), (0.25,))
+
+
+def write(folder: Path, task: str, architecture: str | None = None, seed: int = 0, **overrides: Any) -> Path:
+    """Write config.json, model.safetensors (float16) and evaluation.json into `folder`, made if need be; returns it.
+
+    `overrides` replace keys of config.json: in its `vigil` block, in its `pretrained_cfg` or at its top, wherever the
+    key stands. `input_size` and `num_classes` shape the network too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    codes = TASKS[task].codes
+    architecture = architecture or DEFAULT_ARCHITECTURE[task]
+    channels, side = INPUT.get(architecture, (3, 96))
+    channels, side, _ = overrides.get("input_size", (channels, side, side))
+    num_classes = overrides.get("num_classes", 1 if architecture in ONE_LOGIT and len(codes) == 2 else len(codes))
+
+    model = network(architecture, num_classes, channels, side, seed)
+    mean, std = normalisation(channels)
+    tensors = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    own: Any = model.pretrained_cfg
+    config: dict[str, Any] = {
+        "architecture": architecture,
+        "num_classes": num_classes,
+        "label_names": list(codes),
+        "pretrained_cfg": {
+            "input_size": (channels, side, side),
+            "mean": mean,
+            "std": std,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "num_classes": num_classes,
+            **{key: own[key] for key in ("first_conv", "classifier", "fixed_input_size")},
+        },
+        "model_args": {"in_chans": channels},
+        "vigil": {
+            "task": task,
+            "name": f"made-up-{task}",
+            "seed": seed,
+            "sha256": weights.sha256(folder / "model.safetensors"),
+            "temperature": 1.5,
+            "default_threshold": TASKS[task].default_threshold or 0.2,
+        },
+    }
+    for key, value in overrides.items():
+        blocks = (config["vigil"], config["pretrained_cfg"], config)
+        next(block for block in blocks if key in block or block is config)[key] = value
+    config["pretrained_cfg"]["num_classes"] = config["num_classes"]
+    rewrite(folder / "config.json", config)
+    rewrite(folder / "evaluation.json", evaluation(config["vigil"]["sha256"], seed))
+    return folder
+
+
+def evaluation(weights_sha256: str, seed: int = 0) -> dict[str, Any]:
+    """evaluation.json of a test split of 60 malignant and 140 other cases, scored well but not perfectly."""
+    rng = np.random.default_rng(seed)
+    positive = np.arange(200) < 60
+    scores = np.where(positive, rng.beta(4, 2, 200), rng.beta(1, 6, 200))
+    table = screening.threshold_table(scores.tolist(), positive.tolist())
+    return {"weights_sha256": weights_sha256, "splits": {"test": {"threshold_table": {"malignant": table}}}}
+
+
+def rewrite(file: Path, content: Any) -> None:
+    """Write a JSON file; NaN as Python writes it."""
+    file.write_text(json.dumps(content), encoding="utf-8")
