@@ -3,8 +3,8 @@
     python -m train skin --data DIR --out runs/skin --pretrained hub
 
 RECIPE is a name in train/recipes or a YAML file; DIR holds the data sets, each in its own folder. `--pretrained` says
-where ImageNet weights come from: "hub" (timm fetches them), a safetensors file of timm's key names, or "none". Killed at
-any moment, the same command with `--resume` goes on. Then: python -m train.evaluate OUT --data DIR
+where ImageNet weights come from: "hub" (timm fetches them), a safetensors file of timm's key names, or "none". Killed
+at any moment, the same command with `--resume` goes on. Then: python -m train.evaluate OUT --data DIR
 """
 
 import argparse

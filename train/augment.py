@@ -66,7 +66,7 @@ def _ultrasound_28(size: int) -> list[A.BasicTransform]:
 
 
 def _histology(size: int) -> list[A.BasicTransform]:
-    """Tissue has no up; stain and scanner change colour. The label is the central 32 of 96 px, so crops keep the centre.
+    """Tissue has no up; stain and scanner change colour. The label is the central 32 of 96 px, which stay.
 
     The crop is central by construction (scale about the middle), never a random window.
     """

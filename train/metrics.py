@@ -71,7 +71,7 @@ def quick(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float
 
 
 def calibration(positive: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
-    """Ten equal bins of p(malignant): n, mean score, share of cancers, its exact 95% interval. Empty bins are left out."""
+    """Ten equal bins of p(malignant), empty ones left out: n, mean score, share of cancers with exact 95% interval."""
     bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     rows = []
     for b in np.unique(bins):
@@ -138,8 +138,8 @@ def bootstrap(
     return {name: np.nanpercentile(values, [2.5, 97.5]).tolist() for name, values in draws.items()}
 
 
-def at_threshold(point: OperatingPoint) -> dict[str, dict[str, Any]]:
-    """Sensitivity, specificity, PPV and NPV of the split at one threshold, with exact 95% intervals; None where empty."""
+def proportions(point: OperatingPoint) -> dict[str, dict[str, Any]]:
+    """Sensitivity, specificity, PPV and NPV at one threshold with exact 95% intervals; None for nothing counted."""
     shares = {
         "sensitivity": (point.tp, point.tp + point.fn),
         "specificity": (point.tn, point.tn + point.fp),
@@ -147,8 +147,10 @@ def at_threshold(point: OperatingPoint) -> dict[str, dict[str, Any]]:
         "npv": (point.tn, point.tn + point.fn),
     }
     return {
-        name: {"value": k / n, "interval": list(proportion_interval(k, n)), "of": n}
-        if n
-        else {"value": None, "interval": None, "of": 0}
+        name: {
+            "value": k / n if n else None,
+            "interval": list(proportion_interval(k, n)) if n else None,
+            "of": n,
+        }
         for name, (k, n) in shares.items()
     }

@@ -95,7 +95,8 @@ class Recipe(_Strict):
 
 
 class LogisticRecipe(_Strict):
-    """Settings of the logistic regression baseline (`train.baseline`): `c_grid` is searched on validation."""
+    """Settings of the logistic regression baseline (`train.baseline`): `c_grid` is searched by
+    cross-validation within the training split."""
 
     task: Literal["breastmnist"]
     name: str

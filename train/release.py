@@ -56,6 +56,9 @@ def write(
     """
     out.mkdir(parents=True, exist_ok=True)
     task = TASKS[recipe.task]
+    # What was said of earlier weights does not hold for these.
+    for stale in ("evaluation.json", "README.md"):
+        (out / stale).unlink(missing_ok=True)
     halved = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous() for name, tensor in tensors.items()
     }
