@@ -8,10 +8,13 @@ or pictures; maps are at the network's input size. Nothing here changes the netw
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from src.networks import Network
 
 Target = Callable[[Tensor], Tensor]
 """From the logits of one picture, shape (classes,), to the number that the map argues for, a scalar."""
@@ -20,7 +23,9 @@ Target = Callable[[Tensor], Tensor]
 class _Head(nn.Module):
     """The network after its last feature map, as a network of its own for pytorch-grad-cam to hook."""
 
-    def __init__(self, network: nn.Module) -> None:
+    network: Network
+
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         self.map = nn.Identity()
@@ -29,7 +34,7 @@ class _Head(nn.Module):
         return self.network.forward_head(self.map(features))
 
 
-def grad_cam(network: nn.Module, features: Tensor, target: Target, side: int) -> np.ndarray:
+def grad_cam(network: Network, features: Tensor, target: Target, side: int) -> np.ndarray:
     """Grad-CAM from a feature map that the backbone has already made.
 
     `features`: float32 (1, C, h, w), detached. Returns float32 (side, side) in 0..1; all zero where nothing in the map
@@ -54,22 +59,22 @@ def grad_cam(network: nn.Module, features: Tensor, target: Target, side: int) ->
 class _GuidedActivation(torch.autograd.Function):
     """An activation whose backward lets only positive gradients of positive inputs pass.
 
-    For ReLU that is guided backpropagation as published; for smooth activations (GELU, SiLU) the same two masks are laid
-    over their true derivative.
+    For ReLU that is guided backpropagation as published; for smooth activations (GELU, SiLU) the same two masks are
+    laid over their true derivative.
     """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, activation: nn.Module) -> Tensor:
-        with torch.enable_grad():
-            x = x.detach().clone().requires_grad_()
-            # A clone, because activations may work in place and a leaf must not be changed.
-            y = activation(x.clone())
-        ctx.save_for_backward(x, y)
-        return y.detach()
+    def forward(ctx: Any, x: Tensor, activation: nn.Module) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.activation = activation
+        # A clone here and below, because activations may work in place and what was handed in must stay.
+        return activation(x.clone())
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
-        x, y = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        with torch.enable_grad():
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            y = ctx.activation(x.clone())
         (derived,) = torch.autograd.grad(y, x, gradients[0].clamp(min=0))
         return derived * (x > 0), None
 
@@ -102,7 +107,7 @@ def guided_grad_cam(guided: nn.Module, pixels: Tensor, target: Target, cam: np.n
     pixels = pixels.detach().clone().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(target(guided(pixels)[0]), pixels)
-    fine = gradient[0].abs().amax(dim=0).numpy() * cam
+    fine = gradient[0].abs().amax(dim=0).cpu().numpy() * cam
     # A few pixels carry most of the gradient; the 99.5th percentile keeps the rest visible.
     top = np.percentile(fine, 99.5)
     return np.clip(fine / top, 0, 1).astype(np.float32) if top > 0 else np.zeros_like(cam)

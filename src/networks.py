@@ -27,6 +27,7 @@ __all__ = [
     "AttentionCNN96",
     "EfficientNetV2MCBAM",
     "Linear28",
+    "Network",
     "VigilNetwork",
 ]
 
@@ -48,7 +49,30 @@ def _classifier(features: int, num_classes: int, device: torch.device | None = N
     return nn.Linear(features, num_classes, device=device) if num_classes > 0 else nn.Identity()
 
 
-class VigilNetwork(nn.Module):
+class Network(nn.Module):
+    """timm's contract as a type: what Vigil calls on any network, ours or timm's.
+
+    timm's own networks keep the contract without a common class, so `src.weights.build` casts them to this one; no
+    `isinstance` may be asked of it.
+    """
+
+    num_classes: int
+    pretrained_cfg: dict[str, Any]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last feature map (B, C, H, W) of normalised images (B, channels, height, width)."""
+        raise NotImplementedError
+
+    def forward_head(self, feature_map: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits (B, `num_classes`) of a feature map, or the classifier's input if `pre_logits`."""
+        raise NotImplementedError
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        raise NotImplementedError
+
+
+class VigilNetwork(Network):
     """What the networks below share: timm's contract around a feature map, an embedding of it and a linear classifier.
 
     A subclass sets `features` (images to map), `classifier`, and says in `embed` how the map becomes one vector.
