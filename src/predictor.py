@@ -5,7 +5,9 @@ state between them, and explanations hook modules of their own.
 """
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -45,8 +47,8 @@ class Prediction:
     """What a checkpoint says of one picture.
 
     `logits` and `probabilities` stand in the order of the task's classes, the first before calibration, the second
-    calibrated, in 0..1 and adding up to 1. `p_malignant` is the sum over the malignant classes. `box` is the part of the
-    picture, of `size` (width, height), that the network saw. `warnings` are for people.
+    calibrated, in 0..1 and adding up to 1. `p_malignant` is the sum over the malignant classes. `box` is the part of
+    the picture, of `size` (width, height), that the network saw. `warnings` are for people.
     """
 
     task: Task
@@ -85,7 +87,7 @@ def class_logits(logits: Tensor) -> Tensor:
 
 
 def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Class logits (N, C) -> probabilities float64 (N, C) by temperature scaling (Guo et al. 2017, arXiv:1706.04599)."""
+    """Class logits (N, C) -> probabilities float64 (N, C), temperature-scaled (Guo et al. 2017, arXiv:1706.04599)."""
     return F.softmax(torch.as_tensor(logits, dtype=torch.float64) / temperature, dim=1).numpy()
 
 
@@ -117,6 +119,16 @@ def transform(config: PretrainedConfig, normalise: bool = True) -> Any:
     )
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """All that is needed of a picture once its pixels are scaled: `pixels` float32 (1, C, side, side) on the CPU."""
+
+    pixels: Tensor
+    size: tuple[int, int]
+    box: Box
+    warnings: tuple[str, ...]
+
+
 class Predictor:
     """A checkpoint made ready to read pictures on the CPU or a GPU.
 
@@ -143,57 +155,92 @@ class Predictor:
         """Read one picture. `explanation` adds a heat map that argues for the class `code`, by default the most
         probable one. The same picture gives the same answer, whatever is asked besides.
 
-        Raises ImageRefused for a picture that cannot be read.
+        Raises ImageRefused for a picture that cannot be read or answered.
         """
-        if not isinstance(picture, Picture):
-            picture = self.read(picture)
-        pixels, box = self._pixels(picture)
+        prepared = self._prepare(picture)
+        pixels = prepared.pixels.to(self.device)
         with torch.inference_mode(False), torch.no_grad():
             features = self._network.forward_features(pixels)
             logits = class_logits(self._network.forward_head(features))
-        prediction = self._prediction(picture, box, logits[0])
+        prediction = self._prediction(prepared, logits[0])
         if explanation == "none":
             return prediction
         index = prediction.top if code is None else self.task.codes.index(code)
-        heat_map = HeatMap(
-            explanation, self.task.codes[index], self._heat(explanation, pixels, features, index), self._seen(box)
+        values = self._heat(explanation, pixels, features, index)
+        return replace(
+            prediction, heat_map=HeatMap(explanation, self.task.codes[index], values, self._seen(prepared.box))
         )
-        return replace(prediction, heat_map=heat_map)
 
     def predict_many(
-        self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], batch_size: int = 32
+        self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], batch_size: int = 32, workers: int = 2
     ) -> Iterator[Prediction | ImageRefused]:
-        """Read many pictures, batched; yields one answer a picture, in order, a refusal where one cannot be read."""
-        batch: list[Picture | ImageRefused] = []
-        for item in pictures:
-            try:
-                batch.append(item if isinstance(item, Picture) else self.read(item))
-            except ImageRefused as refusal:
-                batch.append(refusal)
+        """Read many pictures, batched; yields one answer a picture, in order, a refusal where one cannot be read.
+
+        `workers` threads decode and scale up to two batches ahead of the network. Of a picture only the network's input
+        is kept, so that memory stays the same however many and however large they are: at any time at most `workers`
+        are there at their own size, besides those that `pictures` itself hands over decoded.
+        """
+        batch: list[_Prepared | ImageRefused] = []
+        for item in self._ahead(pictures, 2 * batch_size, workers):
+            batch.append(item)
             if len(batch) == batch_size:
                 yield from self._answers(batch)
                 batch = []
         yield from self._answers(batch)
 
-    def _answers(self, batch: Sequence[Picture | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
-        views = [self._pixels(picture) for picture in batch if isinstance(picture, Picture)]
-        if views:
+    def _ahead(
+        self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], depth: int, workers: int
+    ) -> Iterator[_Prepared | ImageRefused]:
+        """The prepared pictures in order, up to `depth` of them under way or waiting."""
+        executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        waiting: deque[Future[_Prepared | ImageRefused]] = deque()
+        try:
+            for picture in pictures:
+                waiting.append(executor.submit(self._prepare_or_refuse, picture))
+                if len(waiting) == depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # Also where the caller stops early: what has not begun never does.
+            executor.shutdown(cancel_futures=True)
+
+    def _answers(self, batch: Sequence[_Prepared | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
+        pixels = [item.pixels for item in batch if isinstance(item, _Prepared)]
+        if pixels:
             with torch.no_grad():
-                logits = iter(class_logits(self._network(torch.cat([pixels for pixels, _ in views]))))
-        boxes = iter(box for _, box in views)
-        for picture in batch:
-            if isinstance(picture, Picture):
-                yield self._prediction(picture, next(boxes), next(logits))
+                logits = iter(class_logits(self._network(torch.cat(pixels).to(self.device))))
+        for item in batch:
+            if isinstance(item, ImageRefused):
+                yield item
+                continue
+            try:
+                prediction = self._prediction(item, next(logits))
+            except ImageRefused as refusal:
+                yield refusal
             else:
-                yield picture
+                yield prediction
 
-    def _pixels(self, picture: Picture) -> tuple[Tensor, Box]:
-        shown, box = view(picture.image, self.task, self.checkpoint.config.pretrained_cfg.input_size[0])
-        return self._transform(shown)[None].to(self.device), box
+    def _prepare(self, picture: Picture | str | os.PathLike[str] | bytes) -> _Prepared:
+        if not isinstance(picture, Picture):
+            picture = self.read(picture)
+        channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
+        shown, box = view(picture.image, self.task, channels)
+        warnings = tuple(images.quality(picture, self.task, side))
+        return _Prepared(self._transform(shown)[None], picture.image.size, box, warnings)
 
-    def _prediction(self, picture: Picture, box: Box, logits: Tensor) -> Prediction:
+    def _prepare_or_refuse(self, picture: Picture | str | os.PathLike[str] | bytes) -> _Prepared | ImageRefused:
+        try:
+            return self._prepare(picture)
+        except ImageRefused as refusal:
+            return refusal
+
+    def _prediction(self, prepared: _Prepared, logits: Tensor) -> Prediction:
         config = self.checkpoint.config
         raw = logits.cpu().double().numpy()
+        if not np.isfinite(raw).all():
+            # Finite weights can still overflow, and a NaN is below every threshold: it would read "no referral".
+            raise ImageRefused("The model's answer for this picture is not a number; its weights may be damaged.")
         probabilities = calibrated(raw[None], config.vigil.temperature)[0]
         return Prediction(
             task=self.task,
@@ -202,9 +249,9 @@ class Predictor:
             logits=tuple(raw.tolist()),
             probabilities=tuple(probabilities.tolist()),
             p_malignant=min(1.0, float(probabilities[list(self.task.malignant)].sum())),
-            size=picture.image.size,
-            box=box,
-            warnings=tuple(images.quality(picture, self.task, config.pretrained_cfg.input_size[1])),
+            size=prepared.size,
+            box=prepared.box,
+            warnings=prepared.warnings,
         )
 
     def _seen(self, box: Box) -> Box:
