@@ -9,20 +9,23 @@ import hashlib
 import json
 import logging
 import os
+import queue
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import httpx2
 import safetensors
 import safetensors.torch
 import timm
 import torch
 from huggingface_hub import HfApi, hf_hub_download
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
-from torch import nn
 
 from src import networks
+from src.networks import Network
 from src.tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,12 @@ MAX_WEIGHTS_BYTES = 600 * 2**20
 # Its header, with some 1,300 tensors, is 0.2 MB; a 99 MB header takes 1.1 GB to parse (HARDENING.md).
 MAX_HEADER_BYTES = 4 * 2**20
 MAX_JSON_BYTES = 16 * 2**20
+DTYPES = frozenset({"F16", "F32", "I64"})  # I64: batch norm's counters
+
+HUB_ANSWER_SECONDS = 10
+# The largest checkpoint at 1 MB/s. huggingface_hub 2.4 alone would wait over six minutes for a Hub that falls silent
+# between two files (a HEAD request of 10 s, then six of 60 s), and without end for one that drips.
+HUB_FILES_SECONDS = 240
 
 
 class CheckpointError(ValueError):
@@ -50,7 +59,7 @@ class PretrainedConfig(BaseModel):
     mean: tuple[float, ...]
     std: tuple[PositiveFloat, ...]
     interpolation: Literal["bilinear", "bicubic"]
-    crop_pct: Literal[1, 1.0]
+    crop_pct: float = Field(ge=1, le=1)
     crop_mode: Literal["squash", "center"]
 
     @model_validator(mode="after")
@@ -111,7 +120,7 @@ class Checkpoint:
     """
 
     config: Config
-    network: nn.Module
+    network: Network
     evaluation: dict[str, Any] | None
     source: str
     revision: str
@@ -162,14 +171,15 @@ def load(task: str, where: str | Path) -> Checkpoint:
     return Checkpoint(config, network, evaluation, source, commit or config.vigil.sha256[:12])
 
 
-def build(architecture: str, num_classes: int, channels: int, **kwargs: float) -> nn.Module:
+def build(architecture: str, num_classes: int, channels: int, **kwargs: Any) -> Network:
     """An untrained network of our own list, never with weights from elsewhere. `kwargs`: drop_rate, drop_path_rate.
 
     Raises CheckpointError for a name that is not on the list.
     """
     if architecture not in networks.ARCHITECTURES:
         raise CheckpointError(f"Unknown network {architecture!r}.")
-    return timm.create_model(architecture, pretrained=False, num_classes=num_classes, in_chans=channels, **kwargs)
+    network = timm.create_model(architecture, pretrained=False, num_classes=num_classes, in_chans=channels, **kwargs)
+    return cast(Network, network)
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
@@ -184,6 +194,10 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
             (header,) = struct.unpack("<Q", stream.read(8))
         if header > MAX_HEADER_BYTES:
             raise CheckpointError(f"{file.name} is not a safetensors file, or its header is too large.")
+        with safetensors.safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - not a mapping, it has nothing but keys()
+                if opened.get_slice(name).get_dtype() not in DTYPES:
+                    raise CheckpointError(f"{file.name} holds values of a type that no checkpoint has ({name}).")
         tensors = safetensors.torch.load_file(file)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{file.name} cannot be read as safetensors.") from error
@@ -199,7 +213,7 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _verified(task: str, folder: Path) -> tuple[Config, nn.Module]:
+def _verified(task: str, folder: Path) -> tuple[Config, Network]:
     try:
         config = Config.model_validate(_json(folder / "config.json"))
     except ValidationError as error:
@@ -238,16 +252,36 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
-    """Fetch the three files of one commit of a Hub repository, through the Hub's own cache."""
+    """Fetch the three files of one commit of a Hub repository, through the Hub's own cache, in HUB_FILES_SECONDS."""
+    outcome: queue.SimpleQueue[tuple[Path, str] | CheckpointError] = queue.SimpleQueue()
+
+    def pull() -> None:
+        try:
+            outcome.put(_fetch(repo, revision))
+        except CheckpointError as error:
+            outcome.put(error)
+
+    # A daemon, so that a transfer given up on holds up nobody; what it still fetches is in the cache the next time.
+    threading.Thread(target=pull, name="hub", daemon=True).start()
+    try:
+        result = outcome.get(timeout=HUB_FILES_SECONDS)
+    except queue.Empty as error:
+        raise CheckpointError(f"The Hub did not give {repo} within {HUB_FILES_SECONDS} seconds.") from error
+    if isinstance(result, CheckpointError):
+        raise result
+    return result
+
+
+def _fetch(repo: str, revision: str | None) -> tuple[Path, str]:
     try:
         # A branch may move between two files: resolve it once and fetch everything from that commit.
-        commit = HfApi().model_info(repo, revision=revision, timeout=20).sha
-        if commit is None:
-            raise CheckpointError(f"The Hub names no commit for {repo}.")
-        paths = [Path(hf_hub_download(repo, file, revision=commit)) for file in FILES]
-    # huggingface_hub's own errors are OSErrors or ValueErrors (bad names)
-    except (OSError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+        commit = HfApi().model_info(repo, revision=revision, timeout=HUB_ANSWER_SECONDS).sha
+        paths = [Path(hf_hub_download(repo, file, revision=commit)) for file in FILES] if commit else []
+    # What huggingface_hub 2.4 was seen to raise: OSError (its own answers such as a missing repository or file, offline
+    # mode, a full disk), httpx2's HTTPError (no connection, time-outs: no OSError) and InvalidURL, ValueError (an
+    # impossible name, no JSON), TypeError and LookupError (JSON of something other than a Hub), RuntimeError (hf_xet).
+    except (OSError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise CheckpointError(f"The Hub did not give {repo}: {type(error).__name__}.") from error
+    if not commit:
+        raise CheckpointError(f"The Hub names no commit for {repo}.")
     return paths[0].parent, commit
