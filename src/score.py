@@ -1,0 +1,195 @@
+"""Pictures -> CSV: `python -m src.score TASK PATH... [--weights DIR|owner/repo@rev] [--threshold T] [--csv FILE]`.
+
+Finds files, writes rows and counts failures; what a file says is the Predictor's business, and where weights come from
+is `src.weights`'.
+"""
+
+import argparse
+import csv
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from src import weights
+from src.images import ImageRefused
+from src.predictor import Prediction, Predictor
+from src.screening import decide
+from src.tasks import TASKS, Task
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+EPILOG = """\
+A folder is searched with its subfolders (hidden ones too, links to folders not) for .jpg, .jpeg, .png, .webp, .tif,
+.tiff and .bmp in any case, in the order of their names; a file named twice is read once. A file that cannot be read, a
+path that does not exist and a folder without a picture each get a row with "error" filled, and the run goes on.
+
+A spreadsheet takes a text that begins with =, + or - or @ for a formula: a path that does is written with ./ before it,
+which names the same file. Bytes of a path that are not UTF-8 are written as \\udcXX.
+
+Exit status: 0 if every picture was read; 1 if any failed, or the weights or the CSV file could not be used; 2 for a
+wrong argument; 130 if interrupted (the rows written so far are whole).
+
+Research and education only, not a diagnosis.
+"""
+
+
+def columns(task: Task) -> list[str]:
+    """The CSV's header."""
+    own = [f"p_{code}" for code in task.codes if f"p_{code}" != "p_malignant"]
+    return ["path", "p_malignant", "decision", "prediction", *own, "quality", "error"]
+
+
+def row(task: Task, path: str, answer: Prediction | str, threshold: float) -> dict[str, str]:
+    """One picture's line: `answer` is what the model says, or in one sentence why it says nothing."""
+    safe = f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r")) else path
+    if isinstance(answer, str):
+        return {"path": safe, "error": answer}
+    return {
+        "path": safe,
+        **{f"p_{code}": f"{p:.6f}" for code, p in zip(task.codes, answer.probabilities, strict=True)},
+        # after the classes: of one called "malignant" this is the column
+        "p_malignant": f"{answer.p_malignant:.6f}",
+        "decision": decide(answer.p_malignant, threshold),
+        "prediction": task.codes[answer.top],
+        "quality": "; ".join(answer.warnings),
+    }
+
+
+def find(paths: Iterable[str]) -> list[tuple[str, str | None]]:
+    """The files that `paths` (files and folders) stand for, in order, each with None or why it cannot be a picture."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for path in paths:
+        for entry in _search(path) if os.path.isdir(path) else [(path, None)]:  # noqa: PTH112 - false for odd names
+            found.setdefault(os.path.abspath(entry[0]), entry)  # noqa: PTH100 - "a/../b" is "b" here
+    return list(found.values())
+
+
+def _search(folder: str) -> list[tuple[str, str | None]]:
+    unreadable: list[OSError] = []
+    files = [
+        str(Path(parent, name))
+        for parent, _, names in os.walk(folder, onerror=unreadable.append)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    ]
+    entries: list[tuple[str, str | None]] = [(file, None) for file in files]
+    entries += [(str(error.filename), "This folder cannot be read.") for error in unreadable]
+    return sorted(entries) or [(folder, "There is no picture in this folder.")]
+
+
+def score(
+    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float
+) -> Iterator[dict[str, str]]:
+    """A CSV row for each of `find`'s entries, in order; pictures are read and answered as the rows are taken."""
+    answers = predictor.predict_many(path for path, error in entries if error is None)
+    for path, error in entries:
+        answer = error or next(answers)
+        yield row(predictor.task, path, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    # What goes wrong is said here in one sentence, without the log's traceback.
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        if options.weights is None:
+            checkpoint = weights.find(options.task)
+        else:
+            checkpoint = weights.load(options.task, options.weights)
+    except weights.CheckpointError as error:
+        return _failed(str(error))
+    if checkpoint.problem:
+        print(f"score: {checkpoint.problem}", file=sys.stderr)
+    threshold = checkpoint.config.vigil.default_threshold if options.threshold is None else options.threshold
+
+    task, entries = TASKS[options.task], find(options.paths)
+    failed = written = 0
+    try:
+        with _output(options.csv) as out:
+            writer = csv.DictWriter(out, columns(task), lineterminator="\n")
+            writer.writeheader()
+            rows = score(Predictor(checkpoint), entries, threshold)
+            # No bar between the rows where both would stand on one terminal.
+            clash = options.csv is None and sys.stdout.isatty()
+            for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=clash):
+                writer.writerow(line)
+                written += 1
+                failed += "error" in line
+    except KeyboardInterrupt:
+        print(f"score: interrupted; {written} of {len(entries)} rows are written.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1  # whoever read standard output has seen enough
+    except OSError as error:
+        return _failed(f"{options.csv or 'standard output'} cannot be written: {error.strerror}.")
+    if failed:
+        print(f"score: {failed} of {len(entries)} failed; the column error says why.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _output(file: str | None) -> AbstractContextManager[TextIO]:
+    # Line by line, so that what stands there is whole rows at any time. Standard output is opened anew because its
+    # encoding and line ends are the terminal's.
+    return open(
+        sys.stdout.fileno() if file is None else file,
+        "w",
+        buffering=1,
+        encoding="utf-8",
+        errors="backslashreplace",
+        newline="",
+        closefd=file is not None,
+    )
+
+
+def _failed(sentence: str) -> int:
+    print(f"score: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m src.score",
+        description="Read pictures with the model of a task and write a CSV row for each.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    parser.add_argument(
+        "--weights",
+        metavar="DIR|owner/repo@rev",
+        help="a checkpoint folder or a Hub repository, used or refused (default: as on the page, VIGIL_WEIGHTS_TASK, "
+        "VIGIL_WEIGHTS_OWNER or the embedded one)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        metavar="T",
+        help="refer where p_malignant >= T, from 0 to 1 (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--csv", metavar="FILE", help="where to write, replacing what is there (default: standard output)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
