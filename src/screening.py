@@ -4,6 +4,7 @@ Pure: counts and scores in, statements out. Knows nothing of networks, files or 
 throughout; the decision is `refer` where p(malignant) >= threshold.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,5 +111,6 @@ def highest_threshold(scores: Sequence[float], share: float) -> float:
     if not scores:
         raise ValueError("No score to choose a threshold by.")
     ordered = sorted(scores, reverse=True)
-    needed = -(-share * len(ordered) // 1)  # rounded up
-    return ordered[max(1, int(needed)) - 1]
+    # Rounded first: 0.55 of 100 is 55.00000000000001 in floating point, and would ask for a 56th case.
+    needed = math.ceil(round(share * len(ordered), 9))
+    return ordered[max(1, needed) - 1]
