@@ -239,13 +239,14 @@ def _verified(task: str, folder: Path) -> tuple[Config, Network]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{file.name} is too large.")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        size = file.stat().st_size
+        content = json.loads(file.read_text(encoding="utf-8")) if size <= MAX_JSON_BYTES else None
     except FileNotFoundError as error:
         raise CheckpointError(f"{file.name} is missing.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file.name} cannot be read as JSON.") from error
+    if size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{file.name} is too large.")
     if not isinstance(content, dict):
         raise CheckpointError(f"{file.name} is not a JSON object.")
     return content
