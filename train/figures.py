@@ -75,7 +75,7 @@ def draw(folder: Path, split: str, task: Task, labels: np.ndarray, probabilities
 
 
 def learning_curves(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Losses and validation metrics over epochs (over C for the logistic regression, cross-validated), into `folder`."""
+    """Losses and metrics over epochs, or cross-validated over C for the logistic regression, into `folder`."""
     x_name = "epoch" if "epoch" in history[0] else "C"
     labels = {
         "train_loss": "training loss",

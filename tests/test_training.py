@@ -1,0 +1,316 @@
+"""The trainer's rooms one by one, and the whole command on made-up data: train, kill, resume, evaluate."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+
+from src import weights
+from src.predictor import Predictor
+from src.tasks import TASKS
+from tests import made_up
+from train import __main__ as train_command
+from train import augment, card, evaluate, loop, losses, metrics
+from train import recipe as recipes
+from train.data import SOURCES, load
+from train.dataset import TrainingSet
+
+TINY: dict[str, Any] = {
+    "task": "histopathology",
+    "name": "Tiny",
+    "architecture": "vigil_attention_cnn96",
+    "sources": ["pcam"],
+    "image_size": 96,
+    "epochs": 3,
+    "batch_size": 8,
+    "augmentation": "histology",
+    "loss": {"gamma": 2.0},
+    "optimiser": {"lr": 1e-3, "warmup_epochs": 0.5},
+    "ema_decay": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up.everything(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(TINY))
+    return file
+
+
+def run(recipe: Path | str, data: Path, out: Path, *more: str) -> int:
+    return train_command.main([str(recipe), "--data", str(data), "--out", str(out), "--workers", "0", *more])
+
+
+def test_every_recipe_is_valid_and_its_parts_exist() -> None:
+    files = sorted(recipes.RECIPES.glob("*.yaml"))
+    assert {"skin", "ultrasound", "breastmnist", "breastmnist-logistic", "histopathology"} <= {f.stem for f in files}
+    for file in files:
+        recipe = recipes.load(file.stem)
+        assert file.read_text().startswith("# "), "a recipe's header says what it is and how to run it"
+        assert f"python -m train {file.stem} " in file.read_text()
+        assert set(recipe.sources) <= set(SOURCES)
+        if isinstance(recipe, recipes.Recipe):
+            augment.Augmentation(recipe.augmentation, recipe.train_size or recipe.image_size)
+            weights.build(recipe.architecture, loop.outputs(recipe.task, recipe.architecture), recipe.channels)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"learning_rate": 1}, "learning_rate"),
+        ({"epochs": 0}, "epochs"),
+        ({"task": "lungs"}, "task"),
+        ({"refer_at_least": 0.9}, "refer_at_least"),
+        ({"mean": [0.5]}, "mean and std"),
+        ({"optimiser": {"lr": math.nan}}, "optimiser.lr"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(yaml.safe_dump(TINY | change))
+    with pytest.raises(recipes.RecipeError, match=named):
+        recipes.load(str(file))
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(recipes.RecipeError, match="breastmnist-logistic"):
+        recipes.load("skni")
+
+
+def test_focal_loss_without_focus_is_cross_entropy() -> None:
+    logits, labels = torch.randn(32, 5), torch.randint(0, 5, (32,))
+    assert torch.allclose(losses.FocalLoss(0)(logits, labels), F.cross_entropy(logits, labels))
+    smooth = losses.FocalLoss(0, label_smoothing=0.1)(logits, labels)
+    assert torch.allclose(smooth, F.cross_entropy(logits, labels, label_smoothing=0.1))
+
+
+def test_focal_loss_by_hand() -> None:
+    # p of the true class 0.8 and 0.4: -(1 - p)^2 log p, weighted 3 and 1
+    logits = torch.tensor([[math.log(4.0), 0.0], [math.log(1.5), 0.0]])
+    expected = (3 * 0.2**2 * -math.log(0.8) + 1 * 0.6**2 * -math.log(0.4)) / 2
+    loss = losses.FocalLoss(2, torch.tensor([3.0, 1.0]))(logits, torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])
+def test_focal_loss_has_finite_gradients_where_the_answer_is_certain(gamma: float) -> None:
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
+    losses.FocalLoss(gamma)(logits, torch.tensor([0, 0])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_class_weights_by_hand() -> None:
+    labels = [0] * 8 + [1] * 2
+    assert losses.class_weights(labels, 3, 0.0).tolist() == [1, 1, 0]
+    inverse = losses.class_weights(labels, 3, 1.0)
+    assert inverse[1] / inverse[0] == pytest.approx(4)
+    assert inverse[torch.tensor(labels)].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", sorted(augment.PIPELINES))
+def test_augmentation_depends_on_its_seed_alone_and_changes_the_picture(name: str) -> None:
+    channels = 1 if name == "ultrasound-28" else 3
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, channels), dtype=np.uint8)
+    augmentation = augment.Augmentation(name, 28)
+    first = [augmentation(image, seed) for seed in range(6)]
+    again = [augment.Augmentation(name, 28)(image, seed) for seed in reversed(range(6))][::-1]
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert all(a.shape == (28, 28, channels) and a.dtype == np.uint8 for a in first)
+    assert len({a.tobytes() for a in first}) == 6
+
+
+def test_histology_keeps_the_centre_that_makes_the_label() -> None:
+    image = np.zeros((96, 96, 3), dtype=np.uint8)
+    image[32:64, 32:64] = 255
+    augmentation = augment.Augmentation("histology", 96)
+    # The central square takes 11% of the tile; nothing but magnifying may change that.
+    assert all((augmentation(image, seed)[40:56, 40:56] > 100).mean() > 0.95 for seed in range(40))
+
+
+def test_an_epoch_is_the_same_whatever_the_number_of_workers() -> None:
+    arrays = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(12)]
+    dataset = TrainingSet(arrays, list(range(12)), augment.Augmentation("dermatoscopy", 32), seed=1)
+
+    def epoch(number: int, workers: int) -> list[torch.Tensor]:
+        return [part for batch in dataset.batches(number, 4, workers) for part in batch]
+
+    assert all(torch.equal(a, b) for a, b in zip(epoch(0, 0), epoch(0, 2), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(epoch(0, 0), epoch(1, 0), strict=True))
+
+
+def test_metrics_against_hand_counts() -> None:
+    task = TASKS["ultrasound"]
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.2, 0.1, 0.7]])
+    labels = np.array([0, 1, 0, 2])
+    found = metrics.point_estimates(task, probabilities, labels)
+    assert found["accuracy"] == 0.75
+    assert found["balanced_accuracy"] == pytest.approx((0.5 + 1 + 1) / 3)
+    assert found["auc_malignant"] == 1.0
+    assert found["brier"] == pytest.approx((0.2**2 + 0.2**2 + 0.4**2 + 0.1**2) / 4)
+
+
+def test_temperature_undoes_overconfidence() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 1.5, (4000, 3))
+    p = np.exp(honest) / np.exp(honest).sum(1, keepdims=True)
+    labels = np.array([rng.choice(3, p=row) for row in p])
+    assert metrics.fit_temperature(honest * 3, labels) == pytest.approx(3, rel=0.1)
+
+
+def test_bootstrap_draws_whole_groups() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(size=30), 20)
+    groups = np.repeat(np.arange(30), 20).astype(str)
+    by_group = metrics.bootstrap(lambda i: {"mean": float(values[i].mean())}, list(groups))["mean"]
+    by_row = metrics.bootstrap(lambda i: {"mean": float(values[i].mean())}, [str(i) for i in range(600)])["mean"]
+    # Twenty copies of a value say no more than one: the interval is about sqrt(20) times as wide.
+    assert 3 < (by_group[1] - by_group[0]) / (by_row[1] - by_row[0]) < 6
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    assert run(folder / "tiny.yaml", data, folder / "out") == 0
+    assert evaluate.main([str(folder / "out"), "--data", str(data)]) == 0
+    return folder / "out"
+
+
+def test_a_run_ends_with_a_checkpoint_folder_that_serves(trained: Path, data: Path) -> None:
+    config = json.loads((trained / "config.json").read_text())
+    lines = [json.loads(line) for line in (trained / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert config["vigil"]["history"] == lines
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    checkpoint = weights.load("histopathology", trained)
+    test = [sample for sample in load("histopathology", data) if sample.split == "test"]
+    answers = [Predictor(checkpoint).predict(sample.picture()) for sample in test]
+    # The made-up classes differ in hue: whoever learned anything tells them apart.
+    right = [answer.top == sample.label for answer, sample in zip(answers, test, strict=True)]
+    assert np.mean(right) > 0.8
+
+
+def test_evaluation_holds_what_the_page_and_the_cards_need(trained: Path, data: Path) -> None:
+    content = json.loads((trained / "evaluation.json").read_text())
+    config = json.loads((trained / "config.json").read_text())
+    assert content["weights_sha256"] == config["vigil"]["sha256"]
+    assert set(content["splits"]) == {"validation", "test"}
+    test = content["splits"]["test"]
+    truth = [sample.label for sample in load("histopathology", data) if sample.split == "test"]
+    assert test["n"] == len(truth) == sum(test["n_per_class"].values())
+    assert [sum(row) for row in test["confusion_matrix"]] == [truth.count(0), truth.count(1)]
+    table = test["threshold_table"]["malignant"]
+    assert {a + b + c + d for a, b, c, d in zip(table["tp"], table["fp"], table["tn"], table["fn"], strict=True)} == {
+        len(truth)
+    }
+    low, high = test["metrics"]["auc_malignant"]["interval"]
+    assert low <= test["metrics"]["auc_malignant"]["value"] <= high
+    assert sum(row["n"] for row in test["calibration"]) == len(truth)
+    drawn = {file.name for file in (trained / "figures").iterdir()}
+    for name in ("roc", "precision-recall", "confusion", "reliability"):
+        assert f"test-{name}.png" in drawn
+    assert "learning-curves.png" in drawn
+
+
+def test_evaluated_again_the_same_numbers_come_out(trained: Path, data: Path) -> None:
+    before = (trained / "evaluation.json").read_bytes()
+    assert evaluate.main([str(trained), "--data", str(data)]) == 0
+    assert (trained / "evaluation.json").read_bytes() == before
+
+
+def test_the_card_says_what_was_found(trained: Path) -> None:
+    text = (trained / "README.md").read_text()
+    config, evaluation = card.read(trained)
+    assert text.startswith("---\n")
+    metadata = yaml.safe_load(text.split("---")[1])
+    assert metadata["license"] == "cc0-1.0"
+    assert metadata["library_name"] == "timm"
+    assert card.figure(evaluation["splits"]["test"]["metrics"]["auc_malignant"]) in text
+    assert config["vigil"]["sha256"][:12] in text
+
+
+def test_the_same_seed_gives_the_same_weights(trained: Path, data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    assert run(recipe_file, data, tmp_path / "again") == 0
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+class KilledError(Exception):
+    """What stands in for a kill in the middle of an epoch."""
+
+
+def test_killed_and_resumed_a_run_ends_as_the_uninterrupted_one(
+    trained: Path, data: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    with pytest.MonkeyPatch.context() as patch:
+        forward, calls = losses.FocalLoss.forward, 0
+
+        def dying(self: losses.FocalLoss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == batches + 2:
+                raise KilledError
+            return forward(self, logits, labels)
+
+        training = [sample for sample in load("histopathology", data) if sample.split == "train"]
+        batches = len(training) // TINY["batch_size"]
+        patch.setattr(losses.FocalLoss, "forward", dying)
+        with pytest.raises(KilledError):
+            run(recipe_file, data, out)
+    assert len((out / "training" / "metrics.jsonl").read_text().splitlines()) == 1
+    assert run(recipe_file, data, out) == 1, "going on by accident would mix two runs"
+    assert run(recipe_file, data, out, "--resume") == 0
+    assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def test_the_baseline_is_scikit_learns_and_serves(data: Path, tmp_path: Path) -> None:
+    assert run("breastmnist-logistic", data, tmp_path / "out") == 0
+    checkpoint = weights.load("breastmnist", tmp_path / "out")
+    samples = [sample for sample in load("breastmnist", data) if sample.split == "test"]
+    answers = [Predictor(checkpoint).predict(sample.picture()) for sample in samples]
+    assert np.mean([answer.top == sample.label for answer, sample in zip(answers, samples, strict=True)]) > 0.8
+
+
+def test_the_default_threshold_of_skin_refers_the_melanomas_of_validation(data: Path, tmp_path: Path) -> None:
+    recipe = TINY | {
+        "task": "skin",
+        "architecture": "tf_efficientnetv2_b0",
+        "sources": ["ham10000"],
+        "image_size": 64,
+        "epochs": 1,
+        "augmentation": "dermatoscopy",
+        "refer_at_least": 0.95,
+        "refer_code": "mel",
+    }
+    (tmp_path / "skin.yaml").write_text(yaml.safe_dump(recipe))
+    assert run(tmp_path / "skin.yaml", data, tmp_path / "out") == 0
+    predictor = Predictor(weights.load("skin", tmp_path / "out"))
+    melanomas = [
+        s for s in load("skin", data) if s.split == "validation" and s.label == TASKS["skin"].codes.index("mel")
+    ]
+    threshold = predictor.checkpoint.config.vigil.default_threshold
+    assert all(predictor.predict(sample.picture()).p_malignant >= threshold for sample in melanomas)
+
+
+def test_missing_data_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("skin", tmp_path, tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "HAM10000" in said
+    assert "Traceback" not in said
+
+
+def test_weights_of_another_network_are_refused(trained: Path) -> None:
+    skin = recipes.Recipe.model_validate(TINY | {"architecture": "tf_efficientnetv2_b0"})
+    with pytest.raises(loop.TrainingError, match="does not fit"):
+        loop.start(skin, str(trained / "model.safetensors"))
