@@ -11,10 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import timm.layers
 import torch
 from torch import Tensor, nn
 
 from src.networks import Network
+
+# ConvNeXt's is timm's own GELU, no subclass of torch's.
+ACTIVATIONS = (nn.ReLU, nn.GELU, nn.SiLU, timm.layers.GELU)
 
 Target = Callable[[Tensor], Tensor]
 """From the logits of one picture, shape (classes,), to the number that the map argues for, a scalar."""
@@ -93,7 +97,7 @@ def guided_network(network: nn.Module) -> nn.Module:
     guided = copy.deepcopy(network)
     for parent in list(guided.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.ReLU | nn.GELU | nn.SiLU):
+            if isinstance(child, ACTIVATIONS):
                 setattr(parent, name, _Guided(child))
     return guided
 

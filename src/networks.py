@@ -338,6 +338,7 @@ class AttentionCNN96(VigilNetwork):
         self.value = nn.Linear(256, 128)
         self.output = nn.Linear(128, 128)
         self.hidden = nn.Linear(128, 64)
+        self.activation = nn.ReLU()  # a module, because guided backpropagation finds modules only
         self.dropout = nn.Dropout(drop_rate)
         self.classifier = _classifier(64, num_classes)
 
@@ -345,7 +346,7 @@ class AttentionCNN96(VigilNetwork):
         """The classifier's input (B, 64) of a map (B, 256, 12, 12)."""
         tokens = feature_map.flatten(2).transpose(1, 2)
         attended = F.scaled_dot_product_attention(self.query(tokens), self.key(tokens), self.value(tokens))
-        return self.dropout(F.relu(self.hidden(self.output(attended).mean(dim=1))))
+        return self.dropout(self.activation(self.hidden(self.output(attended).mean(dim=1))))
 
 
 def _cfg(input_size: tuple[int, int, int], num_classes: int, **kwargs: Any) -> dict[str, Any]:
