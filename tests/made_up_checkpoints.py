@@ -44,6 +44,9 @@ def network(architecture: str, num_classes: int, channels: int, side: int, seed:
         model.train()(pictures)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+            # A channel nearly constant over these pictures would blow up rounding errors on others.
+            variance = norm.get_buffer("running_var")
+            variance.clamp_(min=0.3 * variance.mean().item())
         logits, classifier = model.eval()(pictures), model.get_classifier()
         scale = 2 / logits.std(dim=0)
         classifier.weight.mul_(scale[:, None])
