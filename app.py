@@ -1,0 +1,308 @@
+"""The page and the server: `python app.py` opens one page, a tab and an API endpoint for each task of src/tasks.py.
+
+All of Gradio is in here; what is read, decided, said and drawn is src's. Nothing of a picture is logged, and what was
+uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from gradio.data_classes import ImageData
+from gradio.utils import get_upload_folder, is_in_or_equal
+from gradio_client.utils import is_http_url_like
+from PIL import Image
+from pydantic import ConfigDict
+
+from src import answers, panel, weights
+from src.answers import ArgumentRefused, Result
+from src.images import MAX_BYTES, ImageRefused
+from src.predictor import EXPLANATIONS, Predictor
+from src.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parent
+EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
+"""Path below examples/ -> "synthetic: what it shows"."""
+
+CONCURRENCY = 2  # pictures in work at once, on all tabs together: one is decoded while another is in the network
+WAITING = 40  # more than these are told to come back later
+SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is dropped loses nothing
+SWEEP, KEPT = 300, 3300  # seconds: every file is swept away within an hour
+
+NO_PICTURE = "Choose a picture first."
+NOT_UPLOADED = "The picture must be uploaded as a file; addresses and data: texts are not opened."
+
+Answer = tuple[Result, Image.Image | None]
+
+
+class PictureInput(gr.Image):
+    """gr.Image that fetches nothing: a picture reaches us as an uploaded file or not at all.
+
+    Its events run with preprocess=False, because gr.Image would open the file with all of Pillow's 43 formats first.
+    """
+
+    is_template = True  # drawn by gr.Image's own frontend
+
+    class Payload(ImageData):
+        """What a client sends in place of a picture."""
+
+        model_config = ConfigDict(json_schema_extra={"description": "A local picture file, uploaded."})
+
+        @classmethod
+        def model_validate(cls, obj: Any, **kwargs: Any) -> "PictureInput.Payload":
+            """As pydantic's, with a sentence instead of an error's text."""
+            try:
+                return super().model_validate(obj, **kwargs)
+            except ValueError as error:
+                raise refused(NOT_UPLOADED) from error
+
+    data_model = Payload
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        """As Gradio's, but without a download."""
+        if is_http_url_like(str(url_or_file_path)):
+            raise refused(NOT_UPLOADED)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+    def example_payload(self) -> Any:
+        """What the API page shows in place of Gradio's address on the web."""
+        return {"path": "picture.jpg", "meta": {"_type": "gradio.FileData"}}
+
+    def example_value(self) -> Any:
+        """As example_payload."""
+        return self.example_payload()
+
+
+def refused(sentence: str) -> gr.Error:
+    """What reaches page and client as one sentence, and the log not at all."""
+    return gr.Error(sentence, print_exception=False, title="Not read")
+
+
+def file_of(image: object) -> str:
+    """The uploaded (or example) file that an argument stands for. Raises ArgumentRefused for anything else."""
+    if image is None:
+        raise ArgumentRefused(NO_PICTURE)
+    path = image.get("path") if isinstance(image, Mapping) else None
+    if not isinstance(path, str) or not (is_in_or_equal(path, get_upload_folder()) or Path(path) in example_files()):
+        raise ArgumentRefused(NOT_UPLOADED)
+    return path
+
+
+def example_files(task: str = "") -> dict[Path, str]:
+    """The pictures to click on, of one task or all, and what each shows."""
+    return {ROOT / "examples" / name: text for name, text in EXAMPLES.items() if name.startswith(task)}
+
+
+def endpoint(predictor: Predictor) -> Callable[[Any, Any, Any], Answer]:
+    """The API's function for one task."""
+
+    def read(image: Any, threshold: Any, explain: Any) -> Answer:
+        try:
+            return answers.answer(predictor, file_of(image), threshold, explain)
+        except (ArgumentRefused, ImageRefused) as refusal:
+            raise refused(str(refusal)) from refusal
+
+    return read
+
+
+def describe(predictor: Predictor) -> str:
+    """The endpoint's text on the API page."""
+    task = predictor.task
+    return (
+        f"Reads {task.modality}. image: a file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB). "
+        "threshold: 0 to 1; the decision is `refer` where p_malignant reaches it, else `no referral` (default: the "
+        f"model's own). explain: {', '.join(EXPLANATIONS)}. Returns `result` (task, model, revision, p_malignant, "
+        "threshold, decision, classes, quality, operating_point with 95% intervals on the test split or null, "
+        "disclaimer, explanation, explained_class, heatmap_empty, size, region) and the heat map over the picture "
+        "(null for none). Research and education only, not a diagnosis."
+    )
+
+
+def html(markup: str, classes: str = "") -> gr.HTML:
+    """Our own markup with our own style sheet alone."""
+    return gr.HTML(markup, apply_default_css=False, elem_classes=["v-html", classes])
+
+
+def tab(predictor: Predictor) -> None:
+    """One task's controls, answer and events, in the current layout."""
+    task = predictor.task
+    read = endpoint(predictor)
+    html(panel.intro(task, predictor.checkpoint))
+    with gr.Row(elem_classes="v-columns"):
+        with gr.Column(scale=4, min_width=300):
+            image = PictureInput(
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard", "webcam"] if task.name == "skin" else ["upload", "clipboard"],
+                label="Picture",
+                height=300,
+                buttons=["fullscreen"],
+                placeholder="# Drop a picture here\nor click to choose one",
+                alt_text="The picture to read",
+            )
+            again = gr.Button("Read again", size="md")
+            html(panel.examples_heading())
+            with gr.Row(elem_classes="v-strip"):
+                examples = {
+                    path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
+                    for path, text in example_files(task.name).items()
+                }
+        with gr.Column(scale=7, min_width=320):
+            decision = html(panel.empty())
+            threshold = gr.Slider(
+                0,
+                1,
+                value=predictor.checkpoint.config.vigil.default_threshold,
+                step=0.01,
+                label="Threshold",
+                info="Refer from this p(malignant) on. Lower finds more cancers and raises more false alarms.",
+                buttons=["reset"],
+            )
+            with gr.Row():
+                with gr.Column(scale=1, min_width=280):
+                    details = html("", "v-details")
+                with gr.Column(scale=1, min_width=280):
+                    explain = gr.Radio(
+                        [("None" if name == "none" else name, name) for name in EXPLANATIONS],
+                        value="Grad-CAM",
+                        label="Where did it look?",
+                        elem_classes="v-explain",
+                    )
+                    heatmap = gr.Image(
+                        format="png",
+                        label="Heatmap",
+                        interactive=False,
+                        buttons=["download", "fullscreen"],
+                        alt_text="The picture with the heat map over it; the caption below says for which class",
+                    )
+                    caption = html("")
+            with gr.Accordion("As JSON, what the API returns", open=False):
+                result = gr.JSON(label="result", show_label=False)
+
+    shown = [result, heatmap, decision, details, caption]
+
+    def show(image: Any, threshold: Any, explain: Any) -> tuple[Any, ...]:
+        if image is None:
+            return None, None, panel.empty(), "", ""
+        try:
+            answer, drawn = read(image, threshold, explain)
+        except gr.Error as error:
+            # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
+            return None, None, panel.refusal(error.message), "", ""
+        return answer, drawn, panel.decision(answer), panel.details(answer), panel.caption(answer)
+
+    def decide_again(last: Any, threshold: Any) -> tuple[Any, ...]:
+        if last is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        try:
+            answer = answers.decided_again(predictor, last, threshold)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+        return answer, panel.decision(answer), panel.details(answer)
+
+    arguments = [image, threshold, explain]
+    gr.on(
+        [],  # the API's alone
+        read,
+        arguments,
+        [result, heatmap],
+        api_name=task.name,
+        api_description=describe(predictor),
+        concurrency_id="model",
+        concurrency_limit=CONCURRENCY,
+        preprocess=False,
+    )
+    gr.on(
+        [image.change, explain.input, again.click],
+        show,
+        arguments,
+        shown,
+        api_visibility="private",
+        concurrency_id="model",
+        concurrency_limit=CONCURRENCY,
+        preprocess=False,
+        trigger_mode="always_last",
+        show_progress_on=[decision, heatmap],
+    )
+    gr.on(
+        [threshold.input, threshold.release],
+        decide_again,
+        [result, threshold],
+        [result, decision, details],
+        api_visibility="private",
+        queue=False,
+        preprocess=False,
+        trigger_mode="always_last",
+        show_progress="hidden",
+    )
+    for path, button in examples.items():
+        button.click(
+            lambda path=str(path): path, outputs=image, api_visibility="private", queue=False, show_progress="hidden"
+        )
+
+
+def build(predictors: Mapping[str, Predictor]) -> gr.Blocks:
+    """The page for these predictors, by task name, in the order of src/tasks.py."""
+    gr.set_static_paths([str(path) for path in example_files()])
+    with gr.Blocks(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
+        html(panel.header() + panel.notice())
+        with gr.Tabs():
+            for name, task in TASKS.items():
+                if name in predictors:
+                    with gr.Tab(task.title, id=name):
+                        tab(predictors[name])
+    page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, api_open=False)
+    return page
+
+
+def theme() -> gr.themes.Base:
+    """Calm and clinical; fonts of the visitor's own system, so that nothing is fetched to draw the page."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        secondary_hue=gr.themes.colors.slate,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_md,
+        font=["Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"],
+        font_mono=["SFMono-Regular", "Consolas", "Liberation Mono", "monospace"],
+    ).set(
+        # Darker than Gradio's own, for a contrast of 4.5 and more.
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        block_title_text_color="*neutral_700",
+        block_label_text_color="*neutral_700",
+        block_background_fill="white",
+        block_radius="*radius_md",
+        color_accent="*primary_700",
+        button_secondary_background_fill="white",
+        button_secondary_background_fill_hover="*neutral_100",
+        button_secondary_background_fill_dark="*neutral_800",
+        button_secondary_background_fill_hover_dark="*neutral_700",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_600",
+        button_border_width="1px",
+    )
+
+
+def main() -> None:
+    """Load every task's checkpoint and serve the page until stopped."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    predictors = {name: Predictor(weights.find(name)) for name in TASKS}
+    build(predictors).launch(
+        theme=theme(),
+        css_paths=ROOT / "src" / "page.css",
+        footer_links=["api", "settings"],
+        max_file_size=MAX_BYTES,
+        show_error=False,
+        enable_monitoring=False,
+        run_history=False,
+        state_session_capacity=SESSIONS,
+        ssr_mode=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

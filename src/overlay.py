@@ -1,0 +1,64 @@
+"""A heat map drawn over its picture, at the picture's own size.
+
+Knows colours and pixels; what a map means, and for which class it argues, is said by whoever shows it.
+"""
+
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from src.predictor import Box, HeatMap
+
+# Perceptually uniform and readable with any colour vision (van der Walt & Smith 2015); its bright end, green to yellow,
+# stands out from skin, from grey speckle and from H&E's pink and purple.
+COLOURS = "viridis"
+# The share of the colour where the map is strongest; the picture shows through everywhere.
+OPACITY = 0.6
+# A larger picture is drawn smaller: encoding 40 megapixels would take seconds for what no screen shows.
+MAX_DRAWN_PIXELS = 12_000_000
+
+
+@cache
+def palette() -> bytes:
+    """256 RGB colours from weak to strong, 768 bytes."""
+    # Imported here: the app has no other use for matplotlib.
+    from matplotlib import colormaps
+
+    return (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
+
+
+def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size, width and height, at which a picture of `size` is drawn: its own up to MAX_DRAWN_PIXELS."""
+    scale = min(1.0, (MAX_DRAWN_PIXELS / (size[0] * size[1])) ** 0.5)
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+
+
+def draw(image: Image.Image, heat: HeatMap, seen: Box) -> Image.Image:
+    """`heat` over an upright RGB `image`, more opaque where it is stronger: RGB of `drawn_size(image.size)`.
+
+    A frame marks `seen` where the network saw less than the whole picture.
+    """
+    size = drawn_size(image.size)
+    drawn = image.copy() if size == image.size else image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+    left, upper, right, lower = _scaled(heat.box, image.size, size)
+    # 8 bits before scaling up, so that a large picture costs bytes and not floats.
+    small = Image.fromarray((heat.values * 255).round().astype(np.uint8))
+    strength = small.resize((right - left, lower - upper), Image.Resampling.BICUBIC)
+    opacity = strength.point([round(value * OPACITY) for value in range(256)])
+    strength.putpalette(palette())
+    drawn.paste(strength.convert("RGB"), (left, upper), opacity)
+    if seen != (0, 0, *image.size):
+        left, upper, right, lower = _scaled(seen, image.size, size)
+        width = max(1, round(min(size) / 250))
+        # White on black, to be seen on any ground.
+        frame = ImageDraw.Draw(drawn)
+        frame.rectangle((left, upper, right - 1, lower - 1), outline="black", width=2 * width)
+        frame.rectangle((left, upper, right - 1, lower - 1), outline="white", width=width)
+    return drawn
+
+
+def _scaled(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
+    x, y = to[0] / size[0], to[1] / size[1]
+    left, upper = int(box[0] * x), int(box[1] * y)
+    return left, upper, max(left + 1, int(box[2] * x)), max(upper + 1, int(box[3] * y))

@@ -1,0 +1,191 @@
+"""The API's `result` -> what the page shows of it, as HTML.
+
+Pure: knows wording and markup, nothing of Gradio, pictures or models. Whatever is put into markup is escaped here.
+Never colour alone: every state has a word and a sign of its own.
+"""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from src import overlay
+from src.tasks import DISCLAIMER, TASKS, Task
+from src.weights import Checkpoint
+
+Result = Mapping[str, Any]
+
+# Drawn here, so that the page needs no icon font: decorative, the word beside each says the same.
+_ICON = (
+    '<svg class="v-icon" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2.2" '
+    'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>'
+)
+ARROW = _ICON.format('<circle cx="12" cy="12" r="10"/><path d="M8 12h8M12.5 8l4 4-4 4"/>')
+# No tick: below the threshold is not "healthy".
+DASH = _ICON.format('<circle cx="12" cy="12" r="10"/><path d="M8 12h8"/>')
+WARNING = _ICON.format('<path d="M12 3.5L2.5 20h19z"/><path d="M12 10v4.5M12 17.4v.1"/>')
+INFO = _ICON.format('<circle cx="12" cy="12" r="10"/><path d="M12 11v5.5M12 7.6v.1"/>')
+
+
+def notice() -> str:
+    """The line that stands above everything."""
+    return f'<div class="v-notice" role="note">{INFO}<p>{escape(DISCLAIMER)}</p></div>'
+
+
+def header() -> str:
+    """Title and what Vigil is, in one line."""
+    return (
+        '<header class="v-header"><h1>Vigil</h1><p>Reads four kinds of medical image for signs of cancer, '
+        "shows where it looked, and says what its threshold costs.</p></header>"
+    )
+
+
+def intro(task: Task, checkpoint: Checkpoint) -> str:
+    """What to put into this tab and which model reads it."""
+    vigil = checkpoint.config.vigil
+    problem = (
+        f'<p class="v-problem">{WARNING}<span>{escape(checkpoint.problem)}</span></p>' if checkpoint.problem else ""
+    )
+    return (
+        f'<div class="v-intro"><h2>{escape(task.title)}</h2><p>For {escape(task.modality)}. Learned from '
+        f'{escape(task.data_set)}.</p>{problem}<p class="v-model">Model <b>{escape(vigil.name)}</b>, revision '
+        f"<code>{escape(checkpoint.revision)}</code>, {escape(_source(checkpoint))}</p></div>"
+    )
+
+
+def _source(checkpoint: Checkpoint) -> str:
+    return "embedded weights" if checkpoint.source == "embedded" else f"weights from {checkpoint.source}"
+
+
+def examples_heading() -> str:
+    """What the examples are."""
+    return (
+        '<div class="v-examples"><h3>Examples</h3><p class="v-note">'
+        "Synthetic: drawn by a program, no patient's picture."
+        " Whatever the model says of them shows how the page works, not how well it reads.</p></div>"
+    )
+
+
+def empty() -> str:
+    """The decision's place before there is one."""
+    return (
+        '<div class="v-empty" role="status"><p>No picture read yet.</p>'
+        "<p>Choose a picture or click an example; the answer appears here.</p></div>"
+    )
+
+
+def refusal(sentence: str) -> str:
+    """The decision's place where a picture cannot be read."""
+    return (
+        f'<div class="v-decision v-refused" role="alert">{WARNING}<div><p class="v-word">Not read</p>'
+        f"<p>{escape(sentence)}</p></div></div>"
+    )
+
+
+def decision(result: Result) -> str:
+    """The banner: refer or not, and p(malignant) on a bar with a mark at the threshold."""
+    p, threshold, refer = result["p_malignant"], result["threshold"], result["decision"] == "refer"
+    word, sign, kind = ("Refer", ARROW, "v-refer") if refer else ("No referral", DASH, "v-no-referral")
+    relation = "at or above" if refer else "below"
+    label = f"p(malignant) {percent(p)}, threshold {percent(threshold)}"
+    return (
+        f'<div class="v-decision {kind}" role="status">{sign}<div><p class="v-word">{word}</p>'
+        f"<p>p(malignant) is <b>{percent(p)}</b>, {relation} the threshold of <b>{percent(threshold)}</b>.</p>"
+        f'<div class="v-scale" role="img" aria-label="{label}"><i class="v-fill" style="width:{100 * p:.2f}%"></i>'
+        f'<i class="v-mark" style="left:{100 * threshold:.2f}%"></i></div>'
+        '<p class="v-ends" aria-hidden="true"><span>0%</span><span>p(malignant)</span><span>100%</span></p></div></div>'
+    )
+
+
+def details(result: Result) -> str:
+    """Operating point, class probabilities, warnings and what part of the picture was read."""
+    return _quality(result) + _classes(result) + _operating_point(result["operating_point"]) + _region(result)
+
+
+def _quality(result: Result) -> str:
+    items = "".join(f"<li>{WARNING}<span>{escape(str(line))}</span></li>" for line in result["quality"])
+    return f'<h3>About this picture</h3><ul class="v-warnings">{items}</ul>' if items else ""
+
+
+def _classes(result: Result) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(str(c["name"]))}{_tag(c)}</th><td class="v-share" aria-hidden="true">'
+        f'<i class="{"v-malignant" if c["malignant"] else ""}" style="width:{100 * c["probability"]:.2f}%"></i></td>'
+        f"<td>{percent(c['probability'])}</td></tr>"
+        for c in result["classes"]
+    )
+    return (
+        '<h3>Classes</h3><table class="v-classes"><caption class="v-hidden">Calibrated probability of each class, most '
+        'probable first</caption><thead class="v-hidden"><tr><th scope="col">Class</th><th scope="col">Share</th>'
+        f'<th scope="col">Probability</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+
+
+def _tag(one: Mapping[str, Any]) -> str:
+    return ' <span class="v-tag">malignant</span>' if one["malignant"] else ""
+
+
+def _operating_point(point: Mapping[str, Any] | None) -> str:
+    if point is None:
+        return (
+            '<h3>At this threshold</h3><p class="v-note">Not evaluated: this checkpoint brings no figures from a test '
+            "split.</p>"
+        )
+    cells = "".join(
+        f"<div><dt>{name}</dt><dd><b>{'–' if point[key] is None else percent(point[key])}</b> "
+        f'<span>{_interval(point[f"{key}_interval"])}</span></dd><dd class="v-note">{meaning} '
+        f"({point[count]})</dd></div>"
+        for name, key, meaning, count in (
+            ("Sensitivity", "sensitivity", "of the malignant pictures are referred", "positives"),
+            ("Specificity", "specificity", "of the others are not", "negatives"),
+        )
+    )
+    return (
+        f'<h3>At this threshold, on the test split</h3><dl class="v-point">{cells}</dl>'
+        f'<p class="v-note">In brackets the 95% interval ({escape(str(point["interval_method"]))}) and the number of '
+        "pictures counted.</p>"
+    )
+
+
+def _interval(bounds: list[float]) -> str:
+    return f"({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
+
+
+def _region(result: Result) -> str:
+    (left, upper, right, lower), (width, height) = result["region"], result["size"]
+    if (left, upper, right, lower) == (0, 0, width, height):
+        seen = f"The whole picture was read, {width} × {height} pixels."
+    else:
+        seen = (
+            f"The scanned field was read, {right - left} × {lower - upper} of {width} × {height} pixels, "
+            f"from {left}, {upper}; the heat map frames it."
+        )
+    return f'<p class="v-note">{seen}</p>'
+
+
+def caption(result: Result) -> str:
+    """Which class the heat map argues for, and its colours."""
+    code = result["explained_class"]
+    if code is None:
+        return '<p class="v-note">No heat map was asked for.</p>'
+    name = escape(next(d.name for d in TASKS[result["task"]].classes if d.code == code))
+    method = escape(str(result["explanation"]))
+    if result["heatmap_empty"]:
+        return (
+            f'<p class="v-caption">{method}: nothing in the picture argues for <b>{name}</b>, the most probable class; '
+            "it won because less argues for the others.</p>"
+        )
+    size = tuple(result["size"])
+    smaller = "" if overlay.drawn_size(size) == size else " Drawn smaller than the picture."
+    return (
+        f'<p class="v-caption">{method}: what argues for <b>{name}</b>, the most probable class.{smaller}</p>'
+        '<p class="v-legend" aria-hidden="true"><span>weak</span><i></i><span>strong</span></p>'
+    )
+
+
+def percent(share: float) -> str:
+    """0.1234 -> 12.3%; never 0.0% or 100.0% for what is not exactly that."""
+    if 0 < share < 0.0005:
+        return "&lt;0.1%"
+    if 0.9995 <= share < 1:
+        return "&gt;99.9%"
+    return f"{100 * share:.1f}%"

@@ -1,0 +1,200 @@
+"""The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Locator, Page, Request, expect, sync_playwright
+
+import app
+from src import weights
+from src.predictor import Prediction, Predictor
+from src.tasks import DISCLAIMER, TASKS
+from tests import made_up_checkpoints
+from tests.conftest import ROOT, Server
+
+CHROMIUM = "/usr/bin/chromium"
+# Chromium as root in a container, without the connections that it makes of its own accord.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # ms; the machine may be training beside this
+
+EXAMPLE = {
+    "skin": "skin/irregular.jpg",
+    "ultrasound": "ultrasound/spiculated.jpg",
+    "breastmnist": "breastmnist/oval.png",
+    "histopathology": "histopathology/nest.png",
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, opened; fails its test for any error on the console and any request to elsewhere."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    opened.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    wrong: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            wrong.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((server.url, "data:", "blob:")):
+            wrong.append(f"request to {request.url}")
+
+    opened.on("console", heard)
+    opened.on("request", asked)
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.goto(server.url)
+    yield opened
+    opened.close()
+    assert not wrong
+
+
+def open_tab(page: Page, task: str) -> Locator:
+    """The task's tab, chosen and drawn."""
+    page.get_by_role("tab", name=TASKS[task].title, exact=True).click()
+    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name=TASKS[task].title, exact=True))
+    expect(panel.locator(".v-empty")).to_be_visible()
+    return panel
+
+
+def upload(panel: Locator, file: Path | FilePayload) -> None:
+    panel.locator("input[type=file]").first.set_input_files(file)
+
+
+def threshold(panel: Locator, value: float) -> None:
+    """Move the slider as a thumb or a key would."""
+    panel.get_by_role("slider").fill(str(value))
+
+
+def p_malignant(panel: Locator) -> float:
+    """As the banner has it, 0 to 1."""
+    text = panel.locator(".v-decision").inner_text()
+    found = re.search(r"p\(malignant\) is [<>]?([\d.]+)%", text)
+    assert found, text
+    return float(found[1]) / 100
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_picture_is_read_and_the_slider_flips_the_decision(page: Page, task: str) -> None:
+    expect(page.get_by_text(DISCLAIMER)).to_be_visible()
+    panel = open_tab(page, task)
+    upload(panel, ROOT / "examples" / EXAMPLE[task])
+    word = panel.locator(".v-word")
+    expect(word).to_have_text(re.compile("^(Refer|No referral)$"))
+    drawn = panel.get_by_role("img", name="heat map over it")
+    expect(drawn).to_be_visible()
+    with Image.open(ROOT / "examples" / EXAMPLE[task]) as picture:
+        assert drawn.evaluate("async e => { await e.decode(); return [e.naturalWidth, e.naturalHeight] }") == list(
+            picture.size
+        )
+    expect(panel.locator(".v-caption")).to_contain_text("argues for")
+    assert panel.locator(".v-classes tbody tr").count() == len(TASKS[task].classes)
+    assert 0 <= p_malignant(panel) <= 1
+
+    queued: list[str] = []
+    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
+    threshold(panel, 0)
+    expect(word).to_have_text("Refer")
+    expect(panel.locator(".v-decision")).to_contain_text("the threshold of 0.0%")
+    expect(panel.locator(".v-point")).to_contain_text("100.0%")  # sensitivity where everyone is referred
+    threshold(panel, 1)
+    expect(word).to_have_text("No referral")
+    threshold(panel, 0)
+    expect(word).to_have_text("Refer")
+    assert not queued, "the slider waits in no queue and runs no network"
+
+
+def test_slider_runs_no_network(tmp_path: Path) -> None:
+    class Counting(Predictor):
+        calls = 0
+
+        def predict(self, *arguments: Any, **further: Any) -> Prediction:
+            self.calls += 1
+            return super().predict(*arguments, **further)
+
+    predictor = Counting(weights.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
+    functions = {function.name: function.fn for function in app.build({"breastmnist": predictor}).fns.values()}
+    show, decide_again = functions["show"], functions["decide_again"]
+    assert show
+    assert decide_again
+    result = show({"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}, 0.3, "Grad-CAM")[0]
+    assert predictor.calls == 1
+    decisions = [decide_again(result, t)[0]["decision"] for t in (0, 1, result["p_malignant"])]
+    assert decisions == ["refer", "no referral", "refer"]
+    assert predictor.calls == 1
+    assert decide_again(result, 0.5)[0] == {**show({"path": example()}, 0.5, "Grad-CAM")[0]}
+
+
+def example() -> str:
+    return str(ROOT / "examples" / EXAMPLE["breastmnist"])
+
+
+def test_an_example_is_read_on_click(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    expect(panel.get_by_text("Synthetic: drawn by a program")).to_be_visible()
+    queued: list[str] = []
+    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
+    panel.get_by_role("button", name="Asymmetric lesion of several colours").click()
+    expect(panel.locator(".v-word")).to_be_visible()
+    first = p_malignant(panel)
+    assert len(queued) == 1, "read once"
+    panel.get_by_role("button", name="Red and purple lagoons").click()
+    expect(panel.locator(".v-decision")).not_to_contain_text(f"{100 * first:.1f}%")
+    panel.get_by_text("None", exact=True).click()
+    expect(panel.get_by_text("No heat map was asked for.")).to_be_visible()
+    panel.get_by_text("Guided Grad-CAM", exact=True).click()
+    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("letter.png", b"no picture", "This file is not a picture"),
+        ("cut.jpg", (ROOT / "examples/skin/naevus.jpg").read_bytes()[:5000], "This file is cut off"),
+    ],
+)
+def test_a_bad_file_takes_the_old_answers_place(page: Page, name: str, content: bytes, sentence: str) -> None:
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    panel.get_by_role("button", name="Clear").or_(panel.get_by_role("button", name="Remove")).first.click()
+    expect(panel.locator(".v-empty")).to_be_visible()
+    upload(panel, FilePayload(name=name, mimeType="image/png", buffer=content))
+    expect(panel.get_by_role("alert")).to_contain_text(sentence)
+    expect(panel.locator(".v-classes")).to_have_count(0)
+    expect(panel.get_by_role("img", name="heat map over it")).to_have_count(0)
+    # ... and the next picture is read
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+
+
+def test_fits_a_phone(browser: Browser, server: Server) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    for task in TASKS.values():
+        page.get_by_role("tab", name=task.title, exact=True).click()
+        expect(page.get_by_role("heading", name=task.title, exact=True)).to_be_visible(timeout=PATIENCE)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
