@@ -19,7 +19,7 @@ import timm
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
-from timm.utils import ModelEmaV3
+from timm.utils import ModelEmaV3, freeze
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -158,7 +158,9 @@ def train(
     precision = Precision.best()
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.manual_seed(recipe.seed)
-    network = start(recipe, pretrained).to(precision.device, memory_format=torch.channels_last)
+    network = start(recipe, pretrained)
+    freeze(network, list(recipe.frozen), include_bn_running_stats=False)
+    network = network.to(precision.device).to(memory_format=torch.channels_last)
     config = pretrained_config(recipe)
     normalise = Normalise(config, precision.device)
 

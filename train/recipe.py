@@ -49,7 +49,8 @@ class Recipe(_Strict):
     """Settings of one run of `python -m train`.
 
     `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller is faster,
-    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `select_by` names the validation metric that
+    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `frozen` modules keep their pretrained weights: the
+    first stages see general edges and cost most of the time. `select_by` names the validation metric that
     chooses the epoch. `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes)
     that the default threshold must refer; only for tasks whose threshold validation chooses.
     """
@@ -66,6 +67,7 @@ class Recipe(_Strict):
     std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     crop_mode: Literal["squash", "center"] = "squash"
+    frozen: tuple[str, ...] = ()
     drop_rate: float = Field(0.0, ge=0, lt=1)
     drop_path_rate: float = Field(0.0, ge=0, lt=1)
     epochs: PositiveInt
