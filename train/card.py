@@ -18,7 +18,7 @@ from train.data import SOURCES
 
 ROOT = EMBEDDED.parent
 
-LICENCES = {
+LICENCES: dict[str, dict[str, Any]] = {
     # of the data a model learned from, as the Hub names them
     "skin": {"license": "cc-by-nc-4.0"},
     "breastmnist": {"license": "cc-by-4.0"},

@@ -49,7 +49,7 @@ def load_evaluation_tensor(samples: Sequence[Sample], task: Task, config: Pretra
         return torch.stack(list(tqdm(rows, total=len(samples), desc="reading validation", unit="image")))
 
 
-class TrainingSet(Dataset[tuple[Tensor, int]]):
+class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training pictures. Item i of epoch e is the same in every run with the same seed."""
 
     def __init__(
@@ -64,11 +64,11 @@ class TrainingSet(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.arrays)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """uint8 (C, size, size) and the label."""
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """uint8 (C, size, size) and the label, int64 ()."""
         seed = int(np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0])
         image = self.augmentation(self.arrays[index], seed)
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), self.labels[index]
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.tensor(self.labels[index])
 
     def batches(self, epoch: int, batch_size: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
         """The batches of one epoch, in an order that depends on seed and epoch alone."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors.torch
@@ -23,7 +23,7 @@ from timm.utils import ModelEmaV3, freeze
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from src.networks import EfficientNetV2MCBAM
+from src.networks import EfficientNetV2MCBAM, Network
 from src.predictor import class_logits
 from src.tasks import TASKS
 from src.weights import PretrainedConfig, build, read_tensors
@@ -82,26 +82,29 @@ def outputs(task: str, architecture: str) -> int:
     return 1 if architecture in ("vigil_attention_cnn96", "vigil_linear28") and classes == 2 else classes
 
 
-def start(recipe: Recipe, pretrained: str) -> nn.Module:
+def start(recipe: Recipe, pretrained: str) -> Network:
     """The network before training: from the Hub's ImageNet weights ("hub"), from a file of timm's key names, or "none".
 
     Raises TrainingError for a file that does not fit: everything but the classifier must be there.
     """
     number = outputs(recipe.task, recipe.architecture)
-    rates = {
+    rates: dict[str, Any] = {
         name: rate
         for name, rate in (("drop_rate", recipe.drop_rate), ("drop_path_rate", recipe.drop_path_rate))
         if rate
     }
     if pretrained == "hub" and not recipe.architecture.startswith("vigil_"):
-        return timm.create_model(
-            recipe.architecture, pretrained=True, num_classes=number, in_chans=recipe.channels, **rates
+        return cast(
+            Network,
+            timm.create_model(
+                recipe.architecture, pretrained=True, num_classes=number, in_chans=recipe.channels, **rates
+            ),
         )
     network = build(recipe.architecture, number, recipe.channels, **rates)
     if pretrained in ("hub", "none"):
         return network
     # ImageNet weights are for the backbone where our network has one of timm's inside.
-    target = network.backbone if isinstance(network, EfficientNetV2MCBAM) else network
+    target = cast(Network, network.backbone) if isinstance(network, EfficientNetV2MCBAM) else network
     missing, unexpected = target.load_state_dict(read_tensors(Path(pretrained)), strict=False)
     classifier = target.pretrained_cfg["classifier"]
     lacking = [name for name in missing if not name.startswith(classifier) and "num_batches_tracked" not in name]

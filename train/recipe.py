@@ -49,10 +49,10 @@ class Recipe(_Strict):
     """Settings of one run of `python -m train`.
 
     `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller is faster,
-    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `frozen` modules keep their pretrained weights: the
-    first stages see general edges and cost most of the time. `select_by` names the validation metric that
-    chooses the epoch. `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes)
-    that the default threshold must refer; only for tasks whose threshold validation chooses.
+    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `frozen` modules keep their pretrained weights:
+    the first stages see general edges and cost most of the time. `select_by` names the validation metric that chooses
+    the epoch. `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes) that
+    the default threshold must refer; only for tasks whose threshold validation chooses.
     """
 
     task: str
