@@ -15,6 +15,8 @@ python=$(command -v python3.11 || command -v python3)
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 
+# Made-up networks are too small for threads, which would only wait for each other.
+export OMP_NUM_THREADS=1
 # Nothing the tests start may ask the network for versions or send figures home.
 export GRADIO_ANALYTICS_ENABLED=0 NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 

@@ -1,0 +1,80 @@
+"""What is released: the embedded checkpoints verify, and every figure that is shown stands in their evaluation.json."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from src import weights
+from src.tasks import TASKS
+from train import card, evaluate
+
+SPLIT_OF_156 = ("ultrasound", "breastmnist")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_embedded_default_verifies_and_is_evaluated(task: str) -> None:
+    checkpoint = weights.load(task, weights.EMBEDDED / task)
+    assert checkpoint.source == "embedded"
+    assert checkpoint.evaluation is not None
+    test = checkpoint.evaluation["splits"]["test"]
+    default = TASKS[task].default_threshold
+    if default is not None:
+        assert checkpoint.config.vigil.default_threshold == default
+    if task in SPLIT_OF_156:
+        assert test["n"] == 156
+        assert test["n_per_class"]["malignant"] == 42
+    if task == "skin":
+        assert test["n"] >= 1400
+
+
+@pytest.mark.parametrize("folder", card.released(), ids=lambda folder: folder.name)
+def test_a_card_is_fresh(folder: Path, tmp_path: Path) -> None:
+    written = (folder / "README.md").read_text(encoding="utf-8")
+    for name in ("config.json", "evaluation.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    card.write(tmp_path)
+    assert written == (tmp_path / "README.md").read_text(encoding="utf-8"), f"python -m train.evaluate {folder}"
+
+
+def test_model_card_and_readme_are_fresh() -> None:
+    assert (card.ROOT / "model_card.md").read_text(encoding="utf-8") == card.model_card(), "run python -m train.card"
+    text = (card.ROOT / "README.md").read_text(encoding="utf-8")
+    assert card.readme(text) == text, "run python -m train.card"
+
+
+def test_the_embedded_checkpoints_hold_what_a_folder_holds_and_stay_small() -> None:
+    folders = card.released()
+    assert {folder.name for folder in folders} >= {*TASKS, "breastmnist-logistic"}
+    for folder in folders:
+        names = {file.name for file in folder.iterdir()}
+        assert names == {"config.json", "evaluation.json", "model.safetensors", "README.md"}
+    assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) < 60 * 2**20
+
+
+def test_the_counts_of_every_split_add_up() -> None:
+    for folder in card.released():
+        _, evaluation = card.read(folder)
+        for split in evaluation["splits"].values():
+            for table in split["threshold_table"].values():
+                sums = {sum(row) for row in zip(table["tp"], table["fp"], table["tn"], table["fn"], strict=True)}
+                assert len(sums) == 1
+                assert table["threshold"] == sorted(set(table["threshold"]))
+            assert sum(map(sum, split["confusion_matrix"])) == split["n"] == sum(split["n_per_class"].values())
+            point = split["at_default_threshold"]["malignant"]
+            again = evaluate.at_threshold(split["threshold_table"]["malignant"], point["threshold"])
+            assert evaluate.rounded(again) == point
+
+
+def test_the_space_front_matter_fits_what_is_pinned() -> None:
+    text = (card.ROOT / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---")[1])
+    pins = dict(
+        line.split("==") for line in (card.ROOT / "requirements.in").read_text().splitlines() if line[:1] not in "#"
+    )
+    assert front["sdk"] == "gradio"
+    assert front["sdk_version"] == pins["gradio"]
+    assert (card.ROOT / front["app_file"]).is_file()
+    assert len(front["short_description"]) <= 60  # the Hub's limit
+    locked = (card.ROOT / "requirements.txt").read_text()
+    assert all(f"\n{name}=={version}" in locked for name, version in pins.items())
