@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
-from gradio.data_classes import ImageData
+from gradio.blocks import BlockFunction
+from gradio.data_classes import APIInfo
+from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder, is_in_or_equal
-from gradio_client.utils import is_http_url_like
 from PIL import Image
-from pydantic import ConfigDict
 
 from src import answers, panel, weights
 from src.answers import ArgumentRefused, Result
@@ -32,63 +32,66 @@ WAITING = 40  # more than these are told to come back later
 SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is dropped loses nothing
 SWEEP, KEPT = 300, 3300  # seconds: every file is swept away within an hour
 
+NOT_NOW = "The picture could not be read just now; press Read again in a moment."
 NO_PICTURE = "Choose a picture first."
-NOT_UPLOADED = "The picture must be uploaded as a file; addresses and data: texts are not opened."
+NOT_UPLOADED = "The picture must be uploaded, again after an hour; addresses and data: texts are not opened."
+
+FILE = {"meta": {"_type": "gradio.FileData"}}
 
 Answer = tuple[Result, Image.Image | None]
 
 
-class PictureInput(gr.Image):
-    """gr.Image that fetches nothing: a picture reaches us as an uploaded file or not at all.
+class Page(gr.Blocks):
+    """gr.Blocks that fetches nothing: a picture reaches us as an uploaded file or not at all.
 
-    Its events run with preprocess=False, because gr.Image would open the file with all of Pillow's 43 formats first.
+    Gradio would download addresses before any function of ours is called. Its components look at no argument either:
+    our events run with preprocess=False, since gr.Image would open the file with all of Pillow's 43 formats first.
+    (A subclass of gr.Image would do, but Gradio writes an app.pyi for one, which type checkers then read for app.py.)
     """
 
-    is_template = True  # drawn by gr.Image's own frontend
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
+    ) -> list[Any]:
+        """As Gradio's, after the pictures among `inputs` were looked at."""
+        checked = [
+            uploaded(value) if isinstance(block, gr.Image) else value
+            for block, value in zip(block_fn.inputs, inputs, strict=False)
+        ]
+        return await super().preprocess_data(block_fn, checked, state, explicit_call)
 
-    class Payload(ImageData):
-        """What a client sends in place of a picture."""
+    def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> APIInfo:
+        """As Gradio's, with a file as the example in place of an address on the web."""
+        info = super().get_api_info(all_endpoints, page)
+        for described in info["named_endpoints"].values():
+            for parameter in described["parameters"]:
+                if parameter["component"] == "Image":
+                    parameter["example_input"] = {"path": "picture.jpg", **FILE}
+                    parameter["python_type"]["description"] = parameter["type"]["description"] = "A picture file"
+        return info
 
-        model_config = ConfigDict(json_schema_extra={"description": "A local picture file, uploaded."})
 
-        @classmethod
-        def model_validate(cls, obj: Any, **kwargs: Any) -> "PictureInput.Payload":
-            """As pydantic's, with a sentence instead of an error's text."""
-            try:
-                return super().model_validate(obj, **kwargs)
-            except ValueError as error:
-                raise refused(NOT_UPLOADED) from error
+def uploaded(value: object) -> dict[str, Any] | None:
+    """A picture argument as Gradio hands it on, where it names an uploaded file or an example; None where it is none.
 
-    data_model = Payload
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """As Gradio's, but without a download."""
-        if is_http_url_like(str(url_or_file_path)):
-            raise refused(NOT_UPLOADED)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-    def example_payload(self) -> Any:
-        """What the API page shows in place of Gradio's address on the web."""
-        return {"path": "picture.jpg", "meta": {"_type": "gradio.FileData"}}
-
-    def example_value(self) -> Any:
-        """As example_payload."""
-        return self.example_payload()
+    Raises gr.Error for anything else.
+    """
+    if value is None:
+        return None
+    path = value.get("path") if isinstance(value, Mapping) else None
+    try:
+        known = isinstance(path, str) and (
+            Path(path) in example_files() or (is_in_or_equal(path, get_upload_folder()) and Path(path).is_file())
+        )
+    except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
+        known = False
+    if not known:
+        raise refused(NOT_UPLOADED)
+    return {"path": path, **FILE}
 
 
 def refused(sentence: str) -> gr.Error:
     """What reaches page and client as one sentence, and the log not at all."""
     return gr.Error(sentence, print_exception=False, title="Not read")
-
-
-def file_of(image: object) -> str:
-    """The uploaded (or example) file that an argument stands for. Raises ArgumentRefused for anything else."""
-    if image is None:
-        raise ArgumentRefused(NO_PICTURE)
-    path = image.get("path") if isinstance(image, Mapping) else None
-    if not isinstance(path, str) or not (is_in_or_equal(path, get_upload_folder()) or Path(path) in example_files()):
-        raise ArgumentRefused(NOT_UPLOADED)
-    return path
 
 
 def example_files(task: str = "") -> dict[Path, str]:
@@ -100,8 +103,10 @@ def endpoint(predictor: Predictor) -> Callable[[Any, Any, Any], Answer]:
     """The API's function for one task."""
 
     def read(image: Any, threshold: Any, explain: Any) -> Answer:
+        if image is None:
+            raise refused(NO_PICTURE)
         try:
-            return answers.answer(predictor, file_of(image), threshold, explain)
+            return answers.answer(predictor, image["path"], threshold, explain)
         except (ArgumentRefused, ImageRefused) as refusal:
             raise refused(str(refusal)) from refusal
 
@@ -130,10 +135,15 @@ def tab(predictor: Predictor) -> None:
     """One task's controls, answer and events, in the current layout."""
     task = predictor.task
     read = endpoint(predictor)
+
+    def costs(threshold: Any) -> str:
+        # Without a picture, what the threshold costs still stands there.
+        return panel.operating_point(answers.operating_point_at(predictor, answers.threshold_of(threshold)))
+
     html(panel.intro(task, predictor.checkpoint))
     with gr.Row(elem_classes="v-columns"):
         with gr.Column(scale=4, min_width=300):
-            image = PictureInput(
+            image = gr.Image(
                 type="filepath",
                 image_mode=None,
                 sources=["upload", "clipboard", "webcam"] if task.name == "skin" else ["upload", "clipboard"],
@@ -141,7 +151,8 @@ def tab(predictor: Predictor) -> None:
                 height=300,
                 buttons=["fullscreen"],
                 placeholder="# Drop a picture here\nor click to choose one",
-                alt_text="The picture to read",
+                alt_text="The picture to read. Some formats, such as TIFF, have no preview here but are read.",
+                elem_classes="v-picture",
             )
             again = gr.Button("Read again", size="md")
             html(panel.examples_heading())
@@ -163,7 +174,7 @@ def tab(predictor: Predictor) -> None:
             )
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
-                    details = html("", "v-details")
+                    details = html(costs(predictor.checkpoint.config.vigil.default_threshold), "v-details")
                 with gr.Column(scale=1, min_width=280):
                     explain = gr.Radio(
                         [("None" if name == "none" else name, name) for name in EXPLANATIONS],
@@ -176,6 +187,7 @@ def tab(predictor: Predictor) -> None:
                         label="Heatmap",
                         interactive=False,
                         buttons=["download", "fullscreen"],
+                        elem_classes="v-heatmap",
                         alt_text="The picture with the heat map over it; the caption below says for which class",
                     )
                     caption = html("")
@@ -186,17 +198,17 @@ def tab(predictor: Predictor) -> None:
 
     def show(image: Any, threshold: Any, explain: Any) -> tuple[Any, ...]:
         if image is None:
-            return None, None, panel.empty(), "", ""
+            return None, None, panel.empty(), costs(threshold), ""
         try:
             answer, drawn = read(image, threshold, explain)
         except gr.Error as error:
             # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
-            return None, None, panel.refusal(error.message), "", ""
+            return None, None, panel.refusal(error.message), costs(threshold), ""
         return answer, drawn, panel.decision(answer), panel.details(answer), panel.caption(answer)
 
     def decide_again(last: Any, threshold: Any) -> tuple[Any, ...]:
         if last is None:
-            return gr.skip(), gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), costs(threshold)
         try:
             answer = answers.decided_again(predictor, last, threshold)
         except ArgumentRefused as refusal:
@@ -215,7 +227,7 @@ def tab(predictor: Predictor) -> None:
         concurrency_limit=CONCURRENCY,
         preprocess=False,
     )
-    gr.on(
+    reading = gr.on(
         [image.change, explain.input, again.click],
         show,
         arguments,
@@ -226,6 +238,16 @@ def tab(predictor: Predictor) -> None:
         preprocess=False,
         trigger_mode="always_last",
         show_progress_on=[decision, heatmap],
+    )
+    # Whatever else went wrong, a full queue among it, leaves no earlier answer beside a new picture.
+    reading.failure(
+        lambda at: (None, None, panel.refusal(NOT_NOW), costs(at), ""),
+        threshold,
+        shown,
+        api_visibility="private",
+        queue=False,
+        preprocess=False,
+        show_progress="hidden",
     )
     gr.on(
         [threshold.input, threshold.release],
@@ -247,7 +269,7 @@ def tab(predictor: Predictor) -> None:
 def build(predictors: Mapping[str, Predictor]) -> gr.Blocks:
     """The page for these predictors, by task name, in the order of src/tasks.py."""
     gr.set_static_paths([str(path) for path in example_files()])
-    with gr.Blocks(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
+    with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
         html(panel.header() + panel.notice())
         with gr.Tabs():
             for name, task in TASKS.items():

@@ -98,7 +98,7 @@ def decision(result: Result) -> str:
 
 def details(result: Result) -> str:
     """Operating point, class probabilities, warnings and what part of the picture was read."""
-    return _quality(result) + _classes(result) + _operating_point(result["operating_point"]) + _region(result)
+    return _quality(result) + _classes(result) + operating_point(result["operating_point"]) + _region(result)
 
 
 def _quality(result: Result) -> str:
@@ -124,7 +124,8 @@ def _tag(one: Mapping[str, Any]) -> str:
     return ' <span class="v-tag">malignant</span>' if one["malignant"] else ""
 
 
-def _operating_point(point: Mapping[str, Any] | None) -> str:
+def operating_point(point: Mapping[str, Any] | None) -> str:
+    """What the threshold costs, counted on the test split."""
     if point is None:
         return (
             '<h3>At this threshold</h3><p class="v-note">Not evaluated: this checkpoint brings no figures from a test '

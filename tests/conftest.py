@@ -38,9 +38,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    # Three digits, as validation chooses it: finer than the slider's step, which must not round it.
+    folders = {task: made_up_checkpoints.write(checkpoints / task, task) for task in TASKS}
+    made_up_checkpoints.write(folders["skin"], "skin", default_threshold=0.187)
     environment = {
         **os.environ,
-        **{f"VIGIL_WEIGHTS_{task.upper()}": str(made_up_checkpoints.write(checkpoints / task, task)) for task in TASKS},
+        **{f"VIGIL_WEIGHTS_{task.upper()}": str(folder) for task, folder in folders.items()},
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(uploads),
     }

@@ -153,14 +153,12 @@ def str_of(value: object) -> str:
     return str(value)[:8]
 
 
-@pytest.mark.parametrize(
-    "threshold", ["abc", "0.3", None, [], [0.3], {}, True, False, -0.01, 1.01, 10**99, 10**400], ids=str_of
-)
+@pytest.mark.parametrize("threshold", ["abc", None, [0.3], {}, True, -0.01, 1.01, 10**400], ids=str_of)
 def test_wrong_threshold(client: Client, threshold: Any) -> None:
     assert sentence(lambda: client.predict(example("skin"), threshold, "none", api_name="/skin")) == NOT_A_THRESHOLD
 
 
-@pytest.mark.parametrize("explain", ["x", "grad-cam", "", None, [], ["none"], {}, True, 0])
+@pytest.mark.parametrize("explain", ["grad-cam", None, ["none"], True])
 def test_wrong_explanation(client: Client, explain: Any) -> None:
     assert sentence(lambda: client.predict(example("skin"), 0.3, explain, api_name="/skin")) == NOT_AN_EXPLANATION
 
@@ -225,12 +223,22 @@ def test_only_uploaded_files_are_opened(server: Server, image: Any, expected: st
     assert "p_malignant" not in said
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "requirements.txt", "../../etc/passwd", DATA_URL, "", "\x00"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "requirements.txt", "../../etc/passwd", DATA_URL, "", "\x00", "a" * 9999]
+)
 def test_paths_of_the_server_are_not_opened(server: Server, path: str) -> None:
     said = call(server, json.dumps({"data": [{"path": path, **FILE}, 0.3, "none"]}))
-    assert "event: error" in said
-    assert "root:" not in said
-    assert path == "" or path not in said
+    assert app.NOT_UPLOADED in said
+
+
+def test_a_path_out_of_the_upload_folder_is_not_opened(server: Server) -> None:
+    for path in (
+        f"{server.uploads}/../{server.checkpoints.name}/app.log",
+        str(server.uploads),
+        f"{server.uploads}/gone",
+    ):
+        said = call(server, json.dumps({"data": [{"path": path, **FILE}, 0.3, "none"]}))
+        assert app.NOT_UPLOADED in said
 
 
 def test_a_data_url_beside_an_upload_is_not_read(server: Server) -> None:

@@ -138,25 +138,23 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
     show, decide_again = functions["show"], functions["decide_again"]
     assert show
     assert decide_again
-    result = show({"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}, 0.3, "Grad-CAM")[0]
+    picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
+    result = show(picture, 0.3, "Grad-CAM")[0]
     assert predictor.calls == 1
     decisions = [decide_again(result, t)[0]["decision"] for t in (0, 1, result["p_malignant"])]
     assert decisions == ["refer", "no referral", "refer"]
     assert predictor.calls == 1
-    assert decide_again(result, 0.5)[0] == {**show({"path": example()}, 0.5, "Grad-CAM")[0]}
-
-
-def example() -> str:
-    return str(ROOT / "examples" / EXAMPLE["breastmnist"])
+    assert decide_again(result, 0.5)[0] == show(picture, 0.5, "Grad-CAM")[0], "as if read anew"
 
 
 def test_an_example_is_read_on_click(page: Page) -> None:
     panel = open_tab(page, "skin")
+    expect(panel.locator(".v-point")).to_be_visible()  # what the threshold costs, before there is a picture
     expect(panel.get_by_text("Synthetic: drawn by a program")).to_be_visible()
     queued: list[str] = []
     page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
     panel.get_by_role("button", name="Asymmetric lesion of several colours").click()
-    expect(panel.locator(".v-word")).to_be_visible()
+    expect(panel.locator(".v-decision")).to_contain_text("the threshold of 18.7%")  # as chosen, not as the slider steps
     first = p_malignant(panel)
     assert len(queued) == 1, "read once"
     panel.get_by_role("button", name="Red and purple lagoons").click()
@@ -187,6 +185,23 @@ def test_a_bad_file_takes_the_old_answers_place(page: Page, name: str, content: 
     # ... and the next picture is read
     panel.get_by_role("button", name="Symmetric brown lesion").click()
     expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+
+
+def test_a_full_queue_leaves_no_earlier_answer(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}))
+    panel.get_by_role("button", name="Asymmetric lesion").click()
+    expect(panel.get_by_role("alert").filter(has_text="Read again")).to_be_visible()
+    expect(panel.locator(".v-classes")).to_have_count(0)
+    page.unroute("**/queue/join*")
+    panel.get_by_role("button", name="Read again").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    page.close()
 
 
 def test_fits_a_phone(browser: Browser, server: Server) -> None:
