@@ -65,7 +65,7 @@ class Page(gr.Blocks):
         for described in info["named_endpoints"].values():
             for parameter in described["parameters"]:
                 if parameter["component"] == "Image":
-                    parameter["example_input"] = {"path": "picture.jpg", **FILE}
+                    parameter["example_input"] = {"path": "picture.jpg", "url": "picture.jpg", **FILE}
                     parameter["python_type"]["description"] = parameter["type"]["description"] = "A picture file"
         return info
 
