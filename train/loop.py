@@ -162,7 +162,8 @@ def train(
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.manual_seed(recipe.seed)
     network = start(recipe, pretrained)
-    freeze(network, list(recipe.frozen), include_bn_running_stats=False)
+    if recipe.frozen:  # without names timm freezes everything
+        freeze(network, list(recipe.frozen), include_bn_running_stats=False)
     network = network.to(precision.device).to(memory_format=torch.channels_last)
     config = pretrained_config(recipe)
     normalise = Normalise(config, precision.device)
