@@ -23,6 +23,7 @@ from src.tasks import TASKS
 from src.weights import PretrainedConfig
 from train import metrics
 from train.data import SOURCES, Sample, split_hash
+from train.losses import class_weights
 from train.recipe import LogisticRecipe, Recipe
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,12 @@ def write(
     # What was said of earlier weights does not hold for these.
     for stale in ("evaluation.json", "README.md"):
         (out / stale).unlink(missing_ok=True)
+    own_config = weights.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
+    if isinstance(recipe, Recipe) and recipe.loss.undo_class_weights:
+        labels = [sample.label for sample in samples if sample.split == "train"]
+        bias = f"{own_config['classifier']}.bias"
+        added = class_weights(labels, len(task.codes), recipe.loss.class_weight_power).log()
+        tensors = {**tensors, bias: tensors[bias] - added}
     halved = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous() for name, tensor in tensors.items()
     }
@@ -81,7 +88,6 @@ def write(
         "default_threshold": task.default_threshold if task.default_threshold is not None else 0.5,
         "history": list(history),
     }
-    own_config = weights.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
     content = {
         "architecture": recipe.architecture,
         "num_classes": num_classes,
