@@ -316,27 +316,6 @@ def test_weights_of_another_network_are_refused(trained: Path) -> None:
         loop.start(skin, str(trained / "model.safetensors"))
 
 
-def test_class_weights_are_taken_back_from_the_released_bias(data: Path, tmp_path: Path) -> None:
-    released = []
-    for undo in (False, True):
-        recipe = TINY | {
-            "task": "ultrasound",
-            "architecture": "tf_efficientnetv2_b0",
-            "sources": ["busi", "busbra"],
-            "image_size": 64,
-            "epochs": 1,
-            "augmentation": "ultrasound",
-            "loss": {"gamma": 0.0, "class_weight_power": 1.0, "undo_class_weights": undo},
-        }
-        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-        assert run(tmp_path / "recipe.yaml", data, tmp_path / str(undo)) == 0
-        released.append(weights.read_tensors(tmp_path / str(undo) / "model.safetensors")["classifier.bias"].float())
-    labels = [sample.label for sample in load("ultrasound", data) if sample.split == "train"]
-    added = losses.class_weights(labels, 3, 1.0).log()
-    assert added.abs().max() > 0.5, "the made-up classes are of unequal size"
-    assert torch.allclose(released[0] - released[1], added, atol=2e-3)
-
-
 def test_only_named_modules_are_frozen(data: Path, tmp_path: Path) -> None:
     recipe = TINY | {"architecture": "tf_efficientnetv2_b0", "image_size": 64, "epochs": 1, "frozen": ["blocks.0"]}
     validated = recipes.Recipe.model_validate(recipe)

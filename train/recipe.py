@@ -27,15 +27,12 @@ class Loss(_Strict):
     """Focal loss (Lin et al. 2017, arXiv:1708.02002); `gamma` 0 is cross-entropy.
 
     `class_weight_power`: weights proportional to frequency^-power, 0 for none, 1 for inverse frequency, mean 1 over
-    samples. `undo_class_weights`: training with weights w makes p(class) come out proportional to w times what it is
-    (Elkan 2001, "The foundations of cost-sensitive learning"); the released classifier's bias takes log w back, so that
-    rare classes are learned and probabilities still follow the data's frequencies.
+    samples.
     """
 
     gamma: float = Field(2.0, ge=0, le=10)
     class_weight_power: float = Field(0.5, ge=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    undo_class_weights: bool = False
 
 
 class Optimiser(_Strict):

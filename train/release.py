@@ -23,7 +23,6 @@ from src.tasks import TASKS
 from src.weights import PretrainedConfig
 from train import metrics
 from train.data import SOURCES, Sample, split_hash
-from train.losses import class_weights
 from train.recipe import LogisticRecipe, Recipe
 
 log = logging.getLogger(__name__)
@@ -61,11 +60,6 @@ def write(
     for stale in ("evaluation.json", "README.md"):
         (out / stale).unlink(missing_ok=True)
     own_config = weights.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
-    if isinstance(recipe, Recipe) and recipe.loss.undo_class_weights:
-        labels = [sample.label for sample in samples if sample.split == "train"]
-        bias = f"{own_config['classifier']}.bias"
-        added = class_weights(labels, len(task.codes), recipe.loss.class_weight_power).log()
-        tensors = {**tensors, bias: tensors[bias] - added}
     halved = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous() for name, tensor in tensors.items()
     }
