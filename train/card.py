@@ -162,7 +162,8 @@ Reads {task.modality}. {USE}
 
 ```python
 import timm
-{own}model = timm.create_model("hf-hub:OWNER/vigil-{task.name}", pretrained=True).eval()
+{own}
+model = timm.create_model("hf-hub:OWNER/vigil-{task.name}", pretrained=True).eval()
 ```
 
 Probabilities are the softmax of the logits divided by the temperature in `config.json` (block `vigil`); a single logit
