@@ -105,8 +105,12 @@ def start(recipe: Recipe, pretrained: str) -> Network:
         return network
     # ImageNet weights are for the backbone where our network has one of timm's inside.
     target = cast(Network, network.backbone) if isinstance(network, EfficientNetV2MCBAM) else network
-    missing, unexpected = target.load_state_dict(read_tensors(Path(pretrained)), strict=False)
     classifier = target.pretrained_cfg["classifier"]
+    tensors = {name: t for name, t in read_tensors(Path(pretrained)).items() if not name.startswith(classifier)}
+    try:
+        missing, unexpected = target.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise TrainingError(f"{pretrained} does not fit {recipe.architecture}: shapes differ.") from error
     lacking = [name for name in missing if not name.startswith(classifier) and "num_batches_tracked" not in name]
     if lacking or unexpected:
         raise TrainingError(
