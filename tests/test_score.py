@@ -227,8 +227,14 @@ def test_csv_that_cannot_be_written(
     assert "cannot be written: No such file or directory." in capsys.readouterr().err
 
 
+RUN_AS_MODULE = 'import runpy; runpy.run_module("src.score", run_name="__main__", alter_sys=True)'
+
+
 def run(arguments: list[str]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "src.score", *arguments]
+    # A shell's background job, and all it starts, ignores the interrupt that one test is about: Python then sets no
+    # handler, so the child sets it by itself.
+    program = f"import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN_AS_MODULE}"
+    command = [sys.executable, "-c", program, *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}
     )

@@ -170,6 +170,17 @@ def test_temperature_undoes_overconfidence() -> None:
     assert metrics.fit_temperature(honest * 3, labels) == pytest.approx(3, rel=0.1)
 
 
+def test_bias_and_temperature_undo_a_shifted_prior() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 1.5, (6000, 3))
+    p = np.exp(honest) / np.exp(honest).sum(1, keepdims=True)
+    labels = np.array([rng.choice(3, p=row) for row in p])
+    shift = np.array([1.0, -0.5, -0.5])
+    bias = metrics.fit_bias((honest + shift) * 2, labels)
+    assert bias == pytest.approx(-shift * 2, abs=0.25)
+    assert metrics.fit_temperature((honest + shift) * 2 + bias, labels) == pytest.approx(2, rel=0.1)
+
+
 def test_bootstrap_draws_whole_groups() -> None:
     values = np.repeat(np.random.default_rng(0).normal(size=30), 20)
     groups = np.repeat(np.arange(30), 20).astype(str)
@@ -302,6 +313,7 @@ def test_the_default_threshold_of_skin_refers_the_melanomas_of_validation(data: 
         "augmentation": "dermatoscopy",
         "refer_at_least": 0.95,
         "refer_code": "mel",
+        "calibrate_bias": True,
     }
     (tmp_path / "skin.yaml").write_text(yaml.safe_dump(recipe))
     assert run(tmp_path / "skin.yaml", data, tmp_path / "out") == 0

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -57,6 +58,21 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         return float(-np.log(p.clip(1e-12)).mean())
 
     return math.exp(minimize_scalar(loss, bounds=(math.log(0.05), math.log(20)), method="bounded").x)
+
+
+def fit_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The bias for each class that, with a temperature, gives `labels` the highest likelihood; float64 (C,).
+
+    To be added to `logits` (N, C) before the division by the temperature: bias-corrected temperature scaling,
+    Alexandari et al. 2020, arXiv:1901.06852. `labels` (N,).
+    """
+
+    def loss(parameters: np.ndarray) -> float:
+        scaled = (logits + parameters[1:]) * math.exp(parameters[0])
+        return float(-log_softmax(scaled, axis=1)[np.arange(len(labels)), labels].mean())
+
+    bias = minimize(loss, np.zeros(logits.shape[1] + 1), method="L-BFGS-B").x[1:]
+    return bias - bias.mean()
 
 
 def quick(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -52,8 +52,9 @@ class Recipe(_Strict):
     `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller is faster,
     and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `frozen` modules keep their pretrained weights:
     the first stages see general edges and cost most of the time. `select_by` names the validation metric that chooses
-    the epoch. `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes) that
-    the default threshold must refer; only for tasks whose threshold validation chooses.
+    the epoch. `calibrate_bias` fits a bias for each class to validation before the temperature. `refer_at_least` is the
+    share of validation cancers of `refer_code` (or of all malignant classes) that the default threshold must refer;
+    only for tasks whose threshold validation chooses.
     """
 
     task: str
@@ -79,6 +80,7 @@ class Recipe(_Strict):
     ema_decay: float | None = Field(None, gt=0, lt=1)
     select_by: Literal["auc_malignant", "auc_macro"] = "auc_malignant"
     patience: PositiveInt = 5
+    calibrate_bias: bool = False
     refer_at_least: float | None = Field(None, gt=0, lt=1)
     refer_code: str | None = None
 

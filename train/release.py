@@ -65,7 +65,7 @@ def write(
     }
     if not all(torch.isfinite(tensor).all() for tensor in halved.values() if tensor.is_floating_point()):
         raise ValueError("The weights do not fit float16.")
-    safetensors.torch.save_file(halved, out / "model.safetensors", metadata={"format": "pt"})
+    _save(out, halved)
     vigil: dict[str, Any] = {
         "task": task.name,
         "name": recipe.name,
@@ -100,6 +100,14 @@ def write(
     # The released float16 weights through the Predictor, not the training loop's: what is calibrated is what serves.
     validation = [sample for sample in samples if sample.split == "validation"]
     logits, labels = read_all(Predictor(weights.load(task.name, out)), validation)
+    if isinstance(recipe, Recipe) and recipe.calibrate_bias:
+        # Into the classifier's own bias, so that whoever loads the weights has it.
+        name = f"{own_config['classifier']}.bias"
+        before = halved[name].double()
+        halved[name] = (before + torch.from_numpy(metrics.fit_bias(logits, labels))).half()
+        logits = logits + (halved[name].double() - before).numpy()
+        _save(out, halved)
+        vigil["sha256"] = weights.sha256(out / "model.safetensors")
     vigil["temperature"] = metrics.fit_temperature(logits, labels)
     if isinstance(recipe, Recipe) and recipe.refer_at_least is not None:
         scores = metrics.p_malignant(task, calibrated(logits, vigil["temperature"]))
@@ -112,6 +120,10 @@ def write(
         )
     _write_json(out / "config.json", content)
     log.info("temperature %.3f, default threshold %.3f", vigil["temperature"], vigil["default_threshold"])
+
+
+def _save(out: Path, tensors: dict[str, Tensor]) -> None:
+    safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
 
 
 def code_version() -> str:
