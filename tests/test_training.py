@@ -142,10 +142,11 @@ def test_histology_keeps_the_centre_that_makes_the_label() -> None:
 
 def test_an_epoch_is_the_same_whatever_the_number_of_workers() -> None:
     arrays = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(12)]
-    dataset = TrainingSet(arrays, list(range(12)), augment.Augmentation("dermatoscopy", 32), seed=1)
+    dataset = TrainingSet(arrays, list(range(12)), seed=1)
+    augmentation = augment.Augmentation("dermatoscopy", 32)
 
     def epoch(number: int, workers: int) -> list[torch.Tensor]:
-        return [part for batch in dataset.batches(number, 4, workers) for part in batch]
+        return [part for batch in dataset.batches(number, augmentation, 4, workers) for part in batch]
 
     assert all(torch.equal(a, b) for a, b in zip(epoch(0, 0), epoch(0, 2), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(epoch(0, 0), epoch(1, 0), strict=True))

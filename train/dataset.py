@@ -52,14 +52,12 @@ def load_evaluation_tensor(samples: Sequence[Sample], task: Task, config: Pretra
 class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training pictures. Item i of epoch e is the same in every run with the same seed."""
 
-    def __init__(
-        self, arrays: Sequence[np.ndarray], labels: Sequence[int], augmentation: Augmentation, seed: int
-    ) -> None:
+    def __init__(self, arrays: Sequence[np.ndarray], labels: Sequence[int], seed: int) -> None:
         self.arrays = arrays
         self.labels = labels
-        self.augmentation = augmentation
         self.seed = seed
         self.epoch = 0
+        self.augmentation: Augmentation
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -70,9 +68,11 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         image = self.augmentation(self.arrays[index], seed)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.tensor(self.labels[index])
 
-    def batches(self, epoch: int, batch_size: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    def batches(
+        self, epoch: int, augmentation: Augmentation, batch_size: int, workers: int
+    ) -> DataLoader[tuple[Tensor, Tensor]]:
         """The batches of one epoch, in an order that depends on seed and epoch alone."""
-        self.epoch = epoch
+        self.epoch, self.augmentation = epoch, augmentation
         order = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         return DataLoader(
             self,

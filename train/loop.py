@@ -174,11 +174,10 @@ def train(
 
     training = [sample for sample in samples if sample.split == "train"]
     validation = [sample for sample in samples if sample.split == "validation"]
-    size = recipe.train_size or recipe.image_size
     # A quarter larger than the crops: what random crops zoom into keeps its detail, and memory its bounds.
-    arrays = load_arrays(training, task, recipe.channels, round(1.25 * max(size, recipe.image_size)))
+    arrays = load_arrays(training, task, recipe.channels, round(1.25 * max(recipe.train_size or 0, recipe.image_size)))
     labels = [sample.label for sample in training]
-    pictures = TrainingSet(arrays, labels, Augmentation(recipe.augmentation, size), recipe.seed)
+    pictures = TrainingSet(arrays, labels, recipe.seed)
     held_out = load_evaluation_tensor(validation, task, config)
     truth = np.array([sample.label for sample in validation])
 
@@ -224,7 +223,7 @@ def train(
         network.train()
         total, step = 0.0, epoch * updates
         bar = tqdm(
-            pictures.batches(epoch, recipe.batch_size, workers),
+            pictures.batches(epoch, Augmentation(recipe.augmentation, recipe.size_in(epoch)), recipe.batch_size, workers),
             desc=f"epoch {epoch + 1}/{recipe.epochs}",
             unit_scale=recipe.batch_size,
             unit="image",

@@ -50,7 +50,8 @@ class Recipe(_Strict):
     """Settings of one run of `python -m train`.
 
     `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller is faster,
-    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `frozen` modules keep their pretrained weights:
+    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `first_train_size` starts smaller and grows to it
+    epoch by epoch (progressive learning: Tan and Le 2021, arXiv:2104.00298). `frozen` modules keep their pretrained weights:
     the first stages see general edges and cost most of the time. `select_by` names the validation metric that chooses
     the epoch. `calibrate_bias` fits a bias for each class to validation before the temperature. `refer_at_least` is the
     share of validation cancers of `refer_code` (or of all malignant classes) that the default threshold must refer;
@@ -64,6 +65,7 @@ class Recipe(_Strict):
     seed: int = 0
     image_size: PositiveInt
     train_size: PositiveInt | None = None
+    first_train_size: PositiveInt | None = None
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
@@ -83,6 +85,14 @@ class Recipe(_Strict):
     calibrate_bias: bool = False
     refer_at_least: float | None = Field(None, gt=0, lt=1)
     refer_code: str | None = None
+
+    def size_in(self, epoch: int) -> int:
+        """The side, in pixels, of the training pictures of `epoch` (from 0)."""
+        last = self.train_size or self.image_size
+        first = self.first_train_size or last
+        grown = first + (last - first) * epoch / max(1, self.epochs - 1)
+        # The networks halve a picture five times: only whole multiples of 32 waste nothing.
+        return last if epoch == self.epochs - 1 else min(last, max(first, round(grown / 32) * 32))
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "Recipe":
