@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from src import explain, images
 from src.images import ImageRefused, Picture
 from src.tasks import TASKS, Task
-from src.weights import Checkpoint, PretrainedConfig
+from src.weights import Checkpoint, PretrainedConfig, TestTimeAugmentation
 
 Explanation = Literal["Grad-CAM", "Guided Grad-CAM", "none"]
 EXPLANATIONS: tuple[Explanation, ...] = ("Grad-CAM", "Guided Grad-CAM", "none")
@@ -46,8 +46,8 @@ class HeatMap:
 class Prediction:
     """What a checkpoint says of one picture.
 
-    `logits` and `probabilities` stand in the order of the task's classes, the first before calibration, the second
-    calibrated, in 0..1 and adding up to 1. `p_malignant` is the sum over the malignant classes. `box` is the part of
+    `logits` and `probabilities` stand in the order of the task's classes, the first before calibration (the mean over
+    the views, where the checkpoint asks for test-time augmentation), the second calibrated, in 0..1 and adding up to 1. `p_malignant` is the sum over the malignant classes. `box` is the part of
     the picture, of `size` (width, height), that the network saw. `warnings` are for people.
     """
 
@@ -89,6 +89,16 @@ def class_logits(logits: Tensor) -> Tensor:
 def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Class logits (N, C) -> probabilities float64 (N, C), temperature-scaled (Guo et al. 2017, arXiv:1706.04599)."""
     return F.softmax(torch.as_tensor(logits, dtype=torch.float64) / temperature, dim=1).numpy()
+
+
+def views(pixels: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
+    """The views (N, C, side, side) of a batch of that shape whose logits are averaged; the batch itself is the first."""
+    mirrored = [pixels, pixels.flip(3)]
+    if kind == "none":
+        return [pixels]
+    if kind == "flips":
+        return [one.flip(2) if down else one for down in (False, True) for one in mirrored]
+    return [one.rot90(turns, (2, 3)) for turns in range(4) for one in mirrored]
 
 
 def view(image: Image.Image, task: Task, channels: int) -> tuple[Image.Image, Box]:
@@ -162,6 +172,9 @@ class Predictor:
         with torch.inference_mode(False), torch.no_grad():
             features = self._network.forward_features(pixels)
             logits = class_logits(self._network.forward_head(features))
+            # The rest of the views; the first is the one that is explained.
+            others = [class_logits(self._network(one)) for one in self._views(pixels)[1:]]
+            logits = torch.stack([logits, *others]).mean(dim=0)
         prediction = self._prediction(prepared, logits[0])
         if explanation == "none":
             return prediction
@@ -209,7 +222,8 @@ class Predictor:
         pixels = [item.pixels for item in batch if isinstance(item, _Prepared)]
         if pixels:
             with torch.no_grad():
-                logits = iter(class_logits(self._network(torch.cat(pixels).to(self.device))))
+                batch_views = self._views(torch.cat(pixels).to(self.device))
+                logits = iter(torch.stack([class_logits(self._network(one)) for one in batch_views]).mean(dim=0))
         for item in batch:
             if isinstance(item, ImageRefused):
                 yield item
@@ -220,6 +234,9 @@ class Predictor:
                 yield refusal
             else:
                 yield prediction
+
+    def _views(self, pixels: Tensor) -> list[Tensor]:
+        return views(pixels, self.checkpoint.config.vigil.test_time_augmentation)
 
     def _prepare(self, picture: Picture | str | os.PathLike[str] | bytes) -> _Prepared:
         if not isinstance(picture, Picture):

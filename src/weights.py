@@ -46,6 +46,10 @@ HUB_ANSWER_SECONDS = 10
 HUB_FILES_SECONDS = 240
 
 
+TestTimeAugmentation = Literal["none", "flips", "d4"]
+"""Which views of a picture are averaged: itself; mirrored both ways (4); mirrored and turned by quarters (8)."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be had or does not verify; the message says why in one sentence."""
 
@@ -80,6 +84,7 @@ class VigilConfig(BaseModel):
     task: str
     name: str
     temperature: float = Field(gt=0, le=100)
+    test_time_augmentation: TestTimeAugmentation = "none"
     default_threshold: float = Field(ge=0, le=1)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 

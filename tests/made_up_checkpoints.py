@@ -99,6 +99,7 @@ def write(folder: Path, task: str, architecture: str | None = None, seed: int = 
             "seed": seed,
             "sha256": weights.sha256(folder / "model.safetensors"),
             "temperature": 1.5,
+            "test_time_augmentation": "none",
             "default_threshold": TASKS[task].default_threshold or 0.2,
         },
     }

@@ -17,8 +17,9 @@ from PIL import Image
 
 from src import images, weights
 from src.images import ImageRefused, Picture
-from src.predictor import EXPLANATIONS, Prediction, Predictor, calibrated, class_logits, view
+from src.predictor import EXPLANATIONS, Prediction, Predictor, calibrated, class_logits, view, views
 from src.tasks import TASKS
+from src.weights import TestTimeAugmentation
 from tests import made_up_checkpoints
 
 MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
@@ -29,6 +30,7 @@ MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "breastmnist, centre": ("breastmnist", None, {"crop_mode": "center"}),
     "breastmnist, logistic": ("breastmnist", "vigil_linear28", {}),
     "histopathology": ("histopathology", None, {}),
+    "histopathology, flips": ("histopathology", None, {"test_time_augmentation": "flips"}),
 }
 
 
@@ -63,7 +65,7 @@ def many(n: int) -> list[bytes]:
     return [png(photograph(seed, 60 + 7 * (seed % 5), 60 + 11 * (seed % 4))) for seed in range(n)]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS.keys() - {"histopathology, flips"})
 def test_answer_is_timms_for_the_same_folder(name: str, made: Callable[[str], tuple[Path, Predictor]]) -> None:
     folder, predictor = made(name)
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
@@ -250,3 +252,28 @@ def test_answer_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageRefused, match="not a number"):
         predictor.predict(png(photograph(8)))
     assert isinstance(next(iter(predictor.predict_many(many(2)))), ImageRefused)
+
+
+@pytest.mark.parametrize(("kind", "number"), [("none", 1), ("flips", 4), ("d4", 8)])
+def test_the_views_are_all_different_and_begin_with_the_picture(kind: TestTimeAugmentation, number: int) -> None:
+    pixels = torch.arange(27.0).reshape(1, 3, 3, 3)
+    found = views(pixels, kind)
+    assert torch.equal(found[0], pixels)
+    assert len({tuple(one.ravel().tolist()) for one in found}) == len(found) == number
+    assert all(sorted(one.ravel().tolist()) == pixels.ravel().tolist() for one in found)
+
+
+def test_test_time_augmentation_is_the_mean_over_mirrored_pictures(
+    made: Callable[[str], tuple[Path, Predictor]],
+) -> None:
+    plain, flipping = made("histopathology")[1], made("histopathology, flips")[1]
+    picture = photograph(3, 96, 96)
+    across = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored = [picture, across] + [one.transpose(Image.Transpose.FLIP_TOP_BOTTOM) for one in (picture, across)]
+    each = [plain.predict(png(one)).logits for one in mirrored]
+    alone = flipping.predict(png(picture), "Grad-CAM")
+    assert alone.logits == pytest.approx(np.mean(each, axis=0), abs=1e-5)
+    assert alone.logits != pytest.approx(each[0], abs=1e-3)
+    [batched] = flipping.predict_many([png(picture)])
+    assert isinstance(batched, Prediction)
+    assert batched.logits == pytest.approx(alone.logits, abs=1e-5)
