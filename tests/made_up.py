@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import openpyxl
 from PIL import Image
 
 SKIN = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -138,6 +139,30 @@ def busbra(
     return folder
 
 
+def breast_usg(folder: Path, cases: int = 24, size: tuple[int, int] = (80, 64), seed: int = 5) -> Path:
+    """BrEaST-Lesions-USG; every third case is malignant, the last has no lesion and so an empty mask."""
+    rng = np.random.default_rng(seed)
+    pictures = folder / "BrEaST-Lesions_USG-images_and_masks"
+    book = openpyxl.Workbook()
+    rows: list[list[object]] = [
+        ["CaseID", "Image_filename", "Mask_tumor_filename", "Pixel_size", "Age", "BIRADS", "Classification"]
+    ]
+    for case in range(1, cases + 1):
+        label = 2 if case == cases else int(case % 3 == 0)
+        name = f"case{case:03}"
+        save(pictures / f"{name}.png", grey(rng, label, 3, *size))
+        mask = np.zeros((size[1], size[0]), dtype=np.uint8)
+        mask[16:32, 20:40] = 0 if label == 2 else 255
+        save(pictures / f"{name}_tumor.png", mask)
+        # numbers and text in one column, as published
+        age, birads = ("not available" if case % 4 == 0 else 30 + case), (1 if label == 2 else ["4a", 3, 5][case % 3])
+        rows.append([case, f"{name}.png", f"{name}_tumor.png", 0.007, age, birads, ULTRASOUND[label]])
+    for row in rows:
+        book.worksheets[0].append(row)
+    book.save(folder / "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx")
+    return folder
+
+
 def breastmnist(
     folder: Path, parts: tuple[int, int, int] = (60, 12, 24), busi: Path | None = None, seed: int = 3
 ) -> Path:
@@ -196,10 +221,11 @@ def pcam_folders(folder: Path, counts: tuple[int, int, int] = (40, 12, 16), list
 
 
 def everything(root: Path) -> Path:
-    """The `--data` folder with all five sets."""
+    """The `--data` folder with all six sets."""
     ham10000(root / "ham10000")
     busi(root / "busi")
     busbra(root / "busbra")
+    breast_usg(root / "breast_usg")
     breastmnist(root / "breastmnist")
     pcam_folders(root / "pcam")
     return root

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from PIL import Image
 
@@ -60,7 +61,7 @@ def test_split_hash_ignores_order_and_sees_every_change(root: Path) -> None:
 
 def test_only_a_tasks_own_sources(root: Path) -> None:
     assert {sample.source for sample in data.load("ultrasound", root, ["busbra"])} == {"busbra"}
-    for sources in (["pcam"], []):
+    for sources in (["pcam"], [], ["busi", "breast_usg"]):
         with pytest.raises(ValueError, match="busi, busbra"):
             data.load("ultrasound", root, sources)
 
@@ -235,6 +236,50 @@ def test_busbra_splits_by_case_and_keeps_its_columns(tmp_path: Path) -> None:
         data.busbra(tmp_path)
 
 
+# BrEaST, which no model may learn from
+
+
+def test_breast_usg_is_external_and_keeps_its_columns(root: Path, tmp_path: Path) -> None:
+    samples = data.breast_usg(root / "breast_usg").samples
+    assert {sample.split for sample in samples} == {"external"}
+    assert Counter(TASKS["ultrasound"].codes[sample.label] for sample in samples) == {
+        "benign": 16,
+        "malignant": 7,
+        "normal": 1,
+    }
+    assert samples[2].name == "breast_usg/case003"
+    assert samples[2].meta == {"BIRADS": "4a", "age": 33.0, "lesion_share": pytest.approx(20 * 16 / (80 * 64))}
+    assert samples[3].meta["age"] is None
+    assert samples[-1].meta["lesion_share"] is None, "no lesion, no size"
+    assert data.load_external("ultrasound", root) == {"breast_usg": samples}
+    assert data.load_external("skin", root) == {}
+    assert data.load_external("ultrasound", tmp_path) == {}, "left out where it is not there"
+
+
+def test_no_task_learns_from_an_external_set(root: Path) -> None:
+    external = {source for sources in data.EXTERNAL.values() for source in sources}
+    assert not external & {source for sources in data.TASK_SOURCES.values() for source in sources}
+    assert not any(sample.split == "external" for task in TASKS for sample in data.load(task, root))
+
+
+def test_breast_usg_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(data.DataMissing, match=r"clinical-data-Dec-15-2023.xlsx is not there.*9WKK-Q141"):
+        data.breast_usg(tmp_path)
+    folder = made_up.breast_usg(tmp_path)
+    (folder / "BrEaST-Lesions_USG-images_and_masks" / "case007.png").unlink()
+    with pytest.raises(data.DataMissing, match=r"1 of 24 images listed in BrEaST.* first case007"):
+        data.breast_usg(folder)
+    listed = next(folder.glob("*.xlsx"))
+    book = openpyxl.load_workbook(listed)
+    book.worksheets[0].delete_cols(7)
+    book.save(listed)
+    with pytest.raises(data.DataMissing, match="has no column Classification"):
+        data.breast_usg(folder)
+    listed.write_bytes(b"PK" + listed.read_bytes()[2:900])
+    with pytest.raises(data.DataMissing, match="not whole"):
+        data.breast_usg(folder)
+
+
 # BreastMNIST
 
 
@@ -342,7 +387,7 @@ def test_the_table_shows_the_counts_and_the_missing(
 ) -> None:
     assert main(["--data", str(root)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("no group crosses a split") == 5
+    assert shown.count("no group crosses a split") == 6
     assert "busi (ultrasound): 30 images" in shown
     assert main(["--data", str(tmp_path), "--task", "breastmnist"]) == 1
     assert "MISSING. BreastMNIST: breastmnist.npz is not there" in capsys.readouterr().out

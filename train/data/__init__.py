@@ -13,9 +13,10 @@ from train.data.histopathology import pcam
 from train.data.mnist import breastmnist
 from train.data.samples import SOURCES, SPLITS, DataMissing, DataSet, Sample, Source, Split, leaks, split_hash
 from train.data.skin import ham10000
-from train.data.ultrasound import busbra, busi
+from train.data.ultrasound import breast_usg, busbra, busi
 
 __all__ = [
+    "EXTERNAL",
     "READERS",
     "SOURCES",
     "SPLITS",
@@ -25,18 +26,27 @@ __all__ = [
     "Sample",
     "Source",
     "Split",
+    "breast_usg",
     "breastmnist",
     "busbra",
     "busi",
     "ham10000",
     "leaks",
     "load",
+    "load_external",
     "pcam",
     "split_hash",
 ]
 
 READERS: Mapping[str, Callable[[Path], DataSet]] = MappingProxyType(
-    {"ham10000": ham10000, "busi": busi, "busbra": busbra, "breastmnist": breastmnist, "pcam": pcam}
+    {
+        "ham10000": ham10000,
+        "busi": busi,
+        "busbra": busbra,
+        "breast_usg": breast_usg,
+        "breastmnist": breastmnist,
+        "pcam": pcam,
+    }
 )
 TASK_SOURCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -46,6 +56,8 @@ TASK_SOURCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "histopathology": ("pcam",),
     }
 )
+EXTERNAL: Mapping[str, tuple[str, ...]] = MappingProxyType({"ultrasound": ("breast_usg",)})
+"""Sets that no model may learn from or be chosen by, only be looked at with at the end; `load` refuses them."""
 
 
 def load(task: str, data: Path, sources: Sequence[str] | None = None) -> list[Sample]:
@@ -58,10 +70,22 @@ def load(task: str, data: Path, sources: Sequence[str] | None = None) -> list[Sa
     strange = [source for source in chosen if source not in TASK_SOURCES[task]]
     if strange or not chosen:
         raise ValueError(f"sources of {task} are {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'none'}")
-    samples: list[Sample] = []
-    for source in chosen:
-        found = READERS[source](data / source)
-        for note in found.notes:
-            logging.getLogger(__name__).warning(note)
-        samples += found.samples
-    return samples
+    return [sample for source in chosen for sample in _read(source, data)]
+
+
+def load_external(task: str, data: Path) -> dict[str, list[Sample]]:
+    """Name -> samples of the task's external sets that are there; one that is not is logged and left out."""
+    found = {}
+    for source in EXTERNAL.get(task, ()):
+        try:
+            found[source] = _read(source, data)
+        except DataMissing as missing:
+            logging.getLogger(__name__).warning("Left out: %s", missing)
+    return found
+
+
+def _read(source: str, data: Path) -> list[Sample]:
+    found = READERS[source](data / source)
+    for note in found.notes:
+        logging.getLogger(__name__).warning(note)
+    return found.samples

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from src.tasks import TASKS
-from train.data import READERS, SPLITS, TASK_SOURCES, DataMissing, leaks, split_hash
+from train.data import EXTERNAL, READERS, SPLITS, TASK_SOURCES, DataMissing, leaks, split_hash
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     status = 0
     for task in [options.task] if options.task else TASK_SOURCES:
         codes = TASKS[task].codes
-        for source in TASK_SOURCES[task]:
+        for source in (*TASK_SOURCES[task], *EXTERNAL.get(task, ())):
             try:
                 found = READERS[source](options.data / source)
             except DataMissing as missing:
@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {'':<11}{'images':>8}{'groups':>8}" + "".join(f"{code:>11}" for code in codes))
             for split in SPLITS:
                 inside = [sample for sample in found.samples if sample.split == split]
+                if not inside:
+                    continue
                 labels = Counter(sample.label for sample in inside)
                 counts = "".join(f"{labels[label]:>11,}" for label in range(len(codes)))
                 print(f"  {split:<11}{len(inside):>8,}{len({sample.group for sample in inside}):>8,}{counts}")

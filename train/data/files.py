@@ -3,6 +3,9 @@
 import csv
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from zipfile import BadZipFile
+
+import openpyxl
 
 from train.data.samples import DataMissing
 
@@ -17,10 +20,29 @@ def table(source: str, root: Path, path: Path, columns: Collection[str]) -> list
         delimiter = "\t" if "\t" in lines.readline() else ","
         lines.seek(0)
         reader = csv.DictReader(lines, delimiter=delimiter)
-        absent = [column for column in columns if column not in (reader.fieldnames or ())]
-        if absent:
-            raise DataMissing(source, root, f"{path.name} has no column {', '.join(absent)}")
+        _require_columns(source, root, path, columns, reader.fieldnames or ())
         return list(reader)
+
+
+def spreadsheet(source: str, root: Path, path: Path, columns: Collection[str]) -> list[dict[str, str]]:
+    """The rows of an Excel file's first sheet, as `table` gives them: every cell as text, an empty one as ""."""
+    if not path.is_file():
+        raise DataMissing(source, root, f"{path.name} is not there")
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (BadZipFile, KeyError, OSError, ValueError) as error:
+        raise DataMissing(source, root, f"{path.name} is not whole ({error})") from error
+    rows = [["" if cell is None else str(cell) for cell in row] for row in book.worksheets[0].values]
+    book.close()
+    header = rows[0] if rows else []
+    _require_columns(source, root, path, columns, header)
+    return [dict(zip(header, row, strict=True)) for row in rows[1:] if any(row)]
+
+
+def _require_columns(source: str, root: Path, path: Path, wanted: Collection[str], have: Collection[str]) -> None:
+    absent = [column for column in wanted if column not in have]
+    if absent:
+        raise DataMissing(source, root, f"{path.name} has no column {', '.join(absent)}")
 
 
 def pictures(folder: Path) -> dict[str, Path]:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from src import images
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "external"]
+"""`external` is a set from elsewhere that no model may learn from or be chosen by: all of it is for the last look."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -58,6 +59,13 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 "https://zenodo.org/records/8231412",
                 "free use with citation",
                 "Gómez-Flores et al. 2024, doi:10.1002/mp.16812",
+            ),
+            Source(
+                "breast_usg",
+                "BrEaST",
+                "https://doi.org/10.7937/9WKK-Q141 (BrEaST-Lesions-USG, The Cancer Imaging Archive)",
+                "CC BY 4.0",
+                "Pawłowska et al. 2024, doi:10.7937/9WKK-Q141",
             ),
             Source(
                 "breastmnist",
@@ -104,8 +112,8 @@ class Sample:
 
     `name` is stable within the set, `label` indexes `src.tasks.TASKS[task].codes`, and no `group` (lesion, case,
     near-duplicates, slide) has members in two splits. `path` is the picture, or the .npz or .h5 file whose array `key`
-    holds it at `row`. `masks` are lesion outlines where the set has them. `meta` has the columns for subgroups;
-    None where the set does not say.
+    holds it at `row`. `masks` are lesion outlines where the set has them. `meta` has the columns for subgroups,
+    None where the set does not say; `lesion_share` is the lesion's bounding box as a share of the picture, 0 to 1.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""Breast ultrasound: BUSI (Al-Dhabyani et al. 2020) and BUS-BRA (Gómez-Flores et al. 2024).
+"""Breast ultrasound: BUSI (Al-Dhabyani et al. 2020), BUS-BRA (Gómez-Flores et al. 2024) and, as the set that no model
+may learn from, BrEaST (Pawłowska et al. 2024).
 
 BUSI names no patients and holds many a scan several times: frames of one sweep, with and without callipers or text,
 some under two classes. `NEAR_DUPLICATE` finds them. Between BUSI and BUS-BRA, and between BUS-BRA's cases, there are
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from src import images
@@ -119,7 +121,7 @@ def _matched_split(
 def busbra(root: Path) -> DataSet:
     """BUS-BRA with a 70/10/20 split by case, stratified by pathology. It has no normal images. Raises `DataMissing`.
 
-    `meta`: BIRADS, Device, Histology, and lesion_share, the lesion's bounding box as a share of the picture (0 to 1).
+    `meta`: BIRADS, Device, Histology, lesion_share (its BBOX).
     """
     columns = ("ID", "Case", "Histology", "Pathology", "BIRADS", "Device", "Width", "Height", "BBOX")
     rows = files.table("busbra", root, root / "bus_data.csv", columns)
@@ -150,3 +152,47 @@ def busbra(root: Path) -> DataSet:
             )
         )
     return DataSet(samples)
+
+
+def breast_usg(root: Path) -> DataSet:
+    """BrEaST-Lesions-USG, one picture a case, all of it "external". Raises `DataMissing`.
+
+    `meta`: BIRADS (4 comes as 4a, 4b, 4c), age, lesion_share (the box around `..._tumor.png`; None without a lesion).
+    """
+    tables = sorted(root.glob("BrEaST-Lesions-USG-clinical-data*.xlsx"))
+    listed = tables[-1] if tables else root / "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx"
+    columns = ("CaseID", "Image_filename", "Mask_tumor_filename", "Age", "BIRADS", "Classification")
+    rows = files.spreadsheet("breast_usg", root, listed, columns)
+    found = files.pictures(root / "BrEaST-Lesions_USG-images_and_masks")
+    names = {row["CaseID"]: Path(row["Image_filename"]).stem for row in rows}
+    files.require("breast_usg", root, names.values(), found, f"listed in {listed.name}")
+    strange = sorted({row["Classification"] for row in rows} - set(_CODES))
+    if strange:
+        raise DataMissing("breast_usg", root, f"{listed.name} has other classes: {', '.join(strange)}")
+    samples = []
+    for row in sorted(rows, key=lambda row: names[row["CaseID"]]):
+        mask = found.get(Path(row["Mask_tumor_filename"]).stem)
+        samples.append(
+            Sample(
+                name=f"breast_usg/{names[row['CaseID']]}",
+                label=_CODES.index(row["Classification"]),
+                group=f"case {row['CaseID']}",
+                split="external",
+                source="breast_usg",
+                path=found[names[row["CaseID"]]],
+                masks=(mask,) if mask else (),
+                meta={
+                    "BIRADS": row["BIRADS"] or None,
+                    "age": float(row["Age"]) if row["Age"].replace(".", "", 1).isdigit() else None,
+                    "lesion_share": _box_share(mask) if mask else None,
+                },
+            )
+        )
+    return DataSet(samples)
+
+
+def _box_share(mask: Path) -> float | None:
+    with Image.open(mask) as outline:
+        box = outline.convert("L").getbbox()
+        size = outline.width * outline.height
+    return (box[2] - box[0]) * (box[3] - box[1]) / size if box else None
