@@ -87,6 +87,10 @@ class VigilConfig(BaseModel):
     test_time_augmentation: TestTimeAugmentation = "none"
     default_threshold: float = Field(ge=0, le=1)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    data: tuple[dict[str, str], ...] = ()
+    """What it learned from: name, licence and citation of each set."""
+    history: tuple[dict[str, Any], ...] = ()
+    """The figures of every epoch."""
 
 
 class Config(BaseModel):
