@@ -7,7 +7,7 @@ import yaml
 
 from src import weights
 from src.tasks import TASKS
-from train import card, evaluate
+from train import card, evaluate, metrics
 
 SPLIT_OF_156 = ("ultrasound", "breastmnist")
 
@@ -62,7 +62,7 @@ def test_the_counts_of_every_split_add_up() -> None:
                 assert table["threshold"] == sorted(set(table["threshold"]))
             assert sum(map(sum, split["confusion_matrix"])) == split["n"] == sum(split["n_per_class"].values())
             point = split["at_default_threshold"]["malignant"]
-            again = evaluate.at_threshold(split["threshold_table"]["malignant"], point["threshold"])
+            again = metrics.at_threshold(split["threshold_table"]["malignant"], point["threshold"])
             assert evaluate.rounded(again) == point
 
 

@@ -22,19 +22,16 @@ from tqdm import tqdm
 
 from src import weights
 from src.predictor import Prediction, Predictor
-from src.screening import INTERVAL_METHOD, operating_point, threshold_table
-from src.tasks import TASKS, Task
+from src.screening import INTERVAL_METHOD, threshold_table
+from src.tasks import Task
 from src.weights import CheckpointError
-from train import card, figures, metrics
-from train.data import SOURCES, DataMissing, Sample, load, split_hash
+from train import card, duplicates, figures, metrics, subgroups
+from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
 
 log = logging.getLogger(__name__)
 
 DECIMALS = 6
 """To which figures are written: enough for any use, few enough to come out the same on another day."""
-
-AGE_BANDS = ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, math.inf, "60 and over"))
-SHARE_BANDS = ((0, 0.05, "under 5% of the picture"), (0.05, 0.15, "5 to 15%"), (0.15, math.inf, "15% and more"))
 
 
 def score(predictor: Predictor, samples: Sequence[Sample], description: str) -> np.ndarray:
@@ -48,74 +45,82 @@ def score(predictor: Predictor, samples: Sequence[Sample], description: str) -> 
     return np.array(rows)
 
 
-def subgroups_of(sample: Sample) -> dict[str, str]:
-    """The subgroups a sample belongs to: kind -> value, from what its data set says of it."""
-    found = {}
-    for key, value in sample.meta.items():
-        if key in ("age", "lesion_share") and isinstance(value, int | float):
-            bands = AGE_BANDS if key == "age" else SHARE_BANDS
-            found[key] = next((name for low, high, name in bands if low <= value < high), "unknown")
-        elif key in ("sex", "localization", "BIRADS", "Device"):
-            found[key] = "unknown" if value is None else str(value)
-    return found
-
-
 def evaluate_split(
-    task: Task, samples: Sequence[Sample], probabilities: np.ndarray, threshold: float
+    task: Task,
+    samples: Sequence[Sample],
+    probabilities: np.ndarray,
+    threshold: float,
+    correlations: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Everything evaluation.json says of one split, from its calibrated probabilities (N, C)."""
+    """Everything evaluation.json says of one split, from its calibrated probabilities (N, C).
+
+    `correlations` (N,), each picture's highest with a training picture, adds the figures without near-duplicates.
+    """
     labels = np.array([sample.label for sample in samples])
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
     positive = metrics.is_malignant(task, labels)
     scores = metrics.p_malignant(task, probabilities).round(DECIMALS)
+    result: dict[str, Any] = {
+        **counts(task, samples),
+        **figures_of(task, labels, probabilities, groups, threshold),
+        "confusion_matrix": confusion_matrix(
+            labels, probabilities.argmax(axis=1), labels=range(len(task.codes))
+        ).tolist(),
+        "calibration": metrics.calibration(positive, scores),
+        "threshold_table": threshold_tables(task, labels, scores),
+        "subgroups": subgroups.figures(samples, positive, scores, threshold),
+    }
+    if correlations is not None:
+        side, limit = duplicates.LIMITS[samples[0].source]
+        kept = np.flatnonzero(correlations <= limit)
+        result["without_near_duplicates"] = {
+            "thumbnail_side": side,
+            "correlation_above": limit,
+            "highest_correlation": float(correlations.max()),
+            "n": len(kept),
+            **(
+                {name: result[name] for name in ("metrics", "at_default_threshold")}
+                if len(kept) == len(samples)
+                else figures_of(task, labels[kept], probabilities[kept], [groups[row] for row in kept], threshold)
+            ),
+        }
+    return result
+
+
+def counts(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Where samples are from and how many they are: images, groups, images of each class."""
+    return {
+        "sources": [SOURCES[name].title for name in dict.fromkeys(sample.source for sample in samples)],
+        "n": len(samples),
+        "groups": len({(sample.source, sample.group) for sample in samples}),
+        "n_per_class": {code: sum(sample.label == i for sample in samples) for i, code in enumerate(task.codes)},
+    }
+
+
+def figures_of(
+    task: Task, labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[str], threshold: float
+) -> dict[str, Any]:
+    """The metrics, and what holds at `threshold`, each with its 95% interval."""
     points = metrics.point_estimates(task, probabilities, labels)
     intervals = metrics.bootstrap(
         lambda drawn: metrics.point_estimates(task, probabilities[drawn], labels[drawn]), groups
     )
+    tables = threshold_tables(task, labels, metrics.p_malignant(task, probabilities).round(DECIMALS))
+    return {
+        "metrics": {name: {"value": value, "interval": intervals[name]} for name, value in points.items()},
+        "at_default_threshold": {name: metrics.at_threshold(table, threshold) for name, table in tables.items()},
+    }
+
+
+def threshold_tables(task: Task, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict[str, list[Any]]]:
+    """The table of "malignant", and of each malignant class that is reported alone, from p(malignant) (N,)."""
+    positive = metrics.is_malignant(task, labels)
     tables = {"malignant": threshold_table(scores.tolist(), positive.tolist())}
     for code in task.reported_alone:
         # One malignant class against everything benign: the other malignant classes are neither.
         counted = (labels == task.codes.index(code)) | ~positive
         tables[code] = threshold_table(scores[counted].tolist(), positive[counted].tolist())
-    result: dict[str, Any] = {
-        "sources": [SOURCES[name].title for name in dict.fromkeys(sample.source for sample in samples)],
-        "n": len(samples),
-        "groups": len(set(groups)),
-        "n_per_class": {code: int((labels == i).sum()) for i, code in enumerate(task.codes)},
-        "metrics": {name: {"value": value, "interval": intervals[name]} for name, value in points.items()},
-        "at_default_threshold": {name: at_threshold(table, threshold) for name, table in tables.items()},
-        "confusion_matrix": confusion_matrix(
-            labels, probabilities.argmax(axis=1), labels=range(len(task.codes))
-        ).tolist(),
-        "calibration": metrics.calibration(positive, scores),
-        "threshold_table": tables,
-        "subgroups": {},
-    }
-    kinds = [subgroups_of(sample) for sample in samples]
-    for kind in sorted({kind for found in kinds for kind in found}):
-        result["subgroups"][kind] = {}
-        for value in sorted({found[kind] for found in kinds if kind in found}):
-            inside = np.array([found.get(kind) == value for found in kinds])
-            result["subgroups"][kind][value] = {
-                "n": int(inside.sum()),
-                "malignant": int(positive[inside].sum()),
-                "auc_malignant": metrics.auc(positive[inside], scores[inside]),
-                **at_threshold(threshold_table(scores[inside].tolist(), positive[inside].tolist()), threshold),
-            }
-    return result
-
-
-def at_threshold(table: Mapping[str, Sequence[Any]], threshold: float) -> dict[str, Any]:
-    """The counts of a threshold table at one threshold, and the proportions they make with exact 95% intervals."""
-    point = operating_point(table, threshold)
-    return {
-        "threshold": threshold,
-        "tp": point.tp,
-        "fp": point.fp,
-        "tn": point.tn,
-        "fn": point.fn,
-        **metrics.proportions(point),
-    }
+    return tables
 
 
 def split_names(samples: Sequence[Sample], sources: Sequence[str]) -> dict[str, list[Sample]]:
@@ -137,8 +142,8 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def evaluate(folder: Path, data: Path) -> dict[str, Any]:
-    """The content of evaluation.json for the checkpoint in `folder`.
+def open_run(folder: Path, data: Path) -> tuple[dict[str, Any], Predictor, list[Sample]]:
+    """A trained checkpoint folder: its config's `vigil` block, its Predictor, and its recipe's samples.
 
     Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
     """
@@ -146,30 +151,70 @@ def evaluate(folder: Path, data: Path) -> dict[str, Any]:
     vigil = config.get("vigil", {})
     if "recipe" not in vigil:
         raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.")
-    task, sources = TASKS[vigil["task"]], vigil["recipe"]["sources"]
-    samples = load(task.name, data, sources)
+    samples = load(vigil["task"], data, vigil["recipe"]["sources"])
     if split_hash(samples) != vigil["split_sha256"]:
         log.warning("The data is not split as it was for training: a test image may have been trained on.")
-    predictor = Predictor(weights.load(task.name, folder))
-    splits = {}
-    for name, some in split_names(samples, sources).items():
+    return vigil, Predictor(weights.load(vigil["task"], folder)), samples
+
+
+def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[str, Any]:
+    """The content of evaluation.json for the checkpoint in `folder`; figures into `draw_into` where given.
+
+    Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
+    """
+    vigil, predictor, samples = open_run(folder, data)
+    task, threshold = predictor.task, vigil["default_threshold"]
+    splits = split_names(samples, vigil["recipe"]["sources"])
+    external = load_external(task.name, data)
+    parts = splits | {f"external-{name}": some for name, some in external.items()}
+    held_out = [sample for name, some in parts.items() if name != "validation" for sample in some]
+    training = [sample for sample in samples if sample.split == "train"]
+    highest = duplicates.highest_correlations(held_out, training)
+    correlation = {(sample.source, sample.name): r for sample, r in zip(held_out, highest, strict=True)}
+    found = {}
+    for name, some in parts.items():
         probabilities = score(predictor, some, name)
-        splits[name] = evaluate_split(task, some, probabilities, vigil["default_threshold"])
-        figures.draw(folder / "figures", name, task, np.array([sample.label for sample in some]), probabilities)
-    figures.learning_curves(folder / "figures", vigil["history"])
+        alike = None if name == "validation" else np.array([correlation[s.source, s.name] for s in some])
+        found[name] = evaluate_split(task, some, probabilities, threshold, alike)
+        if draw_into is not None:
+            figures.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
+    if draw_into is not None:
+        figures.learning_curves(draw_into, vigil["history"])
     return rounded(
         {
             "task": task.name,
             "model": vigil["name"],
             "weights_sha256": vigil["sha256"],
             "split_sha256": split_hash(samples),
+            "training": counts(task, training),
             "intervals": {
                 "metrics": f"95%, bootstrap of {metrics.RESAMPLES} draws of whole groups",
                 "proportions": f"95%, {INTERVAL_METHOD}",
             },
-            "splits": splits,
+            "splits": {name: found[name] for name in splits},
+            "external": {name: found[f"external-{name}"] for name in external},
         }
     )
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write evaluation.json and the model card of a checkpoint folder."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
+    (folder / "evaluation.json").write_text(text, encoding="utf-8")
+    card.write(folder)
+
+
+def summary(content: Mapping[str, Any]) -> str:
+    """The figures of every set, a line each, to be read in a terminal."""
+    lines = []
+    for name, split in {**content["splits"], **content["external"]}.items():
+        lines.append(f"{name} ({', '.join(split['sources'])}, n = {split['n']:,}, {split['groups']:,} groups)")
+        lines += [f"  {metric:<20}{card.figure(found)}" for metric, found in split["metrics"].items()]
+        for who, point in split["at_default_threshold"].items():
+            for share in ("sensitivity", "specificity"):
+                what = f"{share} {who}" if who != "malignant" else share
+                lines.append(f"  {what:<20}{card.figure(point[share])} at {point['threshold']}")
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -180,23 +225,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        content = evaluate(options.folder, options.data)
+        content = evaluate(options.folder, options.data, options.folder / "figures")
     except (CheckpointError, DataMissing) as error:
         print(error, file=sys.stderr)
         return 1
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
-    (options.folder / "evaluation.json").write_text(text, encoding="utf-8")
-    card.write(options.folder)
-    for name, split in content["splits"].items():
-        print(f"{name} ({', '.join(split['sources'])}, n = {split['n']:,}, {split['groups']:,} groups)")
-        for metric, found in split["metrics"].items():
-            low, high = found["interval"]
-            print(f"  {metric:<20}{found['value']:.3f}  ({low:.3f} to {high:.3f})")
-        for who, point in split["at_default_threshold"].items():
-            for share in ("sensitivity", "specificity"):
-                low, high = point[share]["interval"]
-                what = f"{share} {who}" if who != "malignant" else share
-                print(f"  {what:<20}{point[share]['value']:.3f}  ({low:.3f} to {high:.3f}) at {point['threshold']}")
+    write(options.folder, content)
+    print(summary(content))
     return 0
 
 

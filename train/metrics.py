@@ -20,7 +20,7 @@ from sklearn.metrics import (
 )
 
 from src.predictor import calibrated
-from src.screening import OperatingPoint, proportion_interval
+from src.screening import OperatingPoint, operating_point, proportion_interval
 from src.tasks import Task
 
 RESAMPLES = 1000
@@ -44,7 +44,8 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float:
 
 def auc_macro(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean over the classes that occur of the one-against-rest AUC."""
-    return float(np.nanmean([auc(labels == c, probabilities[:, c]) for c in np.unique(labels)]))
+    found = [auc(labels == c, probabilities[:, c]) for c in np.unique(labels)]
+    return math.nan if np.isnan(found).all() else float(np.nanmean(found))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -169,4 +170,17 @@ def proportions(point: OperatingPoint) -> dict[str, dict[str, Any]]:
             "of": n,
         }
         for name, (k, n) in shares.items()
+    }
+
+
+def at_threshold(table: Mapping[str, Sequence[Any]], threshold: float) -> dict[str, Any]:
+    """The counts of a threshold table at one threshold, and the proportions they make with exact 95% intervals."""
+    point = operating_point(table, threshold)
+    return {
+        "threshold": threshold,
+        "tp": point.tp,
+        "fp": point.fp,
+        "tn": point.tn,
+        "fn": point.fn,
+        **proportions(point),
     }

@@ -1,0 +1,167 @@
+"""The evaluation on made-up data: external sets, near-duplicates, subgroups; the check that re-derives; the audit."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.evidence import MIN_CASES
+from src.tasks import TASKS
+from tests import made_up, made_up_checkpoints
+from train import duplicates, evaluate, metrics, subgroups
+from train.data import SOURCES, Sample, load, split_hash
+
+SOURCES_OF = {"ultrasound": ["busi", "busbra"], "breastmnist": ["breastmnist"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "RESAMPLES", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up.everything(tmp_path_factory.mktemp("data"))
+
+
+def checkpoint(folder: Path, task: str, data: Path) -> Path:
+    """A checkpoint folder as `python -m train` leaves it, with a random network."""
+    made_up_checkpoints.write(folder, task)
+    config = json.loads((folder / "config.json").read_text())
+    config["vigil"] |= {
+        "recipe": {"sources": SOURCES_OF[task], "seed": 0},
+        "split_sha256": split_hash(load(task, data, SOURCES_OF[task])),
+        "code_version": "unknown",
+        "data": [{"name": SOURCES[name].title, "licence": "", "citation": ""} for name in SOURCES_OF[task]],
+        "history": [
+            {"epoch": epoch, "train_loss": 1 / epoch, "loss": 2 / epoch, "accuracy": 0.5, "auc_malignant": 0.6}
+            for epoch in (1, 2)
+        ],
+    }
+    made_up_checkpoints.rewrite(folder / "config.json", config)
+    (folder / "evaluation.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = checkpoint(tmp_path_factory.mktemp("evaluated") / "ultrasound", "ultrasound", data)
+    assert evaluate.main([str(folder), "--data", str(data)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content(evaluated: Path) -> dict[str, Any]:
+    return json.loads((evaluated / "evaluation.json").read_text())
+
+
+def test_a_set_from_elsewhere_has_the_same_figures_as_a_split(content: dict[str, Any]) -> None:
+    assert set(content["splits"]) == {"validation", "test", "test-busbra"}
+    elsewhere, home = content["external"]["breast_usg"], content["splits"]["test-busbra"]
+    assert set(elsewhere) == set(home)
+    assert elsewhere["sources"] == ["BrEaST"]
+    assert elsewhere["n"] == 24
+    assert elsewhere["n_per_class"] == {"benign": 16, "malignant": 7, "normal": 1}
+    assert elsewhere["metrics"].keys() == home["metrics"].keys()
+    assert elsewhere["at_default_threshold"]["malignant"]["threshold"] == 0.3
+    assert list(elsewhere["subgroups"]) == ["age", "BIRADS", "lesion_share"]
+
+
+def test_a_set_that_is_not_there_is_left_out(data: Path, tmp_path: Path) -> None:
+    for name in ("busi", "busbra", "breastmnist"):
+        (tmp_path / name).symlink_to(data / name)
+    folder = checkpoint(tmp_path / "ultrasound", "ultrasound", data)
+    assert evaluate.evaluate(folder, tmp_path)["external"] == {}
+    assert evaluate.evaluate(checkpoint(tmp_path / "breastmnist-model", "breastmnist", data), data)["external"] == {}
+
+
+def test_it_says_what_the_model_learned_from(content: dict[str, Any], data: Path) -> None:
+    training = [sample for sample in load("ultrasound", data) if sample.split == "train"]
+    assert content["training"]["n"] == len(training) == sum(content["training"]["n_per_class"].values())
+    assert content["training"]["sources"] == ["BUSI", "BUS-BRA"]
+
+
+# near-duplicates
+
+
+def test_a_repeat_of_a_training_picture_is_found_across_sets(tmp_path: Path) -> None:
+    made_up.busi(tmp_path / "busi")
+    made_up.busbra(tmp_path / "busbra")
+    training = [sample for sample in load("ultrasound", tmp_path) if sample.split == "train"]
+    test = [sample for sample in load("ultrasound", tmp_path) if sample.split == "test" and sample.source == "busbra"]
+    before = duplicates.highest_correlations(test, training)
+    assert before.shape == (len(test),)
+    assert before.max() < duplicates.LIMITS["busbra"][1]
+    original = next(sample for sample in training if sample.source == "busi")
+    pixels = np.asarray(original.picture().image.convert("L"))
+    made_up.save(test[0].path, made_up.repeat(pixels, np.random.default_rng(0)))
+    after = duplicates.highest_correlations(test, training)
+    assert after[0] > duplicates.LIMITS["busbra"][1]
+    assert np.array_equal(after[1:], before[1:])
+
+
+def test_the_figures_without_near_duplicates_leave_them_out() -> None:
+    task = TASKS["breastmnist"]
+    samples = [
+        Sample(f"s{n}", n % 2, f"g{n}", "test", "breastmnist", Path(), meta={"sex": "female"}) for n in range(60)
+    ]
+    sure = np.where(np.arange(60) % 2 == 0, 0.9, 0.1)
+    sure[:10] = 1 - sure[:10]  # wrong on the first ten, which training does not know
+    probabilities = np.stack([sure, 1 - sure], axis=1)
+    correlations = np.where(np.arange(60) < 20, 0.5, 0.99).astype(np.float32)
+    found = evaluate.evaluate_split(task, samples, probabilities, 0.3, correlations)
+    without = found["without_near_duplicates"]
+    assert (found["n"], without["n"]) == (60, 20)
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(50 / 60)
+    assert without["metrics"]["accuracy"]["value"] == pytest.approx(0.5)
+    assert without["at_default_threshold"]["malignant"]["sensitivity"]["of"] == 10
+    assert without["correlation_above"] == duplicates.LIMITS["breastmnist"][1]
+    assert without["highest_correlation"] == pytest.approx(0.99)
+    nothing = evaluate.evaluate_split(task, samples, probabilities, 0.3, np.zeros(60, dtype=np.float32))
+    assert nothing["without_near_duplicates"]["metrics"] == nothing["metrics"]
+    assert "without_near_duplicates" not in evaluate.evaluate_split(task, samples, probabilities, 0.3)
+
+
+def test_every_set_has_its_limit() -> None:
+    assert set(duplicates.LIMITS) == set(SOURCES)
+
+
+# subgroups
+
+
+def test_subgroups_by_hand() -> None:
+    def sample(n: int) -> Sample:
+        meta = {"sex": "male" if n < 50 else None, "age": [39.0, 40.0, 60.0, None][n % 4], "BIRADS": str(2 + n % 4)}
+        return Sample(f"s{n}", 0, f"g{n}", "test", "busbra", Path(), meta={**meta, "lesion_share": 0.05, "dx": "nv"})
+
+    samples = [sample(n) for n in range(100)]
+    positive = np.arange(100) % 2 == 0
+    scores = np.where(positive, 0.8, 0.1)
+    scores[0] = 0.2
+    found = subgroups.figures(samples, positive, scores, 0.3)
+    assert list(found) == ["sex", "age", "BIRADS", "lesion_share"], "nothing else becomes a subgroup"
+    assert list(found["sex"]) == ["male", "unknown"]
+    assert list(found["age"]) == ["under 40", "40 to 59", "60 and over", "unknown"], "in order of age, not of letters"
+    assert list(found["lesion_share"]) == ["5 to 15%"]
+    male = found["sex"]["male"]
+    assert (male["n"], male["malignant"], male["tp"], male["fn"], male["tn"], male["fp"]) == (50, 25, 24, 1, 25, 0)
+    assert male["sensitivity"]["of"] == 25
+    assert male["auc_malignant"] == pytest.approx(1.0)
+    # an odd BI-RADS holds no cancer here: n is said, the AUC is not
+    assert found["BIRADS"]["3"]["n"] == 25
+    assert found["BIRADS"]["3"]["auc_malignant"] is None
+    assert found["BIRADS"]["3"]["sensitivity"] == {"value": None, "interval": None, "of": 0}
+
+
+@pytest.mark.parametrize(("positives", "given"), [(MIN_CASES - 1, False), (MIN_CASES, True)])
+def test_no_auc_of_a_small_subgroup(positives: int, given: bool) -> None:
+    samples = [Sample(f"s{n}", 0, f"g{n}", "test", "x", Path(), meta={"sex": "male"}) for n in range(100)]
+    positive = np.arange(100) < positives
+    found = subgroups.figures(samples, positive, np.linspace(1, 0, 100), 0.3)["sex"]["male"]
+    assert (found["auc_malignant"] is not None) == given
+    assert (found["auc_malignant_interval"] is not None) == given
