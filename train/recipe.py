@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from src.tasks import TASKS
+from train.data import TASK_SOURCES
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -98,6 +99,7 @@ class Recipe(_Strict):
     def _fits_its_task(self) -> "Recipe":
         if self.task not in TASKS:
             raise ValueError(f"task: {self.task!r} is none of {', '.join(TASKS)}")
+        _only_learned_from(self.task, self.sources)
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError("mean and std need one value a channel")
         if (TASKS[self.task].default_threshold is None) != (self.refer_at_least is not None):
@@ -121,6 +123,18 @@ class LogisticRecipe(_Strict):
     image_size: Literal[28] = 28
     c_grid: tuple[PositiveFloat, ...]
     class_weight: Literal["balanced"] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> "LogisticRecipe":
+        _only_learned_from(self.task, self.sources)
+        return self
+
+
+def _only_learned_from(task: str, sources: tuple[str, ...]) -> None:
+    # An external set among them would spend the last look at what no model has seen.
+    strange = [source for source in sources if source not in TASK_SOURCES[task]]
+    if strange or not sources:
+        raise ValueError(f"sources: {task} learns from {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'nothing'}")
 
 
 def load(path_or_name: str) -> Recipe | LogisticRecipe:
