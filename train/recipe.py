@@ -134,7 +134,9 @@ def _only_learned_from(task: str, sources: tuple[str, ...]) -> None:
     # An external set among them would spend the last look at what no model has seen.
     strange = [source for source in sources if source not in TASK_SOURCES[task]]
     if strange or not sources:
-        raise ValueError(f"sources: {task} learns from {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'nothing'}")
+        raise ValueError(
+            f"sources: {task} learns from {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'nothing'}"
+        )
 
 
 def load(path_or_name: str) -> Recipe | LogisticRecipe:
