@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from src.evidence import MIN_CASES
 from src.tasks import TASKS
 from tests import made_up, made_up_checkpoints
 from train import duplicates, evaluate, metrics, subgroups
+from train import recipe as recipes
 from train.data import SOURCES, Sample, load, split_hash
 
 SOURCES_OF = {"ultrasound": ["busi", "busbra"], "breastmnist": ["breastmnist"]}
@@ -84,6 +86,17 @@ def test_it_says_what_the_model_learned_from(content: dict[str, Any], data: Path
     training = [sample for sample in load("ultrasound", data) if sample.split == "train"]
     assert content["training"]["n"] == len(training) == sum(content["training"]["n_per_class"].values())
     assert content["training"]["sources"] == ["BUSI", "BUS-BRA"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sources"), [("ultrasound", ["busi", "breast_usg"]), ("breastmnist-logistic", ["breast_usg"])]
+)
+def test_a_recipe_that_learns_from_an_external_set_is_refused(recipe: str, sources: list[str], tmp_path: Path) -> None:
+    settings = yaml.safe_load((recipes.RECIPES / f"{recipe}.yaml").read_text())
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(settings | {"sources": sources}))
+    with pytest.raises(recipes.RecipeError, match="not breast_usg"):
+        recipes.load(str(file))
 
 
 # near-duplicates
