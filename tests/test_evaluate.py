@@ -99,6 +99,24 @@ def test_a_recipe_that_learns_from_an_external_set_is_refused(recipe: str, sourc
         recipes.load(str(file))
 
 
+def test_a_group_counts_once_by_its_worst_picture() -> None:
+    task = TASKS["skin"]
+    codes, lesions, scores = zip(
+        *[("mel", "a", 0.9), ("mel", "a", 0.2), ("bcc", "b", 0.6), ("nv", "c", 0.1), ("nv", "c", 0.3)], strict=True
+    )
+    labels = np.array([task.codes.index(code) for code in codes])
+    tables = evaluate.threshold_tables(task, labels, np.array(scores), lesions)
+    assert tables["malignant"] == {
+        "threshold": [0.2, 0.3, 0.6],
+        "tp": [2, 1, 1],
+        "fp": [1, 1, 0],
+        "tn": [0, 0, 1],
+        "fn": [0, 1, 1],
+    }
+    assert tables["mel"] == {"threshold": [0.2, 0.3], "tp": [1, 0], "fp": [1, 1], "tn": [0, 0], "fn": [0, 1]}
+    assert evaluate.threshold_tables(task, labels, np.array(scores))["mel"]["threshold"] == [0.1, 0.2, 0.3, 0.9]
+
+
 # near-duplicates
 
 

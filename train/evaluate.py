@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from src import weights
 from src.predictor import Prediction, Predictor
-from src.screening import INTERVAL_METHOD, threshold_table
+from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from src.weights import CheckpointError
 from train import card, duplicates, figures, metrics, subgroups
@@ -68,6 +68,7 @@ def evaluate_split(
         ).tolist(),
         "calibration": metrics.calibration(positive, scores),
         "threshold_table": threshold_tables(task, labels, scores),
+        "threshold_table_groups": threshold_tables(task, labels, scores, groups),
         "subgroups": subgroups.figures(samples, positive, scores, threshold),
     }
     if correlations is not None:
@@ -112,14 +113,22 @@ def figures_of(
     }
 
 
-def threshold_tables(task: Task, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict[str, list[Any]]]:
-    """The table of "malignant", and of each malignant class that is reported alone, from p(malignant) (N,)."""
+def threshold_tables(
+    task: Task, labels: np.ndarray, scores: np.ndarray, groups: Sequence[str] | None = None
+) -> dict[str, dict[str, list[Any]]]:
+    """The table of "malignant", and of each malignant class that is reported alone, from p(malignant) (N,).
+
+    With `groups` (N) every group counts once, by the worst of its pictures: what a sensitivity can be promised by.
+    """
     positive = metrics.is_malignant(task, labels)
-    tables = {"malignant": threshold_table(scores.tolist(), positive.tolist())}
-    for code in task.reported_alone:
+    tables = {}
+    for who in ("malignant", *task.reported_alone):
         # One malignant class against everything benign: the other malignant classes are neither.
-        counted = (labels == task.codes.index(code)) | ~positive
-        tables[code] = threshold_table(scores[counted].tolist(), positive[counted].tolist())
+        rows = np.flatnonzero(~positive | (who == "malignant") | (np.array(task.codes)[labels] == who)).tolist()
+        cases = scores[rows].tolist(), positive[rows].tolist()
+        if groups is not None:
+            cases = one_a_group(*cases, [groups[row] for row in rows])
+        tables[who] = threshold_table(*cases)
     return tables
 
 
