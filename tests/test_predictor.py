@@ -65,7 +65,7 @@ def many(n: int) -> list[bytes]:
     return [png(photograph(seed, 60 + 7 * (seed % 5), 60 + 11 * (seed % 4))) for seed in range(n)]
 
 
-@pytest.mark.parametrize("name", MODELS.keys() - {"histopathology, flips"})
+@pytest.mark.parametrize("name", [name for name in MODELS if "flips" not in name])
 def test_answer_is_timms_for_the_same_folder(name: str, made: Callable[[str], tuple[Path, Predictor]]) -> None:
     folder, predictor = made(name)
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()

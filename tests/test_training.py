@@ -1,10 +1,19 @@
 """The trainer's rooms one by one, and the whole command on made-up data: train, kill, resume, evaluate."""
 
+import copy
+import itertools
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,14 +22,16 @@ import torch.nn.functional as F
 import yaml
 
 from src import weights
+from src.networks import Network
 from src.predictor import Predictor
 from src.tasks import TASKS
 from tests import made_up
 from train import __main__ as train_command
-from train import augment, card, evaluate, loop, losses, metrics
+from train import augment, card, evaluate, loop, losses, metrics, optimisation
 from train import recipe as recipes
-from train.data import SOURCES, load
-from train.dataset import TrainingSet
+from train.data import SOURCES, leaks, load
+from train.dataset import Batches, Order, TrainingSet
+from train.distributed import Processes
 
 TINY: dict[str, Any] = {
     "task": "histopathology",
@@ -75,6 +86,11 @@ def test_every_recipe_is_valid_and_its_parts_exist() -> None:
         ({"refer_at_least": 0.9}, "refer_at_least"),
         ({"mean": [0.5]}, "mean and std"),
         ({"optimiser": {"lr": math.nan}}, "optimiser.lr"),
+        ({"optimiser": {"lr": 1, "backbone_lr": 1, "layer_decay": 0.9}}, "backbone_lr"),
+        ({"sampling": {"weight_power": 1, "copies": "balance"}}, "weight_power"),
+        ({"sampling": {"copies": {"melanoma": 2}}}, "melanoma"),
+        ({"loss": {"auxiliary": 0.4}}, "auxiliary"),
+        ({"first_train_size": 128}, "first_train_size"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
@@ -140,16 +156,179 @@ def test_histology_keeps_the_centre_that_makes_the_label() -> None:
     assert all((augmentation(image, seed)[40:56, 40:56] > 100).mean() > 0.95 for seed in range(40))
 
 
-def test_an_epoch_is_the_same_whatever_the_number_of_workers() -> None:
-    arrays = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(12)]
-    dataset = TrainingSet(arrays, list(range(12)), seed=1)
-    augmentation = augment.Augmentation("dermatoscopy", 32)
+def recipe_of(**changes: Any) -> recipes.Recipe:
+    return recipes.Recipe.model_validate(TINY | changes)
 
-    def epoch(number: int, workers: int) -> list[torch.Tensor]:
-        return [part for batch in dataset.batches(number, augmentation, 4, workers) for part in batch]
 
-    assert all(torch.equal(a, b) for a, b in zip(epoch(0, 0), epoch(0, 2), strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(epoch(0, 0), epoch(1, 0), strict=True))
+def some_pictures(recipe: recipes.Recipe, number: int = 24) -> TrainingSet:
+    arrays = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(number)]
+    return TrainingSet(arrays, list(range(number)), "dermatoscopy", recipe.size_in, recipe.seed)
+
+
+def test_batches_are_the_same_whatever_the_number_of_workers() -> None:
+    recipe = recipe_of(image_size=32, epochs=2, seed=1)
+    pictures = some_pictures(recipe)
+    order = Order(recipe, 12 * [0, 1], TASKS["histopathology"].codes)
+
+    def all_of(workers: int) -> list[torch.Tensor]:
+        return [part for batch in pictures.loader(Batches(order, recipe, 0), workers) for part in batch]
+
+    alone = all_of(0)
+    assert all(torch.equal(a, b) for a, b in zip(alone, all_of(2), strict=True))
+    # three batches an epoch, pictures and labels: the second epoch is another one
+    assert not any(torch.equal(a, b) for a, b in zip(alone[:6], alone[6:], strict=True))
+
+
+def test_processes_share_out_each_batch() -> None:
+    recipe = recipe_of(epochs=2)
+    order = Order(recipe, 12 * [0, 1], TASKS["histopathology"].codes)
+    whole = list(Batches(order, recipe, 1))
+    shares = [list(Batches(order, recipe, 1, rank, 2)) for rank in (0, 1)]
+    assert [len(batch) for batch in whole] == [8, 8, 8]
+    assert all(sorted(a + b) == sorted(batch) for batch, a, b in zip(whole, *shares, strict=True))
+    assert all(len(a) == len(b) for a, b in zip(*shares, strict=True))
+
+
+def test_pictures_grow_from_epoch_to_epoch() -> None:
+    recipe = recipe_of(image_size=224, train_size=192, first_train_size=128, epochs=5)
+    assert [recipe.size_in(epoch) for epoch in range(5)] == [128, 128, 160, 192, 192]
+    assert recipe_of(image_size=96, train_size=80).size_in(0) == 80
+    pictures = some_pictures(recipe_of(image_size=64, first_train_size=32, epochs=2))
+    assert [pictures[epoch, 0, 0][0].shape for epoch in (0, 1)] == [(3, 32, 32), (3, 64, 64)]
+
+
+LABELS = 9 * [0] + 3 * [1]
+
+
+def test_copies_balance_the_classes_and_each_is_augmented_on_its_own() -> None:
+    codes = TASKS["histopathology"].codes
+    order = Order(recipe_of(sampling={"copies": "balance"}), LABELS, codes)
+    drawn = Counter(LABELS[index] for _, index, _ in order.keys(0))
+    assert drawn == {0: 9, 1: 9}
+    uneven = Order(recipe_of(sampling={"copies": "balance"}), 8 * [0] + 3 * [1], codes)
+    assert Counter(index > 7 for _, index, _ in uneven.keys(0)) == {False: 8, True: 8}
+    doubled = Order(recipe_of(sampling={"copies": {"metastatic": 2}}), LABELS, codes)
+    keys = doubled.keys(0)
+    assert Counter(LABELS[index] for _, index, _ in keys) == {0: 9, 1: 6}
+    copies = [key for key in keys if key[1] == 10]
+    assert [copy for _, _, copy in copies] == [0, 1]
+    pictures = some_pictures(recipe_of(image_size=32))
+    assert not torch.equal(pictures[copies[0]][0], pictures[copies[1]][0])
+
+
+def test_weighted_sampling_draws_every_class_alike() -> None:
+    codes = TASKS["histopathology"].codes
+    order = Order(recipe_of(sampling={"weight_power": 1.0}), 40 * LABELS, codes)
+    rare = sum((40 * LABELS)[index] for epoch in range(10) for _, index, _ in order.keys(epoch)) / (10 * len(order))
+    assert rare == pytest.approx(0.5, abs=0.03)  # five standard errors at 4,800 draws are 0.036
+    assert len(order.keys(0)) == 40 * len(LABELS)
+    assert order.keys(0) == order.keys(0) != order.keys(1)
+
+
+def test_without_a_setting_each_picture_comes_once() -> None:
+    order = Order(recipe_of(), LABELS, TASKS["histopathology"].codes)
+    assert sorted(index for _, index, _ in order.keys(3)) == list(range(12))
+
+
+def test_focal_and_cross_entropy_together_by_hand() -> None:
+    # p of the true class 0.8 and 0.4: -(0.7 (1 - p)^2 + 0.5) log p
+    logits = torch.tensor([[math.log(4.0), 0.0], [math.log(1.5), 0.0]])
+    expected = ((0.7 * 0.2**2 + 0.5) * -math.log(0.8) + (0.7 * 0.6**2 + 0.5) * -math.log(0.4)) / 2
+    loss = losses.FocalLoss(2, alpha=0.7, cross_entropy=0.5)(logits, torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def settings_of(**changes: Any) -> recipes.Optimiser:
+    return recipes.Optimiser.model_validate({"lr": 1e-3} | changes)
+
+
+def learning_rates(settings: recipes.Optimiser, updates: int, done: int = 0, state: Any = None) -> tuple[Any, Any]:
+    """(learning rate of the last group for each update from `done` on, the optimiser's state after half of all)."""
+    network = torch.nn.Linear(2, 2)
+    optimiser = optimisation.adamw(cast(Network, network), settings)
+    if state is not None:
+        optimiser.load_state_dict(state)
+    set_rates = optimisation.schedule(optimiser, settings, updates, updates // 4, done)
+    rates = []
+    middle: Any = None
+    for update in range(done, updates):
+        set_rates(update)
+        rates.append(optimiser.param_groups[-1]["lr"])
+        network(torch.ones(1, 2)).sum().backward()
+        optimiser.step()
+        if update == updates // 2 - 1:
+            middle = copy.deepcopy(optimiser.state_dict())
+    return rates, middle
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
+def test_learning_rates_rise_and_fall_and_go_on_after_resuming(schedule: str) -> None:
+    settings = settings_of(schedule=schedule)
+    whole, middle = learning_rates(settings, 40)
+    top = int(np.argmax(whole))
+    assert whole[top] == pytest.approx(1e-3, rel=0.2)
+    assert 8 <= top <= 11
+    assert whole[0] < 0.1 * whole[top] > whole[-1]
+    assert all(a < b for a, b in itertools.pairwise(whole[: top + 1]))
+    assert all(a > b for a, b in itertools.pairwise(whole[top:]))
+    assert learning_rates(settings, 40, 20, middle)[0] == pytest.approx(whole[20:])
+
+
+def test_one_cycle_is_torchs() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    reference = torch.optim.AdamW([parameter], lr=1e-3)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(reference, 1e-3, total_steps=40, pct_start=0.25)
+    expected = []
+    for _ in range(40):
+        expected.append(reference.param_groups[0]["lr"])
+        reference.step()
+        if len(expected) < 40:
+            cycle.step()
+    assert learning_rates(settings_of(schedule="onecycle"), 40)[0] == pytest.approx(expected)
+
+
+def test_the_backbone_learns_at_its_own_rate() -> None:
+    network = weights.build("tf_efficientnetv2_b0", 7, 3)
+    optimiser = optimisation.adamw(network, settings_of(backbone_lr=1e-5))
+    rate = {p: group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    decay = {p: group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert set(rate) == set(network.parameters())
+    head = set(network.get_classifier().parameters())
+    assert {rate[p] for p in head} == {1e-3}
+    assert {rate[p] for p in set(rate) - head} == {1e-5}
+    assert all((decay[p] > 0) == (p.ndim > 1) for p in rate)
+    layered = optimisation.adamw(network, settings_of(layer_decay=0.5))
+    scales = [group["lr_scale"] for group in layered.param_groups]
+    assert max(scales) == 1 > min(scales)
+
+
+def test_accumulated_batches_are_one_large_one_and_gradients_are_clipped() -> None:
+    pixels, labels = torch.randn(8, 4), torch.tensor(4 * [0, 1])
+
+    def after(accumulate: int, clip: float | None = None) -> torch.Tensor:
+        torch.manual_seed(0)
+        network = torch.nn.Linear(4, 2)
+        before = network.weight.detach().clone()
+        optimiser = torch.optim.SGD(network.parameters(), lr=1.0)
+        settings = settings_of(accumulate=accumulate, clip_norm=clip)
+        updates = optimisation.Updates(network, optimiser, torch.amp.GradScaler("cpu", enabled=False), settings)
+        parts = list(zip(pixels.chunk(accumulate), labels.chunk(accumulate), strict=True))
+        for number, (part, part_labels) in enumerate(parts, start=1):
+            updates.backward(F.cross_entropy(network(part), part_labels), last=number == len(parts))
+        return network.weight.detach() - before
+
+    assert torch.allclose(after(1), after(4), atol=1e-6)
+    assert after(1).norm() > 0.05
+    assert after(1, clip=0.01).norm() <= 0.01 + 1e-6
+
+
+def test_another_split_keeps_groups_together(data: Path) -> None:
+    own, other = load("skin", data), load("skin", data, resplit=5)
+    assert not leaks(other)
+    assert [sample.name for sample in own] == [sample.name for sample in other]
+    assert [sample.split for sample in own] != [sample.split for sample in other]
+    assert {sample.split for sample in other} == {"train", "validation", "test"}
+    assert [s.split for s in load("skin", data, resplit=5)] == [s.split for s in other]
 
 
 def test_metrics_against_hand_counts() -> None:
@@ -293,6 +472,93 @@ def test_killed_and_resumed_a_run_ends_as_the_uninterrupted_one(
     assert run(recipe_file, data, out) == 1, "going on by accident would mix two runs"
     assert run(recipe_file, data, out, "--resume") == 0
     assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def command(recipe: Path, data: Path, out: Path, *more: str) -> list[str]:
+    return ["-m", "train", str(recipe), "--data", str(data), "--out", str(out), "--workers", "0", *more]
+
+
+def test_killed_by_the_system_and_resumed_a_run_ends_as_the_uninterrupted_one(
+    trained: Path, data: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    first_epoch = out / "training" / "metrics.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, *command(recipe_file, data, out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not first_epoch.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+    assert run(recipe_file, data, out, "--resume") == 0
+    assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
+    # No dropout and no batch statistics: what the processes share must come out the same but for rounding.
+    recipe = TINY | {
+        "task": "breastmnist",
+        "architecture": "vigil_linear28",
+        "sources": ["breastmnist"],
+        "image_size": 28,
+        "channels": 1,
+        "mean": [0.5],
+        "std": [0.25],
+        "augmentation": "ultrasound-28",
+    }
+    file = tmp_path / "linear.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    assert run(file, data, tmp_path / "one") == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # Gloo looks the machine's own name up, which need not resolve.
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+    subprocess.run([*torchrun, *command(file, data, tmp_path / "two")], check=True, timeout=180, env=environment)
+    one, two = (
+        json.loads((tmp_path / name / "config.json").read_text())["vigil"]["history"] for name in ("one", "two")
+    )
+    assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=1e-4)
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-4)
+
+
+def test_batches_that_cannot_be_shared_out_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(loop.TrainingError, match="3 processes"):
+        loop.train(recipe_of(), load("histopathology", data), tmp_path, processes=Processes(0, 3))
+
+
+def test_the_auxiliary_head_and_checkpointed_activations(data: Path, tmp_path: Path) -> None:
+    recipe = TINY | {
+        "architecture": "vigil_efficientnetv2_m_cbam",
+        "image_size": 32,
+        "epochs": 1,
+        "loss": {"gamma": 2.0, "auxiliary": 0.4},
+        "optimiser": {"lr": 1e-4, "backbone_lr": 1e-5, "schedule": "onecycle", "accumulate": 2, "clip_norm": 1.0},
+        "gradient_checkpointing": True,
+        "test_time_augmentation": "flips",
+    }
+    training = [s for s in load("histopathology", data) if s.split != "test"][:24]
+    samples = [replace(s, split="train" if i < 16 else "validation") for i, s in enumerate(training)]
+    validated = recipes.Recipe.model_validate(recipe)
+    torch.manual_seed(validated.seed)
+    before = loop.start(validated, "none").state_dict()
+    after, history = loop.train(validated, samples, tmp_path / "out", workers=0)
+    assert math.isfinite(history[0]["train_loss"])
+    for name in ("auxiliary_classifier.weight", "classifier.weight", "backbone.conv_stem.weight"):
+        assert not torch.equal(before[name], after[name]), f"{name} did not learn"
+
+
+def test_checkpointed_activations_change_no_gradient() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        network: Any = weights.build("tf_efficientnetv2_b0", 2, 3)
+        network.set_grad_checkpointing(checkpointing)
+        network.train()(torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)).sum().backward()
+        gradients.append(network.conv_stem.weight.grad)
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
 
 
 def test_the_baseline_is_scikit_learns_and_serves(data: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 
 RECIPE is a name in train/recipes or a YAML file; DIR holds the data sets, each in its own folder. `--pretrained` says
 where ImageNet weights come from: "hub" (timm fetches them), a safetensors file of timm's key names, or "none". Killed
-at any moment, the same command with `--resume` goes on. Then: python -m train.evaluate OUT --data DIR
+at any moment, the same command with `--resume` goes on. On several GPUs or machines: torchrun --nproc-per-node N -m train
+…; the recipe's batch is shared out. Then: python -m train.evaluate OUT --data DIR
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 from src.weights import CheckpointError
-from train import baseline, loop, release
+from train import baseline, distributed, loop, release
 from train import recipe as recipes
 from train.data import DataMissing, load
 
@@ -35,15 +36,24 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         recipe = recipes.load(options.recipe)
-        samples = load(recipe.task, options.data, recipe.sources)
+        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
         if isinstance(recipe, recipes.LogisticRecipe):
             config, tensors, history = baseline.fit(recipe, samples)
             classes = 1
         else:
             config, classes = loop.pretrained_config(recipe), loop.outputs(recipe.task, recipe.architecture)
-            tensors, history = loop.train(
-                recipe, samples, options.out / TRAINING, options.pretrained, options.resume, options.workers
-            )
+            with distributed.joined() as processes:
+                tensors, history = loop.train(
+                    recipe,
+                    samples,
+                    options.out / TRAINING,
+                    options.pretrained,
+                    options.resume,
+                    options.workers,
+                    processes,
+                )
+            if not processes.first:
+                return 0
         release.write(options.out, recipe, config, classes, tensors, samples, history)
     except (recipes.RecipeError, DataMissing, CheckpointError, loop.TrainingError) as error:
         print(error, file=sys.stderr)

@@ -4,6 +4,7 @@ Each takes an RGB or grey uint8 array (H, W, C) and gives one of (size, size, C)
 """
 
 import random
+from typing import Any
 
 import albumentations as A
 import cv2
@@ -17,6 +18,65 @@ def _crop(size: int, smallest: float, ratio: tuple[float, float] = (0.75, 1.333)
     return A.RandomResizedCrop(size=(size, size), scale=(smallest, 1.0), ratio=ratio, interpolation=cv2.INTER_AREA)
 
 
+class Hairs(A.ImageOnlyTransform):
+    """Draws 1 to `most` curved dark hairs, 1 to 2 px wide at 224 px, over an RGB or grey uint8 picture.
+
+    Hair lies over one dermatoscopic picture in three and says nothing of the lesion under it.
+    """
+
+    def __init__(self, most: int = 12, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.most = most
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:  # noqa: ARG002
+        """albumentations' hook."""
+        draw, (height, width) = self.random_generator, img.shape[:2]
+        out, side = np.ascontiguousarray(img).copy(), max(height, width)
+        dark = int(draw.integers(15, 70))
+        colour = (dark + 15, dark + 5, dark)[: img.shape[2]]
+        direction = draw.uniform(0, np.pi)  # hairs of one patch of skin lie alike
+        for _ in range(int(draw.integers(1, self.most + 1))):
+            angle, length = direction + draw.normal(0, 0.5), draw.uniform(0.2, 0.8) * side
+            along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+            t = np.linspace(-0.5, 0.5, 16)[:, None]
+            curve = draw.uniform(0, 1, 2) * (width, height) + length * (t * along + draw.normal(0, 0.4) * t**2 * across)
+            thickness = max(1, round(side / 224 * draw.uniform(0.5, 1.8)))
+            cv2.polylines(out, [curve.round().astype(np.int32)], False, colour, thickness, cv2.LINE_AA)
+        return out
+
+
+class Callipers(A.ImageOnlyTransform):
+    """Draws what an ultrasound machine writes over a picture: pairs of crosses, dotted lines between them, text.
+
+    Lesions that somebody measured are more often malignant: without this the marks are a shortcut.
+    """
+
+    def __init__(self, p: float = 0.3) -> None:
+        super().__init__(p=p)
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:  # noqa: ARG002
+        """albumentations' hook."""
+        draw, (height, width) = self.random_generator, img.shape[:2]
+        out = np.ascontiguousarray(img).copy()
+        colour = (int(draw.integers(150, 256)),) * img.shape[2]
+        arm = max(2, round(max(height, width) / 224 * draw.uniform(2, 5)))
+        for _ in range(int(draw.integers(1, 3))):
+            ends = (draw.uniform(0.1, 0.9, (2, 2)) * (width, height)).round().astype(int)
+            for x, y in ends.tolist():
+                cv2.drawMarker(out, (x, y), colour, cv2.MARKER_CROSS, 2 * arm, 1)
+            if draw.random() < 0.5:
+                dots = np.linspace(ends[0], ends[1], max(4, int(np.linalg.norm(ends[0] - ends[1]) / (2 * arm))))
+                for x, y in dots.round().astype(int).tolist():
+                    out[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] = colour
+        if draw.random() < 0.3:
+            text = "".join(draw.choice(list("ABCDLR 0123456789."), int(draw.integers(2, 9))))
+            at = (int(draw.uniform(0, 0.7) * width), int(draw.uniform(0.05, 1) * height))
+            cv2.putText(
+                out, text, at, cv2.FONT_HERSHEY_PLAIN, max(0.5, max(height, width) / 224), colour, 1, cv2.LINE_AA
+            )
+        return out
+
+
 def _dermatoscopy(size: int) -> list[A.BasicTransform]:
     """A lesion has no up and no left; lamps, lenses and skins differ in colour and sharpness."""
     return [
@@ -26,6 +86,37 @@ def _dermatoscopy(size: int) -> list[A.BasicTransform]:
         A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(-0.03, 0.03), p=0.8),
         A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.04))], p=0.2),
         A.CoarseDropout(num_holes_range=(1, 4), hole_height_range=(0.05, 0.15), hole_width_range=(0.05, 0.15), p=0.3),
+    ]
+
+
+def _dermatoscopy_strong(size: int) -> list[A.BasicTransform]:
+    """As `dermatoscopy`, with what else happens to such pictures: hair, ink, gel, bent skin, other lamps and cameras.
+
+    For long runs: on few epochs it costs more than it gives.
+    """
+    return [
+        _crop(size, 0.4),
+        A.D4(p=1.0),
+        A.Affine(rotate=(-45, 45), shear=(-10, 10), border_mode=cv2.BORDER_REFLECT_101, p=0.4),
+        A.OneOf(
+            [
+                A.ElasticTransform(alpha=40, sigma=8, border_mode=cv2.BORDER_REFLECT_101),
+                A.GridDistortion(num_steps=5, distort_limit=0.2),
+                A.OpticalDistortion(distort_limit=0.3),
+                A.Perspective(scale=(0.03, 0.08)),
+            ],
+            p=0.25,
+        ),
+        A.ColorJitter(brightness=(0.75, 1.25), contrast=(0.75, 1.25), saturation=(0.7, 1.3), hue=(-0.04, 0.04), p=0.8),
+        A.OneOf(
+            [A.CLAHE(clip_limit=(1, 3)), A.RandomGamma(gamma_limit=(75, 130)), A.RGBShift(), A.RandomToneCurve()], p=0.3
+        ),
+        A.PlanckianJitter(p=0.2),
+        A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.MotionBlur(blur_limit=(3, 5)), A.Defocus(radius=(1, 2))], p=0.2),
+        A.OneOf([A.GaussNoise(std_range=(0.01, 0.05)), A.ISONoise()], p=0.2),
+        A.ImageCompression(quality_range=(60, 95), p=0.2),
+        Hairs(p=0.3),
+        A.CoarseDropout(num_holes_range=(1, 5), hole_height_range=(0.05, 0.18), hole_width_range=(0.05, 0.18), p=0.4),
     ]
 
 
@@ -43,6 +134,50 @@ def _ultrasound(size: int) -> list[A.BasicTransform]:
             p=0.3,
         ),
         A.ElasticTransform(alpha=20, sigma=6, border_mode=cv2.BORDER_CONSTANT, p=0.2),
+        A.CoarseDropout(num_holes_range=(1, 6), hole_height_range=(0.05, 0.18), hole_width_range=(0.05, 0.18), p=0.4),
+    ]
+
+
+def _ultrasound_strong(size: int) -> list[A.BasicTransform]:
+    """As `ultrasound`, with what tells machines and hospitals apart made random: grey curve, grain, marks, geometry."""
+    return [
+        _crop(size, 0.5, ratio=(0.6, 1.6)),
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-15, 15), shear=(-8, 8), border_mode=cv2.BORDER_CONSTANT, p=0.5),
+        A.OneOf(
+            [
+                A.ElasticTransform(alpha=30, sigma=6, border_mode=cv2.BORDER_CONSTANT),
+                A.GridDistortion(num_steps=5, distort_limit=0.25),
+                A.OpticalDistortion(distort_limit=0.3),
+            ],
+            p=0.3,
+        ),
+        A.OneOf(
+            [
+                A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.4),
+                A.RandomGamma(gamma_limit=(50, 180)),
+                A.RandomToneCurve(scale=0.3),
+                A.CLAHE(clip_limit=(1, 4)),
+                A.Equalize(),
+            ],
+            p=0.85,
+        ),
+        A.OneOf(
+            [
+                A.Sharpen(alpha=(0.1, 0.5)),
+                A.GaussianBlur(blur_limit=(3, 7)),
+                A.MotionBlur(blur_limit=(3, 7)),
+                A.MedianBlur(blur_limit=5),
+                A.Downscale(scale_range=(0.4, 0.9)),
+            ],
+            p=0.5,
+        ),
+        A.OneOf(
+            [A.GaussNoise(std_range=(0.01, 0.08)), A.MultiplicativeNoise(multiplier=(0.7, 1.3), elementwise=True)],
+            p=0.4,
+        ),
+        A.ImageCompression(quality_range=(50, 95), p=0.2),
+        Callipers(p=0.4),
         A.CoarseDropout(num_holes_range=(1, 6), hole_height_range=(0.05, 0.18), hole_width_range=(0.05, 0.18), p=0.4),
     ]
 
@@ -84,7 +219,9 @@ def _histology(size: int) -> list[A.BasicTransform]:
 
 PIPELINES = {
     "dermatoscopy": _dermatoscopy,
+    "dermatoscopy-strong": _dermatoscopy_strong,
     "ultrasound": _ultrasound,
+    "ultrasound-strong": _ultrasound_strong,
     "ultrasound-28": _ultrasound_28,
     "histology": _histology,
 }

@@ -17,8 +17,6 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3, freeze
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -30,11 +28,17 @@ from src.weights import PretrainedConfig, build, read_tensors
 from train import metrics
 from train.augment import Augmentation
 from train.data import Sample
-from train.dataset import TrainingSet, load_arrays, load_evaluation_tensor
+from train.dataset import Batches, Order, TrainingSet, load_arrays, load_evaluation_tensor
+from train.distributed import Processes
 from train.losses import FocalLoss, class_weights
+from train.optimisation import Updates, adamw, schedule
 from train.recipe import Recipe
 
 log = logging.getLogger(__name__)
+
+ALONE = Processes()
+LOOKED_AT = 10
+"""Batches between two looks at the loss: each makes the processor wait for the GPU."""
 
 
 class TrainingError(RuntimeError):
@@ -49,13 +53,13 @@ class Precision:
     dtype: torch.dtype | None
 
     @classmethod
-    def best(cls) -> "Precision":
+    def best(cls, local_rank: int = 0) -> "Precision":
         """float16 on a CUDA device (a T4 has no bfloat16), bfloat16 on a CPU with instructions for it, else float32.
 
         Emulated bfloat16 is up to ten times slower than float32 (measured on AVX2), so it is not used.
         """
         if torch.cuda.is_available():
-            return cls(torch.device("cuda"), torch.float16)
+            return cls(torch.device("cuda", local_rank), torch.float16)
         able = torch.cpu.get_capabilities()
         return cls(torch.device("cpu"), torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None)
 
@@ -150,53 +154,49 @@ def train(
     pretrained: str = "none",
     resume: bool = False,
     workers: int | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Train by `recipe` on the "train" samples, choosing the epoch on the "validation" ones.
 
     Writes into `out`: `metrics.jsonl` (a line an epoch), `last.pt` (everything `resume` needs) and `best.safetensors`.
     Returns the best epoch's float32 tensors and the metrics of every epoch. Raises TrainingError where `out` holds
-    another run, or where the loss stops being a number.
+    another run, or where the loss stops being a number. Of several `processes` each calls this; the first writes.
     """
     task = TASKS[recipe.task]
     out.mkdir(parents=True, exist_ok=True)
     last = out / "last.pt"
     if last.exists() and not resume:
         raise TrainingError(f"{out} already holds a run: add --resume to go on with it, or give another --out.")
-    precision = Precision.best()
+    if recipe.batch_size % processes.count:
+        raise TrainingError(f"{processes.count} processes cannot share batches of {recipe.batch_size}.")
+    precision = Precision.best(processes.local_rank)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.manual_seed(recipe.seed)
     network = start(recipe, pretrained)
     if recipe.frozen:  # without names timm freezes everything
         freeze(network, list(recipe.frozen), include_bn_running_stats=False)
+    if recipe.gradient_checkpointing:
+        cast(Any, network).set_grad_checkpointing()
     network = network.to(precision.device).to(memory_format=torch.channels_last)
     config = pretrained_config(recipe)
     normalise = Normalise(config, precision.device)
 
     training = [sample for sample in samples if sample.split == "train"]
-    validation = [sample for sample in samples if sample.split == "validation"]
+    labels = [sample.label for sample in training]
     # A quarter larger than the crops: what random crops zoom into keeps its detail, and memory its bounds.
     arrays = load_arrays(training, task, recipe.channels, round(1.25 * max(recipe.train_size or 0, recipe.image_size)))
-    labels = [sample.label for sample in training]
-    pictures = TrainingSet(arrays, labels, recipe.seed)
-    held_out = load_evaluation_tensor(validation, task, config)
-    truth = np.array([sample.label for sample in validation])
+    pictures = TrainingSet(arrays, labels, recipe.augmentation, recipe.size_in, recipe.seed)
+    if processes.first:
+        validation = [sample for sample in samples if sample.split == "validation"]
+        held_out = load_evaluation_tensor(validation, task, config)
+        truth = np.array([sample.label for sample in validation])
 
     weights = class_weights(labels, len(task.codes), recipe.loss.class_weight_power)
-    loss_function = FocalLoss(recipe.loss.gamma, weights, recipe.loss.label_smoothing).to(precision.device)
+    loss_function = FocalLoss(
+        recipe.loss.gamma, weights, recipe.loss.label_smoothing, recipe.loss.alpha, recipe.loss.cross_entropy
+    ).to(precision.device)
     settings = recipe.optimiser
-    optimiser = create_optimizer_v2(
-        network, opt="adamw", lr=settings.lr, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
-    )
-    updates = max(1, len(pictures) // recipe.batch_size)
-    schedule = CosineLRScheduler(
-        optimiser,
-        t_initial=recipe.epochs * updates,
-        lr_min=settings.lr_min,
-        warmup_t=round(settings.warmup_epochs * updates),
-        warmup_lr_init=settings.lr / 100,
-        warmup_prefix=False,
-        t_in_epochs=False,
-    )
+    optimiser = adamw(network, settings)
     scaler = torch.amp.GradScaler(precision.device.type, enabled=precision.dtype == torch.float16)
     average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
 
@@ -213,56 +213,91 @@ def train(
         history = json.loads(state["history"])
         log.info("resumed after epoch %d", len(history))
 
+    batches = Batches(Order(recipe, labels, task.codes), recipe, len(history), processes.rank, processes.count)
+    per_epoch = math.ceil(batches.per_epoch / settings.accumulate)
+    set_learning_rates = schedule(
+        optimiser,
+        settings,
+        recipe.epochs * per_epoch,
+        round(settings.warmup_epochs * per_epoch),
+        len(history) * per_epoch,
+    )
+    auxiliary = bool(recipe.loss.auxiliary)
+    learner = processes.wrap(
+        _WithAuxiliary(network) if auxiliary else network,
+        some_unused=isinstance(network, EfficientNetV2MCBAM) and not auxiliary,
+    )
+    updates = Updates(network, optimiser, scaler, settings)
     if workers is None:
-        workers = max(1, (os.cpu_count() or 2) - 1)
+        workers = max(1, (os.cpu_count() or 2) // processes.count - 1)
+    loader = iter(pictures.loader(batches, workers))
     for epoch in range(len(history), recipe.epochs):
         if _out_of_patience(history, recipe):
             log.info("no better epoch in %d: stopped early", recipe.patience)
             break
-        torch.manual_seed(recipe.seed * 100_003 + epoch)
+        # Dropout differs between processes, and each epoch's is the same after resuming.
+        torch.manual_seed(recipe.seed * 100_003 + epoch + 1_000_003 * processes.rank)
         network.train()
-        total, step = 0.0, epoch * updates
+        step, total = epoch * per_epoch, torch.zeros((), device=precision.device)
         bar = tqdm(
-            pictures.batches(epoch, Augmentation(recipe.augmentation, recipe.size_in(epoch)), recipe.batch_size, workers),
+            range(1, batches.per_epoch + 1),
             desc=f"epoch {epoch + 1}/{recipe.epochs}",
             unit_scale=recipe.batch_size,
             unit="image",
+            disable=not processes.first,
         )
-        for pixels, batch_labels in bar:
-            schedule.step_update(step)
+        for batch in bar:
+            pixels, batch_labels = next(loader)
+            set_learning_rates(step)
+            batch_labels = batch_labels.to(precision.device, non_blocking=True)
             with precision.autocast():
-                logits = class_logits(network(normalise(pixels)))
-            loss = loss_function(logits, batch_labels.to(precision.device))
-            if not math.isfinite(loss.item()):
-                raise TrainingError(f"The loss is {loss.item()} in epoch {epoch + 1}: lower the learning rate.")
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            if settings.clip_norm is not None:
-                scaler.unscale_(optimiser)
-                nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-            scaler.step(optimiser)
-            scaler.update()
-            step += 1
-            if average is not None:
-                average.update(network, step=step)
-            total += loss.item()
-            bar.set_postfix(loss=f"{loss.item():.3f}")
+                answers = learner(normalise(pixels))
+            main, *more = answers if auxiliary else (answers,)
+            loss = loss_function(class_logits(main), batch_labels)
+            for logits in more:
+                loss = loss + recipe.loss.auxiliary * loss_function(class_logits(logits), batch_labels)
+            complete = batch % settings.accumulate == 0 or batch == batches.per_epoch
+            updates.backward(loss, last=complete)
+            total += loss.detach()
+            if complete:
+                step += 1
+                if average is not None:
+                    average.update(network, step=step)
+            if batch % LOOKED_AT == 0 or batch == batches.per_epoch:
+                mean = total.item() / batch
+                if not math.isfinite(mean):
+                    raise TrainingError(f"The loss is {mean} in epoch {epoch + 1}: lower the learning rate.")
+                bar.set_postfix(loss=f"{mean:.3f}")
         judged = average.module if average is not None else network
-        logits_held_out = predict(judged, held_out, normalise, precision)
-        row = {
+        row: dict[str, Any] = {
             "epoch": epoch + 1,
             "lr": optimiser.param_groups[-1]["lr"],
-            "train_loss": total / max(1, len(bar)),
-            **metrics.quick(task, logits_held_out, truth),
+            "train_loss": processes.mean(total.item() / batches.per_epoch),
         }
+        if processes.first:
+            row |= metrics.quick(task, predict(judged, held_out, normalise, precision), truth)
+        # All must know it, to stop at the same epoch.
+        row = processes.from_first(row)
         best_before = max((past[recipe.select_by] for past in history), default=-math.inf)
         history.append(row)
-        tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-        if row[recipe.select_by] > best_before:
-            _replace(out / "best.safetensors", safetensors.torch.save(_tensors(judged)))
-        _replace(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history).encode())
-        _save_state(last, network, optimiser, scaler, average, recipe, history)
-    return safetensors.torch.load_file(out / "best.safetensors"), history
+        if processes.first:
+            tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+            if row[recipe.select_by] > best_before:
+                _replace(out / "best.safetensors", safetensors.torch.save(_tensors(judged)))
+            _replace(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history).encode())
+            _save_state(last, network, optimiser, scaler, average, recipe, history)
+    return safetensors.torch.load_file(out / "best.safetensors") if processes.first else {}, history
+
+
+class _WithAuxiliary(nn.Module):
+    """A network with two heads as a module whose call gives the logits of both, as DistributedDataParallel needs it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = cast(EfficientNetV2MCBAM, network)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.forward_with_auxiliary(x)
 
 
 def _out_of_patience(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> bool:

@@ -19,28 +19,41 @@ def class_weights(labels: Sequence[int], classes: int, power: float) -> Tensor:
 
 
 class FocalLoss(nn.Module):
-    """Multi-class focal loss with class weights (Lin et al. 2017, arXiv:1708.02002).
+    """Multi-class focal loss with class weights (Lin et al. 2017, arXiv:1708.02002), cross-entropy added on request.
 
-    loss = mean of w[y] * (1 - p[y])^gamma * cross-entropy; gamma 0 without weights is `F.cross_entropy`. The mean is
-    over samples, not over weights, so that a batch of rare classes counts for more, as the weights intend.
+    loss = mean of w[y] * (alpha * (1 - p[y])^gamma + cross_entropy) * CE; gamma 0 without weights is
+    `F.cross_entropy`. `alpha` scales the focal term against the `cross_entropy` one, which keeps a gradient on the easy
+    examples that the focal term forgets. The mean is over samples, not over weights, so that a batch of rare classes
+    counts for more, as the weights intend.
 
     Call with logits (N, C), any float dtype (computed in float32), and labels (N,) int64; returns a scalar.
     """
 
-    def __init__(self, gamma: float, weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        gamma: float,
+        weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        alpha: float = 1.0,
+        cross_entropy: float = 0.0,
+    ) -> None:
         super().__init__()
         self.gamma = gamma
         self.label_smoothing = label_smoothing
+        self.alpha = alpha
+        self.cross_entropy = cross_entropy
         self.register_buffer("weights", weights)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean loss, a float32 scalar."""
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
+        focus: Tensor | float = 1.0
         if self.gamma:
             p = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
             # (1 - p)^gamma has an infinite slope at p = 1 for gamma below 1
-            loss = loss * (1 - p).clamp(min=1e-6) ** self.gamma
+            focus = (1 - p).clamp(min=1e-6) ** self.gamma
+        loss = loss * (self.alpha * focus + self.cross_entropy)
         if isinstance(self.weights, Tensor):
             loss = loss * self.weights[labels]
         return loss.mean()

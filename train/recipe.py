@@ -4,12 +4,13 @@ Knows nothing of how the settings are used; a setting that stands in no recipe e
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from src.tasks import TASKS
+from src.weights import TestTimeAugmentation
 from train.data import TASK_SOURCES
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -27,42 +28,86 @@ class _Strict(BaseModel):
 class Loss(_Strict):
     """Focal loss (Lin et al. 2017, arXiv:1708.02002); `gamma` 0 is cross-entropy.
 
-    `class_weight_power`: weights proportional to frequency^-power, 0 for none, 1 for inverse frequency, mean 1 over
-    samples.
+    `alpha` times the focal term, plus `cross_entropy` times plain cross-entropy. `class_weight_power`: weights
+    proportional to frequency^-power, 0 for none, 1 for inverse frequency, mean 1 over samples. `auxiliary`: what the
+    auxiliary head's loss counts beside the main one's; only for a network that has one.
     """
 
     gamma: float = Field(2.0, ge=0, le=10)
+    alpha: PositiveFloat = 1.0
+    cross_entropy: float = Field(0.0, ge=0)
     class_weight_power: float = Field(0.5, ge=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    auxiliary: float = Field(0.0, ge=0)
+
+
+class Sampling(_Strict):
+    """Which pictures make an epoch.
+
+    `weight_power`: drawn with replacement with weights frequency^-power of their class (1: every class as often as any
+    other); 0 takes each picture once. `copies`: class code -> how many times each of its pictures stands in an epoch,
+    every copy augmented on its own; "balance" gives every class as many as the largest has.
+    """
+
+    weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
+    copies: Literal["balance"] | dict[str, PositiveInt] = {}
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Sampling":
+        if self.weight_power and self.copies:
+            raise ValueError("weight_power and copies both balance the classes: give one of them")
+        return self
 
 
 class Optimiser(_Strict):
-    """AdamW with linear warm-up and cosine decay to `lr_min`, stepped every update."""
+    """AdamW, its learning rate set every update: linear warm-up and cosine decay to `lr_min`, or one cycle (Smith and
+    Topin 2018, arXiv:1708.07120: up to `lr` over the first `warmup_epochs`, then down).
+
+    `backbone_lr`: the learning rate of everything but the head, where it is not `lr`; `layer_decay`: each layer's is
+    this factor of the one above (Clark et al. 2020, arXiv:2003.10555). `accumulate`: batches whose gradients make one
+    update. `clip_norm`: the largest gradient norm.
+    """
 
     lr: PositiveFloat
+    backbone_lr: PositiveFloat | None = None
     lr_min: float = Field(1e-6, ge=0)
     weight_decay: float = Field(0.05, ge=0)
     layer_decay: float | None = Field(None, gt=0, le=1)
+    schedule: Literal["cosine", "onecycle"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0)
+    accumulate: PositiveInt = 1
     clip_norm: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Optimiser":
+        if self.backbone_lr is not None and self.layer_decay is not None:
+            raise ValueError("backbone_lr and layer_decay both slow the backbone: give one of them")
+        return self
 
 
 class Recipe(_Strict):
     """Settings of one run of `python -m train`.
 
-    `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller is faster,
-    and random crops magnify: Touvron et al. 2019, arXiv:1906.06423). `first_train_size` starts smaller and grows to it
-    epoch by epoch (progressive learning: Tan and Le 2021, arXiv:2104.00298). `frozen` modules keep their pretrained weights:
-    the first stages see general edges and cost most of the time. `select_by` names the validation metric that chooses
-    the epoch. `calibrate_bias` fits a bias for each class to validation before the temperature. `refer_at_least` is the
-    share of validation cancers of `refer_code` (or of all malignant classes) that the default threshold must refer;
-    only for tasks whose threshold validation chooses.
+    Pictures: `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller
+    is faster, and random crops magnify: Touvron et al. 2019, arXiv:1906.06423); `first_train_size` starts smaller and
+    grows to it epoch by epoch (progressive learning: Tan and Le 2021, arXiv:2104.00298). `resplit`: another split of
+    the same groups, made with this seed by scikit-learn's GroupShuffleSplit, to see what a figure owes to the split.
+
+    Network: `frozen` modules keep their pretrained weights (the first stages see general edges and cost most of the
+    time); `gradient_checkpointing` computes activations twice to keep fewer of them; `ema_decay` averages the weights.
+
+    Choice: `select_by` names the validation metric that chooses the epoch, `patience` the epochs without a better one
+    that end the run. `test_time_augmentation`: the released model averages its logits over mirrored ("flips") or
+    mirrored and turned ("d4") views of a picture. `calibrate_bias` fits a bias for each class to validation before the
+    temperature. `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes) that
+    the default threshold must refer; only for tasks whose threshold validation chooses.
     """
 
     task: str
     name: str
     architecture: str
     sources: tuple[str, ...]
+    resplit: int | None = None
     seed: int = 0
     image_size: PositiveInt
     train_size: PositiveInt | None = None
@@ -73,16 +118,19 @@ class Recipe(_Strict):
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     crop_mode: Literal["squash", "center"] = "squash"
     frozen: tuple[str, ...] = ()
+    gradient_checkpointing: bool = False
     drop_rate: float = Field(0.0, ge=0, lt=1)
     drop_path_rate: float = Field(0.0, ge=0, lt=1)
     epochs: PositiveInt
     batch_size: PositiveInt
     augmentation: str
+    sampling: Sampling = Sampling()
     loss: Loss
     optimiser: Optimiser
     ema_decay: float | None = Field(None, gt=0, lt=1)
     select_by: Literal["auc_malignant", "auc_macro"] = "auc_malignant"
     patience: PositiveInt = 5
+    test_time_augmentation: TestTimeAugmentation = "none"
     calibrate_bias: bool = False
     refer_at_least: float | None = Field(None, gt=0, lt=1)
     refer_code: str | None = None
@@ -108,6 +156,13 @@ class Recipe(_Strict):
             )
         if self.refer_code is not None and self.refer_code not in TASKS[self.task].codes:
             raise ValueError(f"refer_code: {self.refer_code!r} is no class of {self.task}")
+        strange = set(self.sampling.copies) - set(TASKS[self.task].codes) if self.sampling.copies != "balance" else ()
+        if strange:
+            raise ValueError(f"sampling.copies: {', '.join(sorted(strange))}: no class of {self.task}")
+        if self.loss.auxiliary and self.architecture != "vigil_efficientnetv2_m_cbam":
+            raise ValueError(f"loss.auxiliary: {self.architecture} has no auxiliary head")
+        if (self.first_train_size or 0) > (self.train_size or self.image_size):
+            raise ValueError("first_train_size is larger than train_size")
         return self
 
 
@@ -119,6 +174,7 @@ class LogisticRecipe(_Strict):
     name: str
     architecture: Literal["vigil_linear28"]
     sources: tuple[str, ...]
+    resplit: int | None = None
     seed: int = 0
     image_size: Literal[28] = 28
     c_grid: tuple[PositiveFloat, ...]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from train.data import splits
 from train.data.histopathology import pcam
 from train.data.mnist import breastmnist
 from train.data.samples import SOURCES, SPLITS, DataMissing, DataSet, Sample, Source, Split, leaks, split_hash
@@ -60,17 +61,19 @@ EXTERNAL: Mapping[str, tuple[str, ...]] = MappingProxyType({"ultrasound": ("brea
 """Sets that no model may learn from or be chosen by, only be looked at with at the end; `load` refuses them."""
 
 
-def load(task: str, data: Path, sources: Sequence[str] | None = None) -> list[Sample]:
+def load(task: str, data: Path, sources: Sequence[str] | None = None, resplit: int | None = None) -> list[Sample]:
     """All samples of a task, in the same order on every machine.
 
-    `data` holds the sets, each in its own folder; `sources` chooses among the task's sets (all of them by default).
+    `data` holds the sets, each in its own folder; `sources` chooses among the task's sets (all of them by default);
+    `resplit` is the seed of another split of the same groups (`splits.reshuffled`).
     What a reader has to say is logged. Raises `DataMissing`, and `ValueError` for a set that is not the task's.
     """
     chosen = tuple(sources) if sources is not None else TASK_SOURCES[task]
     strange = [source for source in chosen if source not in TASK_SOURCES[task]]
     if strange or not chosen:
         raise ValueError(f"sources of {task} are {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'none'}")
-    return [sample for source in chosen for sample in _read(source, data)]
+    samples = [sample for source in chosen for sample in _read(source, data)]
+    return samples if resplit is None else splits.reshuffled(samples, resplit)
 
 
 def load_external(task: str, data: Path) -> dict[str, list[Sample]]:

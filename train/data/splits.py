@@ -6,11 +6,14 @@ Everything here depends on names and pixels alone, never on the order of files o
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupShuffleSplit
 
 from train.data.samples import SPLITS, Sample, Split
 
@@ -82,6 +85,23 @@ def near_duplicates(names: Sequence[str], thumbnails: np.ndarray, threshold: flo
     """The pairs of names whose thumbnails (n, k) correlate above the threshold."""
     left, right = np.nonzero(np.triu(correlations(thumbnails, thumbnails) > threshold, k=1))
     return [(names[a], names[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
+
+
+def reshuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """The samples with another split, 70/15/15 by groups drawn at random, in place of their own.
+
+    scikit-learn's GroupShuffleSplit, source by source. For the question how much a figure owes to its split: a model
+    trained so is judged on its own split alone.
+    """
+    split: dict[str, Split] = {}
+    for source in sorted({sample.source for sample in samples}):
+        rest = np.array(sorted((s for s in samples if s.source == source), key=lambda s: s.name), dtype=object)
+        for name, share in (("test", 0.15), ("validation", 0.15 / 0.85)):
+            shuffle = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+            kept, held_out = next(shuffle.split(rest, groups=[sample.group for sample in rest]))
+            split |= dict.fromkeys((sample.name for sample in rest[held_out]), cast(Split, name))
+            rest = rest[kept]
+    return [replace(sample, split=split.get(sample.name, "train")) for sample in samples]
 
 
 def without_leaks(samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, str]]:

@@ -1,0 +1,78 @@
+"""Several processes that train one model: `torchrun --nproc-per-node 2 -m train RECIPE …`.
+
+torchrun says in the environment who is who; without it there is one process and nothing here does anything. A recipe's
+batch is shared out among them, so that it means the same whatever their number. Knows nothing of networks' insides.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all: `rank` of `count`, `local_rank` on its machine. The first one writes and speaks."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that validates, saves and releases."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module, some_unused: bool) -> nn.Module:
+        """`network`, its gradients averaged over all processes after each backward pass. `some_unused`: not every
+        parameter that learns takes part in every pass."""
+        if self.count == 1:
+            return network
+        on_gpu = next(network.parameters()).is_cuda
+        return DistributedDataParallel(
+            # Batch statistics of the whole batch; torch has it for GPUs alone.
+            convert_sync_batchnorm(network) if on_gpu else network,
+            device_ids=[self.local_rank] if on_gpu else None,
+            find_unused_parameters=some_unused,
+        )
+
+    def mean(self, value: float) -> float:
+        """The mean of `value` over all processes."""
+        if self.count == 1:
+            return value
+        device = torch.device("cuda", self.local_rank) if dist.get_backend() == "nccl" else torch.device("cpu")
+        total = torch.tensor(value, dtype=torch.float64, device=device)
+        dist.all_reduce(total)
+        return total.item() / self.count
+
+    def from_first(self, value: Any) -> Any:
+        """The first process's `value`, to all."""
+        if self.count == 1:
+            return value
+        shared = [value]
+        dist.broadcast_object_list(shared, src=0)
+        return shared[0]
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """The group of processes that torchrun started, for as long as the context lasts; alone without torchrun."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    processes = Processes(int(os.environ["RANK"]), count, int(os.environ["LOCAL_RANK"]))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(processes.local_rank)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield processes
+    finally:
+        dist.destroy_process_group()
