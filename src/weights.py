@@ -9,19 +9,28 @@ import hashlib
 import json
 import logging
 import os
-import queue
 import struct
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import httpx2
 import safetensors
 import safetensors.torch
 import timm
 import torch
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, ResolvedRevision, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    RevisionResolutionError,
+)
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from src import networks
@@ -40,10 +49,27 @@ MAX_HEADER_BYTES = 4 * 2**20
 MAX_JSON_BYTES = 16 * 2**20
 DTYPES = frozenset({"F16", "F32", "I64"})  # I64: batch norm's counters
 
+# Seconds. huggingface_hub 2.4 sets no limit to the first answer, would wait over six minutes for a Hub that falls
+# silent between two files (a HEAD request of 10 s, then six of 60 s), and without end for one that drips.
 HUB_ANSWER_SECONDS = 10
-# The largest checkpoint at 1 MB/s. huggingface_hub 2.4 alone would wait over six minutes for a Hub that falls silent
-# between two files (a HEAD request of 10 s, then six of 60 s), and without end for one that drips.
-HUB_FILES_SECONDS = 240
+HUB_FILES_SECONDS = 240  # the largest checkpoint at 1 MB/s
+# What huggingface_hub 2.4 was seen to raise: OSError (its own answers such as a missing repository or file, offline
+# mode, our time limits, a full disk), httpx2's HTTPError (no connection: no OSError) and InvalidURL, ValueError (an
+# impossible name, no JSON), TypeError, LookupError and AssertionError (JSON of something other than a Hub),
+# RuntimeError (hf_xet).
+HUB_ERRORS = (
+    OSError,
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    RevisionResolutionError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    RuntimeError,
+)
+
+T = TypeVar("T")
 
 
 TestTimeAugmentation = Literal["none", "flips", "d4"]
@@ -91,6 +117,8 @@ class VigilConfig(BaseModel):
     """What it learned from: name, licence and citation of each set."""
     history: tuple[dict[str, Any], ...] = ()
     """The figures of every epoch."""
+    golden: dict[str, tuple[float, ...]] = {}
+    """What it must answer: a picture in examples/TASK -> the probability of each class, to 1e-3 (train.release)."""
 
 
 class Config(BaseModel):
@@ -150,12 +178,9 @@ def find(task: str, asked: str | None = None) -> Checkpoint:
     try:
         return load(task, asked)
     except CheckpointError as error:
-        log.warning("%s: %s serves instead of %s: %s", task, "the embedded checkpoint", asked, error, exc_info=True)
-        embedded = load(task, EMBEDDED / task)
+        log.warning("%s: the embedded checkpoint serves instead of %s: %s", task, asked, error, exc_info=True)
         problem = f"The weights {asked} could not be used ({error}) The embedded default serves instead."
-        return Checkpoint(
-            embedded.config, embedded.network, embedded.evaluation, embedded.source, embedded.revision, problem
-        )
+        return replace(load(task, EMBEDDED / task), problem=problem)
 
 
 def load(task: str, where: str | Path) -> Checkpoint:
@@ -164,20 +189,19 @@ def load(task: str, where: str | Path) -> Checkpoint:
     Raises CheckpointError, whose message says what is wrong, without a fallback.
     """
     if Path(where).is_dir():
-        folder, commit = Path(where), None
-        source = "embedded" if folder.resolve().parent == EMBEDDED else str(where)
-    elif isinstance(where, str) and where.count("/") == 1 and not where.startswith((".", "/")):
-        source, _, revision = where.partition("@")
-        folder, commit = _pull(source, revision or None)
-    else:
+        source = "embedded" if Path(where).resolve().parent == EMBEDDED else str(where)
+        return _verified(task, Path(where), source)
+    repo, _, revision = str(where).partition("@")
+    if repo.count("/") != 1 or repo.startswith((".", "/")):
         raise CheckpointError(f"{where} is neither a folder nor owner/repo[@revision].")
-    config, network = _verified(task, folder)
-    evaluation_file = folder / "evaluation.json"
-    evaluation = _json(evaluation_file) if evaluation_file.is_file() else None
-    if evaluation is not None and evaluation.get("weights_sha256") != config.vigil.sha256:
-        raise CheckpointError("evaluation.json was made from other weights.")
-    log.info("%s: %s, revision %s", task, source, commit or config.vigil.sha256[:12])
-    return Checkpoint(config, network, evaluation, source, commit or config.vigil.sha256[:12])
+    folder, commit = _pull(repo, revision or None)
+    try:
+        return _verified(task, folder, repo, commit)
+    except CheckpointError:
+        # What arrived damaged must not stay in the cache: the next start fetches it again.
+        for name in FILES:
+            (folder / name).resolve().unlink(missing_ok=True)
+        raise
 
 
 def build(architecture: str, num_classes: int, channels: int, **kwargs: Any) -> Network:
@@ -222,7 +246,8 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _verified(task: str, folder: Path) -> tuple[Config, Network]:
+def _verified(task: str, folder: Path, source: str, commit: str | None = None) -> Checkpoint:
+    """The checkpoint in `folder`, after everything that can be checked of it was."""
     try:
         config = Config.model_validate(_json(folder / "config.json"))
     except ValidationError as error:
@@ -243,7 +268,13 @@ def _verified(task: str, folder: Path) -> tuple[Config, Network]:
                                  for name, tensor in read_tensors(file).items()}, strict=True)  # fmt: skip
     except RuntimeError as error:
         raise CheckpointError(f"The weights do not fit the network {config.architecture}.") from error
-    return config, network.eval().requires_grad_(False)
+    evaluation_file = folder / "evaluation.json"
+    evaluation = _json(evaluation_file) if evaluation_file.is_file() else None
+    if evaluation is not None and evaluation.get("weights_sha256") != config.vigil.sha256:
+        raise CheckpointError("evaluation.json was made from other weights.")
+    revision = commit or config.vigil.sha256[:12]
+    log.info("%s: %s, revision %s", task, source, revision)
+    return Checkpoint(config, network.eval().requires_grad_(False), evaluation, source, revision)
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -262,36 +293,76 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
-    """Fetch the three files of one commit of a Hub repository, through the Hub's own cache, in HUB_FILES_SECONDS."""
-    outcome: queue.SimpleQueue[tuple[Path, str] | CheckpointError] = queue.SimpleQueue()
+    """The folder that holds the three files of one commit of a Hub repository, and that commit.
 
-    def pull() -> None:
-        try:
-            outcome.put(_fetch(repo, revision))
-        except CheckpointError as error:
-            outcome.put(error)
-
-    # A daemon, so that a transfer given up on holds up nobody; what it still fetches is in the cache the next time.
-    threading.Thread(target=pull, name="hub", daemon=True).start()
-    try:
-        result = outcome.get(timeout=HUB_FILES_SECONDS)
-    except queue.Empty as error:
-        raise CheckpointError(f"The Hub did not give {repo} within {HUB_FILES_SECONDS} seconds.") from error
-    if isinstance(result, CheckpointError):
-        raise result
-    return result
-
-
-def _fetch(repo: str, revision: str | None) -> tuple[Path, str]:
+    Through the Hub client's own cache: what is there already is not fetched again. Raises CheckpointError.
+    """
     try:
         # A branch may move between two files: resolve it once and fetch everything from that commit.
-        commit = HfApi().model_info(repo, revision=revision, timeout=HUB_ANSWER_SECONDS).sha
-        paths = [Path(hf_hub_download(repo, file, revision=commit)) for file in FILES] if commit else []
-    # What huggingface_hub 2.4 was seen to raise: OSError (its own answers such as a missing repository or file, offline
-    # mode, a full disk), httpx2's HTTPError (no connection, time-outs: no OSError) and InvalidURL, ValueError (an
-    # impossible name, no JSON), TypeError and LookupError (JSON of something other than a Hub), RuntimeError (hf_xet).
-    except (OSError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise CheckpointError(f"The Hub did not give {repo}: {type(error).__name__}.") from error
-    if not commit:
-        raise CheckpointError(f"The Hub names no commit for {repo}.")
-    return paths[0].parent, commit
+        resolved = _resolve(repo, revision)
+        log.info("Fetching %s at commit %s, unless it is cached", repo, resolved.resolved)
+        paths = _within(
+            HUB_FILES_SECONDS, lambda: [Path(hf_hub_download(repo, name, revision=resolved)) for name in FILES]
+        )
+    except HUB_ERRORS as error:
+        raise CheckpointError(_why(error, repo, revision)) from error
+    return paths[0].parent, resolved.resolved
+
+
+def _resolve(repo: str, revision: str | None) -> ResolvedRevision:
+    """The commit that `revision` (by default the main branch) names; where the Hub gives no answer, named last time."""
+    api = HfApi()
+    try:
+        # Falls back to the cache by itself where nothing answers or the answer is 500 and above.
+        return _within(HUB_ANSWER_SECONDS, lambda: api.resolve_revision(repo, revision=revision))
+    except (TimeoutError, HfHubHTTPError) as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
+            raise
+        try:
+            cached = api.resolve_revision(repo, revision=revision, local_files_only=True)
+        except RevisionResolutionError:
+            raise error from None
+        log.warning("%s The commit it named last time serves.", _why(error, repo, revision))
+        return cached
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` returns or raises, or TimeoutError once `seconds` are over."""
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            outcome.set_exception(error)
+
+    # A daemon, so that a transfer given up on holds up nobody; what it still fetches is in the cache the next time.
+    threading.Thread(target=run, name="hub", daemon=True).start()
+    return outcome.result(timeout=seconds)
+
+
+def _why(error: BaseException, repo: str, revision: str | None) -> str:
+    """One sentence for the person about one of HUB_ERRORS."""
+    while isinstance(error, RevisionResolutionError | LocalEntryNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
+    match error:
+        case RevisionNotFoundError():
+            return f"{repo} has no revision {revision} on the Hub."
+        case EntryNotFoundError():
+            return f"{repo} has not all of {', '.join(FILES)}."
+        case RepositoryNotFoundError():
+            return f"The Hub has no {repo}, or HF_TOKEN is not allowed to read it."
+        case HfHubHTTPError() if error.response.status_code in (401, 403):
+            return f"The Hub refuses {repo} ({error.response.status_code}): HF_TOKEN is not allowed to read it."
+        case HfHubHTTPError() if error.response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+            wait = error.response.headers.get("Retry-After", "")
+            return f"The Hub is asked too often{f', it says to wait {wait} seconds' if wait.isdigit() else ''}."
+        case HfHubHTTPError():
+            return f"The Hub is out of order ({error.response.status_code})."
+        case TimeoutError() | httpx2.TimeoutException():
+            return "The Hub did not answer in time."
+        case httpx2.TransportError() | ConnectionError():
+            return "The Hub cannot be reached."
+        case _:
+            detail = str(error).partition("\n")[0][:120].rstrip(".")
+            return f"The Hub did not give {repo} whole: {type(error).__name__}{f', {detail}' if detail else ''}."

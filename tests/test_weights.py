@@ -1,11 +1,14 @@
 """src/weights.py: a whole checkpoint loads, every fault is refused in one sentence, and the page falls back."""
 
+import io
 import json
+import re
+import socket
 import struct
-import threading
+import sys
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,10 @@ import torch
 from src import weights
 from src.weights import CheckpointError, find, load, read_tensors
 from tests import made_up_checkpoints
+from tests.hub import Hub, Reply, instead
 from tests.made_up_checkpoints import rewrite
 
 TASK = "breastmnist"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -208,7 +211,7 @@ def test_evaluation_of_other_weights_is_refused(folder: Path) -> None:
         load(TASK, folder)
 
 
-@pytest.mark.parametrize("where", ["", "nowhere", "/nowhere/a", "../a", "a/b/c", "a/b@c/d", "https://a/b", "own er/a"])
+@pytest.mark.parametrize("where", ["", "nowhere", "/nowhere/a", "../a", "a/b/c", "a/b/c@d", "https://a/b", "own er/a"])
 def test_what_names_no_checkpoint_is_refused(where: str) -> None:
     with pytest.raises(CheckpointError):
         load(TASK, where or "/nowhere")
@@ -254,133 +257,188 @@ def test_find_fails_where_the_embedded_one_is_broken(embedded: Path) -> None:
         find(TASK)
 
 
-class Hub:
-    """As much of the Hub as is asked for, on a loopback port; `answer` may change or withhold a reply to a path."""
-
-    def __init__(self, files: Path) -> None:
-        self.asked: list[str] = []
-        self.closing = threading.Event()
-        self.answer: Callable[[str], tuple[int, bytes] | None] = lambda _: None
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                hub.asked.append(self.path)
-                status, body = hub.answer(self.path) or hub.reply(self.path, files)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("ETag", f'"{len(body)}"')
-                self.send_header("X-Repo-Commit", COMMIT)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            do_HEAD = do_GET  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @staticmethod
-    def reply(path: str, files: Path) -> tuple[int, bytes]:
-        if path.startswith("/api/models/owner/vigil-breastmnist"):
-            return 200, json.dumps({"id": "owner/vigil-breastmnist", "sha": COMMIT}).encode()
-        file = files / path.rpartition("/")[2]
-        if path.startswith(f"/owner/vigil-breastmnist/resolve/{COMMIT}/") and file.is_file():
-            return 200, file.read_bytes()
-        return 404, b""
-
-    def silent(self, _: str) -> tuple[int, bytes]:
-        self.closing.wait(60)
-        return 500, b""
-
-    def close(self) -> None:
-        self.closing.set()
-        self.server.shutdown()
-        self.server.server_close()
+REPO = "owner/vigil-breastmnist"
 
 
 @pytest.fixture
-def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    made = Hub(folder)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", made.url)
-    monkeypatch.setattr(
-        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", made.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "cache"), raising=False)
-    yield made
-    made.close()
+def uploaded(hub: Hub, folder: Path) -> str:
+    """The commit of a Hub's repository that holds `folder` and files nobody may fetch."""
+    files = {name: (folder / name).read_bytes() for name in weights.FILES}
+    return hub.put(REPO, {**files, "pytorch_model.bin": b"\x80\x04.", "modeling.py": b"raise SystemExit"}).oid
 
 
-def test_hub_gives_three_files_of_one_commit(hub: Hub, folder: Path) -> None:
-    checkpoint = load(TASK, "owner/vigil-breastmnist@v1")
-    assert (checkpoint.source, checkpoint.revision) == ("owner/vigil-breastmnist", COMMIT)
+def test_hub_gives_three_files_of_one_commit(hub: Hub, folder: Path, uploaded: str) -> None:
+    hub.put(REPO, {"config.json": b"{}"}, branch="next")
+    checkpoint = load(TASK, REPO)
+    assert (checkpoint.source, checkpoint.revision) == (REPO, uploaded)
     assert checkpoint.config == load(TASK, folder).config
     assert checkpoint.evaluation is not None
-    assert "/api/models/owner/vigil-breastmnist/revision/v1" in hub.asked
-    fetched = [path for path in hub.asked if not path.startswith("/api/")]
-    assert {path.rpartition("/")[2] for path in fetched} == set(weights.FILES)
-    assert all(f"/resolve/{COMMIT}/" in path for path in fetched)
+    fetched = [line for line in hub.asked if "/resolve/" in line]
+    assert {line.rpartition("/")[2] for line in fetched} == set(weights.FILES)
+    assert all(f"/resolve/{uploaded}/" in line for line in fetched)
 
 
-@pytest.mark.usefixtures("hub", "embedded")
+def test_revisions_are_branches_and_commits(hub: Hub, folder: Path, uploaded: str) -> None:
+    newer = hub.put(REPO, {name: (folder / name).read_bytes() for name in weights.FILES}, branch="two/words").oid
+    assert load(TASK, f"{REPO}@two/words").revision == newer
+    assert load(TASK, f"{REPO}@{uploaded}").revision == uploaded
+    with pytest.raises(CheckpointError, match=f"^{REPO} has no revision three on the Hub.$"):
+        load(TASK, f"{REPO}@three")
+
+
+@pytest.mark.usefixtures("uploaded", "embedded")
 def test_owner_of_all_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIGIL_WEIGHTS_OWNER", "owner")
-    assert find(TASK).source == "owner/vigil-breastmnist"
+    assert find(TASK).source == REPO
 
 
-HUB_FAULTS: dict[str, Callable[[str], tuple[int, bytes] | None]] = {
-    "no such repository": lambda _: (404, b""),
-    "closed to us": lambda _: (401, b""),
-    "broken": lambda _: (500, b""),
-    "busy": lambda _: (429, b""),
-    "a web page": lambda _: (200, b"<html>Sign in to the hotel's network</html>"),
-    "JSON of something else": lambda _: (200, b'{"a": 1}'),
-    "a list": lambda _: (200, b"[1]"),
-    "no commit": lambda path: (200, b'{"id": "owner/vigil-breastmnist"}') if path.startswith("/api") else None,
-    "no config": lambda path: (404, b"") if path.endswith("config.json") else None,
-    "other weights": lambda path: (200, b"x" * 99) if path.endswith("model.safetensors") else None,
+def test_private_weights_take_a_token(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.put(REPO, {name: (folder / name).read_bytes() for name in weights.FILES}, private=True)
+    with pytest.raises(CheckpointError, match="or HF_TOKEN is not allowed to read it"):
+        load(TASK, REPO)
+    monkeypatch.setenv("HF_TOKEN", "hf_read")
+    assert load(TASK, REPO).source == REPO
+
+
+def test_first_download_shows_progress_on_a_terminal_and_the_second_fetches_nothing(
+    hub: Hub, folder: Path, uploaded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert load(TASK, REPO).revision == uploaded
+    kilobytes = (folder / "model.safetensors").stat().st_size // 1000
+    assert re.search(rf"100%.*{kilobytes}k/{kilobytes}k", terminal.getvalue())
+    hub.asked.clear()
+    assert load(TASK, REPO).revision == uploaded
+    assert [line for line in hub.asked if "/resolve/" in line] == []
+
+
+NO_ANSWER = {
+    "unreachable": instead(delay=60),
+    "out of order": instead(status=503),
+    "busy": instead(status=429, headers={"Retry-After": "300"}),
 }
 
 
-@pytest.mark.parametrize("fault", HUB_FAULTS)
+@pytest.mark.parametrize("fault", NO_ANSWER)
+def test_a_cached_revision_still_loads(fault: str, hub: Hub, uploaded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(TASK, REPO)
+    hub.put(REPO, {})
+    monkeypatch.setattr(weights, "HUB_ANSWER_SECONDS", 0.5)
+    hub.fault(".", NO_ANSWER[fault])
+    assert load(TASK, REPO).revision == uploaded
+    assert load(TASK, f"{REPO}@{uploaded}").revision == uploaded
+
+
+def same_size(reply: Reply) -> Reply:
+    return replace(reply, body=reply.body[::-1])
+
+
+def half(reply: Reply) -> Reply:
+    return replace(reply, body=reply.body[: len(reply.body) // 2])
+
+
+INFO, WEIGHTS = "GET /api/models/", "GET /storage/"
+# what happens -> on which requests, how it is answered, and what the person is told
+MISBEHAVIOURS: dict[str, tuple[str, Callable[[Reply], Reply], str]] = {
+    "401": (INFO, instead(status=401), f"The Hub refuses {REPO} (401)"),
+    "403": (INFO, instead(status=403), "HF_TOKEN is not allowed to read it."),
+    "404": (INFO, instead(status=404, headers={"X-Error-Code": "RepoNotFound"}), f"The Hub has no {REPO}"),
+    "429": (INFO, instead(status=429, headers={"Retry-After": "3600"}), "it says to wait 3600 seconds."),
+    "500": (INFO, instead(status=500), "The Hub is out of order (500)."),
+    "slow": (INFO, instead(delay=60), "The Hub did not answer in time."),
+    "falls silent": (WEIGHTS, instead(delay=60), "The Hub did not answer in time."),
+    "500 for a file": ("/resolve/", instead(status=500), "The Hub did not answer in time."),
+    "a file lacks": (
+        "/resolve/.*/evaluation.json",
+        instead(status=404, headers={"X-Error-Code": "EntryNotFound"}),
+        "has not all of config.json, evaluation.json, model.safetensors.",
+    ),
+    "truncated": (WEIGHTS, half, "Consistency check failed"),
+    "wrong hash": (WEIGHTS, same_size, "sha256 differs"),
+    "garbled": ("GET .*/config.json", same_size, "config.json cannot be read as JSON."),
+    "a web page": (INFO, instead(body=b"<html>Sign in to the hotel's network</html>"), f"did not give {REPO} whole"),
+    "JSON of something else": (INFO, instead(body=b'{"a": 1}'), "KeyError"),
+    "a list": (INFO, instead(body=b"[1]"), "TypeError"),
+    "no commit": (INFO, instead(body=b'{"id": "owner/vigil-breastmnist"}'), "AssertionError"),
+}
+
+
+@pytest.mark.parametrize("name", MISBEHAVIOURS)
 @pytest.mark.usefixtures("embedded")
-def test_find_falls_back_from_a_hub_that_answers_wrongly(fault: str, hub: Hub) -> None:
-    hub.answer = HUB_FAULTS[fault]
-    checkpoint = find(TASK, "owner/vigil-breastmnist")
+def test_a_misbehaving_hub_never_stops_the_page_and_is_asked_again(
+    name: str, hub: Hub, uploaded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request, change, sentence = MISBEHAVIOURS[name]
+    monkeypatch.setattr(weights, "HUB_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(weights, "HUB_FILES_SECONDS", 1)
+    hub.fault(request, change)
+    started = time.monotonic()
+    checkpoint = find(TASK, REPO)
+    assert time.monotonic() - started < 10
     assert checkpoint.source == "embedded"
     assert checkpoint.problem is not None
+    assert sentence in checkpoint.problem
+    assert "\n" not in checkpoint.problem
+    assert "Traceback" in caplog.text
+    hub.behave()
+    monkeypatch.setattr(weights, "HUB_FILES_SECONDS", 30)
+    again = find(TASK, REPO)
+    assert (again.source, again.revision, again.problem) == (REPO, uploaded, None)
 
 
+def no_safetensors(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\x80\x04.pickle")
+    reseal(folder)
+
+
+HUB_CONTENT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an unknown network": (
+        lambda folder: edit(folder / "config.json", lambda c: c.update(architecture="resnet18")),
+        "unknown network 'resnet18'",
+    ),
+    "no safetensors": (
+        no_safetensors,
+        "model.safetensors is not a safetensors file",
+    ),
+    "shapes that do not fit": (
+        lambda folder: replace_tensors(folder, lambda t: t.update({"classifier.bias": torch.zeros(3)})),
+        "do not fit the network",
+    ),
+    "weights of another config": (
+        lambda folder: edit(folder / "config.json", lambda c: c["vigil"].update(sha256="0" * 64)),
+        "sha256 differs",
+    ),
+}
+
+
+@pytest.mark.parametrize("content", HUB_CONTENT)
 @pytest.mark.usefixtures("embedded")
-def test_find_falls_back_at_once_where_nothing_listens(hub: Hub) -> None:
-    hub.close()
-    started = time.monotonic()
-    checkpoint = find(TASK, "owner/vigil-breastmnist@main")
+def test_a_bad_checkpoint_on_the_hub_never_stops_the_page(content: str, hub: Hub, folder: Path) -> None:
+    spoil, sentence = HUB_CONTENT[content]
+    spoil(folder)
+    hub.put(REPO, {name: (folder / name).read_bytes() for name in weights.FILES})
+    checkpoint = find(TASK, REPO)
+    assert checkpoint.source == "embedded"
     assert checkpoint.problem is not None
-    assert "ConnectError" in checkpoint.problem
-    assert time.monotonic() - started < 10
+    assert sentence in checkpoint.problem
 
 
-@pytest.mark.usefixtures("embedded")
-def test_find_falls_back_from_a_silent_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "HUB_ANSWER_SECONDS", 0.2)
-    hub.answer = hub.silent
-    checkpoint = find(TASK, "owner/vigil-breastmnist")
+def test_a_transfer_that_breaks_off_is_taken_up_again(hub: Hub, folder: Path, uploaded: str) -> None:
+    cuts = iter([(folder / "model.safetensors").stat().st_size // 2])
+    hub.fault(WEIGHTS, lambda reply: replace(reply, cut=next(cuts, None)))
+    assert load(TASK, REPO).revision == uploaded
+    assert sum(line.startswith(WEIGHTS) for line in hub.asked) == 2
+
+
+@pytest.mark.usefixtures("hub", "embedded", "folder")
+def test_find_falls_back_at_once_where_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        started = time.monotonic()
+        checkpoint = find(TASK, f"{REPO}@main")
     assert checkpoint.problem is not None
-    assert "Timeout" in checkpoint.problem
-
-
-@pytest.mark.usefixtures("embedded")
-def test_find_falls_back_from_a_hub_that_falls_silent(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "HUB_FILES_SECONDS", 0.5)
-    hub.answer = lambda path: None if path.startswith("/api") else hub.silent(path)
-    started = time.monotonic()
-    checkpoint = find(TASK, "owner/vigil-breastmnist")
-    assert checkpoint.problem is not None
-    assert "within 0.5 seconds" in checkpoint.problem
+    assert "The Hub cannot be reached." in checkpoint.problem
     assert time.monotonic() - started < 10
