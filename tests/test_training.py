@@ -558,7 +558,8 @@ def test_checkpointed_activations_change_no_gradient() -> None:
         network.set_grad_checkpointing(checkpointing)
         network.train()(torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)).sum().backward()
         gradients.append(network.conv_stem.weight.grad)
-    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+    plain, checkpointed = gradients
+    assert torch.allclose(plain, checkpointed, rtol=1e-4, atol=1e-6)
 
 
 def test_the_baseline_is_scikit_learns_and_serves(data: Path, tmp_path: Path) -> None:

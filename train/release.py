@@ -1,12 +1,20 @@
 """Trained tensors -> a checkpoint folder as DESIGN.md defines it: model.safetensors, config.json.
 
+    python -m train.release checkpoints/skin ...
+
+writes the golden values of folders anew: what they answer to the drawn examples, which the tests hold page, API, `score`
+and bare timm to. Training writes them by itself; only new examples, or a change of how pictures are read that is meant to
+change answers, make this necessary.
+
 Everything chosen here (temperature, default threshold) comes from validation, through the Predictor that will serve.
 evaluation.json is `train.evaluate`'s. Knows nothing of how the tensors were trained.
 """
 
+import argparse
 import json
 import logging
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +36,8 @@ from train.recipe import LogisticRecipe, Recipe
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN_TOLERANCE = 1e-3
+"""How far a probability may lie from its golden value: processors and builds of libjpeg round differently."""
 
 
 def read_all(predictor: Predictor, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
@@ -79,6 +89,7 @@ def write(
         "split_sha256": split_hash(samples),
         "sha256": weights.sha256(out / "model.safetensors"),
         "temperature": 1.0,
+        "test_time_augmentation": recipe.test_time_augmentation if isinstance(recipe, Recipe) else "none",
         "default_threshold": task.default_threshold if task.default_threshold is not None else 0.5,
         "history": list(history),
     }
@@ -119,7 +130,21 @@ def write(
             int(highest_threshold(scores[wanted].tolist(), recipe.refer_at_least) * 1000) / 1000
         )
     _write_json(out / "config.json", content)
+    write_golden(out)
     log.info("temperature %.3f, default threshold %.3f", vigil["temperature"], vigil["default_threshold"])
+
+
+def answers(predictor: Predictor) -> dict[str, list[float]]:
+    """What a checkpoint answers to its task's drawn examples: file name -> the probability of each class."""
+    pictures = sorted((ROOT / "examples" / predictor.task.name).iterdir())
+    return {picture.name: [round(p, 6) for p in predictor.predict(picture).probabilities] for picture in pictures}
+
+
+def write_golden(folder: Path) -> None:
+    """Write what the checkpoint in `folder` answers now into its config.json. Raises CheckpointError."""
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    content["vigil"]["golden"] = answers(Predictor(weights.load(content["vigil"]["task"], folder)))
+    _write_json(folder / "config.json", content)
 
 
 def _save(out: Path, tensors: dict[str, Tensor]) -> None:
@@ -142,3 +167,21 @@ def code_version() -> str:
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m train.release", description="Write golden values anew.")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="checkpoint folder")
+    for folder in parser.parse_args(arguments).folders:
+        try:
+            write_golden(folder)
+        except (OSError, weights.CheckpointError) as error:
+            print(error, file=sys.stderr)
+            return 1
+        print(f"{folder}: golden values written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
