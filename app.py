@@ -6,7 +6,7 @@ uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVE
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,12 @@ from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
 
-from src import answers, panel, weights
+from src import answers, evidence, panel, weights
 from src.answers import ArgumentRefused, Result
 from src.images import MAX_BYTES, ImageRefused
 from src.predictor import EXPLANATIONS, Predictor
 from src.tasks import TASKS
+from src.weights import Checkpoint
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
@@ -266,6 +267,16 @@ def tab(predictor: Predictor) -> None:
         )
 
 
+def evidence_tab(checkpoints: Sequence[Checkpoint]) -> None:
+    """What is known of each model, one chosen at a time."""
+    models = evidence.models(checkpoints)
+    pages = {model.title: evidence.page(model) for model in models}
+    html(evidence.overview(models))
+    chosen = gr.Radio(list(pages), value=models[0].title, label="In full", elem_classes="v-explain")
+    shown = html(pages[models[0].title])
+    chosen.input(pages.get, chosen, shown, api_visibility="private", queue=False, show_progress="hidden")
+
+
 def build(predictors: Mapping[str, Predictor]) -> gr.Blocks:
     """The page for these predictors, by task name, in the order of src/tasks.py."""
     gr.set_static_paths([str(path) for path in example_files()])
@@ -276,6 +287,8 @@ def build(predictors: Mapping[str, Predictor]) -> gr.Blocks:
                 if name in predictors:
                     with gr.Tab(task.title, id=name):
                         tab(predictors[name])
+            with gr.Tab("Evidence", id="evidence"):
+                evidence_tab([predictor.checkpoint for predictor in predictors.values()])
     page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, api_open=False)
     return page
 
