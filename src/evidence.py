@@ -1,4 +1,452 @@
-"""What is known of a model -> the Evidence tab, as HTML."""
+"""What is known of each model -> the Evidence tab, as HTML: what it learned from, how it did on pictures it did not
+learn from, beside what others publish, and for whom.
+
+Every figure comes from a checkpoint's evaluation.json and config.json; others' from references.json. Pure but for
+reading the embedded folders; knows nothing of Gradio, pictures or networks.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from src import weights
+from src.screening import operating_point, proportion_interval
+from src.tasks import TASKS, Task
+from src.weights import Checkpoint, VigilConfig
 
 MIN_CASES = 20
 """Of fewer cases no figure is given: the exact 95% interval of 10 in 20 spans 46 points."""
+
+METRIC_NAMES: Final[Mapping[str, str]] = {
+    "auc_malignant": "AUC, malignant",
+    "auc_macro": "AUC, macro over classes",
+    "auc_mel": "AUC, melanoma",
+    "average_precision": "Average precision, malignant",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1_macro": "F1, macro",
+    "brier": "Brier score",
+    "calibration_error": "Expected calibration error",
+}
+
+_PUBLISHED_NAMES: Final[Mapping[str, str]] = {
+    **METRIC_NAMES,
+    "auc": "AUC, averaging not stated",
+    "f1": "F1, averaging not stated",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "sensitivity_mel": "Sensitivity for melanoma",
+    "accuracy_malignant": "Accuracy, malignant or not, at 0.5",
+    "f1_malignant": "F1, malignant, at 0.5",
+    "precision_malignant": "Precision (PPV), malignant, at 0.5",
+    "recall_malignant": "Recall (sensitivity), malignant, at 0.5",
+}
+
+_KINDS: Final[Mapping[str, str]] = {
+    "sex": "Sex",
+    "age": "Age in years",
+    "localization": "Body site",
+    "BIRADS": "BI-RADS, as graded by the radiologist",
+    "lesion_share": "Lesion size: its bounding box, as a share of the picture",
+    "Device": "Scanner",
+}
+
+REFERENCES: Final[Mapping[str, Any]] = json.loads(
+    (Path(__file__).parent / "references.json").read_text(encoding="utf-8")
+)
+"""Task -> what others publish on its data; the file says at its top what its keys mean."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to be shown: `origin` is empty for an embedded one, else where it was fetched from; `evaluation` is
+    evaluation.json's content, None where there is none."""
+
+    task: Task
+    about: VigilConfig
+    evaluation: Mapping[str, Any] | None
+    origin: str = ""
+
+    @property
+    def title(self) -> str:
+        """As it is chosen by: task, name, and where it is from if it is not embedded."""
+        return f"{self.task.title}, {self.about.name}" + (f" ({self.origin})" if self.origin else "")
+
+
+def models(served: Iterable[Checkpoint]) -> list[Model]:
+    """The served checkpoints in their order, each followed by its task's embedded models that are not served."""
+    found: list[Model] = []
+    for checkpoint in served:
+        task = TASKS[checkpoint.config.vigil.task]
+        origin = "" if checkpoint.source == "embedded" else checkpoint.source
+        found.append(Model(task, checkpoint.config.vigil, checkpoint.evaluation, origin))
+        for folder in sorted(weights.EMBEDDED.glob(f"{task.name}*")):
+            if origin or folder.name != task.name:
+                config, evaluation = (
+                    json.loads((folder / name).read_text(encoding="utf-8"))
+                    for name in ("config.json", "evaluation.json")
+                )
+                found.append(Model(task, VigilConfig.model_validate(config["vigil"]), evaluation))
+    return found
+
+
+# Figures
+
+
+def figure(found: Mapping[str, Any]) -> str:
+    """ "0.912 (0.874 to 0.945)" of `value` and `interval`, or a dash where nothing could be computed."""
+    if found["value"] is None:
+        return "–"
+    low, high = found["interval"]
+    return f"{found['value']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _counted(found: Mapping[str, Any], n: str = "") -> str:
+    """A cell: the figure and of how many (`n` where `of` is not what to say); of few, that they are too few."""
+    of = f"<small>n = {n or format(found['of'], ',')}</small>"
+    if found["of"] < MIN_CASES or found["value"] is None:
+        return f'<span class="v-few">too few</span> {of}'
+    return f"{figure(found)} {of}"
+
+
+def held_out(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Name -> what is known of each set that the model was not chosen by: the test splits, then sets from elsewhere."""
+    tests = {name: split for name, split in evaluation["splits"].items() if name.startswith("test")}
+    return tests | evaluation.get("external", {})
+
+
+def _set_title(evaluation: Mapping[str, Any], name: str) -> str:
+    split = held_out(evaluation)[name]
+    kind = "elsewhere" if name in evaluation.get("external", {}) else "test"
+    return f"{kind}, {escape(' and '.join(split['sources']))} (n = {split['n']:,})"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, classes: str = "") -> str:
+    """Cells are markup; the first of a row is its header."""
+    columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{cells[0]}</th>{"".join(f"<td>{cell}</td>" for cell in cells[1:])}</tr>' for cells in rows
+    )
+    return (
+        f'<div class="v-scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="v-evidence {classes}">'
+        f'<caption class="v-hidden">{escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody>'
+        "</table></div>"
+    )
+
+
+# The page
+
+
+def overview(shown: Iterable[Model]) -> str:
+    """All models beside each other: AUC, and sensitivity and specificity at the default threshold, on each set."""
+    rows = []
+    for model in shown:
+        try:
+            for name, split in held_out(model.evaluation or {"splits": {}}).items():
+                point = split["at_default_threshold"]["malignant"]
+                rows.append(
+                    [
+                        escape(model.title),
+                        _set_title(model.evaluation or {}, name),
+                        figure(split["metrics"]["auc_malignant"]),
+                        figure(point["sensitivity"]),
+                        figure(point["specificity"]),
+                        f"{point['threshold']:g}",
+                    ]
+                )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue  # its own page says that it cannot be shown
+    head = ("Model", "Read on", "AUC, malignant", "Sensitivity", "Specificity", "at threshold")
+    return (
+        '<div class="v-evidence-page"><h2>Evidence</h2><p>Counted on pictures that no model learned from and no '
+        "threshold was chosen by; in brackets the 95% interval. “Elsewhere” is another hospital, which no model saw "
+        f"before: expect figures like those, not like the ones at home.</p>{_table(head, rows, 'All models')}</div>"
+    )
+
+
+def page(model: Model) -> str:
+    """Everything about one model; one sentence where its evaluation.json is missing or is none of ours."""
+    if model.evaluation is None:
+        body = "<p>This checkpoint brings no evaluation.json, so nothing can be said of how well it reads.</p>"
+    else:
+        try:
+            body = _figures(model, model.evaluation)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            # Whoever published a checkpoint wrote this file, and the page must stand whatever is in it.
+            body = "<p>This checkpoint's evaluation.json is not as Vigil writes it, so its figures are not shown.</p>"
+    return f'<div class="v-evidence-page"><h2>{escape(model.title)}</h2>{_learned_from(model)}{body}</div>'
+
+
+def _learned_from(model: Model) -> str:
+    items = "".join(
+        f"<li><b>{escape(source.get('name', ''))}</b> ({escape(source.get('licence', ''))}): "
+        f"{escape(source.get('citation', ''))}</li>"
+        for source in model.about.data
+    )
+    return f"<h3>What it learned from</h3><ul>{items}</ul>" if items else ""
+
+
+def _figures(model: Model, evaluation: Mapping[str, Any]) -> str:
+    sets = held_out(evaluation)
+    parts = [_training(evaluation), _metrics(evaluation, sets), _published(model.task, sets)]
+    parts += [_confusion(model.task, split, _set_title(evaluation, name)) for name, split in sets.items()]
+    parts.append(_learning_curves(model.about.history))
+    parts += [_subgroups(split, _set_title(evaluation, name)) for name, split in sets.items()]
+    return "".join(parts)
+
+
+def _training(evaluation: Mapping[str, Any]) -> str:
+    if "training" not in evaluation:
+        return ""
+    training = evaluation["training"]
+    classes = ", ".join(f"{escape(code)} {n:,}" for code, n in training["n_per_class"].items())
+    return f"<p>{training['n']:,} pictures in {training['groups']:,} groups: {classes}.</p>"
+
+
+def _metrics(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> str:
+    first = next(iter(sets.values()))
+    rows = [
+        [title, *(figure(split["metrics"][name]) for split in sets.values())]
+        for name, title in METRIC_NAMES.items()
+        if name in first["metrics"]
+    ]
+    for who, point in first["at_default_threshold"].items():
+        for share in ("sensitivity", "specificity", "ppv", "npv") if who == "malignant" else ("sensitivity",):
+            title = share.upper() if len(share) == 3 else share.capitalize()
+            title += f" for {escape(who)}" if who != "malignant" else ""
+            cells = (_counted(split["at_default_threshold"][who][share]) for split in sets.values())
+            rows.append([f"{title} at {point['threshold']:g}", *cells])
+    head = ["", *(_set_title(evaluation, name) for name in sets)]
+    notes = "".join(f"<li>{_notes(evaluation, name, split)}</li>" for name, split in sets.items())
+    intervals = evaluation["intervals"]
+    return (
+        f"<h3>On pictures it did not learn from</h3>{_table(head, rows, 'Figures of each set')}"
+        f'<p class="v-note">Intervals: {escape(intervals["metrics"])}; of proportions, '
+        f'{escape(intervals["proportions"])}.</p><ul class="v-note">{notes}</ul>'
+    )
+
+
+def _notes(evaluation: Mapping[str, Any], name: str, split: Mapping[str, Any]) -> str:
+    said = [f"{_set_title(evaluation, name)}: {split['groups']:,} groups."]
+    if split["groups"] == split["n"]:
+        said.append(
+            "Each picture counts on its own: the data does not say which share a patient or a slide, so these "
+            "intervals may be too narrow."
+        )
+    without = split.get("without_near_duplicates")
+    if without is not None:
+        left_out = split["n"] - without["n"]
+        nearest = (
+            f"correlation of {without['thumbnail_side']:d}-pixel thumbnails above "
+            f"{without['correlation_above']:g}; the highest is {without['highest_correlation']:.3f}"
+        )
+        if left_out:
+            auc, point = without["metrics"]["auc_malignant"], without["at_default_threshold"]["malignant"]
+            said.append(
+                f"Without the {left_out:,} pictures that have a near-duplicate in training ({nearest}; n = "
+                f"{without['n']:,}): AUC {figure(auc)}, sensitivity {figure(point['sensitivity'])}, specificity "
+                f"{figure(point['specificity'])}."
+            )
+        else:
+            said.append(f"None of them has a near-duplicate in training ({nearest}).")
+    return " ".join(said)
+
+
+# What others publish
+
+
+def _published(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for reference in REFERENCES[task.name]:
+        ours = sets.get(reference["beside"])
+        source = escape(reference["source"])
+        link = (
+            f'<a href="{source}" target="_blank" rel="noopener">source</a>' if source.startswith("https:") else source
+        )
+        for number, claimed in enumerate(reference["figures"]):
+            n = f" (n = {reference['n']:,})" if reference["n"] else ""
+            who = f"{escape(reference['model'])} <small>{link}</small>" if number == 0 else ""
+            where = f"{escape(reference['split'])}{n}" if number == 0 else ""
+            own = _own(claimed["metric"], ours) if ours else "–"
+            alike = _comparable(reference, ours) if number == 0 else ""
+            rows.append([who, where, _PUBLISHED_NAMES[claimed["metric"]], _claimed(claimed), own, alike])
+    head = ("Published by others", "Read on", "Figure", "Theirs", "Vigil", "Comparable?")
+    return (
+        '<h3>Beside what others publish</h3><p class="v-note">Theirs as their authors state it; none was derived again '
+        f"here.</p>{_table(head, rows, 'Published figures', 'v-published')}"
+    )
+
+
+def _claimed(claimed: Mapping[str, Any]) -> str:
+    if "range" in claimed:
+        return f"{claimed['range'][0]:.3f} to {claimed['range'][1]:.3f}"
+    if "interval" in claimed:
+        return figure(claimed)
+    return f"{claimed['value']:.3f}" + (f" ± {claimed['plus_minus']:.3f}" if "plus_minus" in claimed else "")
+
+
+def _comparable(reference: Mapping[str, Any], ours: Mapping[str, Any] | None) -> str:
+    if reference["difference"]:
+        return f"No: {escape(reference['difference'])}."
+    if ours is None:
+        return "This model was not read on it."
+    if ours["n"] == reference["n"]:
+        return f"Yes: the same {ours['n']:,} pictures and the same question."
+    return f"In part: the same set and question, but {ours['n']:,} pictures of it here."
+
+
+def _own(metric: str, split: Mapping[str, Any]) -> str:
+    """Our figure of the same name on one set; a dash where there is none."""
+    if metric in split["metrics"]:
+        return figure(split["metrics"][metric])
+    points = split["at_default_threshold"]
+    share, _, who = metric.partition("_")
+    if share in ("sensitivity", "specificity"):
+        point = points[who or "malignant"]
+        return f"{figure(point[share])} at {point['threshold']:g}"
+    if who != "malignant":
+        return "–"
+    half = operating_point(split["threshold_table"]["malignant"], 0.5)
+    if share == "f1":
+        return f"{2 * half.tp / (2 * half.tp + half.fp + half.fn):.3f}" if half.tp else "–"
+    k, n = {
+        "accuracy": (half.tp + half.tn, half.tp + half.tn + half.fp + half.fn),
+        "precision": (half.tp, half.tp + half.fp),
+        "recall": (half.tp, half.tp + half.fn),
+    }[share]
+    return figure({"value": k / n if n else None, "interval": proportion_interval(k, n)})
+
+
+# Confusion matrix
+
+
+def _confusion(task: Task, split: Mapping[str, Any], title: str) -> str:
+    rows = []
+    for code, counts in zip(task.codes, split["confusion_matrix"], strict=True):
+        total = sum(counts)
+        cells = (
+            f'<span class="v-cell" style="--share:{100 * n / total if total else 0:.0f}%">{n:,}</span>' for n in counts
+        )
+        rows.append([f"{escape(code)} <small>n = {total:,}</small>", *cells])
+    head = ["truth \\ most probable class", *map(escape, task.codes)]
+    return f"<h3>Confusion matrix: {title}</h3>{_table(head, rows, f'Confusion matrix of {title}')}"
+
+
+# Learning curves
+
+_CURVES: Final = (
+    ("Log loss", (("train_loss", "training, with augmentation"), ("loss", "validation"))),
+    (
+        "On validation",
+        (("auc_malignant", "AUC, malignant"), ("auc_macro", "AUC, macro"), ("accuracy", "accuracy")),
+    ),
+)
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 220, 44, 34, 12
+_DOTS = 30  # more points than these are a line alone
+
+
+def _learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
+    x_name = "epoch" if history and "epoch" in history[0] else "C"
+    charts = []
+    for title, lines in _CURVES:
+        drawn = {
+            name: [(row[x_name], row[key]) for row in history if _number(row.get(x_name)) and _number(row.get(key))]
+            for key, name in lines
+        }
+        drawn = {name: points for name, points in drawn.items() if points}
+        if drawn:
+            charts.append(_chart(title, x_name, drawn))
+    if not charts:
+        return ""
+    what = "by epoch" if x_name == "epoch" else "by the strength of regularisation C, cross-validated within training"
+    return f'<h3>Learning curves, {what}</h3><div class="v-charts">{"".join(charts)}</div>'
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _chart(title: str, x_name: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Lines as SVG. C is drawn on a logarithmic axis. At most three lines, told apart by dashes besides colour."""
+
+    def along(x: float) -> float:
+        return math.log10(x) if x_name == "C" else x
+
+    xs = [along(x) for points in lines.values() for x, _ in points]
+    ys = [y for points in lines.values() for _, y in points]
+    x_low, x_span = min(xs), (max(xs) - min(xs)) or 1
+    y_low, y_span = min(ys), (max(ys) - min(ys)) or 1
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = _LEFT + (along(x) - x_low) / x_span * (_WIDTH - _LEFT - 12)
+        return across, _TOP + (1 - (y - y_low) / y_span) * (_HEIGHT - _TOP - _BOTTOM)
+
+    marks = ""
+    for share in (0, 0.5, 1):
+        value, at = y_low + share * y_span, _TOP + (1 - share) * (_HEIGHT - _TOP - _BOTTOM)
+        marks += (
+            f'<line class="v-grid" x1="{_LEFT}" x2="{_WIDTH - 12}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:.2f}</text>'
+        )
+    ends = sorted({x for points in lines.values() for x, _ in points})
+    for x, anchor in {ends[0]: "start", ends[-1]: "end"}.items():
+        at = place(x, y_low)[0]
+        marks += f'<text x="{at:.1f}" y="{_HEIGHT - 16}" text-anchor="{anchor}">{x:g}</text>'
+    marks += f'<text x="{(_LEFT + _WIDTH) / 2:.0f}" y="{_HEIGHT - 3}" text-anchor="middle">{escape(x_name)}</text>'
+    drawn, legend = "", ""
+    for number, (name, points) in enumerate(lines.items()):
+        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+        drawn += f'<polyline class="v-line-{number}" points="{places}"/>'
+        if len(points) <= _DOTS:
+            drawn += "".join(
+                f'<circle class="v-dot-{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.2"/>'
+                for x, y in (place(*point) for point in points)
+            )
+        legend += (
+            f'<span><svg viewBox="0 0 28 8" aria-hidden="true"><line class="v-line-{number}" x1="1" x2="27" y1="4" '
+            f'y2="4"/></svg>{escape(name)}, last {points[-1][1]:.3f}</span>'
+        )
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg class="v-chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'role="img" aria-label="{escape(title)} by {escape(x_name)}">{marks}{drawn}</svg>'
+        f'<p class="v-key">{legend}</p></figure>'
+    )
+
+
+# Subgroups
+
+
+def _subgroups(split: Mapping[str, Any], title: str) -> str:
+    tables = []
+    for kind, values in split["subgroups"].items():
+        rows = []
+        for value, found in values.items():
+            positives, others = found["tp"] + found["fn"], found["tn"] + found["fp"]
+            # An evaluation from before intervals were written has the AUC alone, also of few.
+            auc = {
+                "value": found["auc_malignant"] if found.get("auc_malignant_interval") else None,
+                "interval": found.get("auc_malignant_interval"),
+                "of": min(positives, others),
+            }
+            cells = (_counted(auc, f"{positives:,} + {others:,}"), _counted(found["sensitivity"]))
+            rows.append([escape(value), f"{found['n']:,}", *cells, _counted(found["specificity"])])
+        threshold = next(iter(values.values()))["threshold"]
+        head = (
+            escape(_KINDS.get(kind, kind)),
+            "n",
+            "AUC, malignant <small>n malignant + others</small>",
+            f"Sensitivity at {threshold:g}",
+            f"Specificity at {threshold:g}",
+        )
+        tables.append(_table(head, rows, f"{_KINDS.get(kind, kind)}, {title}"))
+    if not tables:
+        return ""
+    return (
+        f"<h3>For whom: {title}</h3>"
+        f'<p class="v-note">No figure is given of fewer than {MIN_CASES} cases. So many cells hold some that differ by '
+        f"chance: about one 95% interval in twenty misses its true value.</p>{''.join(tables)}"
+    )
