@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,34 +31,38 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`python app.py` with a random network for every task; ends with the session."""
-    checkpoints, uploads = tmp_path_factory.mktemp("checkpoints"), tmp_path_factory.mktemp("uploads")
-    log = checkpoints / "app.log"
+@contextmanager
+def running(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
+    """`python app.py` on a free port with these settings, until the block ends; log and uploads go into `folder`."""
+    log, uploads = folder / "app.log", folder / "uploads"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Three digits, as validation chooses it: finer than the slider's step, which must not round it.
-    folders = {task: made_up_checkpoints.write(checkpoints / task, task) for task in TASKS}
-    made_up_checkpoints.write(folders["skin"], "skin", default_threshold=0.187)
-    environment = {
-        **os.environ,
-        **{f"VIGIL_WEIGHTS_{task.upper()}": str(folder) for task, folder in folders.items()},
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(uploads),
-    }
+    settings = {**os.environ, **environment, "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads)}
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT
+            [sys.executable, "app.py"], cwd=ROOT, env=settings, stdout=stream, stderr=subprocess.STDOUT
         )
     try:
         wait_for(url, process, log)
-        yield Server(url, uploads, log, checkpoints, process)
+        yield Server(url, uploads, log, folder, process)
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app with a random network for every task; ends with the session."""
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    # Three digits, as validation chooses it: finer than the slider's step, which must not round it.
+    folders = {task: made_up_checkpoints.write(checkpoints / task, task) for task in TASKS}
+    made_up_checkpoints.write(folders["skin"], "skin", default_threshold=0.187)
+    with running(
+        checkpoints, {f"VIGIL_WEIGHTS_{task.upper()}": str(folder) for task, folder in folders.items()}
+    ) as app:
+        yield app
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -472,10 +472,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     os.environ.update(made.environment(Path(home)))
 
 
+@pytest.fixture(scope="session")
+def session_hub(pytestconfig: pytest.Config) -> Hub:
+    """The session's Hub, for fixtures that outlive a test; its repositories last until a test asks for `hub`."""
+    return pytestconfig.stash[_HUB]
+
+
 @pytest.fixture
 def hub(pytestconfig: pytest.Config) -> Iterator[Hub]:
     """The session's Hub, empty, and nothing of it in the cache."""
     found = pytestconfig.stash[_HUB]
+    found.reset()
     shutil.rmtree(pytestconfig.stash[_HOME], ignore_errors=True)
     yield found
     found.reset()

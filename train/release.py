@@ -2,9 +2,9 @@
 
     python -m train.release checkpoints/skin ...
 
-writes the golden values of folders anew: what they answer to the drawn examples, which the tests hold page, API, `score`
-and bare timm to. Training writes them by itself; only new examples, or a change of how pictures are read that is meant to
-change answers, make this necessary.
+writes the golden values of folders anew: what they answer to the drawn examples, to which the tests hold page, API,
+`score` and bare timm. Training writes them by itself; only new examples, or a change of how pictures are read that is
+meant to change answers, make this necessary.
 
 Everything chosen here (temperature, default threshold) comes from validation, through the Predictor that will serve.
 evaluation.json is `train.evaluate`'s. Knows nothing of how the tensors were trained.
