@@ -36,7 +36,8 @@ class Task:
     `classes` stand in the order of the model's outputs. `colour` is what the model is shown: "grey" pictures lose their
     colour first. `crop_to_roi` crops to the scanned ultrasound field. `default_threshold` is None where validation
     chooses it (the checkpoint's config holds it then). `reported_alone` are malignant classes whose own sensitivity is
-    reported besides the whole.
+    reported besides the whole. What a threshold costs is told of so many of `counted` with and without `disease`;
+    pictures of one `group` are no independent evidence.
     """
 
     name: str
@@ -48,6 +49,9 @@ class Task:
     crop_to_roi: bool = False
     default_threshold: float | None = None
     reported_alone: tuple[str, ...] = ()
+    counted: str = "people"
+    disease: str = "cancer"
+    group: str = "picture"
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -82,6 +86,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 ),
                 colour="rgb",
                 reported_alone=("mel",),
+                group="lesion",
             ),
             Task(
                 name="ultrasound",
@@ -96,6 +101,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 colour="grey",
                 crop_to_roi=True,
                 default_threshold=0.3,
+                group="case",
             ),
             Task(
                 name="breastmnist",
@@ -120,6 +126,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 ),
                 colour="rgb",
                 default_threshold=0.3,
+                counted="tiles",
+                disease="metastasis",
+                group="tile",
             ),
         )
     }

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -33,7 +34,8 @@ from huggingface_hub.errors import (
 )
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
-from src import networks
+from src import measured, networks
+from src.measured import Measured
 from src.networks import Network
 from src.tasks import TASKS
 
@@ -162,6 +164,11 @@ class Checkpoint:
     source: str
     revision: str
     problem: str | None = None
+
+    @cached_property
+    def measured(self) -> Measured:
+        """What `evaluation` says of places and promises."""
+        return measured.read(self.evaluation)
 
 
 def find(task: str, asked: str | None = None) -> Checkpoint:

@@ -1,0 +1,82 @@
+"""src/measured.py: what evaluation.json says, whole, partly missing and malformed."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from src import measured, screening
+from tests import made_up_checkpoints
+
+
+def split(scores: list[float], positive: list[bool], **further: Any) -> dict[str, Any]:
+    return {"threshold_table": {"malignant": screening.threshold_table(scores, positive)}, **further}
+
+
+SOME = split([0.1, 0.4, 0.8], [False, True, True], sources=["BUSI"], n=3, groups=2)
+
+
+def test_home_comes_first_and_away_last() -> None:
+    content = {
+        "splits": {"validation": SOME, "test-busbra": SOME | {"sources": ["BUS-BRA"]}, "test": SOME},
+        "external": {"breast_usg": SOME | {"sources": ["BrEaST"]}},
+    }
+    read = measured.read(content)
+    assert [(place.kind, place.name, place.title) for place in read.places] == [
+        ("home", "test", "BUSI"),
+        ("second", "test-busbra", "BUS-BRA"),
+        ("away", "breast_usg", "BrEaST"),
+    ]
+    assert read.home == read.places[0]
+    assert (read.home.pictures, read.home.groups, read.home.positives, read.home.negatives) == (3, 2, 2, 1)
+
+
+def test_a_promise_needs_validation_counted_by_group() -> None:
+    assert measured.read({"splits": {"validation": SOME, "test": SOME}}).promise(0.95) is None
+    by_group = screening.threshold_table([0.5] * 59, [True] * 59)
+    counted = SOME | {"threshold_table_groups": {"malignant": by_group}}
+    promise = measured.read({"splits": {"validation": counted}}).promise(0.95)
+    assert promise == screening.promise(by_group, 0.95)
+    assert promise.threshold == 0.5
+
+
+@pytest.mark.parametrize("content", [None, {}, {"splits": {}}, {"splits": {"test": split([], [])}}])
+def test_what_was_not_evaluated_has_no_place(content: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert measured.read(content) == measured.Measured()
+    assert not caplog.records
+
+
+GOOD = {"threshold": [0.1, 0.2], "tp": [1, 1], "fp": [1, 0], "tn": [0, 1], "fn": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [],
+        {},
+        GOOD | {"threshold": [0.2, 0.1]},
+        GOOD | {"threshold": [0.1, 1.2]},
+        GOOD | {"threshold": [0.1, float("nan")]},
+        GOOD | {"tp": [1]},
+        GOOD | {"tp": [1, -1]},
+        GOOD | {"tp": [1, 3]},
+        GOOD | {"tp": ["<b>", 1]},
+    ],
+)
+def test_a_malformed_evaluation_counts_as_none_and_is_logged(table: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not measured.read({"splits": {"test": {"threshold_table": {"malignant": table}}}}).places
+    assert "evaluation.json cannot be used: splits.test.threshold_table.malignant" in caplog.text
+    assert measured.read({"splits": {"test": {"threshold_table": {"malignant": GOOD}}}}).places
+
+
+def test_a_figure_may_be_undefined() -> None:
+    nothing = {"auc_malignant": {"value": None, "interval": [None, None]}}
+    assert (
+        measured.read({"splits": {"test": SOME | {"metrics": nothing}}}).places[0].metrics["auc_malignant"].value
+        is None
+    )
+
+
+def test_made_up_checkpoints_are_measured() -> None:
+    assert measured.read(made_up_checkpoints.evaluation("0")).home
