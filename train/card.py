@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from src.evidence import METRIC_NAMES, figure
 from src.tasks import DISCLAIMER, TASKS
 from src.weights import EMBEDDED
 from train.data import SOURCES
@@ -31,18 +32,6 @@ LICENCES: dict[str, dict[str, Any]] = {
     },
 }
 
-METRIC_NAMES = {
-    "auc_malignant": "AUC, malignant",
-    "auc_macro": "AUC, macro over classes",
-    "auc_mel": "AUC, melanoma",
-    "average_precision": "Average precision, malignant",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1_macro": "F1, macro",
-    "brier": "Brier score",
-    "calibration_error": "Expected calibration error",
-}
-
 USE = f"""{DISCLAIMER}
 
 Intended use: to show clinicians, students and engineers what such a model does and what its threshold costs. Out of
@@ -55,14 +44,6 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json and evaluation.json of a checkpoint folder."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return config, json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-
-
-def figure(found: dict[str, Any]) -> str:
-    """ "0.912 (0.874 to 0.945)", or a dash where nothing could be computed."""
-    if found["value"] is None:
-        return "–"
-    low, high = found["interval"]
-    return f"{found['value']:.3f} ({low:.3f} to {high:.3f})"
 
 
 def split_title(name: str, split: dict[str, Any]) -> str:
