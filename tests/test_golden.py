@@ -52,7 +52,8 @@ def as_files(folder: Path) -> dict[str, bytes]:
 def test_every_example_has_a_golden_value_and_the_predictor_gives_it(folder: Path) -> None:
     predictor = Predictor(weights.load(task_of(folder), folder))
     expected = golden(folder)
-    assert list(expected) == [picture.name for picture in pictures(predictor.task.name)]
+    drawn = [picture.name for picture in pictures(predictor.task.name)]
+    assert list(expected) == drawn, f"run python -m train.release {folder}"
     for picture in pictures(predictor.task.name):
         assert sum(expected[picture.name]) == pytest.approx(1, abs=1e-5)
         assert predictor.predict(picture).probabilities == pytest.approx(expected[picture.name], abs=CLOSE)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 from src import weights
 from src.tasks import TASKS
 from train import card, evaluate, metrics
+from train.data import SOURCES
 
 SPLIT_OF_156 = ("ultrasound", "breastmnist")
 
@@ -29,12 +31,53 @@ def test_the_embedded_default_verifies_and_is_evaluated(task: str) -> None:
 
 
 @pytest.mark.parametrize("folder", card.released(), ids=lambda folder: folder.name)
-def test_a_card_is_fresh(folder: Path, tmp_path: Path) -> None:
-    written = (folder / "README.md").read_text(encoding="utf-8")
-    for name in ("config.json", "evaluation.json"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    card.write(tmp_path)
-    assert written == (tmp_path / "README.md").read_text(encoding="utf-8"), f"python -m train.evaluate {folder}"
+def test_a_card_is_fresh(folder: Path) -> None:
+    assert (folder / "README.md").read_text(encoding="utf-8") == card.text(folder), "run python -m train.card"
+
+
+LICENCE = {"skin": "cc-by-nc-4.0", "breastmnist": "cc-by-4.0", "histopathology": "cc0-1.0", "ultrasound": "other"}
+
+
+@pytest.mark.parametrize("folder", card.released(), ids=lambda folder: folder.name)
+def test_huggingface_hub_reads_the_metadata(folder: Path) -> None:
+    config, evaluation = card.read(folder)
+    found = ModelCard(card.text(folder, "owner/name")).data
+    assert isinstance(found, ModelCardData)
+    assert found.license == LICENCE[evaluation["task"]]
+    if found.license == "other":
+        assert found.license_name
+        assert str(found.license_link).startswith("https://")
+    assert (found.library_name, found.pipeline_tag, found.model_name) == ("timm", "image-classification", "name")
+    sources = config["vigil"]["recipe"]["sources"]
+    assert found.datasets == sources
+    assert found.eval_results
+    for result in found.eval_results:
+        name = "test" if result.dataset_type == sources[0] else f"test-{result.dataset_type}"
+        split = evaluation["splits"].get(name) or evaluation["splits"][f"external-{result.dataset_type}"]
+        known = split["metrics"] | split["at_default_threshold"]["malignant"]
+        assert result.metric_value == known[result.metric_type]["value"]
+        assert (
+            result.metric_type in ("sensitivity", "specificity")
+            or result.metric_name == card.METRIC_NAMES[result.metric_type]
+        )
+    assert {"auc_malignant", "sensitivity", "specificity"} <= {result.metric_type for result in found.eval_results}
+
+
+def test_model_card_says_what_a_model_card_says() -> None:
+    text = card.model_card()
+    for heading in (
+        "Intended use",
+        "Out of scope",
+        "How the numbers were obtained",
+        "Limits",
+        "Data and licences",
+        "How to cite",
+        *(task.title for task in TASKS.values()),
+    ):
+        assert f"\n## {heading}" in text
+    for source in SOURCES.values():
+        assert source.licence in text
+        assert source.citation in text
 
 
 def test_model_card_and_readme_are_fresh() -> None:

@@ -1,6 +1,6 @@
 """Model cards, generated: README.md of a checkpoint folder, and model_card.md with the released models side by side.
 
-    python -m train.card        writes model_card.md and README.md's table from checkpoints/*/
+    python -m train.card        writes model_card.md, README.md's table and the cards in checkpoints/*/ anew
 
 Every figure comes from evaluation.json, every setting from config.json; nothing is typed in.
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from src.evidence import METRIC_NAMES, figure
 from src.tasks import DISCLAIMER, TASKS
@@ -19,6 +19,8 @@ from train.data import SOURCES
 
 ROOT = EMBEDDED.parent
 TABLE_START, TABLE_END = "<!-- models: written by python -m train.card -->", "<!-- /models -->"
+
+PIPELINE = "image-classification"
 
 LICENCES: dict[str, dict[str, Any]] = {
     # of the data a model learned from, as the Hub names them
@@ -32,12 +34,34 @@ LICENCES: dict[str, dict[str, Any]] = {
     },
 }
 
-USE = f"""{DISCLAIMER}
+INTENDED_USE = """To show clinicians, students and engineers what such a model does, where it looked and what its
+threshold costs; to compare with, and to build on in research."""
 
-Intended use: to show clinicians, students and engineers what such a model does and what its threshold costs. Out of
-scope: any decision about a person; pictures of another kind or from another kind of device than the data named here;
-people whom the data does not represent. The figures hold for the splits named and fall at another hospital, with
-another device or another mix of patients."""
+OUT_OF_SCOPE = """- Any decision about a person, with or without a clinician in between.
+- Pictures of another kind, or from another kind of device, than the data named here.
+- People whom the data does not represent."""
+
+LIMITS = """- The figures hold for the splits named. They fall at another hospital, with another device or another mix
+  of patients; where a split from elsewhere is shown ("external"), it says by how much.
+- Probabilities are calibrated on pictures from the same sources; elsewhere they are not.
+- A picture of something else altogether gets an answer too. Warnings about a picture's quality catch some, not all.
+- Small splits leave wide intervals: read those, not the figures between them.
+- A heat map shows what the network reacted to, not why, and is no evidence that it reacted to the right thing."""
+
+DATA_LIMITS = {
+    "skin": "- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin. It names no\n"
+    "  patients: two lesions of one person may lie on different sides of a split.",
+    "ultrasound": "- BUSI comes from one hospital in Cairo and repeats pictures, BUS-BRA from one in Rio de Janeiro.\n"
+    "  Only BUSI has pictures without a lesion.",
+    "breastmnist": "- BreastMNIST is BUSI at 28×28 pixels, its benign and its normal pictures in one class.",
+    "histopathology": "- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic for\n"
+    "  tumour in its central 32×32 pixels; tumour nearer the edge does not count.",
+}
+
+OBTAINED = """Every picture was read by the Predictor that page, API and command line use, with the released weights.
+Groups (lesions, cases, near-duplicates, slides where they are known) never cross a split. Networks learned from the
+training split; epoch, calibration and default threshold were chosen on validation; the test split was read by
+`python -m train.evaluate` afterwards, which derives the same figures again from the same data. Intervals are 95%."""
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -73,40 +97,55 @@ def metric_table(evaluation: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def metadata(config: dict[str, Any], evaluation: dict[str, Any]) -> ModelCardData:
-    """The card's metadata as the Hub reads it, with the test figures as a model-index."""
-    vigil, test = config["vigil"], evaluation["splits"]["test"]
-    task = TASKS[vigil["task"]]
-    results = [
-        EvalResult(
-            task_type="image-classification",
-            dataset_type=vigil["recipe"]["sources"][0],
-            dataset_name=test["sources"][0],
-            dataset_split="test",
-            metric_type=name,
-            metric_name=METRIC_NAMES[name],
-            metric_value=test["metrics"][name]["value"],
-        )
-        for name in ("auc_malignant", "accuracy", "balanced_accuracy", "f1_macro")
-    ]
+def metadata(config: dict[str, Any], evaluation: dict[str, Any], name: str) -> ModelCardData:
+    """The card's metadata as the Hub reads it, with the figures of every split but validation as a model-index."""
+    vigil = config["vigil"]
+    task, sources = TASKS[vigil["task"]], vigil["recipe"]["sources"]
+    results = []
+    for part, split in evaluation["splits"].items():
+        kind, _, source = part.partition("-")
+        if kind == "validation":
+            continue
+        point = split["at_default_threshold"]["malignant"]
+        at = f"malignant, at {point['threshold']:g}"
+        figures = {
+            **{metric: (title, split["metrics"].get(metric)) for metric, title in METRIC_NAMES.items()},
+            **{share: (f"{share.capitalize()}, {at}", point[share]) for share in ("sensitivity", "specificity")},
+        }
+        results += [
+            EvalResult(
+                task_type=PIPELINE,
+                dataset_type=source or sources[0],
+                dataset_name=" and ".join(split["sources"]),
+                dataset_split="test",
+                metric_type=metric,
+                metric_name=title,
+                metric_value=found["value"],
+            )
+            for metric, (title, found) in figures.items()
+            if found is not None and found["value"] is not None
+        ]
     return ModelCardData(
         **LICENCES[task.name],
         library_name="timm",
-        pipeline_tag="image-classification",
-        tags=["timm", "image-classification", "medical", "cancer", "vigil"],
-        model_name=f"vigil-{task.name}",
+        pipeline_tag=PIPELINE,
+        datasets=list(sources),
+        tags=["timm", PIPELINE, "medical", "cancer", "vigil"],
+        model_name=name,
         eval_results=results,
     )
 
 
 def describe(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """The part of a card that both kinds share: data, how it was trained and calibrated, figures."""
+    """The part that both kinds of card share: data, how it was trained and calibrated, figures."""
     vigil, test = config["vigil"], evaluation["splits"]["test"]
     data = "\n".join(f"- {source['name']} ({source['licence']}): {source['citation']}" for source in vigil["data"])
     size = "×".join(map(str, config["pretrained_cfg"]["input_size"]))
     counts = ", ".join(f"{code} {n:,}" for code, n in test["n_per_class"].items())
+    averaged = {"flips": ", logits averaged over mirrored views", "d4": ", logits averaged over eight views"}
     return f"""Network `{config["architecture"]}`, input {size}, weights sha256 `{vigil["sha256"][:12]}…`, code
-`{vigil["code_version"]}`, seed {vigil["seed"]}. Temperature {vigil["temperature"]:.3f} and default threshold
+`{vigil["code_version"]}`, seed {vigil["seed"]}{averaged.get(vigil.get("test_time_augmentation"), "")}. Temperature \
+{vigil["temperature"]:.3f} and default threshold
 {vigil["default_threshold"]:g}, both set before the test split was read.
 
 Learned from:
@@ -121,36 +160,81 @@ Intervals are 95%: {evaluation["intervals"]["metrics"].removeprefix("95%, ")}; f
 """
 
 
-def write(folder: Path) -> None:
-    """Write README.md of a checkpoint folder from its config.json and evaluation.json."""
+def text(folder: Path, repo: str | None = None) -> str:
+    """README.md of a checkpoint folder, from its config.json and evaluation.json, for the Hub's repository `repo`
+    ("OWNER/vigil-TASK" where there is none yet). Raises ValueError where huggingface_hub cannot read its metadata."""
     config, evaluation = read(folder)
-    task = TASKS[config["vigil"]["task"]]
-    own = (
-        "import src.networks  # of the Vigil repository, registers the network\n"
-        if "vigil_" in config["architecture"]
-        else ""
+    vigil = config["vigil"]
+    task = TASKS[vigil["task"]]
+    repo = repo or f"OWNER/vigil-{task.name}"
+    own = "import src.networks  # registers the network; run this in Vigil's folder\n" * (
+        "vigil_" in config["architecture"]
     )
-    text = f"""---
-{metadata(config, evaluation).to_yaml()}
+    colours = (["L"] if task.colour == "grey" else []) + (
+        ["RGB"] if config["pretrained_cfg"]["input_size"][0] == 3 else []
+    )
+    converted = "".join(f'.convert("{colour}")' for colour in colours)
+    crop = " Vigil crops to the scanned field first (`src.images.region_of_interest`)." if task.crop_to_roi else ""
+    content = f"""---
+{metadata(config, evaluation, repo.partition("/")[2]).to_yaml()}
 ---
 
-# Vigil: {task.title.lower()}, {config["vigil"]["name"]}
+# Vigil: {task.title.lower()}, {vigil["name"]}
 
-Reads {task.modality}. {USE}
+Reads {task.modality}. **{DISCLAIMER}**
+
+**Intended use.** {INTENDED_USE}
+
+**Out of scope.**
+
+{OUT_OF_SCOPE}
 
 {describe(config, evaluation)}
+## Limits
+
+{DATA_LIMITS[task.name]}
+{LIMITS}
+
 ## Use
 
 ```python
 import timm
+import torch
+from PIL import Image
 {own}
-model = timm.create_model("hf-hub:OWNER/vigil-{task.name}", pretrained=True).eval()
+model = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+with torch.no_grad():
+    logits = model(transform(Image.open("picture.jpg"){converted})[None])
 ```
 
-Probabilities are the softmax of the logits divided by the temperature in `config.json` (block `vigil`); a single logit
-is that of the second class.
+Probabilities are the softmax of the logits divided by the temperature, {vigil["temperature"]:.3f}; a single logit is
+that of the second class. Classes: {", ".join(config["label_names"])}.{crop}
+On Vigil's page: `VIGIL_WEIGHTS_{task.name.upper()}={repo}`.
+
+## How to cite
+
+{cite(config)}
 """
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    read_back = ModelCard(content).data
+    if not isinstance(read_back, ModelCardData) or not read_back.eval_results:
+        raise ValueError("The card's metadata cannot be read back.")
+    return content
+
+
+def cite(config: dict[str, Any]) -> str:
+    """What to name in a publication."""
+    vigil = config["vigil"]
+    papers = "; ".join(f"{source['name']}: {source['citation']}" for source in vigil["data"])
+    return (
+        f"Vigil, {vigil['name']} for {TASKS[vigil['task']].title.lower()}, code {vigil['code_version']}, weights\n"
+        f"sha256 {vigil['sha256']}; and the data's papers: {papers}."
+    )
+
+
+def write(folder: Path) -> None:
+    """Write README.md of a checkpoint folder from its config.json and evaluation.json."""
+    (folder / "README.md").write_text(text(folder), encoding="utf-8")
 
 
 def released() -> list[Path]:
@@ -160,12 +244,20 @@ def released() -> list[Path]:
 
 def model_card() -> str:
     """The text of model_card.md, from every embedded checkpoint."""
-    parts = []
+    parts, citations = [], []
     for folder in released():
         config, evaluation = read(folder)
         title = TASKS[evaluation["task"]].title
-        parts.append(f"## {title}: {config['vigil']['name']}\n\n{describe(config, evaluation)}")
-    models = "\n".join(parts)
+        licence = LICENCES[evaluation["task"]]
+        terms = (
+            f"{licence['license_name']}, {licence['license_link']}" if "license_name" in licence else licence["license"]
+        )
+        parts.append(
+            f"## {title}: {config['vigil']['name']}\n\nIn `checkpoints/{folder.name}`, licence {terms}.\n"
+            f"{describe(config, evaluation)}"
+        )
+        citations.append(f"- {cite(config)}")
+    models, cited, data_limits = "\n".join(parts), "\n".join(citations), "\n".join(DATA_LIMITS.values())
     sources = "\n".join(
         f"- {source.title}: {source.where}. Licence: {source.licence}. {source.citation}."
         for source in SOURCES.values()
@@ -174,12 +266,35 @@ def model_card() -> str:
 
 Generated by `python -m train.card` from `checkpoints/*/config.json` and `evaluation.json`; do not edit.
 
-{USE}
+**{DISCLAIMER}**
+
+## Intended use
+
+{INTENDED_USE}
+
+## Out of scope
+
+{OUT_OF_SCOPE}
+
+## How the numbers were obtained
+
+{OBTAINED}
 
 {models}
-## Data
+## Limits
+
+{LIMITS}
+{data_limits}
+
+## Data and licences
+
+The code is under Apache-2.0. Weights carry the licence of the data they learned from, named with each model above.
 
 {sources}
+
+## How to cite
+
+{cited}
 """
 
 
@@ -209,7 +324,9 @@ def readme(text: str) -> str:
 
 
 def main() -> int:
-    """Write model_card.md and the table in README.md."""
+    """Write model_card.md, the table in README.md and the card of every embedded checkpoint."""
+    for folder in released():
+        write(folder)
     (ROOT / "model_card.md").write_text(model_card(), encoding="utf-8")
     (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text(encoding="utf-8")), encoding="utf-8")
     return 0
