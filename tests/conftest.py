@@ -1,4 +1,5 @@
-"""Shared by the tests of page and API: app.py as it is started, on a free port, with made-up checkpoints; pictures."""
+"""Shared by the tests of page and API: app.py as it is started, on a free port, with made-up checkpoints; the page in
+Debian's Chromium."""
 
 import os
 import socket
@@ -12,12 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTED_WITHIN = 120  # seconds; some 15 on an idle machine
+
+CHROMIUM = "/usr/bin/chromium"
+# Chromium as root in a container, without the connections that it makes of its own accord.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # ms; the machine may be training beside this
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         checkpoints, {f"VIGIL_WEIGHTS_{task.upper()}": str(folder) for task, folder in folders.items()}
     ) as app:
         yield app
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, opened; fails its test for any error on the console and any request to elsewhere."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    opened.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    wrong: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            wrong.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((server.url, "data:", "blob:")):
+            wrong.append(f"request to {request.url}")
+
+    opened.on("console", heard)
+    opened.on("request", asked)
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.goto(server.url)
+    yield opened
+    opened.close()
+    assert not wrong
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

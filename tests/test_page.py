@@ -1,33 +1,19 @@
 """The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 import app
 from src import weights
 from src.predictor import Prediction, Predictor
 from src.tasks import DISCLAIMER, TASKS
 from tests import made_up_checkpoints
-from tests.conftest import ROOT, Server
-
-CHROMIUM = "/usr/bin/chromium"
-# Chromium as root in a container, without the connections that it makes of its own accord.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 60_000  # ms; the machine may be training beside this
+from tests.conftest import PATIENCE, ROOT, Server
 
 EXAMPLE = {
     "skin": "skin/irregular.jpg",
@@ -35,39 +21,6 @@ EXAMPLE = {
     "breastmnist": "breastmnist/oval.png",
     "histopathology": "histopathology/nest.png",
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """The page, opened; fails its test for any error on the console and any request to elsewhere."""
-    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
-    opened.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
-    wrong: list[str] = []
-
-    def heard(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            wrong.append(message.text)
-
-    def asked(request: Request) -> None:
-        if not request.url.startswith((server.url, "data:", "blob:")):
-            wrong.append(f"request to {request.url}")
-
-    opened.on("console", heard)
-    opened.on("request", asked)
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.goto(server.url)
-    yield opened
-    opened.close()
-    assert not wrong
 
 
 def open_tab(page: Page, task: str) -> Locator:
