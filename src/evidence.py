@@ -98,9 +98,11 @@ def models(served: Iterable[Checkpoint]) -> list[Model]:
 
 
 def figure(found: Mapping[str, Any]) -> str:
-    """ "0.912 (0.874 to 0.945)" of `value` and `interval`, or a dash where nothing could be computed."""
+    """ "0.912 (0.874 to 0.945)" of `value` and `interval` (None where it is not known), or a dash without a value."""
     if found["value"] is None:
         return "–"
+    if found["interval"] is None:
+        return f"{found['value']:.3f}"
     low, high = found["interval"]
     return f"{found['value']:.3f} ({low:.3f} to {high:.3f})"
 
@@ -132,9 +134,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, cla
         f'<tr><th scope="row">{cells[0]}</th>{"".join(f"<td>{cell}</td>" for cell in cells[1:])}</tr>' for cells in rows
     )
     return (
-        f'<div class="v-scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="v-evidence {classes}">'
-        f'<caption class="v-hidden">{escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody>'
-        "</table></div>"
+        f'<div class="v-scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f'<table class="v-evidence {classes}"><caption class="v-hidden">{escape(caption)}</caption>'
+        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -193,8 +195,7 @@ def _learned_from(model: Model) -> str:
 def _figures(model: Model, evaluation: Mapping[str, Any]) -> str:
     sets = held_out(evaluation)
     parts = [_training(evaluation), _metrics(evaluation, sets), _published(model.task, sets)]
-    parts += [_confusion(model.task, split, _set_title(evaluation, name)) for name, split in sets.items()]
-    parts.append(_learning_curves(model.about.history))
+    parts += [_confusion(model.task, evaluation, sets), _learning_curves(model.about.history)]
     parts += [_subgroups(split, _set_title(evaluation, name)) for name, split in sets.items()]
     return "".join(parts)
 
@@ -267,13 +268,17 @@ def _published(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> str:
         link = (
             f'<a href="{source}" target="_blank" rel="noopener">source</a>' if source.startswith("https:") else source
         )
-        for number, claimed in enumerate(reference["figures"]):
-            n = f" (n = {reference['n']:,})" if reference["n"] else ""
-            who = f"{escape(reference['model'])} <small>{link}</small>" if number == 0 else ""
-            where = f"{escape(reference['split'])}{n}" if number == 0 else ""
-            own = _own(claimed["metric"], ours) if ours else "–"
-            alike = _comparable(reference, ours) if number == 0 else ""
-            rows.append([who, where, _PUBLISHED_NAMES[claimed["metric"]], _claimed(claimed), own, alike])
+        claims = reference["figures"]
+        rows.append(
+            [
+                f"{escape(reference['model'])}<br><small>{link}</small>",
+                escape(reference["split"]) + (f" (n = {reference['n']:,})" if reference["n"] else ""),
+                "<br>".join(_PUBLISHED_NAMES[claim["metric"]] for claim in claims),
+                "<br>".join(map(_claimed, claims)),
+                "<br>".join(_own(claim["metric"], ours) if ours else "–" for claim in claims),
+                _comparable(reference, ours),
+            ]
+        )
     head = ("Published by others", "Read on", "Figure", "Theirs", "Vigil", "Comparable?")
     return (
         '<h3>Beside what others publish</h3><p class="v-note">Theirs as their authors state it; none was derived again '
@@ -324,16 +329,22 @@ def _own(metric: str, split: Mapping[str, Any]) -> str:
 # Confusion matrix
 
 
-def _confusion(task: Task, split: Mapping[str, Any], title: str) -> str:
-    rows = []
-    for code, counts in zip(task.codes, split["confusion_matrix"], strict=True):
-        total = sum(counts)
-        cells = (
-            f'<span class="v-cell" style="--share:{100 * n / total if total else 0:.0f}%">{n:,}</span>' for n in counts
-        )
-        rows.append([f"{escape(code)} <small>n = {total:,}</small>", *cells])
-    head = ["truth \\ most probable class", *map(escape, task.codes)]
-    return f"<h3>Confusion matrix: {title}</h3>{_table(head, rows, f'Confusion matrix of {title}')}"
+def _confusion(task: Task, evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> str:
+    head = ["truth \\ most probable", *map(escape, task.codes)]
+    tables = []
+    for name, split in sets.items():
+        rows = []
+        for code, counts in zip(task.codes, split["confusion_matrix"], strict=True):
+            total = sum(counts)
+            shares = (100 * n / total if total else 0 for n in counts)
+            cells = (
+                f'<span class="v-cell" style="--share:{share:.0f}%">{n:,}</span>'
+                for n, share in zip(counts, shares, strict=True)
+            )
+            rows.append([f"{escape(code)} <small>n = {total:,}</small>", *cells])
+        title = _set_title(evaluation, name)
+        tables.append(f"<figure><figcaption>{title}</figcaption>{_table(head, rows, title)}</figure>")
+    return f'<h3>Confusion matrix</h3><div class="v-charts v-matrices">{"".join(tables)}</div>'
 
 
 # Learning curves
@@ -353,11 +364,11 @@ def _learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
     x_name = "epoch" if history and "epoch" in history[0] else "C"
     charts = []
     for title, lines in _CURVES:
-        drawn = {
-            name: [(row[x_name], row[key]) for row in history if _number(row.get(x_name)) and _number(row.get(key))]
-            for key, name in lines
-        }
-        drawn = {name: points for name, points in drawn.items() if points}
+        drawn: dict[str, list[tuple[float, float]]] = {}
+        for key, name in lines:
+            points = [(row[x_name], row[key]) for row in history if _number(row.get(x_name)) and _number(row.get(key))]
+            if points and points not in drawn.values():  # of two classes the macro AUC is the AUC
+                drawn[name] = points
         if drawn:
             charts.append(_chart(title, x_name, drawn))
     if not charts:
@@ -374,7 +385,7 @@ def _chart(title: str, x_name: str, lines: Mapping[str, Sequence[tuple[float, fl
     """Lines as SVG. C is drawn on a logarithmic axis. At most three lines, told apart by dashes besides colour."""
 
     def along(x: float) -> float:
-        return math.log10(x) if x_name == "C" else x
+        return math.log10(x) if x_name == "C" and x > 0 else x
 
     xs = [along(x) for points in lines.values() for x, _ in points]
     ys = [y for points in lines.values() for _, y in points]
@@ -426,10 +437,9 @@ def _subgroups(split: Mapping[str, Any], title: str) -> str:
         rows = []
         for value, found in values.items():
             positives, others = found["tp"] + found["fn"], found["tn"] + found["fp"]
-            # An evaluation from before intervals were written has the AUC alone, also of few.
             auc = {
-                "value": found["auc_malignant"] if found.get("auc_malignant_interval") else None,
-                "interval": found.get("auc_malignant_interval"),
+                "value": found["auc_malignant"],
+                "interval": found.get("auc_malignant_interval"),  # older evaluations have none
                 "of": min(positives, others),
             }
             cells = (_counted(auc, f"{positives:,} + {others:,}"), _counted(found["sensitivity"]))
