@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import timm.data
@@ -21,14 +21,18 @@ from torch import Tensor, nn
 
 from src import explain, images
 from src.images import ImageRefused, Picture
+from src.region import Box, LesionFinder
 from src.tasks import TASKS, Task
 from src.weights import Checkpoint, PretrainedConfig, TestTimeAugmentation
 
 Explanation = Literal["Grad-CAM", "Guided Grad-CAM", "none"]
 EXPLANATIONS: tuple[Explanation, ...] = ("Grad-CAM", "Guided Grad-CAM", "none")
 
-Box = tuple[int, int, int, int]
-"""left, upper, right, lower in pixels of the upright picture; right and lower exclusive."""
+
+RegionKind = Literal["picture", "field", "lesion"]
+"""What the network was shown: the whole picture, the scanned field of an ultrasound picture, or the lesion in it."""
+
+NOTHING_FOUND = "No lesion was found to look at closely; the whole scanned field was read."
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Prediction:
 
     `logits` and `probabilities` stand in the order of the task's classes, the first before calibration (the mean over
     the views, where the checkpoint asks for test-time augmentation), the second calibrated, in 0..1 and adding up to 1. `p_malignant` is the sum over the malignant classes. `box` is the part of
-    the picture, of `size` (width, height), that the network saw. `warnings` are for people.
+    the picture, of `size` (width, height), that the network saw, and `region` says what it is. `warnings` are for
+    people.
     """
 
     task: Task
@@ -59,6 +64,7 @@ class Prediction:
     p_malignant: float
     size: tuple[int, int]
     box: Box
+    region: RegionKind
     warnings: tuple[str, ...]
     heat_map: HeatMap | None = None
 
@@ -101,16 +107,32 @@ def views(pixels: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
     return [one.rot90(turns, (2, 3)) for turns in range(4) for one in mirrored]
 
 
-def view(image: Image.Image, task: Task, channels: int) -> tuple[Image.Image, Box]:
+class View(NamedTuple):
+    """What the network is shown of a picture: `image` is the part in `box`, in the task's colour."""
+
+    image: Image.Image
+    box: Box
+    kind: RegionKind
+
+
+def view(image: Image.Image, task: Task, channels: int, finder: LesionFinder | None = None) -> View:
     """What the network is shown of an upright RGB picture: its region of interest, in the task's colour.
 
-    `channels` 1 gives mode L, 3 gives RGB (grey for a grey task). Also returns the part it shows.
+    `channels` 1 gives mode L, 3 gives RGB (grey for a grey task). `finder` looks for the lesion in the scanned field;
+    where it finds none, the field is shown.
     """
-    box: Box = images.region_of_interest(image) if task.crop_to_roi else (0, 0, *image.size)
-    shown = image.crop(box) if box != (0, 0, *image.size) else image
+    whole = (0, 0, *image.size)
+    box: Box = images.region_of_interest(image) if task.crop_to_roi else whole
+    shown = image.crop(box) if box != whole else image
+    kind: RegionKind = "field" if task.crop_to_roi else "picture"
+    lesion = finder.find(shown) if finder is not None else None
+    if lesion is not None:
+        left, upper, right, lower = lesion
+        shown, kind = shown.crop(lesion), "lesion"
+        box = left + box[0], upper + box[1], right + box[0], lower + box[1]
     if task.colour == "grey":
         shown = shown.convert("L")
-    return shown.convert("L" if channels == 1 else "RGB"), box
+    return View(shown.convert("L" if channels == 1 else "RGB"), box, kind)
 
 
 def transform(config: PretrainedConfig, normalise: bool = True) -> Any:
@@ -136,6 +158,7 @@ class _Prepared:
     pixels: Tensor
     size: tuple[int, int]
     box: Box
+    region: RegionKind
     warnings: tuple[str, ...]
 
 
@@ -242,9 +265,11 @@ class Predictor:
         if not isinstance(picture, Picture):
             picture = self.read(picture)
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
-        shown, box = view(picture.image, self.task, channels)
-        warnings = tuple(images.quality(picture, self.task, side))
-        return _Prepared(self._transform(shown)[None], picture.image.size, box, warnings)
+        shown, box, region = view(picture.image, self.task, channels, self.checkpoint.finder)
+        warnings = images.quality(picture, self.task, side)
+        if self.checkpoint.finder is not None and region != "lesion":
+            warnings.append(NOTHING_FOUND)
+        return _Prepared(self._transform(shown)[None], picture.image.size, box, region, tuple(warnings))
 
     def _prepare_or_refuse(self, picture: Picture | str | os.PathLike[str] | bytes) -> _Prepared | ImageRefused:
         try:
@@ -268,6 +293,7 @@ class Predictor:
             p_malignant=min(1.0, float(probabilities[list(self.task.malignant)].sum())),
             size=prepared.size,
             box=prepared.box,
+            region=prepared.region,
             warnings=prepared.warnings,
         )
 

@@ -33,10 +33,12 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from torch import nn
 
-from src import measured, networks
+from src import measured, networks, region
 from src.measured import Measured
 from src.networks import Network
+from src.region import LesionFinder, LesionUNet, RegionConfig
 from src.tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -119,6 +121,8 @@ class VigilConfig(BaseModel):
     """What it learned from: name, licence and citation of each set."""
     history: tuple[dict[str, Any], ...] = ()
     """The figures of every epoch."""
+    region: RegionConfig | None = None
+    """The U-Net that finds what the network is shown, in region.safetensors beside the weights."""
     golden: dict[str, tuple[float, ...]] = {}
     """What it must answer: a picture in examples/TASK -> the probability of each class, to 1e-3 (train.release)."""
 
@@ -155,7 +159,8 @@ class Checkpoint:
 
     `source` is "embedded", a folder or "owner/repo"; `revision` the Hub's commit, or the first twelve digits of the
     weights' sha256 where there is none. `problem` says in one sentence why this is not the checkpoint that was asked
-    for (None where it is). `network` is in eval mode, float32, without gradients.
+    for (None where it is). `network` is in eval mode, float32, without gradients; so is that of `finder`, which finds
+    what the network is shown, where the config names one.
     """
 
     config: Config
@@ -164,6 +169,7 @@ class Checkpoint:
     source: str
     revision: str
     problem: str | None = None
+    finder: LesionFinder | None = None
 
     @cached_property
     def measured(self) -> Measured:
@@ -206,7 +212,7 @@ def load(task: str, where: str | Path) -> Checkpoint:
         return _verified(task, folder, repo, commit)
     except CheckpointError:
         # What arrived damaged must not stay in the cache: the next start fetches it again.
-        for name in FILES:
+        for name in (*FILES, region.FILE):
             (folder / name).resolve().unlink(missing_ok=True)
         raise
 
@@ -263,25 +269,33 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
         raise CheckpointError(f"config.json: {where + ': ' if where else ''}{first['msg']}.") from error
     if config.vigil.task != task:
         raise CheckpointError(f"This is a checkpoint for {config.vigil.task}, not for {task}.")
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        raise CheckpointError("model.safetensors is missing.")
-    # The hash first: what fails it need not be parsed.
-    if sha256(file) != config.vigil.sha256:
-        raise CheckpointError("model.safetensors is not the file its config.json names (sha256 differs).")
     network = build(config.architecture, config.num_classes, config.pretrained_cfg.input_size[0])
-    try:
-        network.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor
-                                 for name, tensor in read_tensors(file).items()}, strict=True)  # fmt: skip
-    except RuntimeError as error:
-        raise CheckpointError(f"The weights do not fit the network {config.architecture}.") from error
+    fill(network, config.architecture, folder / "model.safetensors", config.vigil.sha256)
+    finder = None
+    if config.vigil.region is not None:
+        finder = LesionFinder(LesionUNet(), config.vigil.region)
+        fill(finder.network, "U-Net", folder / region.FILE, config.vigil.region.sha256)
     evaluation_file = folder / "evaluation.json"
     evaluation = _json(evaluation_file) if evaluation_file.is_file() else None
     if evaluation is not None and evaluation.get("weights_sha256") != config.vigil.sha256:
         raise CheckpointError("evaluation.json was made from other weights.")
     revision = commit or config.vigil.sha256[:12]
     log.info("%s: %s, revision %s", task, source, revision)
-    return Checkpoint(config, network.eval().requires_grad_(False), evaluation, source, revision)
+    return Checkpoint(config, network.eval().requires_grad_(False), evaluation, source, revision, finder=finder)
+
+
+def fill(network: nn.Module, name: str, file: Path, expected: str) -> None:
+    """Load a safetensors file with the sha256 `expected` strictly into the network called `name`."""
+    if not file.is_file():
+        raise CheckpointError(f"{file.name} is missing.")
+    # The hash first: what fails it need not be parsed.
+    if sha256(file) != expected:
+        raise CheckpointError(f"{file.name} is not the file its config.json names (sha256 differs).")
+    tensors = {key: t.float() if t.is_floating_point() else t for key, t in read_tensors(file).items()}
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights do not fit the network {name}.") from error
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -308,12 +322,21 @@ def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
         # A branch may move between two files: resolve it once and fetch everything from that commit.
         resolved = _resolve(repo, revision)
         log.info("Fetching %s at commit %s, unless it is cached", repo, resolved.resolved)
-        paths = _within(
-            HUB_FILES_SECONDS, lambda: [Path(hf_hub_download(repo, name, revision=resolved)) for name in FILES]
-        )
+        folder = _within(HUB_FILES_SECONDS, lambda: _fetch(repo, resolved))
+    except CheckpointError:
+        raise
     except HUB_ERRORS as error:
-        raise CheckpointError(_why(error, repo, revision)) from error
-    return paths[0].parent, resolved.resolved
+        raise CheckpointError(why(error, repo, revision)) from error
+    return folder, resolved.resolved
+
+
+def _fetch(repo: str, commit: ResolvedRevision) -> Path:
+    """The folder that holds the checkpoint's files of one commit, no others."""
+    paths = [Path(hf_hub_download(repo, name, revision=commit)) for name in FILES]
+    about = _json(paths[0]).get("vigil")
+    if isinstance(about, dict) and about.get("region") is not None:
+        hf_hub_download(repo, region.FILE, revision=commit)
+    return paths[0].parent
 
 
 def _resolve(repo: str, revision: str | None) -> ResolvedRevision:
@@ -329,7 +352,7 @@ def _resolve(repo: str, revision: str | None) -> ResolvedRevision:
             cached = api.resolve_revision(repo, revision=revision, local_files_only=True)
         except RevisionResolutionError:
             raise error from None
-        log.warning("%s The commit it named last time serves.", _why(error, repo, revision))
+        log.warning("%s The commit it named last time serves.", why(error, repo, revision))
         return cached
 
 
@@ -348,7 +371,7 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     return outcome.result(timeout=seconds)
 
 
-def _why(error: BaseException, repo: str, revision: str | None) -> str:
+def why(error: BaseException, repo: str, revision: str | None) -> str:
     """One sentence for the person about one of HUB_ERRORS."""
     while isinstance(error, RevisionResolutionError | LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__

@@ -71,7 +71,7 @@ def test_answer_is_timms_for_the_same_folder(name: str, made: Callable[[str], tu
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     preprocess = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     image = photograph(1)
-    shown, _ = view(image, predictor.task, predictor.checkpoint.config.pretrained_cfg.input_size[0])
+    shown = view(image, predictor.task, predictor.checkpoint.config.pretrained_cfg.input_size[0]).image
     pixels = preprocess(shown)[None]
     prediction = predictor.predict(png(image))
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_views() -> None:
     image = photograph(7)
     for name, task in TASKS.items():
         for channels, mode in ((1, "L"), (3, "RGB")):
-            shown, _ = view(image, task, channels)
+            shown = view(image, task, channels).image
             assert shown.mode == mode
             if channels == 3:
                 red, green, blue = (np.asarray(band) for band in shown.split())

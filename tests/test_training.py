@@ -27,8 +27,9 @@ from src.predictor import Predictor
 from src.tasks import TASKS
 from tests import made_up
 from train import __main__ as train_command
-from train import augment, card, evaluate, loop, losses, metrics, optimisation
+from train import augment, card, classifier, evaluate, loop, losses, metrics, optimisation
 from train import recipe as recipes
+from train.classifier import Classification
 from train.data import SOURCES, leaks, load
 from train.dataset import Batches, Order, TrainingSet
 from train.distributed import Processes
@@ -72,9 +73,10 @@ def test_every_recipe_is_valid_and_its_parts_exist() -> None:
         assert file.read_text().startswith("# "), "a recipe's header says what it is and how to run it"
         assert f"python -m train {file.stem} " in file.read_text()
         assert set(recipe.sources) <= set(SOURCES)
-        if isinstance(recipe, recipes.Recipe):
+        if isinstance(recipe, recipes.Run):
             augment.Augmentation(recipe.augmentation, recipe.train_size or recipe.image_size)
-            weights.build(recipe.architecture, loop.outputs(recipe.task, recipe.architecture), recipe.channels)
+        if isinstance(recipe, recipes.Recipe):
+            weights.build(recipe.architecture, classifier.outputs(recipe.task, recipe.architecture), recipe.channels)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +162,16 @@ def recipe_of(**changes: Any) -> recipes.Recipe:
     return recipes.Recipe.model_validate(TINY | changes)
 
 
+PRECISION = loop.Precision(torch.device("cpu"), None)
+
+
 def some_pictures(recipe: recipes.Recipe, number: int = 24) -> TrainingSet:
     arrays = [np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8) for i in range(number)]
-    return TrainingSet(arrays, list(range(number)), "dermatoscopy", recipe.size_in, recipe.seed)
+    return TrainingSet(arrays, list(range(number)), recipe)
 
 
 def test_batches_are_the_same_whatever_the_number_of_workers() -> None:
-    recipe = recipe_of(image_size=32, epochs=2, seed=1)
+    recipe = recipe_of(image_size=32, epochs=2, seed=1, augmentation="dermatoscopy")
     pictures = some_pictures(recipe)
     order = Order(recipe, 12 * [0, 1], TASKS["histopathology"].codes)
 
@@ -193,7 +198,7 @@ def test_pictures_grow_from_epoch_to_epoch() -> None:
     recipe = recipe_of(image_size=224, train_size=192, first_train_size=128, epochs=5)
     assert [recipe.size_in(epoch) for epoch in range(5)] == [128, 128, 160, 192, 192]
     assert recipe_of(image_size=96, train_size=80).size_in(0) == 80
-    pictures = some_pictures(recipe_of(image_size=64, first_train_size=32, epochs=2))
+    pictures = some_pictures(recipe_of(augmentation="dermatoscopy", image_size=64, first_train_size=32, epochs=2))
     assert [pictures[epoch, 0, 0][0].shape for epoch in (0, 1)] == [(3, 32, 32), (3, 64, 64)]
 
 
@@ -212,7 +217,7 @@ def test_copies_balance_the_classes_and_each_is_augmented_on_its_own() -> None:
     assert Counter(LABELS[index] for _, index, _ in keys) == {0: 9, 1: 6}
     copies = [key for key in keys if key[1] == 10]
     assert [copy for _, _, copy in copies] == [0, 1]
-    pictures = some_pictures(recipe_of(image_size=32))
+    pictures = some_pictures(recipe_of(augmentation="dermatoscopy", image_size=32))
     assert not torch.equal(pictures[copies[0]][0], pictures[copies[1]][0])
 
 
@@ -526,7 +531,9 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
 
 def test_batches_that_cannot_be_shared_out_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(loop.TrainingError, match="3 processes"):
-        loop.train(recipe_of(), load("histopathology", data), tmp_path, processes=Processes(0, 3))
+        loop.run(
+            Classification(recipe_of(), load("histopathology", data)), tmp_path, PRECISION, processes=Processes(0, 3)
+        )
 
 
 def test_the_auxiliary_head_and_checkpointed_activations(data: Path, tmp_path: Path) -> None:
@@ -543,8 +550,8 @@ def test_the_auxiliary_head_and_checkpointed_activations(data: Path, tmp_path: P
     samples = [replace(s, split="train" if i < 16 else "validation") for i, s in enumerate(training)]
     validated = recipes.Recipe.model_validate(recipe)
     torch.manual_seed(validated.seed)
-    before = loop.start(validated, "none").state_dict()
-    after, history = loop.train(validated, samples, tmp_path / "out", workers=0)
+    before = classifier.start(validated, "none").state_dict()
+    after, history = loop.run(Classification(validated, samples), tmp_path / "out", PRECISION, workers=0)
     assert math.isfinite(history[0]["train_loss"])
     for name in ("auxiliary_classifier.weight", "classifier.weight", "backbone.conv_stem.weight"):
         assert not torch.equal(before[name], after[name]), f"{name} did not learn"
@@ -603,14 +610,14 @@ def test_missing_data_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_weights_of_another_network_are_refused(trained: Path) -> None:
     skin = recipes.Recipe.model_validate(TINY | {"architecture": "tf_efficientnetv2_b0"})
     with pytest.raises(loop.TrainingError, match="does not fit"):
-        loop.start(skin, str(trained / "model.safetensors"))
+        classifier.start(skin, str(trained / "model.safetensors"))
 
 
 def test_only_named_modules_are_frozen(data: Path, tmp_path: Path) -> None:
     recipe = TINY | {"architecture": "tf_efficientnetv2_b0", "image_size": 64, "epochs": 1, "frozen": ["blocks.0"]}
     validated = recipes.Recipe.model_validate(recipe)
     torch.manual_seed(validated.seed)
-    before = loop.start(validated, "none").state_dict()
+    before = classifier.start(validated, "none").state_dict()
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert run(tmp_path / "recipe.yaml", data, tmp_path / "out") == 0
     after = weights.read_tensors(tmp_path / "out" / "training" / "best.safetensors")

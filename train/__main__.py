@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 
 from src.weights import CheckpointError
-from train import baseline, distributed, loop, release
+from train import baseline, classifier, distributed, lesions, loop, release
 from train import recipe as recipes
-from train.data import DataMissing, load
+from train.classifier import Classification
+from train.data import DataMissing, Sample, load
+from train.lesions import LesionSearch
 
 TRAINING = "training"
 """The folder inside a checkpoint folder for what only a training run needs; never published."""
@@ -29,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--pretrained", default="none", metavar="hub|FILE|none", help="ImageNet weights (default none)")
+    parser.add_argument("--region", type=Path, metavar="DIR", help="what ultrasound-region wrote, for lesion_crops")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--workers", type=int, help="processes that augment (default: one less than the cores)")
     options = parser.parse_args(arguments)
@@ -39,27 +42,42 @@ def main(arguments: list[str] | None = None) -> int:
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
         if isinstance(recipe, recipes.LogisticRecipe):
             config, tensors, history = baseline.fit(recipe, samples)
-            classes = 1
-        else:
-            config, classes = loop.pretrained_config(recipe), loop.outputs(recipe.task, recipe.architecture)
-            with distributed.joined() as processes:
-                tensors, history = loop.train(
-                    recipe,
-                    samples,
-                    options.out / TRAINING,
-                    options.pretrained,
-                    options.resume,
-                    options.workers,
-                    processes,
-                )
-            if not processes.first:
-                return 0
-        release.write(options.out, recipe, config, classes, tensors, samples, history)
+            release.write(options.out, recipe, config, 1, tensors, samples, history)
+        elif not _learn(recipe, samples, options):
+            return 0
     except (recipes.RecipeError, DataMissing, CheckpointError, loop.TrainingError) as error:
         print(error, file=sys.stderr)
         return 1
+    if isinstance(recipe, recipes.RegionRecipe):
+        print(f"{options.out}: trained. Next: python -m train ultrasound --region {options.out} …")
+        return 0
     print(f"{options.out}: trained and calibrated. Next: python -m train.evaluate {options.out} --data {options.data}")
     return 0
+
+
+def _learn(recipe: recipes.Recipe | recipes.RegionRecipe, samples: list[Sample], options: argparse.Namespace) -> bool:
+    """Train and release; False in all processes but the first, which have nothing to write."""
+    needed = isinstance(recipe, recipes.Recipe) and recipe.lesion_crops is not None
+    if needed != (options.region is not None):
+        raise recipes.RecipeError("--region is for the recipes with lesion_crops, and those need it.")
+    finder = lesions.load(options.region) if needed else None
+    with distributed.joined() as processes:
+        job: loop.Job
+        if isinstance(recipe, recipes.RegionRecipe):
+            job = LesionSearch(recipe, samples, options.pretrained, judges=processes.first)
+        else:
+            job = Classification(recipe, samples, options.pretrained, finder, judges=processes.first)
+        precision = loop.Precision.best(processes.local_rank)
+        tensors, history = loop.run(job, options.out / TRAINING, precision, options.resume, options.workers, processes)
+    if not processes.first:
+        return False
+    if isinstance(recipe, recipes.RegionRecipe):
+        lesions.release(options.out, recipe, tensors, history)
+    else:
+        config, number = classifier.pretrained_config(recipe), classifier.outputs(recipe.task, recipe.architecture)
+        about = lesions.copy(options.region, options.out) if needed else None
+        release.write(options.out, recipe, config, number, tensors, samples, history, about)
+    return True
 
 
 if __name__ == "__main__":

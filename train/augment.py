@@ -138,10 +138,10 @@ def _ultrasound(size: int) -> list[A.BasicTransform]:
     ]
 
 
-def _ultrasound_strong(size: int) -> list[A.BasicTransform]:
+def _ultrasound_strong(size: int, smallest: float = 0.5) -> list[A.BasicTransform]:
     """As `ultrasound`, with what tells machines and hospitals apart made random: grey curve, grain, marks, geometry."""
     return [
-        _crop(size, 0.5, ratio=(0.6, 1.6)),
+        _crop(size, smallest, ratio=(0.6, 1.6)),
         A.HorizontalFlip(p=0.5),
         A.Affine(rotate=(-15, 15), shear=(-8, 8), border_mode=cv2.BORDER_CONSTANT, p=0.5),
         A.OneOf(
@@ -180,6 +180,11 @@ def _ultrasound_strong(size: int) -> list[A.BasicTransform]:
         Callipers(p=0.4),
         A.CoarseDropout(num_holes_range=(1, 6), hole_height_range=(0.05, 0.18), hole_width_range=(0.05, 0.18), p=0.4),
     ]
+
+
+def _ultrasound_lesion(size: int) -> list[A.BasicTransform]:
+    """As `ultrasound-strong`, for pictures that are cropped to the lesion already."""
+    return _ultrasound_strong(size, smallest=0.8)
 
 
 def _ultrasound_28(size: int) -> list[A.BasicTransform]:
@@ -222,6 +227,7 @@ PIPELINES = {
     "dermatoscopy-strong": _dermatoscopy_strong,
     "ultrasound": _ultrasound,
     "ultrasound-strong": _ultrasound_strong,
+    "ultrasound-lesion": _ultrasound_lesion,
     "ultrasound-28": _ultrasound_28,
     "histology": _histology,
 }
@@ -238,7 +244,15 @@ class Augmentation:
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """`image` uint8 (H, W, C) -> uint8 (size, size, C)."""
+        return self._seeded(seed)(image=image)["image"]
+
+    def with_mask(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """As a call, with a mask (H, W) that goes where the picture goes: (size, size), of the same values."""
+        changed = self._seeded(seed)(image=image, mask=mask)
+        return changed["image"], changed["mask"]
+
+    def _seeded(self, seed: int) -> A.Compose:
         # One shared stream for all transforms: `set_random_seed` would give each the same draws, so that all of them
         # happen together or not at all.
         self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        return self.compose(image=image)["image"]
+        return self.compose

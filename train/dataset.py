@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,44 +16,75 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 from tqdm import tqdm
 
+from src import images
 from src.predictor import transform, view
+from src.region import Box, LesionFinder, with_margin
 from src.tasks import Task
 from src.weights import PretrainedConfig
 from train.augment import Augmentation
 from train.data import Sample
 from train.losses import class_weights
-from train.recipe import Recipe
+from train.recipe import LesionCrops, Recipe, Run
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Key = tuple[int, int, int]
 """epoch, index of the picture, which of its copies in that epoch"""
 
 
 def load_arrays(samples: Sequence[Sample], task: Task, channels: int, short_side: int) -> list[np.ndarray]:
-    """Each sample's picture as uint8 (H, W, channels), its short side at most `short_side` pixels, all in memory."""
+    """Each sample's picture as uint8 (H, W, channels), its short side at most `short_side` pixels, all in memory.
+
+    For a task with a region of interest, the scanned field.
+    """
 
     def one(sample: Sample) -> np.ndarray:
-        image, _ = view(sample.picture().image, task, channels)
-        scale = short_side / min(image.size)
-        if scale < 1:
-            image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-        array = np.asarray(image)
+        image = view(sample.picture().image, task, channels).image
+        array = np.asarray(image.resize(_reduced(image.size, short_side), Image.Resampling.BICUBIC))
         return array[..., None] if channels == 1 else array
 
-    # Pillow decodes without holding the interpreter's lock, so threads do.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(one, samples), total=len(samples), desc="reading", unit="image"))
+    return _in_threads(one, samples, "reading")
 
 
-def load_evaluation_tensor(samples: Sequence[Sample], task: Task, config: PretrainedConfig) -> Tensor:
+def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Where the lesions are in `arrays` (what `load_arrays` gave for `samples`), uint8 (H, W), 0 or 1."""
+
+    def one(pair: tuple[Sample, np.ndarray]) -> np.ndarray:
+        sample, array = pair
+        mask = np.zeros(array.shape[:2], dtype=np.uint8)
+        if sample.masks:
+            picture = sample.picture().image
+            box = view(picture, task, 3).box
+            for file in sample.masks:
+                drawn = images.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
+                mask |= np.asarray(drawn.resize((mask.shape[1], mask.shape[0]), Image.Resampling.BILINEAR)) > 127
+        return mask
+
+    return _in_threads(one, list(zip(samples, arrays, strict=True)), "reading masks")
+
+
+def load_evaluation_tensor(
+    samples: Sequence[Sample], task: Task, config: PretrainedConfig, finder: LesionFinder | None = None
+) -> Tensor:
     """The samples as the released model will see them, uint8 (N, C, H, W), before normalisation."""
     prepare = transform(config, normalise=False)
 
     def one(sample: Sample) -> Tensor:
-        return prepare(view(sample.picture().image, task, config.input_size[0])[0])
+        return prepare(view(sample.picture().image, task, config.input_size[0], finder).image)
 
+    return torch.stack(_in_threads(one, samples, "reading validation"))
+
+
+def _reduced(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    scale = min(1.0, short_side / min(size))
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
+    # Pillow decodes without holding the interpreter's lock, so threads do.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = pool.map(one, samples)
-        return torch.stack(list(tqdm(rows, total=len(samples), desc="reading validation", unit="image")))
+        return list(tqdm(pool.map(work, items), total=len(items), desc=label, unit="image"))
 
 
 class Order:
@@ -61,7 +93,7 @@ class Order:
     `labels` (class indices) and `codes` (the classes' names) are those of the training pictures.
     """
 
-    def __init__(self, recipe: Recipe, labels: Sequence[int], codes: Sequence[str]) -> None:
+    def __init__(self, recipe: Run, labels: Sequence[int], codes: Sequence[str]) -> None:
         self.seed = recipe.seed
         counts = Counter(labels)
         wanted = recipe.sampling.copies
@@ -101,7 +133,7 @@ class Batches(Sampler[list[Key]]):
     One sampler for all epochs, so that the loader's workers go on while an epoch is judged.
     """
 
-    def __init__(self, order: Order, recipe: Recipe, first: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, order: Order, recipe: Run, first: int, rank: int = 0, processes: int = 1) -> None:
         self.order, self.recipe, self.first, self.rank, self.processes = order, recipe, first, rank, processes
         # A last batch of one picture has no batch statistics.
         self.per_epoch = max(1, len(order) // recipe.batch_size)
@@ -120,19 +152,18 @@ class Batches(Sampler[list[Key]]):
 class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training pictures by `Key`. The same key gives the same picture in every run with the same seed.
 
-    `side_in` says how large, in pixels, an epoch's pictures are.
+    `arrays` uint8 (H, W, C) with their `labels`; `lesions` are the boxes around their lesions, None where there is none,
+    for a recipe with `lesion_crops`.
     """
 
     def __init__(
         self,
         arrays: Sequence[np.ndarray],
         labels: Sequence[int],
-        augmentation: str,
-        side_in: Callable[[int], int],
-        seed: int,
+        recipe: Run,
+        lesions: Sequence[Box | None] = (),
     ) -> None:
-        self.arrays, self.labels, self.side_in, self.seed = arrays, labels, side_in, seed
-        self.augmentation = augmentation
+        self.arrays, self.labels, self.recipe, self.lesions = arrays, labels, recipe, lesions
         # By side: where batches are made ahead, two epochs may be under way at once.
         self._pipelines: dict[int, Augmentation] = {}
 
@@ -141,13 +172,20 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         """uint8 (C, side, side) and the label, int64 ()."""
+        pipeline, seed = self._drawn(key)
+        array = self.arrays[key[1]]
+        if self.lesions:
+            array = lesion_crop(array, self.lesions[key[1]], cast(Recipe, self.recipe).lesion_crops, seed)
+        return _channels_first(pipeline(array, seed)), torch.tensor(self.labels[key[1]])
+
+    def _drawn(self, key: Key) -> tuple[Augmentation, int]:
         epoch, index, copy = key
-        side = self.side_in(epoch)
+        side = self.recipe.size_in(epoch)
         if side not in self._pipelines:
-            self._pipelines[side] = Augmentation(self.augmentation, side)
-        seed = int(np.random.SeedSequence([self.seed, epoch, index, copy]).generate_state(1)[0])
-        image = self._pipelines[side](self.arrays[index], seed)
-        return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.tensor(self.labels[index])
+            self._pipelines[side] = Augmentation(self.recipe.augmentation, side)
+        return self._pipelines[side], int(
+            np.random.SeedSequence([self.recipe.seed, epoch, index, copy]).generate_state(1)[0]
+        )
 
     def loader(self, batches: Batches, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
         """The pictures of `batches`, made ready by `workers` processes ahead of the network."""
@@ -158,3 +196,41 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
             prefetch_factor=4 if workers else None,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+class LesionSet(TrainingSet):
+    """Augmented pictures with their lesions' masks, uint8 (H, W), 0 or 1."""
+
+    def __init__(
+        self, arrays: Sequence[np.ndarray], masks: Sequence[np.ndarray], labels: Sequence[int], recipe: Run
+    ) -> None:
+        super().__init__(arrays, labels, recipe)
+        self.masks = masks
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """uint8 (C, side, side) and the mask, float32 (1, side, side), 0 or 1."""
+        pipeline, seed = self._drawn(key)
+        image, mask = pipeline.with_mask(self.arrays[key[1]], self.masks[key[1]], seed)
+        return _channels_first(image), torch.from_numpy(mask.astype(np.float32))[None]
+
+
+def _channels_first(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+def lesion_crop(array: np.ndarray, lesion: Box | None, settings: LesionCrops | None, seed: int) -> np.ndarray:
+    """The part of `array` (H, W, C) that a classifier of lesions is trained on; see `LesionCrops`."""
+    settings = settings or LesionCrops()
+    draw = np.random.default_rng([seed, 1])
+    if draw.random() < settings.whole:
+        return array
+    height, width = array.shape[:2]
+    if lesion is None:
+        side = draw.uniform(0.3, 0.9) * min(height, width)
+        x, y = draw.uniform(0, width - side), draw.uniform(0, height - side)
+        left, upper, right, lower = with_margin((x, y, x + side, y + side), 0.0, (width, height))
+    else:
+        moved = draw.uniform(-1, 1, 2) * settings.shift * max(lesion[2] - lesion[0], lesion[3] - lesion[1])
+        x0, y0, x1, y1 = np.asarray(lesion, dtype=float) + np.tile(moved, 2)
+        left, upper, right, lower = with_margin((x0, y0, x1, y1), draw.uniform(*settings.margins), (width, height))
+    return array[upper:lower, left:right]

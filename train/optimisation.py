@@ -4,7 +4,7 @@ timm and torch do the work; knows nothing of data, losses or epochs.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -13,20 +13,21 @@ from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from src.networks import EfficientNetV2MCBAM, Network
+from src.networks import Network
 from train.recipe import Optimiser
 
 
-def adamw(network: Network, settings: Optimiser) -> torch.optim.Optimizer:
+def adamw(network: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
     """AdamW over the parameters that learn; biases and norms without weight decay."""
     if settings.backbone_lr is None:
         return create_optimizer_v2(
             network, opt="adamw", lr=settings.lr, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
         )
+    # Networks of several parts call what is pretrained their backbone; of the others all but the classifier is.
     backbone = (
-        set(network.backbone.parameters())
-        if isinstance(network, EfficientNetV2MCBAM)
-        else set(network.parameters()) - set(network.get_classifier().parameters())
+        set(part.parameters())
+        if isinstance(part := getattr(network, "backbone", None), nn.Module)
+        else set(network.parameters()) - set(cast(Network, network).get_classifier().parameters())
     )
     groups: list[dict[str, Any]] = []
     for group in by_weight_decay(network, settings.weight_decay):

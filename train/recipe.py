@@ -4,7 +4,7 @@ Knows nothing of how the settings are used; a setting that stands in no recipe e
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
@@ -85,22 +85,19 @@ class Optimiser(_Strict):
         return self
 
 
-class Recipe(_Strict):
-    """Settings of one run of `python -m train`.
+class Run(_Strict):
+    """Settings of any run of `train.loop`.
 
-    Pictures: `image_size` is the side, in pixels, the released model sees; `train_size` the side it trains at (smaller
-    is faster, and random crops magnify: Touvron et al. 2019, arXiv:1906.06423); `first_train_size` starts smaller and
-    grows to it epoch by epoch (progressive learning: Tan and Le 2021, arXiv:2104.00298). `resplit`: another split of
-    the same groups, made with this seed by scikit-learn's GroupShuffleSplit, to see what a figure owes to the split.
+    Pictures: `image_size` is the side, in pixels, the released network sees; `train_size` the side it trains at
+    (smaller is faster, and random crops magnify: Touvron et al. 2019, arXiv:1906.06423); `first_train_size` starts
+    smaller and grows to it epoch by epoch (progressive learning: Tan and Le 2021, arXiv:2104.00298). `resplit`: another
+    split of the same groups, made with this seed by scikit-learn's GroupShuffleSplit, to see what a figure owes to the
+    split.
 
     Network: `frozen` modules keep their pretrained weights (the first stages see general edges and cost most of the
     time); `gradient_checkpointing` computes activations twice to keep fewer of them; `ema_decay` averages the weights.
 
-    Choice: `select_by` names the validation metric that chooses the epoch, `patience` the epochs without a better one
-    that end the run. `test_time_augmentation`: the released model averages its logits over mirrored ("flips") or
-    mirrored and turned ("d4") views of a picture. `calibrate_bias` fits a bias for each class to validation before the
-    temperature. `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes) that
-    the default threshold must refer; only for tasks whose threshold validation chooses.
+    `patience`: the epochs without a better one that end the run.
     """
 
     task: str
@@ -112,28 +109,17 @@ class Recipe(_Strict):
     image_size: PositiveInt
     train_size: PositiveInt | None = None
     first_train_size: PositiveInt | None = None
-    channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    crop_mode: Literal["squash", "center"] = "squash"
     frozen: tuple[str, ...] = ()
     gradient_checkpointing: bool = False
-    drop_rate: float = Field(0.0, ge=0, lt=1)
-    drop_path_rate: float = Field(0.0, ge=0, lt=1)
     epochs: PositiveInt
     batch_size: PositiveInt
     augmentation: str
     sampling: Sampling = Sampling()
-    loss: Loss
     optimiser: Optimiser
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    select_by: Literal["auc_malignant", "auc_macro"] = "auc_malignant"
     patience: PositiveInt = 5
-    test_time_augmentation: TestTimeAugmentation = "none"
-    calibrate_bias: bool = False
-    refer_at_least: float | None = Field(None, gt=0, lt=1)
-    refer_code: str | None = None
 
     def size_in(self, epoch: int) -> int:
         """The side, in pixels, of the training pictures of `epoch` (from 0)."""
@@ -144,10 +130,56 @@ class Recipe(_Strict):
         return last if epoch == self.epochs - 1 else min(last, max(first, round(grown / 32) * 32))
 
     @model_validator(mode="after")
-    def _fits_its_task(self) -> "Recipe":
+    def _possible(self) -> "Run":
         if self.task not in TASKS:
             raise ValueError(f"task: {self.task!r} is none of {', '.join(TASKS)}")
         _only_learned_from(self.task, self.sources)
+        if (self.first_train_size or 0) > (self.train_size or self.image_size):
+            raise ValueError("first_train_size is larger than train_size")
+        strange = set(self.sampling.copies) - set(TASKS[self.task].codes) if self.sampling.copies != "balance" else ()
+        if strange:
+            raise ValueError(f"sampling.copies: {', '.join(sorted(strange))}: no class of {self.task}")
+        return self
+
+
+class LesionCrops(_Strict):
+    """How a classifier that is shown lesions (`src.region`) meets them in training: cut out by their masks.
+
+    The margin on each side, as a share of the lesion's longer side, is drawn between `margins`, the box moved by up to
+    `shift` of that side: the network's own boxes will not be perfect. The share `whole` of all pictures is shown whole,
+    as those are where nothing is found; of a picture without a lesion that share too, and else a random window.
+    """
+
+    margins: tuple[float, float] = (0.05, 0.5)
+    shift: Annotated[float, Field(ge=0, le=1)] = 0.15
+    whole: Annotated[float, Field(ge=0, le=1)] = 0.15
+
+
+class Recipe(Run):
+    """Settings of one classifier.
+
+    `select_by` names the validation metric that chooses the epoch. `test_time_augmentation`: the released model
+    averages its logits over mirrored ("flips") or mirrored and turned ("d4") views of a picture. `calibrate_bias` fits
+    a bias for each class to validation before the temperature. `refer_at_least` is the share of validation cancers of
+    `refer_code` (or of all malignant classes) that the default threshold must refer; only for tasks whose threshold
+    validation chooses. `lesion_crops`: the model is shown the lesion, which a U-Net finds (`--region`).
+    """
+
+    channels: Literal[1, 3] = 3
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    crop_mode: Literal["squash", "center"] = "squash"
+    drop_rate: float = Field(0.0, ge=0, lt=1)
+    drop_path_rate: float = Field(0.0, ge=0, lt=1)
+    loss: Loss
+    lesion_crops: LesionCrops | None = None
+    select_by: Literal["auc_malignant", "auc_macro"] = "auc_malignant"
+    test_time_augmentation: TestTimeAugmentation = "none"
+    calibrate_bias: bool = False
+    refer_at_least: float | None = Field(None, gt=0, lt=1)
+    refer_code: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> "Recipe":
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError("mean and std need one value a channel")
         if (TASKS[self.task].default_threshold is None) != (self.refer_at_least is not None):
@@ -156,14 +188,23 @@ class Recipe(_Strict):
             )
         if self.refer_code is not None and self.refer_code not in TASKS[self.task].codes:
             raise ValueError(f"refer_code: {self.refer_code!r} is no class of {self.task}")
-        strange = set(self.sampling.copies) - set(TASKS[self.task].codes) if self.sampling.copies != "balance" else ()
-        if strange:
-            raise ValueError(f"sampling.copies: {', '.join(sorted(strange))}: no class of {self.task}")
         if self.loss.auxiliary and self.architecture != "vigil_efficientnetv2_m_cbam":
             raise ValueError(f"loss.auxiliary: {self.architecture} has no auxiliary head")
-        if (self.first_train_size or 0) > (self.train_size or self.image_size):
-            raise ValueError("first_train_size is larger than train_size")
+        if self.lesion_crops is not None and not TASKS[self.task].crop_to_roi:
+            raise ValueError(f"lesion_crops: {self.task} has no region of interest")
         return self
+
+
+class RegionRecipe(Run):
+    """Settings of the U-Net that finds the lesion (`src.region`); `threshold`, `smallest` and `margin` as there."""
+
+    task: Literal["ultrasound"]
+    architecture: Literal["vigil_lesion_unet"]
+    image_size: int = Field(ge=32, le=640, multiple_of=16)
+    select_by: Literal["dice"] = "dice"
+    threshold: float = Field(0.5, gt=0, lt=1)
+    smallest: float = Field(0.003, ge=0, lt=1)
+    margin: float = Field(0.25, ge=0, le=2)
 
 
 class LogisticRecipe(_Strict):
@@ -195,7 +236,18 @@ def _only_learned_from(task: str, sources: tuple[str, ...]) -> None:
         )
 
 
-def load(path_or_name: str) -> Recipe | LogisticRecipe:
+AnyRecipe = Recipe | RegionRecipe | LogisticRecipe
+
+
+def _kind(settings: Any) -> type[AnyRecipe]:
+    if not isinstance(settings, dict):
+        return Recipe
+    if settings.get("architecture") == "vigil_lesion_unet":
+        return RegionRecipe
+    return LogisticRecipe if "c_grid" in settings else Recipe
+
+
+def load(path_or_name: str) -> AnyRecipe:
     """Read a recipe: a YAML file, or the name of one in `train/recipes` ("skin", "breastmnist-logistic").
 
     Raises RecipeError, naming the recipes there are or the setting that is wrong.
@@ -208,8 +260,7 @@ def load(path_or_name: str) -> Recipe | LogisticRecipe:
         raise RecipeError(f"There is no recipe {path_or_name!r}. Give a YAML file or one of: {known}.")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        kind = LogisticRecipe if isinstance(settings, dict) and "c_grid" in settings else Recipe
-        return kind.model_validate(settings)
+        return _kind(settings).model_validate(settings)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path.name} is not valid YAML: {error}") from error
     except ValidationError as error:

@@ -58,11 +58,12 @@ def write(
     tensors: Mapping[str, Tensor],
     samples: Sequence[Sample],
     history: Sequence[Mapping[str, Any]],
+    region: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the checkpoint folder `out`: float16 weights, then temperature and default threshold from validation.
 
     `tensors` are the network's whole state dict, `samples` all of the recipe's (only "validation" ones are read),
-    `history` the metrics of every epoch.
+    `history` the metrics of every epoch, `region` what `train.lesions.copy` said of the finder that it put there.
     """
     out.mkdir(parents=True, exist_ok=True)
     task = TASKS[recipe.task]
@@ -92,6 +93,7 @@ def write(
         "test_time_augmentation": recipe.test_time_augmentation if isinstance(recipe, Recipe) else "none",
         "default_threshold": task.default_threshold if task.default_threshold is not None else 0.5,
         "history": list(history),
+        "region": region,
     }
     content = {
         "architecture": recipe.architecture,
