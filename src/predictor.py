@@ -51,9 +51,9 @@ class Prediction:
     """What a checkpoint says of one picture.
 
     `logits` and `probabilities` stand in the order of the task's classes, the first before calibration (the mean over
-    the views, where the checkpoint asks for test-time augmentation), the second calibrated, in 0..1 and adding up to 1. `p_malignant` is the sum over the malignant classes. `box` is the part of
-    the picture, of `size` (width, height), that the network saw, and `region` says what it is. `warnings` are for
-    people.
+    the views, where the checkpoint asks for test-time augmentation), the second calibrated, in 0..1 and adding up to 1.
+    `p_malignant` is the sum over the malignant classes. `box` is the part of the picture, of `size` (width, height),
+    that the network saw, and `region` says what it is. `warnings` are for people.
     """
 
     task: Task
@@ -98,7 +98,7 @@ def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def views(pixels: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
-    """The views (N, C, side, side) of a batch of that shape whose logits are averaged; the batch itself is the first."""
+    """The views of a batch (N, C, side, side), of that shape, whose logits are averaged; the batch is the first."""
     mirrored = [pixels, pixels.flip(3)]
     if kind == "none":
         return [pixels]

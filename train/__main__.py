@@ -4,8 +4,8 @@
 
 RECIPE is a name in train/recipes or a YAML file; DIR holds the data sets, each in its own folder. `--pretrained` says
 where ImageNet weights come from: "hub" (timm fetches them), a safetensors file of timm's key names, or "none". Killed
-at any moment, the same command with `--resume` goes on. On several GPUs or machines: torchrun --nproc-per-node N -m train
-…; the recipe's batch is shared out. Then: python -m train.evaluate OUT --data DIR
+at any moment, the same command with `--resume` goes on. On several GPUs or machines:
+torchrun --nproc-per-node N -m train …; the recipe's batch is shared out. Then: python -m train.evaluate OUT --data DIR
 """
 
 import argparse

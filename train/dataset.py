@@ -52,13 +52,14 @@ def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarra
 
     def one(pair: tuple[Sample, np.ndarray]) -> np.ndarray:
         sample, array = pair
-        mask = np.zeros(array.shape[:2], dtype=np.uint8)
+        height, width = array.shape[:2]
+        mask = np.zeros((height, width), dtype=np.uint8)
         if sample.masks:
             picture = sample.picture().image
             box = view(picture, task, 3).box
             for file in sample.masks:
                 drawn = images.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
-                mask |= np.asarray(drawn.resize((mask.shape[1], mask.shape[0]), Image.Resampling.BILINEAR)) > 127
+                mask |= np.asarray(drawn.resize((width, height), Image.Resampling.BILINEAR)) > 127
         return mask
 
     return _in_threads(one, list(zip(samples, arrays, strict=True)), "reading masks")
@@ -152,8 +153,8 @@ class Batches(Sampler[list[Key]]):
 class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training pictures by `Key`. The same key gives the same picture in every run with the same seed.
 
-    `arrays` uint8 (H, W, C) with their `labels`; `lesions` are the boxes around their lesions, None where there is none,
-    for a recipe with `lesion_crops`.
+    `arrays` uint8 (H, W, C) with their `labels`; `lesions`, for a recipe with `lesion_crops`, are the boxes around
+    their lesions, None where there is none.
     """
 
     def __init__(
