@@ -116,7 +116,7 @@ class Hub:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.large: dict[str, bytes] = {}
         self.asked: list[str] = []
-        self.faults: list[tuple[re.Pattern[str], Callable[[Reply], Reply]]] = []
+        self.faults: list[tuple[re.Pattern[str], Callable[[Reply], Reply], bool]] = []
         self._waking = threading.Event()
         self._lock = threading.Lock()
         hub = self
@@ -166,10 +166,10 @@ class Hub:
         self._waking.set()
         self._waking = threading.Event()
 
-    def fault(self, request: str, change: Callable[[Reply], Reply]) -> None:
+    def fault(self, request: str, change: Callable[[Reply], Reply], carried_out: bool = True) -> None:
         """From now on `change` makes the wrong reply of the right one, where the pattern `request` is found in a
-        request's method and path."""
-        self.faults.append((re.compile(request), change))
+        request's method and path. Unless `carried_out`, it is all that happens: the request is not looked at."""
+        self.faults.append((re.compile(request), change, carried_out))
 
     def put(self, name: str, files: dict[str, bytes], branch: str = "main", private: bool = False) -> Commit:
         """A model repository's new commit, as if someone had uploaded it."""
@@ -196,13 +196,14 @@ class Hub:
             request.rfile.readline()
         with self._lock:
             self.asked.append(line)
-            try:
-                reply = self._reply(request, body)
-            except Refused as refusal:
-                reply = refusal.reply
-            faults = [change for pattern, change in self.faults if pattern.search(line)]
-            waking = self._waking
-        for change in faults:
+            faults = [(change, carried_out) for pattern, change, carried_out in self.faults if pattern.search(line)]
+            waking, reply = self._waking, Reply()
+            if all(carried_out for _, carried_out in faults):
+                try:
+                    reply = self._reply(request, body)
+                except Refused as refusal:
+                    reply = refusal.reply
+        for change, _ in faults:
             reply = change(reply)
         if reply.delay and waking.wait(reply.delay):
             request.close_connection = True
