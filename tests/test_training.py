@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from src.predictor import Predictor
 from src.tasks import TASKS
 from tests import made_up
 from train import __main__ as train_command
-from train import augment, card, classifier, evaluate, loop, losses, metrics, optimisation
+from train import augment, card, classifier, evaluate, loop, losses, metrics, optimisation, speed
 from train import recipe as recipes
 from train.classifier import Classification
 from train.data import SOURCES, leaks, load
@@ -624,3 +625,14 @@ def test_only_named_modules_are_frozen(data: Path, tmp_path: Path) -> None:
     changed = {name for name in before if "running" not in name and not torch.equal(before[name], after[name])}
     assert not any(name.startswith("blocks.0.") and name.endswith("weight") for name in changed)
     assert {"conv_stem.weight", "classifier.weight"} <= changed
+
+
+def test_speed_is_measured_against_the_same_step(
+    data: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(recipe_file), "--data", str(data), "--rounds", "1", "--batches", "2", "--workers", "0"]
+    assert speed.main(arguments) == 0
+    found = re.search(r"real run (\d+) images/s, from memory (\d+) images/s, ratio (\d\.\d\d)", capsys.readouterr().out)
+    assert found is not None
+    assert float(found[3]) == pytest.approx(int(found[1]) / int(found[2]), abs=0.1)
+    assert speed.main(["breastmnist-logistic", "--data", str(data)]) == 1

@@ -1,0 +1,104 @@
+"""How well the trainer keeps its processor busy:  python -m train.speed skin --data DIR
+
+Images a second of the real run (augmented, sent over) against the same network, loss and optimiser on one batch that
+lies in the processor's memory already. The ratio is what augmentation leaves of the speed; 1 is all of it. Both are
+medians over rounds that take turns, since a machine's speed changes under other people's work.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from src.tasks import TASKS
+from train import recipe as recipes
+from train.classifier import Classification
+from train.data import DataMissing, load
+from train.dataset import Batches, Order
+from train.loop import Normalise, Precision
+from train.optimisation import Updates, adamw
+
+Batch = tuple[Tensor, Tensor]
+
+
+def step_of(job: Classification, precision: Precision) -> Callable[[Batch], None]:
+    """What the loop does with one batch, on the job's own network."""
+    recipe = job.recipe
+    network = job.network.to(precision.device).to(memory_format=torch.channels_last).train()
+    learner, normalise = job.learner(), Normalise(recipe, precision.device)
+    scaler = torch.amp.GradScaler(precision.device.type, enabled=precision.dtype == torch.float16)
+    updates = Updates(network, adamw(network, recipe.optimiser), scaler, recipe.optimiser)
+
+    def step(batch: Batch) -> None:
+        pixels, labels = batch
+        with precision.autocast():
+            answers = learner(normalise(pixels))
+        updates.backward(job.loss(answers, labels.to(precision.device, non_blocking=True)), last=True)
+
+    return step
+
+
+def images_a_second(
+    step: Callable[[Batch], None], batches: Iterator[Batch], number: int, device: torch.device
+) -> float:
+    """The rate over `number` batches, waiting for the device at both ends."""
+    _wait(device)
+    started, images = time.perf_counter(), 0
+    for _ in range(number):
+        batch = next(batches)
+        step(batch)
+        images += len(batch[1])
+    _wait(device)
+    return images / (time.perf_counter() - started)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m train.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", help="a classifier's recipe: a name in train/recipes or a YAML file")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=20, help="batches a round")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
+    options = parser.parse_args(arguments)
+    try:
+        recipe = recipes.load(options.recipe)
+        if not isinstance(recipe, recipes.Recipe):
+            raise recipes.RecipeError(f"{options.recipe} is no classifier's recipe.")
+        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
+    except (recipes.RecipeError, DataMissing) as error:
+        print(error, file=sys.stderr)
+        return 1
+    job, precision = Classification(recipe, samples, judges=False), Precision.best()
+    step = step_of(job, precision)
+    order = Order(recipe, job.labels, TASKS[recipe.task].codes)
+    loader = job.pictures.loader(Batches(order, recipe, 0), options.workers)
+    # An epoch after the other, as long as it takes.
+    real: Iterator[Batch] = (batch for again in repeat(loader) for batch in again)
+    ready = tuple(part.to(precision.device) for part in next(real))
+    memory: Iterator[Batch] = repeat((ready[0], ready[1]))
+    images_a_second(step, memory, 3, precision.device)  # kernels are chosen on the first batches
+    rates = [
+        [images_a_second(step, batches, options.batches, precision.device) for batches in (real, memory)]
+        for _ in range(options.rounds)
+    ]
+    run, best = (statistics.median(column) for column in zip(*rates, strict=True))
+    ratio = statistics.median(a / b for a, b in rates)
+    print(f"real run {run:.0f} images/s, from memory {best:.0f} images/s, ratio {ratio:.2f} ({precision.device})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
