@@ -152,6 +152,11 @@ class Config(BaseModel):
             raise ValueError(f"num_classes {self.num_classes} does not fit {self.vigil.task}")
         return self
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the checkpoint's files: what the Hub needs to have."""
+        return (*FILES, region.FILE) if self.vigil.region is not None else FILES
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +85,14 @@ def check(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def plan(api: HfApi, folder: Path, repo: str, branch: str) -> Plan:
-    """Compare a checked folder, with its card for `repo`, to what the Hub has. Raises ERRORS."""
+def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] = weights.FILES) -> Plan:
+    """Compare the `files` of a checked folder, with its card for `repo`, to what the Hub has. Raises ERRORS."""
     try:
         readme = card.text(folder, repo)
     except LookupError as error:
         raise CheckpointError(f"{folder}/evaluation.json lacks {error}: run python -m train.evaluate again.") from error
     ModelCard(readme).validate(repo_type="model")
-    sources = {name: folder / name for name in weights.FILES} | {CARD: readme.encode()}
+    sources = {name: folder / name for name in files} | {CARD: readme.encode()}
     states = dict.fromkeys(sources, "new")
     try:
         main = api.model_info(repo)
@@ -183,9 +183,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     api = HfApi()
     try:
-        vigil = check(options.folder).config.vigil
+        config = check(options.folder).config
+        vigil = config.vigil
         api.whoami()
-        planned = plan(api, options.folder, options.repo, options.revision)
+        planned = plan(api, options.folder, options.repo, options.revision, config.files)
         if options.private and planned.is_private is False:
             raise CheckpointError(f"{options.repo} is there and public; --private is for a new repository.")
         show(planned, options.private)
