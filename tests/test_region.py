@@ -16,7 +16,7 @@ from src.region import LesionFinder, LesionUNet, RegionConfig
 from src.tasks import TASKS
 from tests import made_up
 from train import __main__ as train_command
-from train import dataset, lesions
+from train import dataset, evaluate, lesions, metrics
 from train import recipe as recipes
 from train.data import load
 
@@ -169,8 +169,9 @@ def test_the_unet_learns_and_loads(finder: Path) -> None:
 
 
 def test_a_classifier_brings_its_finder_along(
-    finder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(metrics, "RESAMPLES", 20)
     assert run(CLASSIFIER, data, tmp_path / "alone") == 1
     assert "--region" in capsys.readouterr().err
     out = tmp_path / "out"
@@ -180,6 +181,10 @@ def test_a_classifier_brings_its_finder_along(
     assert checkpoint.config.vigil.region == lesions.load(finder).config
     prediction = Predictor(checkpoint).predict(load("ultrasound", data, ["busi"])[0].picture())
     assert (prediction.region == "lesion") != (NOTHING_FOUND in prediction.warnings)
+    assert evaluate.main([str(out), "--data", str(data)]) == 0
+    found = json.loads((out / "evaluation.json").read_text())["splits"]["test"]["region"]
+    assert found["n"] > 0
+    assert 0 <= found["dice"] <= 1
     (out / region.FILE).write_bytes(b"something else")
     with pytest.raises(weights.CheckpointError, match="sha256"):
         weights.load("ultrasound", out)

@@ -25,7 +25,7 @@ from src.predictor import Prediction, Predictor
 from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from src.weights import CheckpointError
-from train import card, duplicates, figures, metrics, subgroups
+from train import card, duplicates, figures, lesions, metrics, subgroups
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ def open_run(folder: Path, data: Path) -> tuple[dict[str, Any], Predictor, list[
     vigil = config.get("vigil", {})
     if "recipe" not in vigil:
         raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.")
-    samples = load(vigil["task"], data, vigil["recipe"]["sources"])
+    recipe = vigil["recipe"]
+    samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"))
     if split_hash(samples) != vigil["split_sha256"]:
         log.warning("The data is not split as it was for training: a test image may have been trained on.")
     return vigil, Predictor(weights.load(vigil["task"], folder)), samples
@@ -185,6 +186,8 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         probabilities = score(predictor, some, name)
         alike = None if name == "validation" else np.array([correlation[s.source, s.name] for s in some])
         found[name] = evaluate_split(task, some, probabilities, threshold, alike)
+        if predictor.checkpoint.finder is not None:
+            found[name]["region"] = lesions.judged(predictor.checkpoint.finder, some)
         if draw_into is not None:
             figures.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
     if draw_into is not None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from src import region
+from src.predictor import view
 from src.region import LesionFinder, LesionUNet, RegionConfig
 from src.tasks import TASKS
 from src.weights import CheckpointError, fill, sha256
@@ -74,10 +75,19 @@ class LesionSearch(Job):
         return figures(torch.cat(rows).numpy(), self.truth, self.recipe.threshold, self.recipe.smallest)
 
 
-def _with_masks(samples: Sequence[Sample], split: str) -> list[Sample]:
-    """A split's pictures whose lesion is drawn, and those that have none."""
+def _with_masks(samples: Sequence[Sample], split: str | None = None) -> list[Sample]:
+    """A split's pictures (of all where none is named) whose lesion is drawn, and those that have none."""
     normal = TASKS["ultrasound"].codes.index("normal")
-    return [s for s in samples if s.split == split and (s.masks or s.label == normal)]
+    return [s for s in samples if split in (None, s.split) and (s.masks or s.label == normal)]
+
+
+def judged(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float]:
+    """`figures` of the released finder on `samples` with masks or without a lesion, and how many those are (n)."""
+    chosen = _with_masks(samples)
+    task, side = TASKS["ultrasound"], finder.config.side
+    _, truth = squeezed(chosen, side)
+    found = np.stack([finder.probabilities(view(sample.picture().image, task, 3).image) for sample in chosen])
+    return {"n": len(chosen), **figures(found, truth, finder.config.threshold, finder.config.smallest)}
 
 
 def squeezed(samples: Sequence[Sample], side: int) -> tuple[Tensor, np.ndarray]:
