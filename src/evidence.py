@@ -127,7 +127,7 @@ def _set_title(evaluation: Mapping[str, Any], name: str) -> str:
     return f"{kind}, {escape(' and '.join(split['sources']))} (n = {split['n']:,})"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, classes: str = "") -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, classes: str = "") -> str:
     """Cells are markup; the first of a row is its header."""
     columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join(
@@ -166,7 +166,7 @@ def overview(shown: Iterable[Model]) -> str:
     return (
         '<div class="v-evidence-page"><h2>Evidence</h2><p>Counted on pictures that no model learned from and no '
         "threshold was chosen by; in brackets the 95% interval. “Elsewhere” is another hospital, which no model saw "
-        f"before: expect figures like those, not like the ones at home.</p>{_table(head, rows, 'All models')}</div>"
+        f"before: expect figures like those, not like the ones at home.</p>{table(head, rows, 'All models')}</div>"
     )
 
 
@@ -225,7 +225,7 @@ def _metrics(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]
     notes = "".join(f"<li>{_notes(evaluation, name, split)}</li>" for name, split in sets.items())
     intervals = evaluation["intervals"]
     return (
-        f"<h3>On pictures it did not learn from</h3>{_table(head, rows, 'Figures of each set')}"
+        f"<h3>On pictures it did not learn from</h3>{table(head, rows, 'Figures of each set')}"
         f'<p class="v-note">Intervals: {escape(intervals["metrics"])}; of proportions, '
         f'{escape(intervals["proportions"])}.</p><ul class="v-note">{notes}</ul>'
     )
@@ -282,7 +282,7 @@ def _published(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> str:
     head = ("Published by others", "Read on", "Figure", "Theirs", "Vigil", "Comparable?")
     return (
         '<h3>Beside what others publish</h3><p class="v-note">Theirs as their authors state it; none was derived again '
-        f"here.</p>{_table(head, rows, 'Published figures', 'v-published')}"
+        f"here.</p>{table(head, rows, 'Published figures', 'v-published')}"
     )
 
 
@@ -343,7 +343,7 @@ def _confusion(task: Task, evaluation: Mapping[str, Any], sets: Mapping[str, Map
             )
             rows.append([f"{escape(code)} <small>n = {total:,}</small>", *cells])
         title = _set_title(evaluation, name)
-        tables.append(f"<figure><figcaption>{title}</figcaption>{_table(head, rows, title)}</figure>")
+        tables.append(f"<figure><figcaption>{title}</figcaption>{table(head, rows, title)}</figure>")
     return f'<h3>Confusion matrix</h3><div class="v-charts v-matrices">{"".join(tables)}</div>'
 
 
@@ -452,7 +452,7 @@ def _subgroups(split: Mapping[str, Any], title: str) -> str:
             f"Sensitivity at {threshold:g}",
             f"Specificity at {threshold:g}",
         )
-        tables.append(_table(head, rows, f"{_KINDS.get(kind, kind)}, {title}"))
+        tables.append(table(head, rows, f"{_KINDS.get(kind, kind)}, {title}"))
     if not tables:
         return ""
     return (
