@@ -17,7 +17,7 @@ from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
 
-from src import answers, evidence, panel, weights
+from src import answers, evidence, local, panel, weights
 from src.answers import ArgumentRefused, Result
 from src.images import MAX_BYTES, ImageRefused
 from src.predictor import EXPLANATIONS, Predictor
@@ -55,7 +55,7 @@ class Page(gr.Blocks):
     ) -> list[Any]:
         """As Gradio's, after the pictures among `inputs` were looked at."""
         checked = [
-            uploaded(value) if isinstance(block, gr.Image) else value
+            uploaded(value) if isinstance(block, gr.Image | gr.File) else value
             for block, value in zip(block_fn.inputs, inputs, strict=False)
         ]
         return await super().preprocess_data(block_fn, checked, state, explicit_call)
@@ -277,6 +277,55 @@ def evidence_tab(checkpoints: Sequence[Checkpoint]) -> None:
     chosen.input(pages.get, chosen, shown, api_visibility="private", queue=False, show_progress="hidden")
 
 
+def clinic_tab(predictors: Mapping[str, Predictor]) -> None:
+    """A table of a clinic's own scores, read once and deleted; what it says is kept by the visitor's page alone."""
+
+    def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
+        file = Path(table["path"]) if table else None
+        if file is None or file in example_files() or task not in predictors:
+            raise refused(NOT_UPLOADED)
+        default = predictors[task].checkpoint.config.vigil.default_threshold
+        try:
+            shown = local.report(local.read(local.text_of(file), TASKS[task]), default)
+        except local.TableRefused as refusal:
+            return dict.fromkeys(map(str, local.TARGETS), local.refusal(str(refusal))), None
+        finally:
+            file.unlink(missing_ok=True)
+        return {str(target): local.as_html(shown, target) for target in local.TARGETS}, None
+
+    html(local.intro())
+    with gr.Row():
+        task = gr.Radio(
+            [(TASKS[name].title, name) for name in predictors],
+            value=next(iter(predictors)),
+            label="Scores of",
+            elem_classes="v-explain",
+        )
+        target = gr.Radio(
+            [(f"{target:.0%}", str(target)) for target in local.TARGETS],
+            value="0.95",
+            label="Sensitivity to keep",
+            elem_classes="v-explain",
+        )
+    table = gr.File(label="Table of scores and outcomes (CSV)", file_types=[".csv"], height=120)
+    answers_by_target = gr.JSON(visible="hidden")
+    shown = html("")
+    reading = table.upload(
+        read,
+        [table, task],
+        [answers_by_target, table],
+        api_visibility="private",
+        concurrency_id="table",
+        preprocess=False,
+        show_progress_on=shown,
+    )
+    show = "(answers, target) => answers ? answers[target] : ''"
+    gr.on(
+        [reading.then, target.change], None, [answers_by_target, target], shown, js=show, api_visibility="private"
+    )
+    task.change(None, None, [answers_by_target, shown], js="() => [null, '']", api_visibility="private")
+
+
 def build(predictors: Mapping[str, Predictor]) -> gr.Blocks:
     """The page for these predictors, by task name, in the order of src/tasks.py."""
     gr.set_static_paths([str(path) for path in example_files()])
@@ -289,6 +338,8 @@ def build(predictors: Mapping[str, Predictor]) -> gr.Blocks:
                         tab(predictors[name])
             with gr.Tab("Evidence", id="evidence"):
                 evidence_tab([predictor.checkpoint for predictor in predictors.values()])
+            with gr.Tab("Your clinic", id="clinic"):
+                clinic_tab(predictors)
     page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, api_open=False)
     return page
 
