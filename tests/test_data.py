@@ -251,9 +251,17 @@ def test_breast_usg_is_external_and_keeps_its_columns(root: Path, tmp_path: Path
     assert samples[2].meta == {"BIRADS": "4a", "age": 33.0, "lesion_share": pytest.approx(20 * 16 / (80 * 64))}
     assert samples[3].meta["age"] is None
     assert samples[-1].meta["lesion_share"] is None, "no lesion, no size"
-    assert data.load_external("ultrasound", root) == {"breast_usg": samples}
-    assert data.load_external("skin", root) == {}
-    assert data.load_external("ultrasound", tmp_path) == {}, "left out where it is not there"
+    both = data.TASK_SOURCES["ultrasound"]
+    assert data.load_external("ultrasound", root, both) == {"breast_usg": samples}
+    assert data.load_external("skin", root, ["ham10000"]) == {}
+    assert data.load_external("ultrasound", tmp_path, both) == {}, "left out where it is not there"
+
+
+def test_a_set_left_out_of_training_is_external_to_that_model(root: Path) -> None:
+    found = data.load_external("ultrasound", root, ["busi"])
+    assert set(found) == {"busbra", "breast_usg"}
+    assert len(found["busbra"]) == len(data.busbra(root / "busbra").samples)
+    assert {sample.split for sample in found["busbra"]} == {"external"}
 
 
 def test_no_task_learns_from_an_external_set(root: Path) -> None:

@@ -175,7 +175,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
     vigil, predictor, samples = open_run(folder, data)
     task, threshold = predictor.task, vigil["default_threshold"]
     splits = split_names(samples, vigil["recipe"]["sources"])
-    external = load_external(task.name, data)
+    external = load_external(task.name, data, vigil["recipe"]["sources"])
     parts = splits | {f"external-{name}": some for name, some in external.items()}
     held_out = [sample for name, some in parts.items() if name != "validation" for sample in some]
     training = [sample for sample in samples if sample.split == "train"]

@@ -6,6 +6,7 @@ Knows nothing of augmentation, networks or what a split is used for.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -76,12 +77,17 @@ def load(task: str, data: Path, sources: Sequence[str] | None = None, resplit: i
     return samples if resplit is None else splits.reshuffled(samples, resplit)
 
 
-def load_external(task: str, data: Path) -> dict[str, list[Sample]]:
-    """Name -> samples of the task's external sets that are there; one that is not is logged and left out."""
+def load_external(task: str, data: Path, learned_from: Sequence[str]) -> dict[str, list[Sample]]:
+    """Name -> samples of the sets that are there and that a model which `learned_from` these sources never saw.
+
+    The task's external sets, and those of its own that were left out of its training. One that is not there is logged.
+    """
     found = {}
-    for source in EXTERNAL.get(task, ()):
+    for source in (*TASK_SOURCES[task], *EXTERNAL.get(task, ())):
+        if source in learned_from:
+            continue
         try:
-            found[source] = _read(source, data)
+            found[source] = [replace(sample, split="external") for sample in _read(source, data)]
         except DataMissing as missing:
             logging.getLogger(__name__).warning("Left out: %s", missing)
     return found
