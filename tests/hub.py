@@ -257,12 +257,13 @@ class Hub:
         name = f"{asked['organization'] or request.owner}/{asked['name']}"
         request.may_write(name.split("/")[0])
         kind = asked.get("type", "model")
+        made = {"url": f"{self.url}/{'' if kind == 'model' else kind + 's/'}{name}", "name": name}
         if (kind, name) in self.repositories:
-            raise Refused(409, "Conflict", f"You already created this {kind} repo")
+            return as_json({**made, "error": f"You already created this {kind} repo"}, 409)
         repository = Repository(kind, name, asked.get("visibility") == "private" or bool(asked.get("private")))
         repository.commit("main", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"}, {})
         self.repositories[kind, name] = repository
-        return as_json({"url": f"{self.url}/{'' if kind == 'model' else kind + 's/'}{name}", "name": name})
+        return as_json(made)
 
     def _delete(self, request: "Request") -> Reply:
         asked = request.json()

@@ -14,14 +14,14 @@ import timm
 import torch
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from src import images, score, weights
 from src.predictor import Predictor, class_logits, views
 from src.tasks import TASKS
-from tests.conftest import ROOT, Server, running
+from tests.conftest import PATIENCE, ROOT, Server, running
 from tests.hub import Hub, instead
-from tests.test_page import CHROMIUM, FLAGS, PATIENCE, open_tab, p_malignant, upload
+from tests.test_page import open_tab, p_malignant, upload
 from train import card, release
 
 RELEASED = card.released()
@@ -136,29 +136,27 @@ def test_the_api_gives_the_golden_values_and_names_the_commit(app: Server, commi
 
 
 def test_the_page_gives_the_golden_values_and_says_where_the_weights_come_from(
-    app: Server, commits: dict[str, str]
+    app: Server, commits: dict[str, str], browser: Browser
 ) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
-        page.goto(app.url)
-        for task in TASKS:
-            panel = open_tab(page, task)
-            problem = panel.locator(".v-problem")
-            if task == "ultrasound":
-                expect(problem).to_contain_text("The Hub is out of order (500).")
-            else:
-                expect(problem).to_have_count(0)
-            if task in ("skin", "breastmnist"):
-                expect(panel).to_contain_text(commits[task])
-            picture = pictures(task)[0]
-            upload(panel, picture)
-            expect(panel.locator(".v-decision")).to_be_visible()
-            expected = malignant(task, golden(weights.EMBEDDED / task)[picture.name])
-            assert p_malignant(panel) == pytest.approx(expected, abs=CLOSE + 0.0005)  # the page's own rounding
-        browser.close()
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    page.goto(app.url)
+    for task in TASKS:
+        panel = open_tab(page, task)
+        problem = panel.locator(".v-problem")
+        if task == "ultrasound":
+            expect(problem).to_contain_text("The Hub is out of order (500).")
+        else:
+            expect(problem).to_have_count(0)
+        if task in ("skin", "breastmnist"):
+            expect(panel).to_contain_text(commits[task])
+        picture = pictures(task)[0]
+        upload(panel, picture)
+        expect(panel.locator(".v-decision")).to_be_visible()
+        expected = malignant(task, golden(weights.EMBEDDED / task)[picture.name])
+        assert p_malignant(panel) == pytest.approx(expected, abs=CLOSE + 0.0005)  # the page's own rounding
+    page.close()
 
 
 def test_the_log_names_commits_and_says_what_failed(app: Server, commits: dict[str, str]) -> None:

@@ -3,11 +3,8 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +14,13 @@ from huggingface_hub import HfApi, ModelCard
 
 from src import weights
 from src.predictor import Predictor
-from tests import made_up_checkpoints
+from tests import made_up_checkpoints, space
 from tests.hub import Commit, Hub, Reply, instead
 from tests.made_up_checkpoints import rewrite
 from train import card, publish
 
 REPO = "owner/vigil-breastmnist"
 FOLDER = weights.EMBEDDED / "breastmnist"
-HF = Path(sys.executable).with_name("hf")
 
 
 @pytest.fixture
@@ -281,29 +277,37 @@ def test_the_hub_accepts_every_card(folder: Path, hub: Hub) -> None:
     assert hub.asked == ["POST /api/validate-yaml"] * 2
 
 
-def commands(starting: str) -> list[str]:
-    """The README's commands that start so, each on one line."""
-    text = (card.ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    return [line for line in text.splitlines() if line.startswith(starting)]
-
-
-def run(command: str, folder: Path) -> None:
-    """Run a command of the README's as its reader would, with the real `hf`, as the Hub's "owner"."""
-    words = shlex.split(command.partition("  #")[0].replace("OWNER", "owner"))
-    assert words[0] == "hf"
-    done = subprocess.run([str(HF), *words[1:]], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.usefixtures("token")
 def test_plain_hf_upload_does_the_same(hub: Hub, tmp_path: Path) -> None:
-    (command,) = commands("hf upload OWNER/vigil-skin")
     folder = shutil.copytree(FOLDER, tmp_path / "runs" / "skin")
     (folder / "training").mkdir()
     (folder / "training" / "last.pt").write_bytes(b"\x80\x04")
-    run(command, tmp_path)
+    space.hf(space.readme_command("hf upload OWNER/vigil-skin"), hub, tmp_path, tmp_path / "home")
     assert len(history(hub, "owner/vigil-skin")) == 2
     held = hub.files("owner/vigil-skin")
     assert held.keys() == {".gitattributes", "README.md", *weights.FILES}
     assert weights.load("breastmnist", "owner/vigil-skin").source == "owner/vigil-skin"
     assert HfApi().model_info("owner/vigil-skin").sha == history(hub, "owner/vigil-skin")[0].oid
+
+
+STAYS_OUT = [
+    *("tests/space.py", "train/card.py", "runs/skin/model.safetensors", "data/ham10000/ISIC_0.jpg", "ISIC_1.jpg"),
+    *(".venv/bin/python", ".git/config", ".gradio/flagged.csv", "src/__pycache__/a.pyc", "scores.csv", ".env"),
+]
+
+
+def test_the_space_gets_what_the_app_needs_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+    checkout = tmp_path / "vigil"
+    for name in ("src", "checkpoints", "examples", "docs"):
+        shutil.copytree(card.ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("app.py", "requirements.txt", "README.md", "LICENSE", "model_card.md"):
+        shutil.copy(card.ROOT / name, checkout / name)
+    needed = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
+    for name in STAYS_OUT:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("mine")
+    held = space.deploy(hub, checkout, tmp_path / "home")
+    assert held.keys() == {".gitattributes", *needed}
+    # Again, without a file: it does not stay behind.
+    (checkout / "examples" / "examples.json").unlink()
+    assert space.deploy(hub, checkout, tmp_path / "home").keys() == held.keys() - {"examples/examples.json"}
