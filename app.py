@@ -320,10 +320,9 @@ def clinic_tab(predictors: Mapping[str, Predictor]) -> None:
         show_progress_on=shown,
     )
     show = "(answers, target) => answers ? answers[target] : ''"
-    gr.on(
-        [reading.then, target.change], None, [answers_by_target, target], shown, js=show, api_visibility="private"
-    )
-    task.change(None, None, [answers_by_target, shown], js="() => [null, '']", api_visibility="private")
+    for event in (reading.then, target.input):
+        event(None, [answers_by_target, target], shown, js=show, api_visibility="private")
+    task.input(None, None, [answers_by_target, shown], js="() => [null, '']", api_visibility="private")
 
 
 def build(predictors: Mapping[str, Predictor]) -> gr.Blocks:
