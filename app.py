@@ -17,7 +17,7 @@ from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
 
-from src import answers, evidence, local, panel, weights
+from src import answers, costs, curves, evidence, local, panel, weights
 from src.answers import ArgumentRefused, Result
 from src.images import MAX_BYTES, ImageRefused
 from src.predictor import EXPLANATIONS, Predictor
@@ -122,24 +122,33 @@ def describe(predictor: Predictor) -> str:
         "threshold: 0 to 1; the decision is `refer` where p_malignant reaches it, else `no referral` (default: the "
         f"model's own). explain: {', '.join(EXPLANATIONS)}. Returns `result` (task, model, revision, p_malignant, "
         "threshold, decision, classes, quality, operating_point with 95% intervals on the test split or null, "
-        "disclaimer, explanation, explained_class, heatmap_empty, size, region) and the heat map over the picture "
-        "(null for none). Research and education only, not a diagnosis."
+        "disclaimer, explanation, explained_class, heatmap_empty, size, region, screening: this threshold's costs at "
+        "home and away, and the thresholds that promise a sensitivity) and the heat map over the picture (null for "
+        "none). Research and education only, not a diagnosis."
     )
 
 
-def html(markup: str, classes: str = "") -> gr.HTML:
+def html(markup: str, classes: str = "", elem_id: str | None = None) -> gr.HTML:
     """Our own markup with our own style sheet alone."""
-    return gr.HTML(markup, apply_default_css=False, elem_classes=["v-html", classes])
+    return gr.HTML(markup, apply_default_css=False, elem_classes=["v-html", classes], elem_id=elem_id)
 
 
 def tab(predictor: Predictor) -> None:
     """One task's controls, answer and events, in the current layout."""
-    task = predictor.task
+    task, measured = predictor.task, predictor.checkpoint.measured
+    default = predictor.checkpoint.config.vigil.default_threshold
+    thresholds, slider = costs.grid(measured, default), f"threshold-{task.name}"
     read = endpoint(predictor)
 
-    def costs(threshold: Any) -> str:
-        # Without a picture, what the threshold costs still stands there.
-        return panel.operating_point(answers.operating_point_at(predictor, answers.threshold_of(threshold)))
+    def draw_costs(threshold: Any, prevalence: Any) -> str:
+        try:
+            asked = answers.threshold_of(threshold), answers.prevalence_of(prevalence)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+        return costs.panel(task, measured, *asked, thresholds)
+
+    def draw_curves(threshold: Any, result: Any = None) -> str:
+        return curves.figures(measured, answers.threshold_of(threshold), thresholds, result and result["p_malignant"])
 
     html(panel.intro(task, predictor.checkpoint))
     with gr.Row(elem_classes="v-columns"):
@@ -164,57 +173,93 @@ def tab(predictor: Predictor) -> None:
                 }
         with gr.Column(scale=7, min_width=320):
             decision = html(panel.empty())
-            threshold = gr.Slider(
-                0,
-                1,
-                value=predictor.checkpoint.config.vigil.default_threshold,
-                step=0.01,
-                label="Threshold",
-                info="Refer from this p(malignant) on. Lower finds more cancers and raises more false alarms.",
-                buttons=["reset"],
-            )
             with gr.Row():
-                with gr.Column(scale=1, min_width=280):
-                    details = html(costs(predictor.checkpoint.config.vigil.default_threshold), "v-details")
-                with gr.Column(scale=1, min_width=280):
-                    explain = gr.Radio(
-                        [("None" if name == "none" else name, name) for name in EXPLANATIONS],
-                        value="Grad-CAM",
-                        label="Where did it look?",
-                        elem_classes="v-explain",
-                    )
-                    heatmap = gr.Image(
-                        format="png",
-                        label="Heatmap",
-                        interactive=False,
-                        buttons=["download", "fullscreen"],
-                        elem_classes="v-heatmap",
-                        alt_text="The picture with the heat map over it; the caption below says for which class",
-                    )
-                    caption = html("")
+                threshold = gr.Slider(
+                    0,
+                    1,
+                    value=default,
+                    step=costs.STEP,
+                    label="Threshold",
+                    info="Refer from this p(malignant) on. Lower finds more cancers and raises more false alarms.",
+                    buttons=["reset"],
+                    scale=3,
+                    min_width=280,
+                    elem_id=slider,
+                    elem_classes="v-threshold",
+                )
+                prevalence = gr.Slider(
+                    1,
+                    costs.PEOPLE // 2,
+                    value=costs.PREVALENCE,
+                    step=1,
+                    label=f"Of {costs.PEOPLE:,} {task.counted}, how many have {task.disease}?",
+                    info=costs.prevalence_hint(measured),
+                    buttons=["reset"],
+                    scale=2,
+                    min_width=220,
+                )
+            with gr.Row(elem_classes="v-marks"):
+                marks = {
+                    gr.Button(
+                        f"{mark.name} {'–' if mark.threshold is None else f'{mark.threshold:g}'}",
+                        size="sm",
+                        interactive=mark.threshold is not None,
+                    ): mark.threshold
+                    for mark in costs.marks(measured, default)
+                }
+            html(costs.promises(task, measured) + costs.ticks(measured, default, slider))
+            shown_costs = html(draw_costs(default, costs.PREVALENCE), elem_id=f"costs-{task.name}")
+            details = html("", "v-details")
             with gr.Accordion("As JSON, what the API returns", open=False):
                 result = gr.JSON(label="result", show_label=False)
+        with gr.Column(scale=4, min_width=300):
+            explain = gr.Radio(
+                [("None" if name == "none" else name, name) for name in EXPLANATIONS],
+                value="Grad-CAM",
+                label="Where did it look?",
+                elem_classes="v-explain",
+            )
+            heatmap = gr.Image(
+                format="png",
+                label="Heatmap",
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_classes="v-heatmap",
+                alt_text="The picture with the heat map over it; the caption below says for which class",
+            )
+            caption = html("")
 
-    shown = [result, heatmap, decision, details, caption]
+    shown_curves = html(draw_curves(default), elem_id=f"curves-{task.name}")
+    shown = [result, heatmap, decision, details, caption, shown_curves]
 
     def show(image: Any, threshold: Any, explain: Any) -> tuple[Any, ...]:
         if image is None:
-            return None, None, panel.empty(), costs(threshold), ""
+            return None, None, panel.empty(), "", "", draw_curves(threshold)
         try:
             answer, drawn = read(image, threshold, explain)
         except gr.Error as error:
             # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
-            return None, None, panel.refusal(error.message), costs(threshold), ""
-        return answer, drawn, panel.decision(answer), panel.details(answer), panel.caption(answer)
+            return None, None, panel.refusal(error.message), "", "", draw_curves(threshold)
+        return (
+            answer,
+            drawn,
+            panel.decision(answer),
+            panel.details(answer),
+            panel.caption(answer),
+            draw_curves(threshold, answer),
+        )
 
-    def decide_again(last: Any, threshold: Any) -> tuple[Any, ...]:
-        if last is None:
-            return gr.skip(), gr.skip(), costs(threshold)
+    def decide_again(last: Any, threshold: Any, prevalence: Any) -> tuple[Any, ...]:
         try:
-            answer = answers.decided_again(predictor, last, threshold)
+            answer = last and answers.decided_again(predictor, last, threshold)
+            at = answers.threshold_of(threshold)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
-        return answer, panel.decision(answer), panel.details(answer)
+        decided = (answer, panel.decision(answer)) if answer else (gr.skip(), gr.skip())
+        # On the grid the page has the figures already; for a threshold typed by hand they are made here.
+        if at in thresholds:
+            return *decided, gr.skip(), gr.skip()
+        return *decided, draw_costs(at, prevalence), draw_curves(at, answer)
 
     arguments = [image, threshold, explain]
     gr.on(
@@ -242,7 +287,7 @@ def tab(predictor: Predictor) -> None:
     )
     # Whatever else went wrong, a full queue among it, leaves no earlier answer beside a new picture.
     reading.failure(
-        lambda at: (None, None, panel.refusal(NOT_NOW), costs(at), ""),
+        lambda at: (None, None, panel.refusal(NOT_NOW), "", "", draw_curves(at)),
         threshold,
         shown,
         api_visibility="private",
@@ -250,17 +295,30 @@ def tab(predictor: Predictor) -> None:
         preprocess=False,
         show_progress="hidden",
     )
-    gr.on(
-        [threshold.input, threshold.release],
+    follow = f"(at) => vigil.follow({json.dumps(task.name)}, at)"
+    threshold.change(None, threshold, js=follow, api_visibility="private")
+    threshold.change(
         decide_again,
-        [result, threshold],
-        [result, decision, details],
+        [result, threshold, prevalence],
+        [result, decision, shown_costs, shown_curves],
         api_visibility="private",
         queue=False,
         preprocess=False,
         trigger_mode="always_last",
         show_progress="hidden",
     )
+    prevalence.change(
+        draw_costs,
+        [threshold, prevalence],
+        shown_costs,
+        api_visibility="private",
+        queue=False,
+        preprocess=False,
+        trigger_mode="always_last",
+        show_progress="hidden",
+    ).then(None, threshold, js=follow, api_visibility="private")  # where the thumb moved in the meantime
+    for button, at in marks.items():
+        button.click(None, None, threshold, js=f"() => {at}", api_visibility="private")
     for path, button in examples.items():
         button.click(
             lambda path=str(path): path, outputs=image, api_visibility="private", queue=False, show_progress="hidden"
@@ -379,6 +437,7 @@ def main() -> None:
     build(predictors).launch(
         theme=theme(),
         css_paths=ROOT / "src" / "page.css",
+        js=(ROOT / "src" / "page.js").read_text(encoding="utf-8"),
         footer_links=["api", "settings"],
         max_file_size=MAX_BYTES,
         show_error=False,

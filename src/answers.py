@@ -4,17 +4,22 @@ What page and API share. Knows the Predictor and what a threshold costs; knows n
 Nothing of a picture but its numbers is kept.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from PIL import Image
 
 from src import overlay
+from src.costs import PEOPLE, PREVALENCE
+from src.measured import MALIGNANT, TARGETS, Place
 from src.predictor import EXPLANATIONS, Explanation, Predictor
-from src.screening import INTERVAL_METHOD, decide, operating_point
+from src.screening import INTERVAL_METHOD, Estimate, OperatingPoint, decide, operating_point, outcome
 from src.tasks import DISCLAIMER
 
 NOT_A_THRESHOLD = "The threshold must be a number from 0 to 1."
+NOT_A_PREVALENCE = f"Of {PEOPLE:,}, more than none and fewer than all must have it."
 NOT_AN_EXPLANATION = f"The explanation must be one of {', '.join(EXPLANATIONS)}."
 
 Result = dict[str, Any]
@@ -29,6 +34,13 @@ def threshold_of(value: object) -> float:
     """A number in 0..1, as a float. Raises ArgumentRefused for anything else, NaN, True and "0.3" among it."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ArgumentRefused(NOT_A_THRESHOLD)
+    return float(value)
+
+
+def prevalence_of(value: object) -> float:
+    """How many of PEOPLE are ill: more than none and fewer than all. Raises ArgumentRefused for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < PEOPLE:
+        raise ArgumentRefused(NOT_A_PREVALENCE)
     return float(value)
 
 
@@ -66,6 +78,8 @@ def answer(predictor: Predictor, file: str, threshold: object, explain: object) 
         "heatmap_empty": not heat.values.any() if heat else None,
         "size": list(prediction.size),
         "region": list(prediction.box),
+        "region_kind": prediction.region,
+        "screening": screening_at(predictor, at),
     }
     return result, overlay.draw(picture.image, heat, prediction.box) if heat else None
 
@@ -84,6 +98,7 @@ def decided_again(predictor: Predictor, result: Mapping[str, Any], threshold: ob
         "threshold": at,
         "decision": decide(p, at),
         "operating_point": operating_point_at(predictor, at),
+        "screening": screening_at(predictor, at),
     }
 
 
@@ -92,28 +107,72 @@ def operating_point_at(predictor: Predictor, threshold: float) -> Result | None:
 
     Sensitivity or specificity is None where the split has no case to count it on.
     """
-    table = _table(predictor.checkpoint.evaluation)
-    if table is None:
-        return None
-    point = operating_point(table, threshold)
-    positives, negatives = point.tp + point.fn, point.tn + point.fp
+    home = predictor.checkpoint.measured.home
+    return None if home is None else _point(home, operating_point(home.tables[MALIGNANT], threshold))
+
+
+def screening_at(predictor: Predictor, threshold: float) -> Result:
+    """What this threshold costs wherever the model was measured, and which sensitivities validation promises.
+
+    `places` is empty for a checkpoint that was not evaluated; `per_1000` are expected numbers at the page's default
+    prevalence, with intervals. `promises` is empty where validation was not counted by group; its `threshold` is None
+    where there are too few positives.
+    """
+    measured = predictor.checkpoint.measured
+    places = []
+    for place in measured.places:
+        point = operating_point(place.tables[MALIGNANT], threshold)
+        carried = outcome(point, PREVALENCE / PEOPLE, PEOPLE)
+        alone = {who: operating_point(table, threshold) for who, table in place.tables.items() if who != MALIGNANT}
+        places.append(
+            {
+                "set": place.title,
+                "seen": place.kind,
+                **_point(place, point),
+                "alone": {
+                    code: {"sensitivity": own.sensitivity, "sensitivity_interval": list(own.sensitivity_interval)}
+                    for code, own in alone.items()
+                    if own.tp + own.fn
+                },
+                f"per_{PEOPLE}": {
+                    "ill": PREVALENCE,
+                    **{field.name: _estimate(getattr(carried, field.name)) for field in fields(carried)},
+                },
+            }
+        )
+    promises = (measured.promise(target) for target in TARGETS)
     return {
-        "sensitivity": point.sensitivity if positives else None,
+        "places": places,
+        "promises": [
+            {
+                "sensitivity": promise.target,
+                "confidence": promise.confidence,
+                "threshold": promise.threshold,
+                "positives": promise.positives,
+                "found": promise.found,
+                "positives_needed": promise.needed,
+            }
+            for promise in promises
+            if promise is not None
+        ],
+    }
+
+
+def _point(place: Place, point: OperatingPoint) -> Result:
+    return {
+        "sensitivity": point.sensitivity if place.positives else None,
         "sensitivity_interval": list(point.sensitivity_interval),
-        "specificity": point.specificity if negatives else None,
+        "specificity": point.specificity if place.negatives else None,
         "specificity_interval": list(point.specificity_interval),
-        "positives": positives,
-        "negatives": negatives,
-        "split": "test",
+        "positives": place.positives,
+        "negatives": place.negatives,
+        "split": place.name,
         "interval_method": INTERVAL_METHOD,
     }
 
 
-def _table(evaluation: Mapping[str, Any] | None) -> Mapping[str, Sequence[Any]] | None:
-    if evaluation is None:
-        return None
-    try:
-        table = evaluation["splits"]["test"]["threshold_table"]["malignant"]
-        return table if table["threshold"] else None
-    except (KeyError, TypeError):
-        return None
+def _estimate(estimate: Estimate) -> Result:
+    return {
+        "value": None if math.isnan(estimate.value) else estimate.value,
+        "interval": [estimate.low, estimate.high],
+    }

@@ -97,8 +97,8 @@ def decision(result: Result) -> str:
 
 
 def details(result: Result) -> str:
-    """Operating point, class probabilities, warnings and what part of the picture was read."""
-    return _quality(result) + _classes(result) + operating_point(result["operating_point"]) + _region(result)
+    """Class probabilities, warnings and what part of the picture was read."""
+    return _quality(result) + _classes(result) + _region(result)
 
 
 def _quality(result: Result) -> str:
@@ -124,40 +124,14 @@ def _tag(one: Mapping[str, Any]) -> str:
     return ' <span class="v-tag">malignant</span>' if one["malignant"] else ""
 
 
-def operating_point(point: Mapping[str, Any] | None) -> str:
-    """What the threshold costs, counted on the test split."""
-    if point is None:
-        return (
-            '<h3>At this threshold</h3><p class="v-note">Not evaluated: this checkpoint brings no figures from a test '
-            "split.</p>"
-        )
-    cells = "".join(
-        f"<div><dt>{name}</dt><dd><b>{'–' if point[key] is None else percent(point[key])}</b> "
-        f'<span>{_interval(point[f"{key}_interval"])}</span></dd><dd class="v-note">{meaning} '
-        f"({point[count]})</dd></div>"
-        for name, key, meaning, count in (
-            ("Sensitivity", "sensitivity", "of the malignant pictures are referred", "positives"),
-            ("Specificity", "specificity", "of the others are not", "negatives"),
-        )
-    )
-    return (
-        f'<h3>At this threshold, on the test split</h3><dl class="v-point">{cells}</dl>'
-        f'<p class="v-note">In brackets the 95% interval ({escape(str(point["interval_method"]))}) and the number of '
-        "pictures counted.</p>"
-    )
-
-
-def _interval(bounds: list[float]) -> str:
-    return f"({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
-
-
 def _region(result: Result) -> str:
     (left, upper, right, lower), (width, height) = result["region"], result["size"]
     if (left, upper, right, lower) == (0, 0, width, height):
         seen = f"The whole picture was read, {width} × {height} pixels."
     else:
+        what = "The lesion that was found" if result.get("region_kind") == "lesion" else "The scanned field"
         seen = (
-            f"The scanned field was read, {right - left} × {lower - upper} of {width} × {height} pixels, "
+            f"{what} was read, {right - left} × {lower - upper} of {width} × {height} pixels, "
             f"from {left}, {upper}; the heat map frames it."
         )
     return f'<p class="v-note">{seen}</p>'

@@ -46,6 +46,7 @@ KEYS = [
     "heatmap_empty",
     "size",
     "region",
+    "screening",
 ]
 POINT = {
     "sensitivity",

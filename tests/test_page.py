@@ -37,7 +37,7 @@ def upload(panel: Locator, file: Path | FilePayload) -> None:
 
 def threshold(panel: Locator, value: float) -> None:
     """Move the slider as a thumb or a key would."""
-    panel.get_by_role("slider").fill(str(value))
+    panel.get_by_role("slider", name="range slider for Threshold").fill(str(value))
 
 
 def p_malignant(panel: Locator) -> float:
@@ -70,7 +70,7 @@ def test_a_picture_is_read_and_the_slider_flips_the_decision(page: Page, task: s
     threshold(panel, 0)
     expect(word).to_have_text("Refer")
     expect(panel.locator(".v-decision")).to_contain_text("the threshold of 0.0%")
-    expect(panel.locator(".v-point")).to_contain_text("100.0%")  # sensitivity where everyone is referred
+    expect(panel.locator(".v-costs tbody tr").first).to_contain_text("100.0%")  # found where everyone is referred
     threshold(panel, 1)
     expect(word).to_have_text("No referral")
     threshold(panel, 0)
@@ -94,15 +94,15 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
     picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
     result = show(picture, 0.3, "Grad-CAM")[0]
     assert predictor.calls == 1
-    decisions = [decide_again(result, t)[0]["decision"] for t in (0, 1, result["p_malignant"])]
+    decisions = [decide_again(result, t, 10)[0]["decision"] for t in (0, 1, result["p_malignant"])]
     assert decisions == ["refer", "no referral", "refer"]
     assert predictor.calls == 1
-    assert decide_again(result, 0.5)[0] == show(picture, 0.5, "Grad-CAM")[0], "as if read anew"
+    assert decide_again(result, 0.5, 10)[0] == show(picture, 0.5, "Grad-CAM")[0], "as if read anew"
 
 
 def test_an_example_is_read_on_click(page: Page) -> None:
     panel = open_tab(page, "skin")
-    expect(panel.locator(".v-point")).to_be_visible()  # what the threshold costs, before there is a picture
+    expect(panel.locator(".v-costs")).to_be_visible()  # what the threshold costs, before there is a picture
     expect(panel.get_by_text("Synthetic: drawn by a program")).to_be_visible()
     queued: list[str] = []
     page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)

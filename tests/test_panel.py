@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from src import overlay, panel, weights
-from src.answers import ArgumentRefused, decided_again, explanation_of, threshold_of
+from src.answers import ArgumentRefused, decided_again, explanation_of, prevalence_of, threshold_of
 from src.predictor import HeatMap, Predictor
 from tests import made_up_checkpoints
 
@@ -56,10 +56,6 @@ def test_caption_says_for_which_class_or_that_nothing_argues() -> None:
     assert "nothing in the picture argues for <b>Melanoma</b>" in panel.caption(result(heatmap_empty=True))
     assert "No heat map" in panel.caption(result(explained_class=None))
     assert "Drawn smaller" in panel.caption(result(size=[6000, 4000]))
-
-
-def test_an_unevaluated_checkpoint_says_so() -> None:
-    assert "Not evaluated" in panel.details(result())
 
 
 def test_the_region_read_is_told() -> None:
@@ -124,6 +120,13 @@ def test_what_is_no_threshold(value: object) -> None:
 def test_arguments_that_are_good() -> None:
     assert [threshold_of(t) for t in (0, 1, 0.25)] == [0.0, 1.0, 0.25]
     assert explanation_of("none") == "none"
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0, 1000, -1, True, "10", None, [10], 10**400])
+def test_what_is_no_prevalence(value: object) -> None:
+    with pytest.raises(ArgumentRefused):
+        prevalence_of(value)
+    assert prevalence_of(12.5) == 12.5
 
 
 @pytest.mark.parametrize("last", [None, {}, {"p_malignant": "x"}, [], "x"])
