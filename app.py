@@ -365,7 +365,7 @@ def clinic_tab(predictors: Mapping[str, Predictor]) -> None:
             label="Sensitivity to keep",
             elem_classes="v-explain",
         )
-    table = gr.File(label="Table of scores and outcomes (CSV)", file_types=[".csv"], height=120)
+    table = gr.File(label="Table of scores and outcomes (CSV)", file_types=[".csv"], height=150)
     answers_by_target = gr.JSON(visible="hidden")
     shown = html("")
     reading = table.upload(
