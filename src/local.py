@@ -204,7 +204,7 @@ def report(cases: Cases, default: float, targets: Sequence[float] = TARGETS) -> 
     table, ill = threshold_table(scores, positive), sum(positive)
     sentences = [f"{len(positive):,} cases: {ill:,} malignant, {len(positive) - ill:,} not."]
     if cases.groups is not None:
-        sentences.append(f"Each group counts once, by the worst of its pictures; the table has {len(cases.labels):,}.")
+        sentences.append(f"Each group counts once, by the worst of its pictures, of {len(cases.labels):,}.")
     if cases.unscored:
         sentences.append(f"{cases.unscored:,} without a score were left out.")
     area = auc(scores, positive)
@@ -304,7 +304,7 @@ def as_html(shown: Report, target: float) -> str:
     said = " ".join(map(escape, shown.targets[target].sentences))
     return (
         f'<div class="v-evidence-page"><p class="{kind}" role="status">{sign}<span>{said}</span></p>'
-        f"<p>{' '.join(map(escape, shown.sentences))}</p>"
+        f'<p class="v-said">{" ".join(map(escape, shown.sentences))}</p>'
         f"{evidence.table(shown.head, [list(map(escape, row)) for row in shown.points], 'Operating points')}</div>"
     )
 
