@@ -47,6 +47,7 @@ VARIABLES = {
     "TQDM_POSITION": "-1",
     # Not a Space's, but nothing here may ask the network.
     "GRADIO_ANALYTICS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
 }
 
@@ -86,7 +87,7 @@ def running(environment: Path, checkout: Path, home: Path, user: str | None) -> 
     process = subprocess.Popen(
         [str(environment / "bin" / "python"), "app.py"],
         cwd=checkout,
-        env={"PATH": os.defpath, "HOME": str(home), **VARIABLES},
+        env={"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), **VARIABLES},
         text=True,
         **account,
     )

@@ -291,14 +291,14 @@ def test_plain_hf_upload_does_the_same(hub: Hub, tmp_path: Path) -> None:
 
 
 STAYS_OUT = [
-    *("tests/space.py", "train/card.py", "runs/skin/model.safetensors", "data/ham10000/ISIC_0.jpg", "ISIC_1.jpg"),
+    *("tests/space.py", "dev/LOG.md", "runs/skin/model.safetensors", "data/ham10000/ISIC_0.jpg", "ISIC_1.jpg"),
     *(".venv/bin/python", ".git/config", ".gradio/flagged.csv", "src/__pycache__/a.pyc", "scores.csv", ".env"),
 ]
 
 
 def test_the_space_gets_what_the_app_needs_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
     checkout = tmp_path / "vigil"
-    for name in ("src", "checkpoints", "examples", "docs"):
+    for name in ("src", "train", "checkpoints", "examples", "docs"):
         shutil.copytree(card.ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("app.py", "requirements.txt", "README.md", "LICENSE", "model_card.md"):
         shutil.copy(card.ROOT / name, checkout / name)
