@@ -255,7 +255,8 @@ def _reliability(places: Sequence[Place], p_malignant: float | None) -> str:
     for found in home.calibration:
         x, low, high = _x(found.mean_score), _y(found.interval[0]), _y(found.interval[1])
         dots.append(
-            f'<path class="v-whisker" d="M{x:.1f},{low:.1f}V{high:.1f}M{x - 4:.1f},{low:.1f}h8M{x - 4:.1f},{high:.1f}h8"/>'
+            f'<path class="v-whisker" transform="translate({_at(x, 0)})" '
+            f'd="M0,{low:.1f}V{high:.1f}M-4,{low:.1f}h8M-4,{high:.1f}h8"/>'
             f'<circle class="v-point-at v-home" cx="{x:.1f}" cy="{_y(found.share_malignant):.1f}" r="4.5"/>'
             f'<rect class="v-target" x="{x - 12:.1f}" y="{TOP}" width="24" height="{HEIGHT - TOP - BOTTOM}" '
             f'data-say="{trust(home, found.mean_score)}"/>'

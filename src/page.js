@@ -16,6 +16,12 @@ window.vigil = {
   },
 };
 
+// The thumb or the keyboard: at once, before Gradio hears of it. Marks and the reset button come through Gradio.
+document.addEventListener("input", ({ target }) => {
+  const slider = target.closest?.("[id^='threshold-']");
+  if (slider) window.vigil.follow(slider.id.slice("threshold-".length), Number(target.value));
+});
+
 // What is pointed at or tapped in a figure says its numbers below it.
 for (const kind of ["pointerover", "click"]) {
   document.addEventListener(kind, ({ target }) => {

@@ -1,5 +1,7 @@
 """Pictures -> CSV: `python -m src.score TASK PATH... [--weights DIR|owner/repo@rev] [--threshold T] [--csv FILE]`.
 
+`--target-sensitivity S` in place of `--threshold` takes the threshold that validation promises S for, or refuses.
+
 Finds files, writes rows and counts failures; what a file says is the Predictor's business, and where weights come from
 is `src.weights`'.
 """
@@ -19,13 +21,16 @@ from tqdm import tqdm
 
 from src import weights
 from src.images import ImageRefused
+from src.measured import MALIGNANT
 from src.predictor import Prediction, Predictor
-from src.screening import decide
+from src.screening import decide, operating_point
 from src.tasks import TASKS, Task
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 EPILOG = """\
+Standard error says what the threshold costs where the model was measured, with 95% intervals.
+
 A folder is searched with its subfolders (hidden ones too, links to folders not) for .jpg, .jpeg, .png, .webp, .tif,
 .tiff and .bmp in any case, in the order of their names; a file named twice is read once. A file that cannot be read, a
 path that does not exist and a folder without a picture each get a row with "error" filled, and the run goes on.
@@ -108,9 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(error))
     if checkpoint.problem:
         print(f"score: {checkpoint.problem}", file=sys.stderr)
-    threshold = checkpoint.config.vigil.default_threshold if options.threshold is None else options.threshold
+    task = TASKS[options.task]
+    try:
+        threshold = _threshold_of(checkpoint, options.threshold, options.target_sensitivity)
+    except NotPromised as refusal:
+        return _failed(str(refusal))
+    print(f"score: {_costs(checkpoint, threshold)}", file=sys.stderr)
 
-    task, entries = TASKS[options.task], find(options.paths)
+    entries = find(options.paths)
     failed = written = 0
     try:
         with _output(options.csv) as out:
@@ -133,6 +143,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed:
         print(f"score: {failed} of {len(entries)} failed; the column error says why.", file=sys.stderr)
     return 1 if failed else 0
+
+
+class NotPromised(ValueError):  # noqa: N818 - a refusal, as ImageRefused
+    """A sensitivity that validation cannot promise; the message says why in one sentence."""
+
+
+def _threshold_of(checkpoint: weights.Checkpoint, threshold: float | None, target: float | None) -> float:
+    """The threshold asked for, by its value or by the sensitivity it must have; else the checkpoint's own."""
+    if target is None:
+        return checkpoint.config.vigil.default_threshold if threshold is None else threshold
+    group, promise = TASKS[checkpoint.config.vigil.task].group, checkpoint.measured.promise(target)
+    if promise is None:
+        raise NotPromised(f"No sensitivity can be promised: evaluation.json does not count validation by {group}.")
+    if promise.threshold is None:
+        raise NotPromised(
+            f"A sensitivity of {target:g} cannot be promised: validation's {promise.positives} malignant {group}s "
+            f"prove {promise.provable:.3f} at most, and it takes {promise.needed} without a miss."
+        )
+    return promise.threshold
+
+
+def _costs(checkpoint: weights.Checkpoint, threshold: float) -> str:
+    """The operating point at this threshold wherever the model was measured, in one line."""
+    costs = [f"threshold {threshold:g}"]
+    for place in checkpoint.measured.places:
+        point = operating_point(place.tables[MALIGNANT], threshold)
+        shares = (
+            f"{name} " + ("unknown" if math.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})")
+            for name, value, (low, high) in (
+                ("sensitivity", point.sensitivity, point.sensitivity_interval),
+                ("specificity", point.specificity, point.specificity_interval),
+            )
+        )
+        costs.append(f"{'away, ' if place.kind == 'away' else ''}{place.title}: {', '.join(shares)}")
+    return "; ".join(costs if checkpoint.measured.places else [*costs, "not evaluated"]) + "."
 
 
 def _output(file: str | None) -> AbstractContextManager[TextIO]:
@@ -164,6 +209,13 @@ def _threshold(text: str) -> float:
     return value
 
 
+def _target(text: str) -> float:
+    value = _threshold(text)
+    if value in (0, 1):
+        raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m src.score",
@@ -179,11 +231,19 @@ def _parser() -> argparse.ArgumentParser:
         help="a checkpoint folder or a Hub repository, used or refused (default: as on the page, VIGIL_WEIGHTS_TASK, "
         "VIGIL_WEIGHTS_OWNER or the embedded one)",
     )
-    parser.add_argument(
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
         "--threshold",
         type=_threshold,
         metavar="T",
         help="refer where p_malignant >= T, from 0 to 1 (default: the checkpoint's)",
+    )
+    chosen.add_argument(
+        "--target-sensitivity",
+        type=_target,
+        metavar="S",
+        help="choose the highest threshold whose sensitivity is at least S, between 0 and 1, with 95%% confidence by "
+        "the checkpoint's validation split; refused where that has too few cases",
     )
     parser.add_argument(
         "--csv", metavar="FILE", help="where to write, replacing what is there (default: standard output)"

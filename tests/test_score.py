@@ -1,8 +1,10 @@
 """python -m src.score: columns, rows, errors, exit status, and that it stops and goes on as its help says."""
 
 import csv
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from PIL import Image
 from src import images, score
 from src.images import Picture
 from src.predictor import Predictor
+from src.screening import operating_point, promise, threshold_table
 from src.tasks import TASKS
 from src.weights import load
 from tests import made_up_checkpoints
@@ -181,6 +184,81 @@ def test_threshold(threshold: str, decision: str, checkpoints: Callable[[str], s
     arguments = [str(picture(tmp_path / "a.png")), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
     assert score.main(["breastmnist", *arguments, "--threshold", threshold]) == 0
     assert read(out)[0]["decision"] == decision
+
+
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.8])
+def test_target_sensitivity_takes_the_promised_threshold(
+    target: float, checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = checkpoints("breastmnist"), tmp_path / "out.csv"
+    by_group = json.loads((Path(folder) / "evaluation.json").read_text())["splits"]["validation"][
+        "threshold_table_groups"
+    ]["malignant"]
+    threshold = promise(by_group, target).threshold
+    assert threshold is not None
+    files = [str(picture(tmp_path / f"{i}.png", i)) for i in range(8)]
+    arguments = ["breastmnist", *files, "--weights", folder, "--csv", str(out)]
+    assert score.main([*arguments, "--target-sensitivity", str(target)]) == 0
+    chosen = read(out)
+    assert f"score: threshold {threshold:g}; Home: sensitivity 0." in capsys.readouterr().err
+    assert score.main([*arguments, "--threshold", str(threshold)]) == 0
+    assert read(out) == chosen
+    for row in chosen:
+        assert row["decision"] == ("refer" if float(row["p_malignant"]) >= threshold else "no referral")
+
+
+def test_target_sensitivity_that_cannot_be_promised_is_refused(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "few", tmp_path / "out.csv"
+    shutil.copytree(checkpoints("breastmnist"), folder)
+    content = json.loads((folder / "evaluation.json").read_text())
+    few = threshold_table([0.9] * 42 + [0.1] * 42, [True] * 42 + [False] * 42)
+    arguments = ["breastmnist", str(picture(tmp_path / "a.png")), "--weights", str(folder), "--csv", str(out)]
+    for tables, sentence in (
+        (
+            {"malignant": few},
+            "A sensitivity of 0.95 cannot be promised: validation's 42 malignant pictures prove 0.931 at most, and it "
+            "takes 59 without a miss.",
+        ),
+        ({}, "No sensitivity can be promised: evaluation.json does not count validation by picture."),
+    ):
+        content["splits"]["validation"]["threshold_table_groups"] = tables
+        (folder / "evaluation.json").write_text(json.dumps(content))
+        assert score.main([*arguments, "--target-sensitivity", "0.95"]) == 1
+        assert capsys.readouterr().err == f"score: {sentence}\n"
+        assert not out.exists()
+        assert score.main([*arguments, "--target-sensitivity", "0.9"]) == (0 if tables else 1)
+        capsys.readouterr()
+        out.unlink(missing_ok=True)
+
+
+def test_costs_are_said_at_home_and_away(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoints("ultrasound")
+    arguments = [str(picture(tmp_path / "a.png")), "--weights", folder, "--csv", str(tmp_path / "out.csv")]
+    assert score.main(["ultrasound", *arguments]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("score: threshold"))
+    away = operating_point(
+        json.loads((Path(folder) / "evaluation.json").read_text())["external"]["elsewhere"]["threshold_table"][
+            "malignant"
+        ],
+        0.3,
+    )
+    low, high = away.sensitivity_interval
+    assert line.startswith("score: threshold 0.3; Home: sensitivity ")
+    assert f"; away, Elsewhere: sensitivity {away.sensitivity:.3f} ({low:.3f} to {high:.3f}), specificity " in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[f"--target-sensitivity={text}"] for text in ("1", "0", "x")] + [["--target-sensitivity=0.9", "--threshold=0.3"]],
+)
+def test_impossible_target_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        score.main(["skin", "a.png", *arguments])
+    assert stopped.value.code == 2
 
 
 @pytest.mark.parametrize("threshold", ["nan", "-0.1", "1.01", "inf", "half", ""])
