@@ -7,6 +7,7 @@ uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVE
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
 
-from src import answers, costs, curves, evidence, local, panel, weights
+from src import answers, costs, curves, device, evidence, local, panel, weights
 from src.answers import ArgumentRefused, Result
 from src.images import MAX_BYTES, ImageRefused
 from src.predictor import EXPLANATIONS, Predictor
@@ -111,7 +112,7 @@ def endpoint(predictor: Predictor) -> Callable[[Any, Any, Any], Answer]:
         except (ArgumentRefused, ImageRefused) as refusal:
             raise refused(str(refusal)) from refusal
 
-    return read
+    return device.lent(read)
 
 
 def describe(predictor: Predictor) -> str:
@@ -433,7 +434,10 @@ def main() -> None:
     """Load every task's checkpoint and serve the page until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    predictors = {name: Predictor(weights.find(name)) for name in TASKS}
+    # All at once, so that a Hub that does not answer is waited for once, not four times.
+    with ThreadPoolExecutor(len(TASKS)) as pool:
+        found = zip(TASKS, pool.map(weights.find, TASKS), strict=True)
+        predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found}
     build(predictors).launch(
         theme=theme(),
         css_paths=ROOT / "src" / "page.css",
