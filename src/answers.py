@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from src import overlay
+from src import meaning, overlay
 from src.costs import PEOPLE, PREVALENCE
 from src.measured import MALIGNANT, TARGETS, Place
 from src.predictor import EXPLANATIONS, Explanation, Predictor
@@ -80,6 +80,9 @@ def answer(predictor: Predictor, file: str, threshold: object, explain: object) 
         "region": list(prediction.box),
         "region_kind": prediction.region,
         "screening": screening_at(predictor, at),
+        # Of the most probable class; and of every class what it means.
+        "confidence": meaning.confidence(max(prediction.probabilities)),
+        "meaning": meaning.texts(prediction.task.name),
     }
     return result, overlay.draw(picture.image, heat, prediction.box) if heat else None
 

@@ -76,10 +76,12 @@ def confidence(probability: float) -> Confidence:
 
 def texts(task: str) -> dict[str, dict[str, Any]]:
     """Class code -> plain, urgency, what, next_step and sources, JSON-able, for the API's `meaning`."""
-    return {
-        diagnosis.code: {"urgency": diagnosis.urgency, **asdict(MEANINGS[task][diagnosis.code])}
-        for diagnosis in TASKS[task].classes
-    }
+    told = {}
+    for diagnosis in TASKS[task].classes:
+        text = MEANINGS[task][diagnosis.code]
+        sources = [asdict(source) for source in text.sources]
+        told[diagnosis.code] = {**asdict(text), "urgency": diagnosis.urgency, "sources": sources}
+    return told
 
 
 def meaning(result: Result) -> str:

@@ -46,7 +46,10 @@ KEYS = [
     "heatmap_empty",
     "size",
     "region",
+    "region_kind",
     "screening",
+    "confidence",
+    "meaning",
 ]
 POINT = {
     "sensitivity",

@@ -82,7 +82,8 @@ def test_markup_in_a_text_is_inert(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_api_has_the_texts_of_every_class() -> None:
-    texts = json.loads(json.dumps(meaning.texts("skin")))
+    texts = meaning.texts("skin")
+    assert json.loads(json.dumps(texts)) == texts
     assert tuple(texts) == TASKS["skin"].codes
     assert texts["mel"].keys() == {"urgency", "plain", "what", "next_step", "sources"}
     assert texts["mel"]["urgency"] == "urgent"
