@@ -1,18 +1,23 @@
 """The evaluation on made-up data: external sets, near-duplicates, subgroups; the check that re-derives; the audit."""
 
+import copy
 import json
-from collections.abc import Iterator
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 
+from src import screening, weights
 from src.evidence import MIN_CASES
 from src.tasks import TASKS
 from tests import made_up, made_up_checkpoints
-from train import duplicates, evaluate, metrics, subgroups
+from train import audit, card, check, duplicates, evaluate, metrics, subgroups
 from train import recipe as recipes
 from train.data import SOURCES, Sample, load, split_hash
 
@@ -32,8 +37,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checkpoint(folder: Path, task: str, data: Path) -> Path:
-    """A checkpoint folder as `python -m train` leaves it, with a random network."""
-    made_up_checkpoints.write(folder, task)
+    """A checkpoint folder as `python -m train` leaves it, with a random network, small for the sake of time."""
+    made_up_checkpoints.write(folder, task, "vigil_cnn28")
     config = json.loads((folder / "config.json").read_text())
     config["vigil"] |= {
         "recipe": {"sources": SOURCES_OF[task], "seed": 0},
@@ -117,6 +122,14 @@ def test_a_group_counts_once_by_its_worst_picture() -> None:
     assert evaluate.threshold_tables(task, labels, np.array(scores))["mel"]["threshold"] == [0.1, 0.2, 0.3, 0.9]
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_auc_is_scikit_learns(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive, scores = rng.random(80) < 0.3, rng.random(80).round(1 + seed % 3)  # with ties
+    assert metrics.auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
+    assert np.isnan(metrics.auc(np.ones(5, dtype=bool), scores[:5]))
+
+
 # near-duplicates
 
 
@@ -196,3 +209,164 @@ def test_no_auc_of_a_small_subgroup(positives: int, given: bool) -> None:
     found = subgroups.figures(samples, positive, np.linspace(1, 0, 100), 0.3)["sex"]["male"]
     assert (found["auc_malignant"] is not None) == given
     assert (found["auc_malignant_interval"] is not None) == given
+
+
+# --check
+
+
+def test_checked_again_every_number_comes_out_and_nothing_is_written(
+    evaluated: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file: file.stat().st_mtime_ns for file in evaluated.rglob("*")}
+    assert evaluate.main(["--check", str(evaluated), "--data", str(data)]) == 0
+    assert capsys.readouterr().out.startswith("0 differences")
+    assert {file: file.stat().st_mtime_ns for file in evaluated.rglob("*")} == before
+
+
+def test_a_number_that_does_not_come_out_is_named(
+    evaluated: Path, content: dict[str, Any], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(evaluated, tmp_path / "copy")
+    changed = copy.deepcopy(content)
+    changed["external"]["breast_usg"]["metrics"]["auc_malignant"]["value"] += 0.01
+    made_up_checkpoints.rewrite(folder / "evaluation.json", changed)
+    card_text = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(card_text.replace("| Accuracy | 0.", "| Accuracy | 1."))
+    assert evaluate.main(["--check", str(folder), "--data", str(data)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("evaluation.json.external.breast_usg.metrics.auc_malignant.value: 0.")
+    assert re.match(
+        r".*README.md, line \d+: “\| Accuracy \| 1\..*” stands there, “\| Accuracy \| 0\..*” comes out", lines[1]
+    )
+    assert lines[2].startswith("2 differences")
+    assert len(lines) == 3
+
+
+def changed_at(content: Any, path: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
+    """A copy in which the value at `path` is changed."""
+    changed = copy.deepcopy(content)
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = change(place[path[-1]])
+    return changed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("weights_sha256",),
+        ("training", "n"),
+        ("splits", "test", "n_per_class", "malignant"),
+        ("splits", "test", "metrics", "accuracy", "interval", 0),
+        ("splits", "test", "at_default_threshold", "malignant", "tp"),
+        ("splits", "test", "confusion_matrix", 1, 2),
+        ("splits", "test", "calibration", 0, "n"),
+        ("splits", "test", "threshold_table", "malignant", "threshold", 3),
+        ("splits", "test", "threshold_table", "malignant", "tp", 0),
+        ("splits", "test", "threshold_table", "malignant", "fn", 2),
+        ("splits", "test", "threshold_table", "malignant", "fp", 3),
+        ("splits", "test-busbra", "subgroups", "lesion_share", "5 to 15%", "sensitivity", "of"),
+        ("splits", "test-busbra", "without_near_duplicates", "n"),
+    ],
+)
+def test_every_kind_of_number_is_compared(content: dict[str, Any], path: tuple[Any, ...]) -> None:
+    def more(value: Any) -> Any:
+        return value + "0" if isinstance(value, str) else value + (0.0002 if isinstance(value, float) else 1)
+
+    changed = changed_at(content, path, more)
+    found = list(check.against(changed, content))
+    assert len(found) == 1
+    assert found[0].startswith("evaluation.json." + ".".join(str(key) for key in path[:2]))
+    assert list(check.against(content, changed)), "the other way round too"
+
+
+def test_what_stands_on_one_side_alone_is_named(content: dict[str, Any]) -> None:
+    without = copy.deepcopy(content)
+    del without["external"]["breast_usg"]
+    assert list(check.against(content, without)) == [
+        "evaluation.json.external.breast_usg: stands there, does not come out."
+    ]
+    assert list(check.against(without, content)) == [
+        "evaluation.json.external.breast_usg: comes out, does not stand there."
+    ]
+
+
+def test_float_noise_is_no_difference_even_where_it_parts_ties() -> None:
+    rng = np.random.default_rng(0)
+    scores, positive = rng.random(200).round(2), rng.random(200) < 0.3
+    noisy = scores + rng.normal(0, 1e-6, 200)
+    one, other = (screening.threshold_table(s.tolist(), positive.tolist()) for s in (scores, noisy))
+    assert len(one["threshold"]) < len(other["threshold"])
+    assert list(check.against({"t": one, "auc": 0.8}, {"t": other, "auc": 0.80005})) == []
+    assert len(list(check.against({"t": one}, {"t": screening.threshold_table([*scores[1:], 0.5], positive.tolist())})))
+
+
+def test_the_cards_of_an_embedded_checkpoint_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded = weights.EMBEDDED / "breastmnist"
+    monkeypatch.setattr(card, "ROOT", tmp_path)
+    (tmp_path / "model_card.md").write_text(card.model_card().replace("Brier score | 0.", "Brier score | 1.", 1))
+    readme = (weights.EMBEDDED.parent / "README.md").read_text()
+    (tmp_path / "README.md").write_text(readme.replace("| BreastMNIST, n = 156 | 0.", "| BreastMNIST, n = 156 | 1.", 1))
+    found = list(check.cards(embedded))
+    assert [line.split(",")[0].rsplit("/", 1)[1] for line in found] == ["model_card.md", "README.md"]
+    elsewhere = shutil.copytree(embedded, tmp_path / "breastmnist")
+    assert list(check.cards(elsewhere)) == []
+    (elsewhere / "README.md").unlink()
+    assert list(check.cards(elsewhere)) == [f"{elsewhere / 'README.md'}: is missing."]
+
+
+def test_without_an_evaluation_there_is_nothing_to_check(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoint(tmp_path / "new", "breastmnist", data)
+    assert evaluate.main(["--check", str(folder), "--data", str(data)]) == 1
+    assert capsys.readouterr().err == f"{folder} has no evaluation.json to check.\n"
+
+
+# --audit
+
+
+def test_the_audit_sorts_the_test_pictures(
+    evaluated: Path, content: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "CORRECT_SHOWN", 2)
+    before = (evaluated / "evaluation.json").read_bytes()
+    assert evaluate.main([str(evaluated), "--data", str(data), "--audit", str(tmp_path / "audit")]) == 0
+    assert (evaluated / "evaluation.json").read_bytes() == before
+    page = (tmp_path / "audit" / "index.html").read_text()
+    points = [content["splits"][name]["at_default_threshold"]["malignant"] for name in ("test", "test-busbra")]
+    missed, alarms = (sum(point[count] for point in points) for count in ("fn", "fp"))
+    correct = sum(point["tp"] + point["tn"] for point in points)
+    assert f"<h2>Missed cancer: {missed}</h2>" in page
+    assert f"<h2>False alarm: {alarms}</h2>" in page
+    assert f"<h2>Correct: {correct}, 2 of them shown: the closest decisions</h2>" in page
+    assert page.count("<figure>") == missed + alarms + 2
+    assert page.count('src="data:image/jpeg;base64,') == 2 * page.count("<figure>") == page.count("src=")
+    parts = re.split("<h2>", page)[1:]
+    p = [[float(value) for value in re.findall(r"p\(malignant\) <b>([\d.]+)</b>", part)] for part in parts]
+    assert p[0] == sorted(p[0]), "the cancer that was missed by most first"
+    assert p[1] == sorted(p[1], reverse=True)
+    assert all(value < 0.3 for value in p[0])
+    assert all(value >= 0.3 for value in p[1])
+
+
+def test_the_audit_takes_another_threshold(evaluated: Path, data: Path, tmp_path: Path) -> None:
+    arguments = [str(evaluated), "--data", str(data), "--audit", str(tmp_path)]
+    assert evaluate.main([*arguments, "--threshold", "0"]) == 0
+    page = (tmp_path / "index.html").read_text()
+    assert "<h2>Missed cancer: 0</h2>" in page
+    assert "at threshold 0:" in page
+    for wrong in ([*arguments, "--threshold", "2"], [str(evaluated), "--data", str(data), "--threshold", "0.5"]):
+        with pytest.raises(SystemExit):
+            evaluate.main(wrong)
+
+
+def test_an_audit_never_lands_in_the_repository(
+    evaluated: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main([str(evaluated), "--data", str(data), "--audit", str(audit.ROOT / "docs")]) == 1
+    assert "outside the repository" in capsys.readouterr().err
+    assert not (audit.ROOT / "docs" / "index.html").exists()
+    ignored = (audit.ROOT / ".gitignore").read_text().splitlines()
+    assert f"/{audit.IGNORED.relative_to(audit.ROOT)}/" in ignored

@@ -2,9 +2,10 @@
 
     python -m train.evaluate runs/skin --data DIR
 
-DIR/evaluation.json is where every published number comes from. All scores are the Predictor's, all thresholds and the
-temperature are the checkpoint's (chosen on validation before). Run again, it derives the same numbers. Figures go into
-`figures/`, which is not part of what is released. Knows nothing of training.
+DIR/evaluation.json is where every published number comes from; `--check` derives them all again and fails on any
+difference, `--audit FOLDER` shows the test pictures that the model got wrong. All scores are the Predictor's, all
+thresholds and the temperature are the checkpoint's (chosen on validation before). Run again, it derives the same
+numbers. Figures go into `figures/`, which is not part of what is released. Knows nothing of training.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from src.predictor import Prediction, Predictor
 from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from src.weights import CheckpointError
-from train import card, duplicates, figures, lesions, metrics, subgroups
+from train import audit, card, check, duplicates, figures, lesions, metrics, subgroups
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
 
 log = logging.getLogger(__name__)
@@ -229,21 +230,68 @@ def summary(content: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def differences(folder: Path, data: Path) -> list[str]:
+    """What does not come out again of a checkpoint folder's evaluation.json and of the cards that rest on it.
+
+    Raises CheckpointError and DataMissing.
+    """
+    stored = folder / "evaluation.json"
+    if folder.is_dir() and not stored.is_file():
+        raise CheckpointError(f"{folder} has no evaluation.json to check.")
+    derived = json.loads(json.dumps(evaluate(folder, data)))
+    return [*check.against(json.loads(stored.read_text(encoding="utf-8")), derived), *check.cards(folder)]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="checkpoint folder that `python -m train` wrote")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; derive every number of evaluation.json, of the folder's card and, of an embedded "
+        "checkpoint, of model_card.md and README.md again, and fail naming each difference",
+    )
+    instead.add_argument(
+        "--audit",
+        type=Path,
+        metavar="FOLDER",
+        help="write nothing but FOLDER/index.html: the test pictures as missed cancers, false alarms and correct ones",
+    )
+    parser.add_argument("--threshold", type=threshold_of, metavar="T", help="of the audit (default: the checkpoint's)")
     options = parser.parse_args(arguments)
+    if options.threshold is not None and options.audit is None:
+        parser.error("--threshold is for --audit; evaluation is at the checkpoint's own")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        if options.check:
+            found = differences(options.folder, options.data)
+            print("\n".join([*found, f"{len(found)} differences, beyond a tolerance of {check.TOLERANCE:g}."]))
+            return 1 if found else 0
+        if options.audit is not None:
+            vigil, predictor, samples = open_run(options.folder, options.data)
+            threshold = vigil["default_threshold"] if options.threshold is None else options.threshold
+            test = [sample for sample in samples if sample.split == "test"]
+            counts = audit.write(options.audit, predictor, test, threshold)
+            print(f"{options.audit / 'index.html'}: {', '.join(f'{kind.lower()} {n:,}' for kind, n in counts.items())}")
+            return 0
         content = evaluate(options.folder, options.data, options.folder / "figures")
-    except (CheckpointError, DataMissing) as error:
+    except (CheckpointError, DataMissing, audit.AuditError) as error:
         print(error, file=sys.stderr)
         return 1
     write(options.folder, content)
     print(summary(content))
     return 0
+
+
+def threshold_of(text: str) -> float:
+    """A command line's threshold. Raises ArgumentTypeError for what is no number from 0 to 1."""
+    value = float(text) if text.replace(".", "", 1).isdigit() else math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
 
 
 if __name__ == "__main__":
