@@ -20,7 +20,7 @@ import app
 from src import weights
 from src.answers import NOT_A_THRESHOLD, NOT_AN_EXPLANATION
 from src.predictor import Predictor
-from src.screening import operating_point
+from src.screening import operating_point, outcome, promise
 from src.tasks import DISCLAIMER, TASKS
 from tests.conftest import ROOT, Server
 
@@ -115,6 +115,41 @@ def test_contract_of_every_endpoint(client: Client, server: Server, task: str) -
     assert (point["sensitivity"], point["specificity"]) == (expected.sensitivity, expected.specificity)
     assert tuple(point["sensitivity_interval"]) == pytest.approx(expected.sensitivity_interval)
     assert (point["positives"], point["negatives"], point["split"]) == (60, 140, "test")
+
+
+def test_screening_says_what_it_costs_at_home_and_away(client: Client, server: Server) -> None:
+    result, _ = client.predict(example("ultrasound"), 0.3, "none", api_name="/ultrasound")
+    content = json.loads((server.checkpoints / "ultrasound" / "evaluation.json").read_text())
+    places = result["screening"]["places"]
+    assert [(place["seen"], place["set"], place["split"]) for place in places] == [
+        ("home", "Home", "test"),
+        ("second", "Second", "test-second"),
+        ("away", "Elsewhere", "elsewhere"),
+    ]
+    assert {key: places[0][key] for key in POINT} == result["operating_point"]
+    away = operating_point(content["external"]["elsewhere"]["threshold_table"]["malignant"], 0.3)
+    carried = outcome(away, 0.01)
+    assert places[2]["sensitivity"] == pytest.approx(away.sensitivity)
+    assert places[2]["per_1000"]["ill"] == 10
+    for name in ("found", "missed", "false_alarms", "ppv", "npv"):
+        expected = getattr(carried, name)
+        assert places[2]["per_1000"][name]["value"] == pytest.approx(expected.value)
+        assert places[2]["per_1000"][name]["interval"] == pytest.approx([expected.low, expected.high])
+    by_group = content["splits"]["validation"]["threshold_table_groups"]["malignant"]
+    for found, target in zip(result["screening"]["promises"], (0.95, 0.9), strict=True):
+        expected_promise = promise(by_group, target)
+        assert (found["sensitivity"], found["confidence"]) == (target, 0.95)
+        assert (found["threshold"], found["found"]) == (expected_promise.threshold, expected_promise.found)
+        assert (found["positives"], found["positives_needed"]) == (70, expected_promise.needed)
+
+
+def test_melanoma_is_reported_alone(client: Client, server: Server) -> None:
+    result, _ = client.predict(example("skin"), 0.3, "none", api_name="/skin")
+    tables = json.loads((server.checkpoints / "skin" / "evaluation.json").read_text())["splits"]["test"]
+    alone = operating_point(tables["threshold_table"]["mel"], 0.3)
+    (place,) = result["screening"]["places"]
+    assert place["alone"]["mel"]["sensitivity"] == pytest.approx(alone.sensitivity)
+    assert place["alone"]["mel"]["sensitivity_interval"] == pytest.approx(list(alone.sensitivity_interval))
 
 
 def test_same_numbers_as_the_predictor(client: Client, server: Server) -> None:

@@ -1,5 +1,6 @@
 """The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+from pypdf import PdfReader
 
 import app
-from src import weights
+from src import costs, curves, measured, weights
 from src.predictor import Prediction, Predictor
 from src.tasks import DISCLAIMER, TASKS
 from tests import made_up_checkpoints
@@ -100,6 +102,92 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
     assert decide_again(result, 0.5, 10)[0] == show(picture, 0.5, "Grad-CAM")[0], "as if read anew"
 
 
+def shown_costs(panel: Locator) -> dict[str, str]:
+    """Every figure of the costs as it stands on the page."""
+    return panel.locator(".v-costs").evaluate(
+        "e => Object.fromEntries([...e.querySelectorAll('[data-v]')].map(v => [v.dataset.v, v.innerHTML]))"
+    )
+
+
+def expect_costs(panel: Locator, server: Server, task: str, threshold: float, prevalence: float = 10) -> None:
+    """Wait until the page says what src/costs.py says of this threshold."""
+    expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
+    expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
+    model = measured.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    assert shown_costs(panel) == costs.figures(model, threshold, prevalence)
+
+
+MOVE = """(slider, values) => {
+  const costs = document.querySelector(`#${slider.closest("[id^=threshold]").id.replace("threshold", "costs")}`);
+  const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
+  return Promise.all(values.map(async (value, i) => {
+    await new Promise(later => setTimeout(later, 120 * i));
+    const start = performance.now();
+    set.call(slider, value);
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    const at = costs.querySelector("[data-v=threshold]").innerText;  // in the very same task: no server, no waiting
+    await new Promise(requestAnimationFrame);
+    return [at, performance.now() - start];
+  }));
+}"""
+
+
+@pytest.mark.parametrize("task", ["skin", "ultrasound"])
+def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
+    panel = open_tab(page, task)
+    panel.locator(".v-example").first.click()
+    expect(panel.locator(".v-decision")).to_be_visible()
+    values = [f"{(7 + 37 * i) % 100 / 100:.2f}" for i in range(25)]
+    moved = panel.get_by_role("slider", name="range slider for Threshold").evaluate(MOVE, values)
+    assert [at for at, _ in moved] == [f"{float(value):g}" for value in values]
+    assert sorted(took for _, took in moved)[len(moved) // 2] < 150, "milliseconds until it is painted"
+    expect_costs(panel, server, task, float(values[-1]))
+    expect(panel.locator(".v-decision")).to_contain_text(f"the threshold of {100 * float(values[-1]):.1f}%")
+    # ... and so do the points on the curves
+    model = measured.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    stands = {name: f"translate({at})" for name, (at,) in curves.moves(model, [float(values[-1])]).items()}
+    assert stands == panel.locator(".v-curves").evaluate(
+        "e => Object.fromEntries([...e.querySelectorAll('[data-move]')]"
+        ".map(p => [p.dataset.move, p.getAttribute('transform')]))"
+    )
+
+
+def test_marks_the_reset_and_a_typed_threshold(page: Page, server: Server) -> None:
+    panel = open_tab(page, "skin")
+    model = measured.read(json.loads((server.checkpoints / "skin" / "evaluation.json").read_text()))
+    promise = model.promise(0.95)
+    assert promise
+    assert promise.threshold is not None
+    panel.get_by_role("button", name=f"95% sensitivity {promise.threshold:g}", exact=True).click()
+    expect_costs(panel, server, "skin", promise.threshold)
+    panel.get_by_role("button", name="Clinical safety 0.3", exact=True).click()
+    expect_costs(panel, server, "skin", 0.3)
+    panel.get_by_role("button", name="Reset to default value").first.click()
+    expect_costs(panel, server, "skin", 0.187)
+    panel.get_by_role("spinbutton", name="number input for Threshold").fill("0.12345")  # between two steps
+    expect_costs(panel, server, "skin", 0.12345)
+    threshold(panel, 0.7)
+    expect_costs(panel, server, "skin", 0.7)
+
+
+def test_prevalence_is_the_visitors(page: Page, server: Server) -> None:
+    panel = open_tab(page, "ultrasound")
+    panel.get_by_role("spinbutton", name="number input for Of 1,000 people").fill("200")
+    expect_costs(panel, server, "ultrasound", 0.3, 200)
+    threshold(panel, 0.61)
+    expect_costs(panel, server, "ultrasound", 0.61, 200)
+
+
+def test_what_is_pointed_at_says_its_numbers(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    figures = panel.locator(".v-curves figure")
+    expect(figures).to_have_count(3)
+    for i in range(3):
+        target = figures.nth(i).locator("[data-say]").nth(4)
+        target.dispatch_event("pointerover")
+        expect(figures.nth(i).locator(".v-readout")).to_have_text(str(target.get_attribute("data-say")))
+
+
 def test_an_example_is_read_on_click(page: Page) -> None:
     panel = open_tab(page, "skin")
     expect(panel.locator(".v-costs")).to_be_visible()  # what the threshold costs, before there is a picture
@@ -116,6 +204,49 @@ def test_an_example_is_read_on_click(page: Page) -> None:
     expect(panel.get_by_text("No heat map was asked for.")).to_be_visible()
     panel.get_by_text("Guided Grad-CAM", exact=True).click()
     expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM: ")
+
+
+def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, tmp_path: Path) -> None:
+    panel = open_tab(page, "breastmnist")
+    panel.get_by_role("button", name="Report (PDF)").click()
+    expect(page.get_by_text(app.NO_PICTURE)).to_be_visible()
+    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
+    expect(panel.locator(".v-caption")).to_contain_text("argues for")
+    threshold(panel, 0.17)
+    expect(panel.locator(".v-decision")).to_contain_text("17.0%")
+    saved = {}
+    for kind in app.REPORTS:
+        with page.expect_download() as download:
+            panel.get_by_role("button", name=f"Report ({kind.upper()})").click()
+        assert re.fullmatch(rf"vigil-breastmnist-[\d-]+\.{kind}", download.value.suggested_filename)
+        saved[kind] = tmp_path / kind
+        download.value.save_as(saved[kind])
+    content = json.loads(saved["json"].read_text())
+    assert content["threshold"] == 0.17
+    assert content["p_malignant"] == pytest.approx(p_malignant(panel), abs=1e-3)
+    text = " ".join(" ".join(sheet.extract_text() for sheet in PdfReader(saved["pdf"]).pages).split())
+    assert "the threshold of 17.0%." in text
+    assert content["date"][:10] in text
+    swept = {file.suffix for file in server.uploads.rglob("vigil-breastmnist-*")}
+    assert swept == {".pdf", ".json"}, "among the uploads, which are swept away"
+    # ... and once more, of another answer
+    threshold(panel, 0.9)
+    expect(panel.locator(".v-decision")).to_contain_text("90.0%")
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Report (JSON)").click()
+    download.value.save_as(saved["json"])
+    assert json.loads(saved["json"].read_text())["threshold"] == 0.9
+
+
+def test_what_the_classes_mean_opens_on_click(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    entries = panel.locator(".v-meaning details")
+    expect(entries).to_have_count(len(TASKS["skin"].classes))
+    expect(entries.nth(0).get_by_text("Usual next step:")).to_be_visible()
+    expect(entries.nth(1).get_by_text("Usual next step:")).not_to_be_visible()
+    entries.nth(1).locator("summary").click()
+    expect(entries.nth(1).get_by_text("Usual next step:")).to_be_visible()
 
 
 @pytest.mark.parametrize(
