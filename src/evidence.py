@@ -238,6 +238,13 @@ def _notes(evaluation: Mapping[str, Any], name: str, split: Mapping[str, Any]) -
             "Each picture counts on its own: the data does not say which share a patient or a slide, so these "
             "intervals may be too narrow."
         )
+    if "region" in split:
+        region = split["region"]
+        said.append(
+            f"The lesion finder, on {region['n']:,} of them with known outlines: Dice {region['dice']:.3f}, its box "
+            f"lies on the lesion in {region['hit']:.1%}, and it finds none where there is none in "
+            f"{region['empty']:.1%}."
+        )
     without = split.get("without_near_duplicates")
     if without is not None:
         left_out = split["n"] - without["n"]
@@ -298,7 +305,7 @@ def _comparable(reference: Mapping[str, Any], ours: Mapping[str, Any] | None) ->
     if reference["difference"]:
         return f"No: {escape(reference['difference'])}."
     if ours is None:
-        return "This model was not read on it."
+        return "No: this model was not read on it as a set from elsewhere."
     if ours["n"] == reference["n"]:
         return f"Yes: the same {ours['n']:,} pictures and the same question."
     return f"In part: the same set and question, but {ours['n']:,} pictures of it here."

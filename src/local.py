@@ -24,6 +24,7 @@ from scipy.stats import rankdata
 
 from src import evidence, weights
 from src.panel import INFO, WARNING
+from src.score import a_target
 from src.screening import (
     CONFIDENCE,
     INTERVAL_METHOD,
@@ -317,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "table", type=Path, help="a CSV file with the columns p_malignant and label; group, if there is one"
     )
     parser.add_argument(
-        "--target-sensitivity", type=_target, default=0.95, metavar="S", help="to keep, 0 to 1 (default: 0.95)"
+        "--target-sensitivity", type=a_target, default=0.95, metavar="S", help="to keep, 0 to 1 (default: 0.95)"
     )
     parser.add_argument(
         "--weights", metavar="DIR|owner/repo@rev", help="as for src.score: whose default to compare with"
@@ -344,16 +345,6 @@ def text_of(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise TableRefused(f"The table cannot be opened: {error.strerror}.") from error
-
-
-def _target(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":

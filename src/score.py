@@ -199,7 +199,8 @@ def _failed(sentence: str) -> int:
     return 1
 
 
-def _threshold(text: str) -> float:
+def a_threshold(text: str) -> float:
+    """A command line's threshold, 0 to 1. Raises ArgumentTypeError."""
     try:
         value = float(text)
     except ValueError:
@@ -209,8 +210,9 @@ def _threshold(text: str) -> float:
     return value
 
 
-def _target(text: str) -> float:
-    value = _threshold(text)
+def a_target(text: str) -> float:
+    """A command line's sensitivity to reach, between 0 and 1. Raises ArgumentTypeError."""
+    value = a_threshold(text)
     if value in (0, 1):
         raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1")
     return value
@@ -234,13 +236,13 @@ def _parser() -> argparse.ArgumentParser:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--threshold",
-        type=_threshold,
+        type=a_threshold,
         metavar="T",
         help="refer where p_malignant >= T, from 0 to 1 (default: the checkpoint's)",
     )
     chosen.add_argument(
         "--target-sensitivity",
-        type=_target,
+        type=a_target,
         metavar="S",
         help="choose the highest threshold whose sensitivity is at least S, between 0 and 1, with 95%% confidence by "
         "the checkpoint's validation split; refused where that has too few cases",

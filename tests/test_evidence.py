@@ -123,6 +123,16 @@ def test_near_duplicates_are_said_with_their_n(evaluation: dict[str, Any]) -> No
     assert "n = 140" in page
 
 
+def test_how_well_lesions_are_found_is_said_where_the_model_needs_it(evaluation: dict[str, Any]) -> None:
+    changed = copy.deepcopy(evaluation)
+    changed["splits"]["test"]["region"] = {"n": 150, "dice": 0.8123, "hit": 0.92, "empty": 0.75}
+    page = evidence.page(model(changed))
+    assert "on 150 of them with known outlines: Dice 0.812" in page
+    assert "92.0%" in page
+    assert "75.0%" in page
+    assert "Dice" not in evidence.page(model(evaluation))
+
+
 def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
     older = copy.deepcopy(evaluation)
     del older["training"], older["external"]
@@ -217,7 +227,7 @@ def test_every_reference_names_source_split_and_comparability() -> None:
         (None, 156, 156, "Yes: the same 156 pictures and the same question."),
         (None, 252, 128, "In part: the same set and question, but 128 pictures of it here."),
         ("other lesions", 100, 100, "No: other lesions."),
-        (None, 252, None, "This model was not read on it."),
+        (None, 252, None, "No: this model was not read on it as a set from elsewhere."),
     ],
 )
 def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:

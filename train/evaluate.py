@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from src import weights
 from src.predictor import Prediction, Predictor
+from src.score import a_threshold
 from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from src.weights import CheckpointError
@@ -260,7 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FOLDER",
         help="write nothing but FOLDER/index.html: the test pictures as missed cancers, false alarms and correct ones",
     )
-    parser.add_argument("--threshold", type=threshold_of, metavar="T", help="of the audit (default: the checkpoint's)")
+    parser.add_argument("--threshold", type=a_threshold, metavar="T", help="of the audit (default: the checkpoint's)")
     options = parser.parse_args(arguments)
     if options.threshold is not None and options.audit is None:
         parser.error("--threshold is for --audit; evaluation is at the checkpoint's own")
@@ -284,14 +285,6 @@ def main(arguments: list[str] | None = None) -> int:
     write(options.folder, content)
     print(summary(content))
     return 0
-
-
-def threshold_of(text: str) -> float:
-    """A command line's threshold. Raises ArgumentTypeError for what is no number from 0 to 1."""
-    value = float(text) if text.replace(".", "", 1).isdigit() else math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
 
 
 if __name__ == "__main__":
