@@ -8,17 +8,19 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 from gradio.blocks import BlockFunction
 from gradio.data_classes import APIInfo
+from gradio.processing_utils import save_bytes_to_cache
 from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
 
-from src import answers, costs, curves, device, evidence, local, panel, weights
+from src import answers, costs, curves, device, evidence, local, meaning, panel, report, weights
 from src.answers import ArgumentRefused, Result
 from src.images import MAX_BYTES, ImageRefused
 from src.predictor import EXPLANATIONS, Predictor
@@ -37,6 +39,8 @@ SWEEP, KEPT = 300, 3300  # seconds: every file is swept away within an hour
 NOT_NOW = "The picture could not be read just now; press Read again in a moment."
 NO_PICTURE = "Choose a picture first."
 NOT_UPLOADED = "The picture must be uploaded, again after an hour; addresses and data: texts are not opened."
+
+REPORTS: Final[dict[str, Callable[..., bytes]]] = {"pdf": report.pdf, "json": report.as_json}
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
 
@@ -123,8 +127,9 @@ def describe(predictor: Predictor) -> str:
         "threshold: 0 to 1; the decision is `refer` where p_malignant reaches it, else `no referral` (default: the "
         f"model's own). explain: {', '.join(EXPLANATIONS)}. Returns `result` (task, model, revision, p_malignant, "
         "threshold, decision, classes, quality, operating_point with 95% intervals on the test split or null, "
-        "disclaimer, explanation, explained_class, heatmap_empty, size, region, screening: this threshold's costs at "
-        "home and away, and the thresholds that promise a sensitivity) and the heat map over the picture (null for "
+        "disclaimer, explanation, explained_class, heatmap_empty, size, region, region_kind, screening: this "
+        "threshold's costs at home and away, and the thresholds that promise a sensitivity, confidence in the most "
+        "probable class: high, medium or low, meaning of every class) and the heat map over the picture (null for "
         "none). Research and education only, not a diagnosis."
     )
 
@@ -211,6 +216,11 @@ def tab(predictor: Predictor) -> None:
             html(costs.promises(task, measured) + costs.ticks(measured, default, slider))
             shown_costs = html(draw_costs(default, costs.PREVALENCE), elem_id=f"costs-{task.name}")
             details = html("", "v-details")
+            with gr.Row():
+                reports = {
+                    kind: (gr.Button(f"Report ({kind.upper()})", size="sm"), gr.DownloadButton(visible="hidden"))
+                    for kind in REPORTS
+                }
             with gr.Accordion("As JSON, what the API returns", open=False):
                 result = gr.JSON(label="result", show_label=False)
         with gr.Column(scale=4, min_width=300):
@@ -245,10 +255,21 @@ def tab(predictor: Predictor) -> None:
             answer,
             drawn,
             panel.decision(answer),
-            panel.details(answer),
+            panel.details(answer) + meaning.meaning(answer),
             panel.caption(answer),
             draw_curves(threshold, answer),
         )
+
+    def take_away(kind: str) -> Callable[[Any, Any, Any], str]:
+        def make(image: Any, threshold: Any, explain: Any) -> str:
+            # Read anew: what a browser sends as the result could be of another picture, or made up.
+            answer, drawn = read(image, threshold, explain)
+            date = datetime.now(UTC)
+            data = REPORTS[kind](answer, predictor.read(image["path"]).image, drawn, date)
+            # Among the uploads, to be swept away with them.
+            return save_bytes_to_cache(data, f"vigil-{task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
+
+        return make
 
     def decide_again(last: Any, threshold: Any, prevalence: Any) -> tuple[Any, ...]:
         try:
@@ -296,6 +317,18 @@ def tab(predictor: Predictor) -> None:
         preprocess=False,
         show_progress="hidden",
     )
+    for kind, (button, made) in reports.items():
+        gr.on(
+            [button.click],
+            take_away(kind),
+            arguments,
+            made,
+            api_visibility="private",
+            concurrency_id="model",
+            concurrency_limit=CONCURRENCY,
+            preprocess=False,
+            show_progress_on=[button],
+        ).success(None, made, js="(file) => vigil.save(file)", api_visibility="private")
     follow = f"(at) => vigil.follow({json.dumps(task.name)}, at)"
     threshold.change(None, threshold, js=follow, api_visibility="private")
     threshold.change(
@@ -433,7 +466,8 @@ def theme() -> gr.themes.Base:
 def main() -> None:
     """Load every task's checkpoint and serve the page until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "fontTools"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     # All at once, so that a Hub that does not answer is waited for once, not four times.
     with ThreadPoolExecutor(len(TASKS)) as pool:
         found = zip(TASKS, pool.map(weights.find, TASKS), strict=True)

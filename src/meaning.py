@@ -21,13 +21,14 @@ Confidence = Literal["high", "medium", "low"]
 HIGH, MEDIUM = 0.8, 0.6
 """The probability from which confidence is high, and from which it is medium."""
 
-URGENCIES: Final[Mapping[Urgency, tuple[str, str]]] = {
-    "urgent": ("Urgent", "▮▮▮"),
-    "soon": ("Soon", "▮▮▯"),
-    "routine": ("Routine", "▮▯▯"),
-    "none": ("Not urgent", "▯▯▯"),
+URGENCIES: Final[Mapping[Urgency, tuple[str, int]]] = {
+    "urgent": ("Urgent", 3),
+    "soon": ("Soon", 2),
+    "routine": ("Routine", 1),
+    "none": ("Not urgent", 0),
 }
-"""Its word, and its bars."""
+"""Its word, and how many of BARS are full."""
+BARS = 3
 
 HOW_SURE = (
     f"Confidence is the most probable class's own probability in words: high from {HIGH:.0%}, medium from "
@@ -104,14 +105,15 @@ def meaning(result: Result) -> str:
 def _entry(task: str, diagnosis: Diagnosis, probability: float, is_open: bool) -> str:
     text = MEANINGS[task][diagnosis.code]
     word, bars = URGENCIES[diagnosis.urgency]
-    kind = '<span class="v-tag">malignant</span>' if diagnosis.malignant else '<span class="v-tag">not malignant</span>'
+    kind = '<span class="v-tag">malignant' if diagnosis.malignant else '<span class="v-tag v-not">not malignant'
+    drawn = '<i class="v-full"></i>' * bars + "<i></i>" * (BARS - bars)
     sources = "; ".join(
         f'<a href="{escape(source.url)}" target="_blank" rel="noopener noreferrer">{escape(source.title)}</a>'
         for source in text.sources
     )
     return (
-        f'<details class="v-class"{" open" if is_open else ""}><summary><b>{escape(diagnosis.name)}</b> {kind} '
-        f'<span class="v-urgency v-{diagnosis.urgency}"><i aria-hidden="true">{bars}</i> {word}</span> '
+        f'<details class="v-class"{" open" if is_open else ""}><summary><b>{escape(diagnosis.name)}</b> {kind}</span> '
+        f'<span class="v-urgency v-{diagnosis.urgency}">{drawn} {word}</span> '
         f"<span>{percent(probability)}</span></summary><p><b>{escape(text.plain)}.</b> {escape(text.what)}</p>"
         f"<p><b>Usual next step:</b> {escape(text.next_step)}</p>"
         f'<p class="v-note">Source: {sources}</p></details>'

@@ -20,7 +20,7 @@ from fpdf import FPDF, FontFace
 from fpdf.enums import TableBordersLayout, XPos, YPos
 from PIL import Image
 
-from src.meaning import HOW_SURE, HOW_URGENT, MEANINGS, URGENCIES, confidence
+from src.meaning import BARS, HOW_SURE, HOW_URGENT, MEANINGS, URGENCIES, confidence
 from src.panel import percent
 from src.tasks import DISCLAIMER, TASKS, Urgency
 
@@ -315,7 +315,7 @@ def _classes(sheet: _Sheet, result: Result) -> None:
     for one in result["classes"]:
         diagnosis = diagnoses[one["code"]]
         word, bars = URGENCIES[diagnosis.urgency]
-        urgency = f"{bars} {word}", FontFace(color=URGENCY_COLOURS[diagnosis.urgency])
+        urgency = f"{'▮' * bars}{'▯' * (BARS - bars)} {word}", FontFace(color=URGENCY_COLOURS[diagnosis.urgency])
         rows.append(
             [diagnosis.name, "malignant" if diagnosis.malignant else "no", urgency, _percent(one["probability"])]
         )

@@ -64,7 +64,8 @@ def test_every_class_is_shown_and_the_most_probable_one_open(task: str) -> None:
     for entry, diagnosis in zip(entries, TASKS[task].classes, strict=True):
         text, (word, bars) = meaning.MEANINGS[task][diagnosis.code], meaning.URGENCIES[diagnosis.urgency]
         assert f">{'malignant' if diagnosis.malignant else 'not malignant'}<" in entry
-        assert f'class="v-urgency v-{diagnosis.urgency}"><i aria-hidden="true">{bars}</i> {word}<' in entry
+        drawn = '<i class="v-full"></i>' * bars + "<i></i>" * (meaning.BARS - bars)
+        assert f'class="v-urgency v-{diagnosis.urgency}">{drawn} {word}<' in entry
         assert all(f'href="{source.url}" target="_blank" rel="noopener noreferrer"' in entry for source in text.sources)
 
 
