@@ -357,7 +357,7 @@ def _confusion(task: Task, evaluation: Mapping[str, Any], sets: Mapping[str, Map
 # Learning curves
 
 _CURVES: Final = (
-    ("Log loss", (("train_loss", "training, with augmentation"), ("loss", "validation"))),
+    ("Loss", (("train_loss", "in training, the recipe's, augmented"), ("loss", "on validation, log loss"))),
     (
         "On validation",
         (("auc_malignant", "AUC, malignant"), ("auc_macro", "AUC, macro"), ("accuracy", "accuracy")),

@@ -197,7 +197,7 @@ def test_any_history_is_drawn_or_left_out(evaluation: dict[str, Any], history: A
 
 def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, Any]) -> None:
     page = evidence.page(model(evaluation))
-    assert "training, with augmentation, last 0.333" in page
+    assert "augmented, last 0.333" in page
     assert page.count('class="v-dot-0"') == 2 * len(HISTORY)
     assert ">1</text>" in page
     assert ">3</text>" in page
