@@ -139,16 +139,16 @@ def panel(task: Task, measured: Measured, threshold: float, prevalence: float, t
         f"<section class=\"v-costs\" data-board='{attribute}'>"
         f'<h3>What the threshold <b data-v="threshold">{shown["threshold"]}</b> costs</h3>'
         f'<table style="--v-places:{len(measured.places)}"><thead><tr><td></td>{heads}</tr></thead><tbody>'
-        + row("sensitivity", "Sensitivity", f"with {task.disease}, and referred")
+        + row("sensitivity", "Sensitivity", f"of those with {task.disease}, referred")
         + alone
-        + row("specificity", "Specificity", f"without {task.disease}, and not referred")
+        + row("specificity", "Specificity", "of those without, not referred")
         + f'</tbody><tbody><tr><th scope="rowgroup" colspan="{len(measured.places) + 1}">Of {PEOPLE:,} '
         f"{task.counted}, {prevalence:g} with {task.disease}</th></tr>"
         + row("found", "Found", f"with {task.disease}, referred")
-        + row("missed", "Missed", f"with {task.disease}, not referred", "v-missed")
-        + row("false_alarms", "False alarms", f"without {task.disease}, referred")
-        + row("ppv", "PPV", f"of the referred have {task.disease}")
-        + row("npv", "NPV", "of the others have none")
+        + row("missed", "Missed", f"with {task.disease}, but not referred", "v-missed")
+        + row("false_alarms", "False alarms", "without, but referred")
+        + row("ppv", "PPV", f"of the referred, with {task.disease}")
+        + row("npv", "NPV", "of the others, without")
         + f"</tbody></table>{_away(measured)}{_method(task, measured)}</section>"
     )
 
@@ -217,7 +217,7 @@ def promises(task: Task, measured: Measured) -> str:
     alone = (
         ""
         if measured.groups < measured.pictures
-        else f" Each {task.group} counts by itself: the set does not say more."
+        else f" Each {task.group} counts by itself: the set does not say which are of one patient."
     )
     hopeful = "Validation also chose when training ended, which leans a little to the hopeful."
     return f'<ul class="v-note v-promises">{lines}</ul><p class="v-note">{hopeful}{alone}</p>'
