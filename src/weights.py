@@ -319,7 +319,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
-    """The folder that holds the three files of one commit of a Hub repository, and that commit.
+    """The folder that holds a checkpoint's files of one commit of a Hub repository, and that commit.
 
     Through the Hub client's own cache: what is there already is not fetched again. Raises CheckpointError.
     """
@@ -328,8 +328,6 @@ def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
         resolved = _resolve(repo, revision)
         log.info("Fetching %s at commit %s, unless it is cached", repo, resolved.resolved)
         folder = _within(HUB_FILES_SECONDS, lambda: _fetch(repo, resolved))
-    except CheckpointError:
-        raise
     except HUB_ERRORS as error:
         raise CheckpointError(why(error, repo, revision)) from error
     return folder, resolved.resolved
@@ -338,7 +336,10 @@ def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
 def _fetch(repo: str, commit: ResolvedRevision) -> Path:
     """The folder that holds the checkpoint's files of one commit, no others."""
     paths = [Path(hf_hub_download(repo, name, revision=commit)) for name in FILES]
-    about = _json(paths[0]).get("vigil")
+    try:
+        about = _json(paths[0]).get("vigil")
+    except CheckpointError:
+        about = None  # refused, and forgotten, where everything is verified
     if isinstance(about, dict) and about.get("region") is not None:
         hf_hub_download(repo, region.FILE, revision=commit)
     return paths[0].parent

@@ -16,7 +16,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from src import images, score, weights
+from src import score, weights
 from src.predictor import Predictor, class_logits, views
 from src.tasks import TASKS
 from tests.conftest import PATIENCE, ROOT, Server, running
@@ -45,7 +45,7 @@ def malignant(task: str, probabilities: tuple[float, ...]) -> float:
 
 
 def as_files(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in weights.FILES}
+    return {name: (folder / name).read_bytes() for name in weights.load(task_of(folder), folder).config.files}
 
 
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
@@ -89,12 +89,12 @@ def test_bare_timm_gives_the_same_logits_from_the_hub(folder: Path, hub: Hub) ->
     for path in pictures(predictor.task.name):
         with Image.open(path) as opened:
             picture = opened.convert("L" if settings["input_size"][0] == 1 else "RGB")
+        prediction = predictor.predict(path)
         if predictor.task.crop_to_roi:
-            picture = picture.crop(images.region_of_interest(picture.convert("RGB")))
+            picture = picture.crop(prediction.box)
         with torch.no_grad():
             pixels = views(transform(picture)[None], averaged)
             logits = torch.stack([class_logits(model(one)) for one in pixels]).mean(dim=0)[0]
-        prediction = predictor.predict(path)
         assert logits.tolist() == pytest.approx(prediction.logits, abs=1e-4)
         # A single logit is that of the second class, as the card says.
         calibrated = torch.softmax(logits / predictor.checkpoint.config.vigil.temperature, dim=0)

