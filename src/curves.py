@@ -150,7 +150,7 @@ def _roc(measured: Measured, threshold: float, thresholds: Sequence[float], p_ma
     lines = "".join(f'<path class="v-line v-{place.kind}" d="{_line(place)}"/>' for place in measured.places)
     # The last lies on top of its neighbours; any of them says a threshold close enough.
     targets = "".join(
-        f'<circle class="v-target" r="7" transform="translate({_roc_point(home, at)})" data-say="{_say(home, at)}"/>'
+        f'<circle class="v-target" r="7" transform="translate({_roc_point(home, at)})" data-say="{_say(measured.places, at)}"/>'
         for at in thresholds
     )
     own = "" if p_malignant is None else _diamond(_roc_point(home, p_malignant))
@@ -177,12 +177,16 @@ def _roc(measured: Measured, threshold: float, thresholds: Sequence[float], p_ma
     )
 
 
-def _say(place: Place, threshold: float) -> str:
-    point = operating_point(place.tables[MALIGNANT], threshold)
-    return escape(
-        f"{place.title}, threshold {threshold:g}: {point.tp:,} of {place.positives:,} found, {point.fp:,} false alarms "
-        f"among {place.negatives:,}."
-    )
+def _say(places: Sequence[Place], threshold: float) -> str:
+    """The counts at one threshold, everywhere."""
+    counts = []
+    for place in places:
+        point = operating_point(place.tables[MALIGNANT], threshold)
+        counts.append(
+            f"{place.title}: {point.tp:,} of {place.positives:,} found, {point.fp:,} false alarms among "
+            f"{place.negatives:,}."
+        )
+    return escape(" ".join([f"Threshold {threshold:g}.", *counts]))
 
 
 def _metric(place: Place, name: str, scale: int, decimals: int) -> str:

@@ -207,6 +207,16 @@ def test_the_pictures_place_is_counted() -> None:
     assert "This picture" not in text(curves.figures(model, 0.3, [0.3]))
 
 
+def test_the_curve_says_its_counts_everywhere() -> None:
+    model = made_up("ultrasound")
+    at = [screening.operating_point(place.tables[MALIGNANT], 0.3) for place in model.places]
+    assert (
+        f'data-say="Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. '
+        f"Second: {at[1].tp} of 40 found, {at[1].fp} false alarms among 60. "
+        f'Elsewhere: {at[2].tp} of 50 found, {at[2].fp} false alarms among 80."'
+    ) in curves.figures(model, 0.5, [0.1, 0.3])
+
+
 def test_every_test_picture_is_in_one_bar() -> None:
     says = re.findall(
         r'data-say="\d+ to \d+%: (\d+) of 60 malignant test pictures, (\d+) of 140',
