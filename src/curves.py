@@ -150,7 +150,8 @@ def _roc(measured: Measured, threshold: float, thresholds: Sequence[float], p_ma
     lines = "".join(f'<path class="v-line v-{place.kind}" d="{_line(place)}"/>' for place in measured.places)
     # The last lies on top of its neighbours; any of them says a threshold close enough.
     targets = "".join(
-        f'<circle class="v-target" r="7" transform="translate({_roc_point(home, at)})" data-say="{_say(measured.places, at)}"/>'
+        f'<circle class="v-target" r="7" transform="translate({_roc_point(home, at)})" '
+        f'data-say="{_say(measured.places, at)}"/>'
         for at in thresholds
     )
     own = "" if p_malignant is None else _diamond(_roc_point(home, p_malignant))
