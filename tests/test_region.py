@@ -185,6 +185,10 @@ def test_a_classifier_brings_its_finder_along(
     found = json.loads((out / "evaluation.json").read_text())["splits"]["test"]["region"]
     assert found["n"] > 0
     assert 0 <= found["dice"] <= 1
+    card = (out / "README.md").read_text()
+    assert f"Dice {found['dice']:.3f}" in card
+    assert "| external, BUS-BRA (n = " in card, "a set it did not learn from stands beside the test split"
+    assert "near-duplicate" in card
     (out / region.FILE).write_bytes(b"something else")
     with pytest.raises(weights.CheckpointError, match="sha256"):
         weights.load("ultrasound", out)

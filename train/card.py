@@ -70,6 +70,12 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return config, json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
 
 
+def parts(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every split, and every set from elsewhere that the model never saw as "external-NAME"."""
+    external = {f"external-{name}": split for name, split in evaluation.get("external", {}).items()}
+    return {**evaluation["splits"], **external}
+
+
 def split_title(name: str, split: dict[str, Any]) -> str:
     """What a column is headed with: the split's name, where it is from and how large it is."""
     return f"{name.split('-')[0]}, {' and '.join(split['sources'])} (n = {split['n']:,})"
@@ -77,7 +83,7 @@ def split_title(name: str, split: dict[str, Any]) -> str:
 
 def metric_table(evaluation: dict[str, Any]) -> str:
     """Markdown: a row a metric, a column a split."""
-    splits = evaluation["splits"]
+    splits = parts(evaluation)
     names = [name for name in METRIC_NAMES if name in splits["test"]["metrics"]]
     lines = ["| | " + " | ".join(split_title(name, split) for name, split in splits.items()) + " |"]
     lines.append("| --- |" + " --- |" * len(splits))
@@ -102,7 +108,7 @@ def metadata(config: dict[str, Any], evaluation: dict[str, Any], name: str) -> M
     vigil = config["vigil"]
     task, sources = TASKS[vigil["task"]], vigil["recipe"]["sources"]
     results = []
-    for part, split in evaluation["splits"].items():
+    for part, split in parts(evaluation).items():
         kind, _, source = part.partition("-")
         if kind == "validation":
             continue
@@ -117,7 +123,7 @@ def metadata(config: dict[str, Any], evaluation: dict[str, Any], name: str) -> M
                 task_type=PIPELINE,
                 dataset_type=source or sources[0],
                 dataset_name=" and ".join(split["sources"]),
-                dataset_split="test",
+                dataset_split=kind,
                 metric_type=metric,
                 metric_name=title,
                 metric_value=found["value"],
@@ -157,7 +163,39 @@ Intervals are 95%: {evaluation["intervals"]["metrics"].removeprefix("95%, ")}; f
 {evaluation["intervals"]["proportions"].removeprefix("95%, ")}.
 
 {metric_table(evaluation)}
-"""
+{_unlike_training(test)}{_found(evaluation)}"""
+
+
+def _unlike_training(test: dict[str, Any]) -> str:
+    """What the test figures are without the pictures that resemble a training one, where that was looked at."""
+    apart = test.get("without_near_duplicates")
+    if apart is None:
+        return ""
+    alike = test["n"] - apart["n"]
+    looked = f"above a correlation of {apart['correlation_above']:g} of {apart['thumbnail_side']} px thumbnails"
+    if not alike:
+        return f"\nNo test image is a near-duplicate of a training image ({looked}).\n"
+    return (
+        f"\nWithout the {alike} test images that have a near-duplicate in training ({looked}): AUC, malignant "
+        f"{figure(apart['metrics']['auc_malignant'])}, accuracy {figure(apart['metrics']['accuracy'])}.\n"
+    )
+
+
+def _found(evaluation: dict[str, Any]) -> str:
+    """How well the lesion is found that the network is shown, for a model with `src.region`'s U-Net."""
+    lines = []
+    for name, split in parts(evaluation).items():
+        if "region" in split:
+            region = split["region"]
+            lines.append(
+                f"- {split_title(name, split)}: Dice {region['dice']:.3f}; the box is centred on the lesion in "
+                f"{region['hit']:.0%} of the pictures that have one; "
+                f"nothing is found in {region['empty']:.0%} of the rest"
+            )
+    if not lines:
+        return ""
+    heading = "The network is shown the lesion that a U-Net finds, or the scanned field where it finds none:"
+    return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
 
 
 def text(folder: Path, repo: str | None = None) -> str:
@@ -175,6 +213,8 @@ def text(folder: Path, repo: str | None = None) -> str:
     )
     converted = "".join(f'.convert("{colour}")' for colour in colours)
     crop = " Vigil crops to the scanned field first (`src.images.region_of_interest`)." if task.crop_to_roi else ""
+    if vigil.get("region"):
+        crop = " Vigil crops to the lesion first (`src.region`, region.safetensors)."
     content = f"""---
 {metadata(config, evaluation, repo.partition("/")[2]).to_yaml()}
 ---
@@ -307,12 +347,13 @@ def readme(text: str) -> str:
     ]
     for folder in released():
         config, evaluation = read(folder)
-        for name, split in evaluation["splits"].items():
-            if name.startswith("test"):
+        for name, split in parts(evaluation).items():
+            if name != "validation":
                 point = split["at_default_threshold"]["malignant"]
                 lines.append(
                     f"| {TASKS[evaluation['task']].title}, {config['vigil']['name']} "
-                    f"| {' and '.join(split['sources'])}, n = {split['n']:,} "
+                    f"| {' and '.join(split['sources'])}{', never learned from' * name.startswith('external')}, "
+                    f"n = {split['n']:,} "
                     f"| {figure(split['metrics']['auc_malignant'])} | {figure(point['sensitivity'])} "
                     f"| {figure(point['specificity'])} | {point['threshold']:g} |"
                 )
