@@ -61,9 +61,9 @@ class LesionUNet(nn.Module):
         self.head = nn.Conv2d(widths[0], 1, 1)
 
     @staticmethod
-    def whole_backbone() -> Any:
-        """timm's network whose first four stages are the backbone; untrained."""
-        return timm.create_model("tf_efficientnetv2_b0", pretrained=False, num_classes=0)
+    def whole_backbone(from_hub: bool = False) -> Any:
+        """timm's network whose first four stages are the backbone; untrained, or the Hub's ImageNet weights."""
+        return timm.create_model("tf_efficientnetv2_b0", pretrained=from_hub, num_classes=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the input's height and width."""

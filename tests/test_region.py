@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -201,3 +203,14 @@ def test_a_folder_without_a_finder_is_one_sentence(
     said = capsys.readouterr().err
     assert "region.json" in said
     assert "Traceback" not in said
+
+
+def test_the_backbone_starts_from_a_file_of_timms_weights(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    theirs = timm.create_model("tf_efficientnetv2_b0", num_classes=3)
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "b0.safetensors")
+    recipe = recipes.RegionRecipe.model_validate(REGION)
+    samples = load("ultrasound", data, ["busi"])
+    job = lesions.LesionSearch(recipe, samples, str(tmp_path / "b0.safetensors"), judges=False)
+    own = job.network.backbone.state_dict()
+    assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in own.items())

@@ -32,7 +32,7 @@ DESCRIPTION = "region.json"
 
 class LesionSearch(Job):
     """The job of a `RegionRecipe`: cross-entropy and Dice loss for each pixel (Milletari et al. 2016,
-    arXiv:1606.04797). `pretrained`: a file of EfficientNetV2-B0's weights for the backbone, or "none".
+    arXiv:1606.04797). `pretrained`: where EfficientNetV2-B0's weights for the backbone come from: "hub", a file, "none".
     """
 
     recipe: RegionRecipe
@@ -54,10 +54,11 @@ class LesionSearch(Job):
         if judges:
             self.held_out, self.truth = squeezed(_with_masks(samples, "validation"), side)
 
-    def _start_from(self, file: str) -> None:
-        # The last stage and the head, which the file has too, are pruned from the backbone.
-        whole: Any = LesionUNet.whole_backbone()
-        load_pretrained(whole, "the backbone", file, except_for=whole.pretrained_cfg["classifier"])
+    def _start_from(self, pretrained: str) -> None:
+        # The last stage and the head, which pretrained weights have too, are pruned from the backbone.
+        whole: Any = LesionUNet.whole_backbone(from_hub=pretrained == "hub")
+        if pretrained != "hub":
+            load_pretrained(whole, "the backbone", pretrained, except_for=whole.pretrained_cfg["classifier"])
         known = self.network.backbone.state_dict().keys()
         self.network.backbone.load_state_dict({key: t for key, t in whole.state_dict().items() if key in known})
 
