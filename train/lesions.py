@@ -32,7 +32,8 @@ DESCRIPTION = "region.json"
 
 class LesionSearch(Job):
     """The job of a `RegionRecipe`: cross-entropy and Dice loss for each pixel (Milletari et al. 2016,
-    arXiv:1606.04797). `pretrained`: where EfficientNetV2-B0's weights for the backbone come from: "hub", a file, "none".
+    arXiv:1606.04797). `pretrained`: where the weights of EfficientNetV2-B0, its backbone, come from: "hub", a file or
+    "none".
     """
 
     recipe: RegionRecipe
