@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from src import weights
 from src.tasks import TASKS
+from src.weights import Config
 from train import card, evaluate, metrics
 from train.data import SOURCES
 
@@ -52,8 +53,8 @@ def test_huggingface_hub_reads_the_metadata(folder: Path) -> None:
     assert found.datasets == sources
     assert found.eval_results
     for result in found.eval_results:
-        name = "test" if result.dataset_type == sources[0] else f"test-{result.dataset_type}"
-        split = evaluation["splits"].get(name) or evaluation["splits"][f"external-{result.dataset_type}"]
+        source, kind = result.dataset_type, str(result.dataset_split)
+        split = card.parts(evaluation)[kind if source == sources[0] else f"{kind}-{source}"]
         known = split["metrics"] | split["at_default_threshold"]["malignant"]
         assert result.metric_value == known[result.metric_type]["value"]
         assert (
@@ -90,8 +91,8 @@ def test_the_embedded_checkpoints_hold_what_a_folder_holds_and_stay_small() -> N
     folders = card.released()
     assert {folder.name for folder in folders} >= {*TASKS, "breastmnist-logistic"}
     for folder in folders:
-        names = {file.name for file in folder.iterdir()}
-        assert names == {"config.json", "evaluation.json", "model.safetensors", "README.md"}
+        config, _ = card.read(folder)
+        assert {file.name for file in folder.iterdir()} == {*Config.model_validate(config).files, "README.md"}
     assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) < 60 * 2**20
 
 
