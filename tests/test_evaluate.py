@@ -123,10 +123,13 @@ def test_a_group_counts_once_by_its_worst_picture() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_auc_is_scikit_learns(seed: int) -> None:
+def test_auc_is_scikit_learns_and_the_share_of_pairs_in_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
     positive, scores = rng.random(80) < 0.3, rng.random(80).round(1 + seed % 3)  # with ties
     assert metrics.auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
+    difference = scores[positive][:, None] - scores[~positive][None, :]
+    in_order = (difference > 0) + 0.5 * (difference == 0)
+    assert metrics.auc(positive, scores) == pytest.approx(in_order.mean(), abs=1e-12)
     assert np.isnan(metrics.auc(np.ones(5, dtype=bool), scores[:5]))
 
 

@@ -80,7 +80,8 @@ def predict(network: nn.Module, pixels: Tensor, normalise: Normalise, precision:
 
 
 class Classification(Job):
-    """The job of a `Recipe`. `pretrained` as `start` takes it; `finder` for a recipe with `lesion_crops`."""
+    """The job of a `Recipe`. `pretrained` as `start` takes it; `finder` for a recipe with `lesion_crops`.
+    `judges`: this process is the one that will call `judge`; others need no validation pictures."""
 
     recipe: Recipe
     network: Network

@@ -79,9 +79,8 @@ class Normalise:
 class Job(ABC):
     """What one kind of training adds to the loop: its network, pictures, loss and judgement.
 
-    `network` before training, `pictures` with their `labels` (class indices, for the order of an epoch). `judges`: this
-    process is the one that will call `judge`; others need no validation pictures. `some_unused`: not every parameter
-    that learns takes part in every pass.
+    `network` before training, `pictures` with their `labels` (class indices, for the order of an epoch). `some_unused`:
+    not every parameter that learns takes part in every pass.
     """
 
     recipe: Run

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
-from scipy.stats import rankdata
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
     brier_score_loss,
     f1_score,
     log_loss,
+    roc_auc_score,
 )
 
 from src.predictor import calibrated
@@ -38,15 +38,8 @@ def is_malignant(task: Task, labels: np.ndarray) -> np.ndarray:
 
 
 def auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve; NaN where one side is empty.
-
-    By ranks, ten times as fast as scikit-learn's roc_auc_score: intervals take thousands of them.
-    """
-    ill = int(positive.sum())
-    well = len(positive) - ill
-    if not ill or not well:
-        return math.nan
-    return float((rankdata(scores)[positive].sum() - ill * (ill + 1) / 2) / (ill * well))
+    """Area under the ROC curve; NaN where one side is empty."""
+    return float(roc_auc_score(positive, scores)) if 0 < positive.sum() < len(positive) else math.nan
 
 
 def auc_macro(labels: np.ndarray, probabilities: np.ndarray) -> float:
