@@ -5,18 +5,29 @@ Nothing of a picture but its numbers is kept.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from PIL import Image
 
-from src import meaning, overlay
-from src.costs import PEOPLE, PREVALENCE
+from src import meaning, overlay, report
 from src.measured import MALIGNANT, TARGETS, Place
-from src.predictor import EXPLANATIONS, Explanation, Predictor
-from src.screening import INTERVAL_METHOD, Estimate, OperatingPoint, decide, operating_point, outcome
+from src.predictor import EXPLANATIONS, Explanation
+from src.screening import (
+    INTERVAL_METHOD,
+    PEOPLE,
+    PREVALENCE,
+    Estimate,
+    OperatingPoint,
+    decide,
+    operating_point,
+    outcome,
+)
 from src.tasks import DISCLAIMER
+from src.weights import Checkpoint
+from src.work import Models
 
 NOT_A_THRESHOLD = "The threshold must be a number from 0 to 1."
 NOT_A_PREVALENCE = f"Of {PEOPLE:,}, more than none and fewer than all must have it."
@@ -24,6 +35,10 @@ NOT_AN_EXPLANATION = f"The explanation must be one of {', '.join(EXPLANATIONS)}.
 
 Result = dict[str, Any]
 """The API's `result` (DESIGN.md): JSON-able, every number finite."""
+
+Answer = tuple[Result, Image.Image | None]
+
+REPORTS: Final[Mapping[str, Callable[..., bytes]]] = {"pdf": report.pdf, "json": report.as_json}
 
 
 class ArgumentRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
@@ -52,12 +67,14 @@ def explanation_of(value: object) -> Explanation:
     raise ArgumentRefused(NOT_AN_EXPLANATION)
 
 
-def answer(predictor: Predictor, file: str, threshold: object, explain: object) -> tuple[Result, Image.Image | None]:
-    """Read one picture file: the result, and the heat map drawn over the picture (None where none was asked for).
+def answer(models: Models, name: str, file: str, threshold: object, explain: object) -> Answer:
+    """Read one picture file with the model `name`: the result, and the heat map drawn over the picture (None where none
+    was asked for).
 
     Raises ArgumentRefused and ImageRefused, both with one sentence for the person.
     """
     at, explanation = threshold_of(threshold), explanation_of(explain)
+    predictor = models[name]
     picture = predictor.read(file)
     prediction = predictor.predict(picture, explanation)
     heat = prediction.heat_map
@@ -70,7 +87,7 @@ def answer(predictor: Predictor, file: str, threshold: object, explain: object) 
         "decision": decide(prediction.p_malignant, at),
         "classes": prediction.classes(),
         "quality": list(prediction.warnings),
-        "operating_point": operating_point_at(predictor, at),
+        "operating_point": operating_point_at(predictor.checkpoint, at),
         "disclaimer": DISCLAIMER,
         "explanation": explanation,
         "explained_class": heat.code if heat else None,
@@ -79,7 +96,7 @@ def answer(predictor: Predictor, file: str, threshold: object, explain: object) 
         "size": list(prediction.size),
         "region": list(prediction.box),
         "region_kind": prediction.region,
-        "screening": screening_at(predictor, at),
+        "screening": screening_at(predictor.checkpoint, at),
         # Of the most probable class; and of every class what it means.
         "confidence": meaning.confidence(max(prediction.probabilities)),
         "meaning": meaning.texts(prediction.task.name),
@@ -87,7 +104,18 @@ def answer(predictor: Predictor, file: str, threshold: object, explain: object) 
     return result, overlay.draw(picture.image, heat, prediction.box) if heat else None
 
 
-def decided_again(predictor: Predictor, result: Mapping[str, Any], threshold: object) -> Result:
+def taken_away(
+    models: Models, name: str, file: str, threshold: object, explain: object, kind: str, at: datetime
+) -> bytes:
+    """The report of one picture file as `kind`, a key of REPORTS, made `at` this time; raises as `answer` does.
+
+    Read anew, because what a browser sends as a result could be another picture's, or made up.
+    """
+    result, drawn = answer(models, name, file, threshold, explain)
+    return REPORTS[kind](result, models[name].read(file).image, drawn, at)
+
+
+def decided_again(checkpoint: Checkpoint, result: Mapping[str, Any], threshold: object) -> Result:
     """`result` at another threshold, without another look at the picture.
 
     `result` comes back from a visitor's browser. Raises ArgumentRefused where it or the threshold cannot be used.
@@ -100,28 +128,28 @@ def decided_again(predictor: Predictor, result: Mapping[str, Any], threshold: ob
         **result,
         "threshold": at,
         "decision": decide(p, at),
-        "operating_point": operating_point_at(predictor, at),
-        "screening": screening_at(predictor, at),
+        "operating_point": operating_point_at(checkpoint, at),
+        "screening": screening_at(checkpoint, at),
     }
 
 
-def operating_point_at(predictor: Predictor, threshold: float) -> Result | None:
+def operating_point_at(checkpoint: Checkpoint, threshold: float) -> Result | None:
     """What this threshold costs, counted on the test split; None where the checkpoint was not evaluated.
 
     Sensitivity or specificity is None where the split has no case to count it on.
     """
-    home = predictor.checkpoint.measured.home
+    home = checkpoint.measured.home
     return None if home is None else _point(home, operating_point(home.tables[MALIGNANT], threshold))
 
 
-def screening_at(predictor: Predictor, threshold: float) -> Result:
+def screening_at(checkpoint: Checkpoint, threshold: float) -> Result:
     """What this threshold costs wherever the model was measured, and which sensitivities validation promises.
 
     `places` is empty for a checkpoint that was not evaluated; `per_1000` are expected numbers at the page's default
     prevalence, with intervals. `promises` is empty where validation was not counted by group; its `threshold` is None
     where there are too few positives.
     """
-    measured = predictor.checkpoint.measured
+    measured = checkpoint.measured
     places = []
     for place in measured.places:
         point = operating_point(place.tables[MALIGNANT], threshold)

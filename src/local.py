@@ -22,8 +22,9 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
-from src import evidence, weights
-from src.panel import INFO, WARNING
+from src import weights
+from src.page import evidence
+from src.page.panel import INFO, WARNING
 from src.score import a_target
 from src.screening import (
     CONFIDENCE,

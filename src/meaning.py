@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from src.panel import percent
+from src.page.panel import percent
 from src.tasks import TASKS, Diagnosis, Urgency
 
 Result = Mapping[str, Any]

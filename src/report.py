@@ -21,13 +21,13 @@ from fpdf.enums import TableBordersLayout, XPos, YPos
 from PIL import Image
 
 from src.meaning import BARS, HOW_SURE, HOW_URGENT, MEANINGS, URGENCIES, confidence
-from src.panel import percent
+from src.page.panel import percent
 from src.tasks import DISCLAIMER, TASKS, Urgency
 
 Result = Mapping[str, Any]
 Colour = tuple[int, int, int]
 
-# Those of src/page.css, in light.
+# Those of src/page/page.css, in light.
 INK, FAINT, LINE = (31, 41, 55), (87, 99, 115), (203, 213, 225)
 REFER, REFER_GROUND = (163, 52, 11), (253, 241, 234)
 CLEAR, CLEAR_GROUND = (21, 94, 117), (236, 246, 249)

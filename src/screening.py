@@ -20,6 +20,12 @@ Interval = tuple[float, float]
 
 CONFIDENCE = 0.95
 
+PEOPLE = 1000
+
+PREVALENCE = 10
+"""Of PEOPLE, how many are ill, until the visitor says. Of the order that screening meets (breast screening programmes
+find 5 to 10 cancers in 1,000 women), where a test split has hundreds: PPV looks its best there and is of no use."""
+
 
 def decide(p_malignant: float, threshold: float) -> Decision:
     """`refer` where `p_malignant` reaches `threshold`, both in 0..1."""

@@ -16,9 +16,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-import app
 from src import weights
 from src.answers import NOT_A_THRESHOLD, NOT_AN_EXPLANATION
+from src.page import blocks, task_tab
 from src.predictor import Predictor
 from src.screening import operating_point, outcome, promise
 from src.tasks import DISCLAIMER, TASKS
@@ -233,9 +233,9 @@ DATA_URL = "data:image/png;base64,iVBORw0KGgo="
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (None, app.NO_PICTURE),
+        (None, task_tab.NO_PICTURE),
         *(
-            (image, app.NOT_UPLOADED)
+            (image, blocks.NOT_UPLOADED)
             for image in (
                 5,
                 "x",
@@ -267,7 +267,7 @@ def test_only_uploaded_files_are_opened(server: Server, image: Any, expected: st
 )
 def test_paths_of_the_server_are_not_opened(server: Server, path: str) -> None:
     said = call(server, json.dumps({"data": [{"path": path, **FILE}, 0.3, "none"]}))
-    assert app.NOT_UPLOADED in said
+    assert blocks.NOT_UPLOADED in said
 
 
 def test_a_path_out_of_the_upload_folder_is_not_opened(server: Server) -> None:
@@ -277,7 +277,7 @@ def test_a_path_out_of_the_upload_folder_is_not_opened(server: Server) -> None:
         f"{server.uploads}/gone",
     ):
         said = call(server, json.dumps({"data": [{"path": path, **FILE}, 0.3, "none"]}))
-        assert app.NOT_UPLOADED in said
+        assert blocks.NOT_UPLOADED in said
 
 
 def test_a_data_url_beside_an_upload_is_not_read(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""src/costs.py and src/curves.py: what the page says of a threshold, against the counts it is made from."""
+"""src/page/costs.py and src/page/curves.py: what the page says of a threshold, against the counts it is made from."""
 
 import json
 import re
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from src import costs, curves, measured, screening
+from src import measured, screening
 from src.measured import MALIGNANT, Measured
+from src.page import costs, curves
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 

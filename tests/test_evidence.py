@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from src import evidence, weights
-from src.evidence import MIN_CASES, Model
+from src import weights
+from src.page import evidence
+from src.page.evidence import MIN_CASES, Model
 from src.tasks import TASKS
 from src.weights import VigilConfig
 from tests import made_up_checkpoints

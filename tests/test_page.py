@@ -10,10 +10,12 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from pypdf import PdfReader
 
-import app
-from src import costs, curves, measured, weights
+from src import measured, weights
+from src.answers import REPORTS
+from src.page import costs, curves, site, task_tab
 from src.predictor import Prediction, Predictor
 from src.tasks import DISCLAIMER, TASKS
+from src.work import Work
 from tests import made_up_checkpoints
 from tests.conftest import PATIENCE, ROOT, Server
 
@@ -89,7 +91,7 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
             return super().predict(*arguments, **further)
 
     predictor = Counting(weights.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
-    functions = {function.name: function.fn for function in app.build({"breastmnist": predictor}).fns.values()}
+    functions = {function.name: function.fn for function in site.build(Work({"breastmnist": predictor})).fns.values()}
     show, decide_again = functions["show"], functions["decide_again"]
     assert show
     assert decide_again
@@ -110,7 +112,7 @@ def shown_costs(panel: Locator) -> dict[str, str]:
 
 
 def expect_costs(panel: Locator, server: Server, task: str, threshold: float, prevalence: float = 10) -> None:
-    """Wait until the page says what src/costs.py says of this threshold."""
+    """Wait until the page says what src/page/costs.py says of this threshold."""
     expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
     expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
     model = measured.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
@@ -210,13 +212,13 @@ def test_an_example_is_read_on_click(page: Page) -> None:
 def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, tmp_path: Path) -> None:
     panel = open_tab(page, "breastmnist")
     panel.get_by_role("button", name="Report (PDF)").click()
-    expect(page.get_by_text(app.NO_PICTURE)).to_be_visible()
+    expect(page.get_by_text(task_tab.NO_PICTURE)).to_be_visible()
     upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
     expect(panel.locator(".v-caption")).to_contain_text("argues for")
     threshold(panel, 0.17)
     expect(panel.locator(".v-decision")).to_contain_text("17.0%")
     saved = {}
-    for kind in app.REPORTS:
+    for kind in REPORTS:
         with page.expect_download() as download:
             panel.get_by_role("button", name=f"Report ({kind.upper()})").click()
         assert re.fullmatch(rf"vigil-breastmnist-[\d-]+\.{kind}", download.value.suggested_filename)

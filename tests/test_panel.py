@@ -1,4 +1,4 @@
-"""What the page says and draws, without a browser: src/panel.py, src/overlay.py and the arguments of src/answers.py."""
+"""What the page says and draws, without a browser: panel.py, overlay.py and the arguments of answers.py."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src import overlay, panel, weights
+from src import overlay, weights
 from src.answers import ArgumentRefused, decided_again, explanation_of, prevalence_of, threshold_of
+from src.page import panel
 from src.predictor import HeatMap, Predictor
 from tests import made_up_checkpoints
 
@@ -133,4 +134,4 @@ def test_what_is_no_prevalence(value: object) -> None:
 def test_a_result_that_is_none_is_not_decided_again(last: Any, tmp_path: Any) -> None:
     predictor = Predictor(weights.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
     with pytest.raises(ArgumentRefused):
-        decided_again(predictor, last, 0.5)
+        decided_again(predictor.checkpoint, last, 0.5)

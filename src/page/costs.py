@@ -11,17 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from src import curves
 from src.measured import MALIGNANT, TARGETS, Measured, Place
-from src.panel import percent
-from src.screening import INTERVAL_METHOD, Estimate, Promise, operating_point, outcome
+from src.page import curves
+from src.page.panel import percent
+from src.screening import INTERVAL_METHOD, PEOPLE, PREVALENCE, Estimate, Promise, operating_point, outcome
 from src.tasks import Task
-
-PEOPLE = 1000
-
-PREVALENCE = 10
-"""Of PEOPLE, how many are ill, until the visitor says. Of the order that screening meets (breast screening programmes
-find 5 to 10 cancers in 1,000 women), where a test split has hundreds: PPV looks its best there and is of no use."""
 
 STANDARD, CLINICAL_SAFETY = 0.5, 0.3
 

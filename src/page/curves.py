@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 
 from src.measured import MALIGNANT, Measured, Place, Table
-from src.panel import percent
+from src.page.panel import percent
 from src.screening import CONFIDENCE, operating_point, proportion_interval
 
 WIDTH, HEIGHT = 340, 300

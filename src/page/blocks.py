@@ -1,0 +1,83 @@
+"""What every part of the page is made of: our gr.Blocks, our markup, our refusals, and the examples to click on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from gradio.blocks import BlockFunction
+from gradio.data_classes import APIInfo
+from gradio.state_holder import SessionState
+from gradio.utils import get_upload_folder, is_in_or_equal
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
+"""Path below examples/ -> "synthetic: what it shows"."""
+
+NOT_UPLOADED = "The picture must be uploaded, again after an hour; addresses and data: texts are not opened."
+
+FILE = {"meta": {"_type": "gradio.FileData"}}
+
+
+class Page(gr.Blocks):
+    """gr.Blocks that fetches nothing: a picture reaches us as an uploaded file or not at all.
+
+    Gradio would download addresses before any function of ours is called. Its components look at no argument either:
+    our events run with preprocess=False, since gr.Image would open the file with all of Pillow's 43 formats first.
+    (A subclass of gr.Image would do, but Gradio writes an app.pyi for one, which type checkers then read for app.py.)
+    """
+
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
+    ) -> list[Any]:
+        """As Gradio's, after the pictures among `inputs` were looked at."""
+        checked = [
+            uploaded(value) if isinstance(block, gr.Image | gr.File) else value
+            for block, value in zip(block_fn.inputs, inputs, strict=False)
+        ]
+        return await super().preprocess_data(block_fn, checked, state, explicit_call)
+
+    def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> APIInfo:
+        """As Gradio's, with a file as the example in place of an address on the web."""
+        info = super().get_api_info(all_endpoints, page)
+        for described in info["named_endpoints"].values():
+            for parameter in described["parameters"]:
+                if parameter["component"] == "Image":
+                    parameter["example_input"] = {"path": "picture.jpg", "url": "picture.jpg", **FILE}
+                    parameter["python_type"]["description"] = parameter["type"]["description"] = "A picture file"
+        return info
+
+
+def uploaded(value: object) -> dict[str, Any] | None:
+    """A picture argument as Gradio hands it on, where it names an uploaded file or an example; None where it is none.
+
+    Raises gr.Error for anything else.
+    """
+    if value is None:
+        return None
+    path = value.get("path") if isinstance(value, Mapping) else None
+    try:
+        known = isinstance(path, str) and (
+            Path(path) in example_files() or (is_in_or_equal(path, get_upload_folder()) and Path(path).is_file())
+        )
+    except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
+        known = False
+    if not known:
+        raise refused(NOT_UPLOADED)
+    return {"path": path, **FILE}
+
+
+def refused(sentence: str) -> gr.Error:
+    """What reaches page and client as one sentence, and the log not at all."""
+    return gr.Error(sentence, print_exception=False, title="Not read")
+
+
+def example_files(task: str = "") -> dict[Path, str]:
+    """The pictures to click on, of one task or all, and what each shows."""
+    return {ROOT / "examples" / name: text for name, text in EXAMPLES.items() if name.startswith(task)}
+
+
+def html(markup: str, classes: str = "", elem_id: str | None = None) -> gr.HTML:
+    """Our own markup with our own style sheet alone."""
+    return gr.HTML(markup, apply_default_css=False, elem_classes=["v-html", classes], elem_id=elem_id)
