@@ -12,7 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from src.evidence import METRIC_NAMES, figure
+from src.page.evidence import METRIC_NAMES, figure
 from src.tasks import DISCLAIMER, TASKS
 from src.weights import EMBEDDED
 from train.data import SOURCES
