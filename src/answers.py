@@ -5,16 +5,20 @@ Nothing of a picture but its numbers is kept.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
 from datetime import datetime
+from statistics import median
 from typing import Any, Final
 
 from PIL import Image
 
 from src import meaning, overlay, report
+from src.images import Picture
 from src.measured import MALIGNANT, TARGETS, Place
-from src.predictor import EXPLANATIONS, Explanation
+from src.predictor import EXPLANATIONS, Explanation, HeatMap, Prediction
+from src.region import Box
 from src.screening import (
     INTERVAL_METHOD,
     PEOPLE,
@@ -25,13 +29,14 @@ from src.screening import (
     operating_point,
     outcome,
 )
-from src.tasks import DISCLAIMER
+from src.tasks import DISCLAIMER, TASKS, Task
 from src.weights import Checkpoint
 from src.work import Models
 
 NOT_A_THRESHOLD = "The threshold must be a number from 0 to 1."
 NOT_A_PREVALENCE = f"Of {PEOPLE:,}, more than none and fewer than all must have it."
 NOT_AN_EXPLANATION = f"The explanation must be one of {', '.join(EXPLANATIONS)}."
+NO_RESULT = "There is no result to decide on; read the picture again."
 
 Result = dict[str, Any]
 """The API's `result` (DESIGN.md): JSON-able, every number finite."""
@@ -67,16 +72,59 @@ def explanation_of(value: object) -> Explanation:
     raise ArgumentRefused(NOT_AN_EXPLANATION)
 
 
-def answer(models: Models, name: str, file: str, threshold: object, explain: object) -> Answer:
-    """Read one picture file with the model `name`: the result, and the heat map drawn over the picture (None where none
-    was asked for).
+def code_of(value: object, task: Task) -> str | None:
+    """A class code of `task`, None for "": the most probable class. Raises ArgumentRefused for anything else."""
+    if isinstance(value, str) and value in ("", *task.codes):
+        return value or None
+    raise ArgumentRefused(f"The class to explain must be one of {', '.join(task.codes)}, or empty.")
 
-    Raises ArgumentRefused and ImageRefused, both with one sentence for the person.
+
+def model_of(value: object, task: str, names: Iterable[str]) -> str:
+    """The model of `task` that `value` names, "" the task's default; `names` are checkpoint folders'.
+
+    Raises ArgumentRefused for anything else.
     """
-    at, explanation = threshold_of(threshold), explanation_of(explain)
-    predictor = models[name]
+    offered = models_of(task, names)
+    if value == "":
+        return offered[0]
+    if isinstance(value, str) and value in offered:
+        return value
+    raise ArgumentRefused(f"The model must be one of {', '.join(offered)}, or empty.")
+
+
+def models_of(task: str, names: Iterable[str]) -> list[str]:
+    """Those of checkpoint folders' `names` that are models of `task`, its default first."""
+    return [name for name in names if name == task] + [name for name in names if name.startswith(f"{task}-")]
+
+
+def answer(
+    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+) -> Answer:
+    """Read one picture file for `task`: the result, and the heat map drawn over the picture (None where none was asked
+    for).
+
+    `code` is the class that the heat map argues for, "" the most probable one; `model` the checkpoint folder's name, ""
+    the task's default. Raises ArgumentRefused and ImageRefused, both with one sentence for the person.
+    """
+    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
+    return result, overlay.draw(picture.image, heat, box) if heat else None
+
+
+def looked_at(
+    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+) -> tuple[Result, overlay.Layers | None]:
+    """As `answer`, with the heat map as layers for the page to lay over each other."""
+    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
+    return result, overlay.layers(picture.image, heat, box) if heat else None
+
+
+def _read(
+    models: Models, task: str, file: str, threshold: object, explain: object, code: object, model: object
+) -> tuple[Result, Picture, HeatMap | None, Box]:
+    at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
+    predictor = models[model_of(model, task, models)]
     picture = predictor.read(file)
-    prediction = predictor.predict(picture, explanation)
+    prediction = predictor.predict(picture, explanation, argued)
     heat = prediction.heat_map
     result: Result = {
         "task": prediction.task.name,
@@ -100,19 +148,69 @@ def answer(models: Models, name: str, file: str, threshold: object, explain: obj
         # Of the most probable class; and of every class what it means.
         "confidence": meaning.confidence(max(prediction.probabilities)),
         "meaning": meaning.texts(prediction.task.name),
+        "gate": _gate(prediction),
     }
-    return result, overlay.draw(picture.image, heat, prediction.box) if heat else None
+    return result, picture, heat, prediction.box
+
+
+def _gate(prediction: Prediction) -> Result | None:
+    """What the gate says, None of a checkpoint that has none."""
+    verdict = getattr(prediction, "gate", None)
+    return None if verdict is None else asdict(verdict)
+
+
+def gate(models: Models, task: str, file: str, model: object = "") -> Result | None:
+    """The result's `gate` alone: whether the picture looks like one of `task`. Raises as `answer` does."""
+    return _gate(models[model_of(model, task, models)].predict(file))
+
+
+def compared(models: Models, task: str, file: str) -> list[Result]:
+    """What each model of `task` says of one picture: its folder's name, p_malignant, the most probable class's name and
+    probability. Raises as `answer` does.
+    """
+    said = []
+    for name in models_of(task, models):
+        prediction = models[name].predict(file)
+        first = prediction.classes()[0]
+        said.append(
+            {
+                "model": name,
+                "p_malignant": prediction.p_malignant,
+                "most_probable": first["name"],
+                "probability": first["probability"],
+            }
+        )
+    return said
+
+
+def milliseconds(models: Models, name: str, file: str, times: int = 5) -> float:
+    """How long the model `name` takes for one picture, from the file to the probabilities: the median of `times`."""
+    models[name].predict(file)  # the first is slower than any other
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        models[name].predict(file)
+        taken.append(1000 * (time.perf_counter() - started))
+    return median(taken)
 
 
 def taken_away(
-    models: Models, name: str, file: str, threshold: object, explain: object, kind: str, at: datetime
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    explain: object,
+    kind: str,
+    at: datetime,
+    code: object = "",
+    model: object = "",
 ) -> bytes:
     """The report of one picture file as `kind`, a key of REPORTS, made `at` this time; raises as `answer` does.
 
     Read anew, because what a browser sends as a result could be another picture's, or made up.
     """
-    result, drawn = answer(models, name, file, threshold, explain)
-    return REPORTS[kind](result, models[name].read(file).image, drawn, at)
+    result, drawn = answer(models, task, file, threshold, explain, code, model)
+    return REPORTS[kind](result, models[task].read(file).image, drawn, at)
 
 
 def decided_again(checkpoint: Checkpoint, result: Mapping[str, Any], threshold: object) -> Result:
@@ -123,7 +221,7 @@ def decided_again(checkpoint: Checkpoint, result: Mapping[str, Any], threshold: 
     at = threshold_of(threshold)
     p = result.get("p_malignant") if isinstance(result, Mapping) else None
     if not isinstance(p, int | float):
-        raise ArgumentRefused("There is no result to decide on; read the picture again.")
+        raise ArgumentRefused(NO_RESULT)
     return {
         **result,
         "threshold": at,

@@ -1,8 +1,9 @@
-"""A heat map drawn over its picture, at the picture's own size.
+"""A heat map drawn over its picture, at the picture's own size; or as layers, for the page to lay over each other.
 
 Knows colours and pixels; what a map means, and for which class it argues, is said by whoever shows it.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,8 @@ COLOURS = "viridis"
 OPACITY = 0.6
 # A larger picture is drawn smaller: encoding 40 megapixels would take seconds for what no screen shows.
 MAX_DRAWN_PIXELS = 12_000_000
+# Of layers, which a page shows at a few hundred pixels and enlarges to a screen.
+LAYER_SIDE = 1600
 
 
 @cache
@@ -56,6 +59,34 @@ def draw(image: Image.Image, heat: HeatMap, seen: Box) -> Image.Image:
         frame.rectangle((left, upper, right - 1, lower - 1), outline="black", width=2 * width)
         frame.rectangle((left, upper, right - 1, lower - 1), outline="white", width=width)
     return drawn
+
+
+@dataclass(frozen=True)
+class Layers:
+    """`picture` is RGB; `colours` RGBA, as opaque as the map is strong, lies over the part `box` of it; `seen` is the
+    part that the network saw. Both parts are left, upper, right and lower in shares (0..1) of the picture."""
+
+    picture: Image.Image
+    colours: Image.Image
+    box: tuple[float, float, float, float]
+    seen: tuple[float, float, float, float]
+
+
+def layers(image: Image.Image, heat: HeatMap, seen: Box) -> Layers:
+    """What `draw` draws, apart: the picture at most LAYER_SIDE wide and high, the map at the network's input size."""
+    picture = image.copy()
+    picture.thumbnail((LAYER_SIDE, LAYER_SIDE))
+    picture.info = {}  # what the file may have said besides
+    strength = Image.fromarray((heat.values * 255).round().astype(np.uint8))
+    colours = strength.copy()
+    colours.putpalette(palette())
+    colours = colours.convert("RGB")
+    colours.putalpha(strength)
+    return Layers(picture, colours, _shares(heat.box, image.size), _shares(seen, image.size))
+
+
+def _shares(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    return box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]
 
 
 def _scaled(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
