@@ -1,8 +1,8 @@
-"""Where a checkpoint comes from (a folder or the Hub), verified before use; and the network built from it.
+"""A checkpoint folder (ours, another or one from the Hub), verified before use; and the network built from it.
 
-A checkpoint folder is DESIGN.md's: config.json, model.safetensors, evaluation.json. Nothing is unpickled and no code is
-fetched: the network is built from our own list of names and the safetensors file is loaded strictly. Knows nothing of
-pictures.
+A checkpoint folder is DESIGN.md's: config.json, model.safetensors, evaluation.json, and what config.json names beyond
+them. Nothing is unpickled and no code is fetched: the network is built from our own list of names and the safetensors
+file is loaded strictly. Knows nothing of pictures.
 """
 
 import hashlib
@@ -10,32 +10,20 @@ import json
 import logging
 import os
 import struct
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
-import httpx2
 import safetensors
 import safetensors.torch
 import timm
 import torch
-from huggingface_hub import HfApi, ResolvedRevision, hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    RevisionResolutionError,
-)
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 from torch import nn
 
-from src import measured, networks, region
+from src import hub, measured, networks, region
+from src.hub import HubError
 from src.measured import Measured
 from src.networks import Network
 from src.region import LesionFinder, LesionUNet, RegionConfig
@@ -45,6 +33,8 @@ log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
 FILES = ("config.json", "evaluation.json", "model.safetensors")
+FURTHER = {"region": region.FILE}
+"""Further files: the key of config.json's `vigil` block that tells of one -> its name."""
 
 # The largest network here, EfficientNetV2-M with CBAM, is 230 MB in float32.
 MAX_WEIGHTS_BYTES = 600 * 2**20
@@ -52,29 +42,6 @@ MAX_WEIGHTS_BYTES = 600 * 2**20
 MAX_HEADER_BYTES = 4 * 2**20
 MAX_JSON_BYTES = 16 * 2**20
 DTYPES = frozenset({"F16", "F32", "I64"})  # I64: batch norm's counters
-
-# Seconds. huggingface_hub 2.4 sets no limit to the first answer, would wait over six minutes for a Hub that falls
-# silent between two files (a HEAD request of 10 s, then six of 60 s), and without end for one that drips.
-HUB_ANSWER_SECONDS = 10
-HUB_FILES_SECONDS = 240  # the largest checkpoint at 1 MB/s
-# What huggingface_hub 2.4 was seen to raise: OSError (its own answers such as a missing repository or file, offline
-# mode, our time limits, a full disk), httpx2's HTTPError (no connection: no OSError) and InvalidURL, ValueError (an
-# impossible name, no JSON), TypeError, LookupError and AssertionError (JSON of something other than a Hub),
-# RuntimeError (hf_xet).
-HUB_ERRORS = (
-    OSError,
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    RevisionResolutionError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AssertionError,
-    RuntimeError,
-)
-
-T = TypeVar("T")
-
 
 TestTimeAugmentation = Literal["none", "flips", "d4"]
 """Which views of a picture are averaged: itself; mirrored both ways (4); mirrored and turned by quarters (8)."""
@@ -155,7 +122,7 @@ class Config(BaseModel):
     @property
     def files(self) -> tuple[str, ...]:
         """The names of the checkpoint's files: what the Hub needs to have."""
-        return (*FILES, region.FILE) if self.vigil.region is not None else FILES
+        return (*FILES, *(file for key, file in FURTHER.items() if getattr(self.vigil, key) is not None))
 
 
 @dataclass(frozen=True)
@@ -212,12 +179,15 @@ def load(task: str, where: str | Path) -> Checkpoint:
     repo, _, revision = str(where).partition("@")
     if repo.count("/") != 1 or repo.startswith((".", "/")):
         raise CheckpointError(f"{where} is neither a folder nor owner/repo[@revision].")
-    folder, commit = _pull(repo, revision or None)
+    try:
+        folder, commit = hub.pull(repo, revision or None, FILES, _further)
+    except HubError as error:
+        raise CheckpointError(str(error)) from error
     try:
         return _verified(task, folder, repo, commit)
     except CheckpointError:
         # What arrived damaged must not stay in the cache: the next start fetches it again.
-        for name in (*FILES, region.FILE):
+        for name in (*FILES, *FURTHER.values()):
             (folder / name).resolve().unlink(missing_ok=True)
         raise
 
@@ -289,6 +259,15 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
     return Checkpoint(config, network.eval().requires_grad_(False), evaluation, source, revision, finder=finder)
 
 
+def _further(folder: Path) -> tuple[str, ...]:
+    """The files beyond FILES that this folder's config.json tells of, unverified; none where it cannot be read."""
+    try:
+        about = _json(folder / "config.json").get("vigil")
+    except CheckpointError:
+        about = None  # refused, and forgotten, where everything is verified
+    return tuple(file for key, file in FURTHER.items() if isinstance(about, dict) and about.get(key) is not None)
+
+
 def fill(network: nn.Module, name: str, file: Path, expected: str) -> None:
     """Load a safetensors file with the sha256 `expected` strictly into the network called `name`."""
     if not file.is_file():
@@ -316,89 +295,3 @@ def _json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{file.name} is not a JSON object.")
     return content
-
-
-def _pull(repo: str, revision: str | None) -> tuple[Path, str]:
-    """The folder that holds a checkpoint's files of one commit of a Hub repository, and that commit.
-
-    Through the Hub client's own cache: what is there already is not fetched again. Raises CheckpointError.
-    """
-    try:
-        # A branch may move between two files: resolve it once and fetch everything from that commit.
-        resolved = _resolve(repo, revision)
-        log.info("Fetching %s at commit %s, unless it is cached", repo, resolved.resolved)
-        folder = _within(HUB_FILES_SECONDS, lambda: _fetch(repo, resolved))
-    except HUB_ERRORS as error:
-        raise CheckpointError(why(error, repo, revision)) from error
-    return folder, resolved.resolved
-
-
-def _fetch(repo: str, commit: ResolvedRevision) -> Path:
-    """The folder that holds the checkpoint's files of one commit, no others."""
-    paths = [Path(hf_hub_download(repo, name, revision=commit)) for name in FILES]
-    try:
-        about = _json(paths[0]).get("vigil")
-    except CheckpointError:
-        about = None  # refused, and forgotten, where everything is verified
-    if isinstance(about, dict) and about.get("region") is not None:
-        hf_hub_download(repo, region.FILE, revision=commit)
-    return paths[0].parent
-
-
-def _resolve(repo: str, revision: str | None) -> ResolvedRevision:
-    """The commit that `revision` (by default the main branch) names; where the Hub gives no answer, named last time."""
-    api = HfApi()
-    try:
-        # Falls back to the cache by itself where nothing answers or the answer is 500 and above.
-        return _within(HUB_ANSWER_SECONDS, lambda: api.resolve_revision(repo, revision=revision))
-    except (TimeoutError, HfHubHTTPError) as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
-            raise
-        try:
-            cached = api.resolve_revision(repo, revision=revision, local_files_only=True)
-        except RevisionResolutionError:
-            raise error from None
-        log.warning("%s The commit it named last time serves.", why(error, repo, revision))
-        return cached
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises, or TimeoutError once `seconds` are over."""
-    outcome: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(call())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            outcome.set_exception(error)
-
-    # A daemon, so that a transfer given up on holds up nobody; what it still fetches is in the cache the next time.
-    threading.Thread(target=run, name="hub", daemon=True).start()
-    return outcome.result(timeout=seconds)
-
-
-def why(error: BaseException, repo: str, revision: str | None) -> str:
-    """One sentence for the person about one of HUB_ERRORS."""
-    while isinstance(error, RevisionResolutionError | LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__
-    match error:
-        case RevisionNotFoundError():
-            return f"{repo} has no revision {revision} on the Hub."
-        case EntryNotFoundError():
-            return f"{repo} has not all of {', '.join(FILES)}."
-        case RepositoryNotFoundError():
-            return f"The Hub has no {repo}, or HF_TOKEN is not allowed to read it."
-        case HfHubHTTPError() if error.response.status_code in (401, 403):
-            return f"The Hub refuses {repo} ({error.response.status_code}): HF_TOKEN is not allowed to read it."
-        case HfHubHTTPError() if error.response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
-            wait = error.response.headers.get("Retry-After", "")
-            return f"The Hub is asked too often{f', it says to wait {wait} seconds' if wait.isdigit() else ''}."
-        case HfHubHTTPError():
-            return f"The Hub is out of order ({error.response.status_code})."
-        case TimeoutError() | httpx2.TimeoutException():
-            return "The Hub did not answer in time."
-        case httpx2.TransportError() | ConnectionError():
-            return "The Hub cannot be reached."
-        case _:
-            detail = str(error).partition("\n")[0][:120].rstrip(".")
-            return f"The Hub did not give {repo} whole: {type(error).__name__}{f', {detail}' if detail else ''}."

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from src import weights
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 
@@ -111,6 +112,21 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     yield opened
     opened.close()
     assert not wrong
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A whole checkpoint of BreastMNIST, and no setting from outside."""
+    for name in ("OWNER", "SKIN", "BREASTMNIST"):
+        monkeypatch.delenv(f"VIGIL_WEIGHTS_{name}", raising=False)
+    return made_up_checkpoints.write(tmp_path / "asked", "breastmnist")
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An embedded default for BreastMNIST, of other weights."""
+    monkeypatch.setattr(weights, "EMBEDDED", tmp_path / "checkpoints")
+    return made_up_checkpoints.write(tmp_path / "checkpoints" / "breastmnist", "breastmnist", seed=1)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

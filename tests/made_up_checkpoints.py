@@ -1,10 +1,11 @@
-"""Valid checkpoint folders with seeded random networks, for tests: whole in every respect but knowledge.
+"""Valid checkpoint folders with seeded random networks, for tests: whole in every respect but knowledge, until spoiled.
 
 The networks have learned nothing, but their answers differ from picture to picture and class to class. Knows nothing of
 how a checkpoint is read.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,24 @@ def _split(
 def rewrite(file: Path, content: Any) -> None:
     """Write a JSON file; NaN as Python writes it."""
     file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def edit(file: Path, change: Callable[[Any], Any]) -> None:
+    """Change a JSON file's content in place, or put what `change` returns instead."""
+    content = json.loads(file.read_text())
+    rewrite(file, change(content) or content)
+
+
+def reseal(folder: Path) -> None:
+    """Make config.json and evaluation.json name the weights that are there."""
+    digest = weights.sha256(folder / "model.safetensors")
+    edit(folder / "config.json", lambda c: c["vigil"].update(sha256=digest))
+    edit(folder / "evaluation.json", lambda c: c.update(weights_sha256=digest))
+
+
+def replace_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Change the weights in place, and what names them."""
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    change(tensors)
+    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+    reseal(folder)

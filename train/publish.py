@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
-from src import weights
+from src import hub, weights
 from src.predictor import Predictor
 from src.weights import Checkpoint, CheckpointError
 from train import card, release
@@ -168,7 +168,7 @@ def why(error: BaseException, repo: str, branch: str) -> str:
             return f"{repo} was changed meanwhile: run this again."
         case ValueError() if not isinstance(error, HfHubHTTPError):
             return " ".join(str(error).split())
-    return weights.why(error, repo, branch)
+    return hub.why(error, repo, branch)
 
 
 def main(arguments: list[str] | None = None) -> int:
