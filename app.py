@@ -13,6 +13,7 @@ from src.images import MAX_BYTES
 from src.page import site
 from src.page.theme import theme
 from src.predictor import Predictor
+from src.server import environment, guard
 from src.tasks import TASKS
 from src.work import Work
 
@@ -26,6 +27,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    claimed = environment.prepare()
     # All at once, so that a Hub that does not answer is waited for once, not four times.
     with ThreadPoolExecutor(len(TASKS)) as pool:
         found = zip(TASKS, pool.map(weights.find, TASKS), strict=True)
@@ -41,6 +43,8 @@ def main() -> None:
         run_history=False,
         state_session_capacity=SESSIONS,
         ssr_mode=False,
+        app_kwargs=guard.app_kwargs(claimed),
+        mcp_server=True,
     )
 
 

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import gradio as gr
 from gradio.blocks import BlockFunction
 from gradio.data_classes import APIInfo
+from gradio.route_utils import API_PREFIX
 from gradio.state_holder import SessionState
-from gradio.utils import get_upload_folder, is_in_or_equal
+from gradio.utils import get_function_description, get_upload_folder, is_in_or_equal
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
@@ -18,6 +20,8 @@ EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json
 NOT_UPLOADED = "The picture must be uploaded, again after an hour; addresses and data: texts are not opened."
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
+FILE_ROUTE = f"{API_PREFIX}/file="
+"""What comes before an upload's path in its address on this server."""
 
 
 class Page(gr.Blocks):
@@ -39,24 +43,38 @@ class Page(gr.Blocks):
         return await super().preprocess_data(block_fn, checked, state, explicit_call)
 
     def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> APIInfo:
-        """As Gradio's, with a file as the example in place of an address on the web."""
+        """As Gradio's, with what our functions' docstrings say of each argument and each result.
+
+        A picture's example is a file, and its type a text: Gradio's MCP server would make a file of each `data:` text
+        it is given, before we see it; a text it hands on as it is.
+        """
         info = super().get_api_info(all_endpoints, page)
-        for described in info["named_endpoints"].values():
+        functions = {f"/{function.api_name}": function.fn for function in self.fns.values()}
+        for name, described in info["named_endpoints"].items():
+            _, parameters, returned = get_function_description(functions[name])
             for parameter in described["parameters"]:
                 if parameter["component"] == "Image":
                     parameter["example_input"] = {"path": "picture.jpg", "url": "picture.jpg", **FILE}
-                    parameter["python_type"]["description"] = parameter["type"]["description"] = "A picture file"
+                    parameter["type"] = {"type": "string"}
+                text = parameters.get(parameter["parameter_name"], "")
+                parameter["type"] = {**parameter["type"], "description": text}
+                parameter["python_type"]["description"] = text
+            for one, text in zip(described["returns"], returned, strict=True):
+                one["python_type"]["description"] = text.partition(": ")[2]
         return info
 
 
 def uploaded(value: object) -> dict[str, Any] | None:
     """A picture argument as Gradio hands it on, where it names an uploaded file or an example; None where it is none.
 
-    Raises gr.Error for anything else.
+    `value` is what Gradio calls FileData or, as over MCP, a text: the upload's path, or its address on this server,
+    which is not opened either. Raises gr.Error for anything else.
     """
     if value is None:
         return None
-    path = value.get("path") if isinstance(value, Mapping) else None
+    path = value.get("path") if isinstance(value, Mapping) else value
+    if isinstance(path, str) and path.startswith(("http://", "https://")):
+        path = unquote(path.partition(FILE_ROUTE)[2])
     try:
         known = isinstance(path, str) and (
             Path(path) in example_files() or (is_in_or_equal(path, get_upload_folder()) and Path(path).is_file())

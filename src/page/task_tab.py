@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
+from gradio.route_utils import API_PREFIX
 from gradio.utils import get_upload_folder
 
 from src import answers, meaning
@@ -26,7 +27,7 @@ NO_PICTURE = "Choose a picture first."
 
 
 def endpoint(task: Task, work: Work) -> Callable[[Any, Any, Any], Answer]:
-    """The API's function for one task."""
+    """The function of one task's endpoint and MCP tool, named and described for both."""
 
     def read(image: Any, threshold: Any, explain: Any) -> Answer:
         if image is None:
@@ -36,21 +37,27 @@ def endpoint(task: Task, work: Work) -> Callable[[Any, Any, Any], Answer]:
         except (ArgumentRefused, ImageRefused) as refusal:
             raise refused(str(refusal)) from refusal
 
+    read.__name__, read.__doc__ = task.name, describe(task)
     return read
 
 
 def describe(task: Task) -> str:
-    """The endpoint's text on the API page."""
-    return (
-        f"Reads {task.modality}. image: a file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB). "
-        "threshold: 0 to 1; the decision is `refer` where p_malignant reaches it, else `no referral` (default: the "
-        f"model's own). explain: {', '.join(EXPLANATIONS)}. Returns `result` (task, model, revision, p_malignant, "
-        "threshold, decision, classes, quality, operating_point with 95% intervals on the test split or null, "
-        "disclaimer, explanation, explained_class, heatmap_empty, size, region, region_kind, screening: this "
-        "threshold's costs at home and away, and the thresholds that promise a sensitivity, confidence in the most "
-        "probable class: high, medium or low, meaning of every class) and the heat map over the picture (null for "
-        "none). Research and education only, not a diagnosis."
-    )
+    """The endpoint's docstring, of which the API page and MCP show every line."""
+    return f"""Reads {task.modality}. Research and education only, not a diagnosis.
+
+    Args:
+        image: A picture file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB), uploaded by the client; \
+over MCP the path or address of a file uploaded before (POST to {API_PREFIX}/upload, as `gradio upload-mcp` does).
+        threshold: 0 to 1; the decision is `refer` where p_malignant reaches it, else `no referral`. Default: the \
+model's own.
+        explain: What is drawn over the picture: {", ".join(EXPLANATIONS)}.
+    Returns:
+        result: task, model, revision, p_malignant, threshold, decision, classes, quality, operating_point with 95% \
+intervals on the test split or null, disclaimer, explanation, explained_class, heatmap_empty, size, region, \
+region_kind, screening (this threshold's costs at home and away, and the thresholds that promise a sensitivity), \
+confidence in the most probable class (high, medium or low), and the meaning of every class.
+        heatmap: The heat map over the picture; null for none.
+    """
 
 
 def task_tab(checkpoint: Checkpoint, work: Work) -> None:
@@ -207,7 +214,6 @@ def task_tab(checkpoint: Checkpoint, work: Work) -> None:
         arguments,
         [result, heatmap],
         api_name=task.name,
-        api_description=describe(task),
         concurrency_id="model",
         concurrency_limit=CONCURRENCY,
         preprocess=False,
