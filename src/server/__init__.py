@@ -1,0 +1,1 @@
+"""What stands between the network and Gradio: `lifespan`, given to launch(), puts it there (src/server/guard.py)."""

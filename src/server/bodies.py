@@ -1,0 +1,118 @@
+"""Request bodies: how large they may be, in how many parts, and how long they may take to come.
+
+Gradio limits the files of an upload, but neither its other fields nor any other body, and waits for one without end.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from src.images import MAX_BYTES
+from src.server.refusal import Refusal, answer
+
+LIMIT: Final = MAX_BYTES + 2**16
+"""Bytes: the largest picture that is read, and what a form around it adds."""
+PARTS: Final = 256
+"""Files and fields in one form."""
+STALL: Final = 25.0
+"""Seconds without a byte, so that with its refusal a connection is closed in 30; also what the whole may take, but for
+what SLOWEST adds."""
+SLOWEST: Final = 32_000
+"""Bytes a second, on average: drop by drop a body could be held open for ever."""
+
+TOO_LARGE: Final = Refusal(413, f"At most {MAX_BYTES // 10**6} MB are taken in one request.")
+TOO_MANY: Final = Refusal(413, f"At most {PARTS} files are taken in one request.")
+TOO_SLOW: Final = Refusal(408, "The request did not arrive in time; send it again.")
+
+
+class Bodies:
+    """ASGI middleware that refuses a body before more than `limit` bytes of it are handed on, and one that stalls."""
+
+    def __init__(self, app: ASGIApp, limit: int = LIMIT, parts: int = PARTS, stall: float = STALL) -> None:
+        self.app = app
+        self.limit, self.parts, self.stall = limit, parts, stall
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if int(headers.get("content-length", 0)) > self.limit:
+            await answer(TOO_LARGE, scope, receive, send)
+            return
+        body = _Body(self, receive, _Parts(headers.get("content-type", "")))
+        started = False
+
+        async def pass_on(message: Message) -> None:
+            nonlocal started
+            if body.refused is None or started:  # what was begun can only be broken off
+                started = True
+                await send(message)
+
+        try:
+            await self.app(scope, body.receive, pass_on)
+        except ClientDisconnect:
+            if body.refused is None:
+                return  # the visitor has left
+        except Exception:
+            if body.refused is None:
+                raise
+        if body.refused is not None and not started:
+            await answer(body.refused, scope, receive, send)
+
+
+class _Body:
+    """One request's body as it comes. To the app, a refused one looks like a visitor who left."""
+
+    def __init__(self, limits: Bodies, receive: Receive, parts: "_Parts") -> None:
+        self._limits, self._receive, self._parts = limits, receive, parts
+        self._began = time.monotonic()
+        self._size, self._complete = 0, False
+        self.refused: Refusal | None = None
+
+    async def receive(self) -> Message:
+        if self.refused is None and not self._complete:
+            try:
+                async with asyncio.timeout(self._patience()):
+                    message = await self._receive()
+            except TimeoutError:
+                self.refused = TOO_SLOW
+            else:
+                self._count(message.get("body", b""))
+                self._complete = not message.get("more_body", False)
+                if self.refused is None:
+                    return message
+        if self.refused is not None:
+            return {"type": "http.disconnect"}
+        return await self._receive()  # which waits for the visitor to leave
+
+    def _patience(self) -> float:
+        due = self._began + self._limits.stall + self._size / SLOWEST
+        return max(0.0, min(self._limits.stall, due - time.monotonic()))
+
+    def _count(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > self._limits.limit:
+            self.refused = TOO_LARGE
+        elif self._parts.count(chunk) > self._limits.parts:
+            self.refused = TOO_MANY
+
+
+class _Parts:
+    """Counts the parts of a form by the boundaries between them, without holding on to it."""
+
+    def __init__(self, content_type: str) -> None:
+        kind, options = parse_options_header(content_type)
+        self._boundary = b"--" + options.get(b"boundary", b"") if kind == b"multipart/form-data" else b""
+        self._tail, self._found = b"", 0
+
+    def count(self, chunk: bytes) -> int:
+        """How many there were up to now, with this chunk."""
+        if self._boundary:
+            seen = self._tail + chunk
+            self._found += seen.count(self._boundary)
+            # As much as may be the beginning of a boundary, and too little to be a whole one.
+            self._tail = seen[max(0, len(seen) - len(self._boundary) + 1) :]
+        return self._found

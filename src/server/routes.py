@@ -1,0 +1,95 @@
+"""Which routes are open: what the page, gradio_client and MCP need of those that Gradio has, and /healthz.
+
+tests/test_server_routes.py holds this list against the routes of the installed Gradio.
+"""
+
+import re
+from typing import Final
+
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from src.server.refusal import UPLOAD, Refusal, answer
+
+HEALTH: Final = "/healthz"
+
+OPEN: Final = frozenset(
+    {
+        # The page and what it is made of
+        ("GET", "/"),
+        ("HEAD", "/"),
+        ("GET", "/config"),
+        ("GET", "/theme.css"),
+        ("GET", "/gradio_api/theme.css"),
+        ("GET", "/favicon.ico"),
+        ("GET", "/manifest.json"),
+        ("GET", "/robots.txt"),
+        ("GET", "/assets/{path:path}"),
+        ("GET", "/static/{path:path}"),
+        ("GET", "/svelte/{path:path}"),
+        # Files: put here and taken away
+        ("POST", UPLOAD),
+        ("GET", "/gradio_api/upload_progress"),
+        ("GET", "/gradio_api/file={path_or_url:path}"),
+        ("HEAD", "/gradio_api/file={path_or_url:path}"),
+        # Asking: by page and client, by plain HTTP, and what the page asks without the queue
+        ("GET", "/gradio_api/info"),
+        ("GET", "/gradio_api/openapi.json"),
+        ("POST", "/gradio_api/queue/join"),
+        ("GET", "/gradio_api/queue/data"),
+        ("POST", "/gradio_api/cancel"),
+        ("POST", "/gradio_api/call/{api_name}"),
+        ("GET", "/gradio_api/call/{api_name}/{event_id}"),
+        ("POST", "/gradio_api/call/v2/{api_name}"),
+        ("GET", "/gradio_api/call/v2/{api_name}/{event_id}"),
+        ("POST", "/gradio_api/run/{api_name}"),
+        ("GET", "/gradio_api/heartbeat/{session_hash}"),
+        # launch() itself
+        ("GET", "/gradio_api/startup-events"),
+    }
+)
+"""Method and path, as Gradio writes the path."""
+
+MOUNTED: Final = "/gradio_api/mcp"
+"""The MCP server, where launch() is told to have one: an app of its own."""
+
+WORK: Final = (UPLOAD, "/gradio_api/queue/join", "/gradio_api/call/", MOUNTED)
+"""How the paths begin that cost more than a glance where they are posted to."""
+
+NOT_FOUND: Final = Refusal(404, "There is nothing here.")
+
+_OPEN = [(method, compile_path(path)[0]) for method, path in OPEN]
+# Gradio would fetch an address on the web for whoever asks; a file's path is absolute.
+_ADDRESS = re.compile(r"/gradio_api/file=(?!/(?!/))")
+
+
+def is_open(method: str, path: str) -> bool:
+    """Whether a request goes on to Gradio."""
+    if _ADDRESS.match(path):
+        return False
+    if path == MOUNTED or path.startswith(f"{MOUNTED}/"):
+        return method in ("GET", "POST", "DELETE")
+    return any(method == known and pattern.match(path) for known, pattern in _OPEN)
+
+
+def is_work(scope: Scope) -> bool:
+    """Whether a request may keep the models busy or leave a file behind."""
+    return scope["method"] == "POST" and scope["path"].startswith(WORK)
+
+
+class Routes:
+    """ASGI middleware that answers /healthz by itself, at once, and 404 for what is not open."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        if path == HEALTH and method in ("GET", "HEAD"):
+            headers = [(b"content-type", b"text/plain"), (b"content-length", b"2"), (b"cache-control", b"no-store")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"ok"})
+        elif is_open(method, path):
+            await self.app(scope, receive, send)
+        else:
+            await answer(NOT_FOUND, scope, receive, send)

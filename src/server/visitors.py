@@ -1,0 +1,105 @@
+"""How often one visitor may ask, and all of them together.
+
+VIGIL_VISITOR_LIMIT and VIGIL_TOTAL_LIMIT set both, as `120/minute`; VIGIL_PROXIES says how many proxies stand in front.
+"""
+
+import ipaddress
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import Final, Self
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from src.server.refusal import UPLOAD, Refusal, answer
+from src.server.routes import is_work
+
+VISITOR: Final = "120/minute"
+"""Pictures that one visitor may have read: as many as would take a quarter of two cores."""
+TOTAL: Final = "600/minute"
+"""Pictures that all together may have read: a little more than two cores can."""
+GLANCES: Final = 25
+"""Everything else is cheap, and a page takes about a hundred requests to open: so many more of those."""
+
+TOO_OFTEN: Final = "You have asked very often in the last minute; wait a moment, then try again."
+BUSY: Final = "Very many people are asking just now; wait a moment, then try again."
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The limits, and how a visitor is told from another.
+
+    `proxies` is how many proxies of ours a request came through: each adds, at the right of X-Forwarded-For, the
+    address that it was asked from. What stands further left was sent by the visitor, who may write anything.
+    """
+
+    visitor: RateLimitItem
+    total: RateLimitItem
+    proxies: int
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """As the environment says; on a Space there is one proxy, elsewhere none. Raises ValueError."""
+        proxies = os.environ.get("VIGIL_PROXIES", "1" if "SPACE_ID" in os.environ else "0")
+        if not proxies.isdecimal():
+            raise ValueError("VIGIL_PROXIES must be a whole number, 0 or more.")
+        return cls(
+            parse(os.environ.get("VIGIL_VISITOR_LIMIT", VISITOR)),
+            parse(os.environ.get("VIGIL_TOTAL_LIMIT", TOTAL)),
+            int(proxies),
+        )
+
+
+def visitor(scope: Scope, proxies: int) -> str:
+    """The address that a request came from; of an IPv6 one the network, since a visitor has all of its addresses."""
+    peer = scope["client"][0] if scope["client"] else ""
+    if proxies:
+        values = (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for")
+        told = [one.strip() for one in ",".join(values).split(",")]
+        if len(told) >= proxies:
+            peer = told[-proxies]
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return "unknown"  # all such are one visitor
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+class Visitors:
+    """ASGI middleware that asks whoever comes too often to wait. Who is refused does not wait the longer for it."""
+
+    def __init__(self, app: ASGIApp, allowed: Allowed) -> None:
+        self.app = app
+        self.allowed = allowed
+        self.limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        each = allowed.visitor
+        self.glances = type(each)(GLANCES * each.amount, each.multiples)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = "glance" if not is_work(scope) else "upload" if scope["path"] == UPLOAD else "question"
+        refusal = self.refused(visitor(scope, self.allowed.proxies), kind)
+        if refusal:
+            await answer(refusal, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def refused(self, who: str, kind: str) -> Refusal | None:
+        """Count a request; what it is refused with, if it is."""
+        if kind == "glance":
+            return self._hit(self.glances, TOO_OFTEN, kind, who)
+        # The visitor's own first: who is held back here takes nothing from the others.
+        return self._hit(self.allowed.visitor, TOO_OFTEN, kind, who) or self._hit(self.allowed.total, BUSY, kind)
+
+    def _hit(self, limit: RateLimitItem, sentence: str, *key: str) -> Refusal | None:
+        if self.limiter.hit(limit, *key):
+            return None
+        reset = self.limiter.get_window_stats(limit, *key).reset_time
+        return Refusal(429, sentence, max(1, math.ceil(reset - time.time())))
