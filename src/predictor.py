@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,11 +17,12 @@ import timm.data
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from src import explain, images
 from src.images import ImageRefused, Picture
 from src.region import Box, LesionFinder
+from src.symmetries import SYMMETRIES
 from src.tasks import TASKS, Task
 from src.weights import Checkpoint, PretrainedConfig, TestTimeAugmentation
 
@@ -99,12 +100,7 @@ def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 def views(pixels: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
     """The views of a batch (N, C, side, side), of that shape, whose logits are averaged; the batch is the first."""
-    mirrored = [pixels, pixels.flip(3)]
-    if kind == "none":
-        return [pixels]
-    if kind == "flips":
-        return [one.flip(2) if down else one for down in (False, True) for one in mirrored]
-    return [one.rot90(turns, (2, 3)) for turns in range(4) for one in mirrored]
+    return [symmetry.of(pixels) for symmetry in SYMMETRIES[kind]]
 
 
 class View(NamedTuple):
@@ -162,6 +158,18 @@ class _Prepared:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Look:
+    """One look at a picture: what the checkpoint says, and what it takes to explain why, on the predictor's device.
+
+    `pixels` float32 (1, C, side, side), `features` float32 (views, channels, h, w).
+    """
+
+    prediction: Prediction
+    pixels: Tensor
+    features: Tensor
+
+
 class Predictor:
     """A checkpoint made ready to read pictures on the CPU or a GPU.
 
@@ -190,22 +198,36 @@ class Predictor:
 
         Raises ImageRefused for a picture that cannot be read or answered.
         """
+        look = self.look(picture)
+        if explanation == "none":
+            return look.prediction
+        return replace(look.prediction, heat_map=self.heat_map(look, explanation, code))
+
+    def look(self, picture: Picture | str | os.PathLike[str] | bytes) -> Look:
+        """Read one picture and keep what explanations need; raises as `predict` does."""
         prepared = self._prepare(picture)
         pixels = prepared.pixels.to(self.device)
         with torch.inference_mode(False), torch.no_grad():
-            features = self._network.forward_features(pixels)
-            logits = class_logits(self._network.forward_head(features))
-            # The rest of the views; the first is the one that is explained.
-            others = [class_logits(self._network(one)) for one in self._views(pixels)[1:]]
-            logits = torch.stack([logits, *others]).mean(dim=0)
-        prediction = self._prediction(prepared, logits[0])
-        if explanation == "none":
-            return prediction
-        index = prediction.top if code is None else self.task.codes.index(code)
-        values = self._heat(explanation, pixels, features, index)
-        return replace(
-            prediction, heat_map=HeatMap(explanation, self.task.codes[index], values, self._seen(prepared.box))
-        )
+            features = self._network.forward_features(torch.cat(self._views(pixels)))
+            logits = class_logits(self._network.forward_head(features)).mean(dim=0)
+        return Look(self._prediction(prepared, logits), pixels, features)
+
+    def heat_map(self, look: Look, explanation: Explanation, code: str | None = None) -> HeatMap:
+        """Why `look` came out as it did: a map, not "none", that argues for the class `code`, by default the most
+        probable one. It explains the logits that decide, their mean over the views where the checkpoint asks for those.
+        """
+        index = look.prediction.top if code is None else self.task.codes.index(code)
+        target = partial(_class_score, index=index)
+        symmetries = SYMMETRIES[self.checkpoint.config.vigil.test_time_augmentation]
+        values = explain.grad_cam(self._network, look.features, target, look.pixels.shape[-1], symmetries)
+        if explanation == "Guided Grad-CAM":
+            values = explain.guided_grad_cam(self._network, look.pixels, target, values, symmetries)
+        return HeatMap(explanation, self.task.codes[index], values, self._seen(look.prediction.box))
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """The logits that decide, before calibration: (N, C, side, side) as the network takes them -> (N, classes)."""
+        with torch.inference_mode(False), torch.no_grad():
+            return torch.stack([class_logits(self._network(one)) for one in self._views(pixels)]).mean(dim=0)
 
     def predict_many(
         self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], batch_size: int = 32, workers: int = 2
@@ -244,9 +266,7 @@ class Predictor:
     def _answers(self, batch: Sequence[_Prepared | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
         pixels = [item.pixels for item in batch if isinstance(item, _Prepared)]
         if pixels:
-            with torch.no_grad():
-                batch_views = self._views(torch.cat(pixels).to(self.device))
-                logits = iter(torch.stack([class_logits(self._network(one)) for one in batch_views]).mean(dim=0))
+            logits = iter(self.logits(torch.cat(pixels).to(self.device)))
         for item in batch:
             if isinstance(item, ImageRefused):
                 yield item
@@ -305,17 +325,6 @@ class Predictor:
         side = min(right - left, lower - upper)
         left, upper = left + (right - left - side) // 2, upper + (lower - upper - side) // 2
         return left, upper, left + side, upper + side
-
-    @cached_property
-    def _guided(self) -> nn.Module:
-        return explain.guided_network(self._network)
-
-    def _heat(self, explanation: Explanation, pixels: Tensor, features: Tensor, index: int) -> np.ndarray:
-        target = partial(_class_score, index=index)
-        values = explain.grad_cam(self._network, features, target, pixels.shape[-1])
-        if explanation == "Guided Grad-CAM":
-            values = explain.guided_grad_cam(self._guided, pixels, target, values)
-        return values
 
 
 def _class_score(logits: Tensor, index: int) -> Tensor:

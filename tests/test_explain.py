@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm.layers
 import torch
+import torch.nn.functional as F
 from pytorch_grad_cam import GradCAM, GuidedBackpropReLUModel
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from src import explain
+from src import explain, weights
+from src.networks import ARCHITECTURES
+from src.symmetries import SYMMETRIES
 from tests import made_up_checkpoints
 
 # network -> channels, side, the module whose output is the last feature map
@@ -29,6 +33,9 @@ def made(name: str, classes: int = 3) -> tuple[Any, Tensor]:
     """A random network without gradients, and a blotchy picture for it."""
     channels, side, _ = LAST[name]
     network = made_up_checkpoints.network(name, classes, channels, side, seed=3).requires_grad_(False)
+    for parameter, values in network.named_parameters():
+        if parameter.endswith("gamma"):
+            values.fill_(1)  # ConvNeXt's layer scale begins at 1e-6: its blocks, GELU and all, would count for nothing
     blotches = torch.rand(1, channels, 5, 5, generator=torch.Generator().manual_seed(4)) * 4 - 2
     return network, nn.functional.interpolate(blotches, size=(side, side), mode="bilinear")
 
@@ -140,49 +147,133 @@ def test_logistic_regressions_map_is_its_pixels_contributions() -> None:
 
 def test_guided_gradient_of_a_relu_network_is_the_librarys() -> None:
     network, pixels = made("vigil_cnn28")
-    guided = explain.guided_network(network)
-    leaf = pixels.clone().requires_grad_()
-    (ours,) = torch.autograd.grad(guided(leaf)[0, 1], leaf)
+    ours = explain.guided_gradient(network, pixels, target(1))
     # The library swaps the activations of the network it is given.
     theirs = GuidedBackpropReLUModel(copy.deepcopy(network), device="cpu")(pixels.clone(), target_category=1)
     np.testing.assert_allclose(ours[0].numpy().transpose(1, 2, 0), theirs.reshape(28, 28, 1), rtol=1e-3, atol=1e-6)
     assert ours.any()
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.GELU(), nn.SiLU(), nn.SiLU(inplace=True)])
+class Called(nn.Module):
+    """An activation that is no module of its own but called, as some of timm's blocks do."""
+
+    def __init__(self, function: Callable[..., Tensor], **named: Any) -> None:
+        super().__init__()
+        self.function, self.named = function, named
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, **self.named)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        *(nn.ReLU(), nn.ReLU(inplace=True), nn.GELU(), nn.GELU(approximate="tanh"), nn.SiLU(), nn.SiLU(inplace=True)),
+        *(timm.layers.GELU(), timm.layers.create_act_layer("silu", inplace=True), timm.layers.create_act_layer("relu")),
+        *(Called(F.relu), Called(F.relu, inplace=True), Called(torch.relu), Called(Tensor.relu)),
+        *(Called(F.gelu), Called(F.gelu, approximate="tanh"), Called(F.silu), Called(F.silu, inplace=True)),
+    ],
+    ids=lambda activation: f"{type(activation).__module__}-{getattr(activation, 'function', activation)}",
+)
 def test_guided_activation_lets_positive_gradients_of_positive_inputs_pass(activation: nn.Module) -> None:
-    guided = explain.guided_network(nn.Sequential(nn.Identity(), activation))
     x = torch.tensor([-2.0, -0.5, 0.5, 2.0, 0.5, 2.0], requires_grad=True)
     upstream = torch.tensor([1.0, 1.0, 1.0, 2.0, -1.0, -3.0])
-    (gradient,) = torch.autograd.grad(guided(x), x, upstream)
+    with explain.GuidedBackpropagation() as guided:
+        answer = activation(x)
+    assert guided.met == 1
+    (gradient,) = torch.autograd.grad(answer, x, upstream)
     plain = x.detach().clone().requires_grad_()
-    (derivative,) = torch.autograd.grad(copy.deepcopy(activation)(plain.clone()).sum(), plain)
+    (derivative,) = torch.autograd.grad(activation(plain.clone()).sum(), plain)
     assert torch.allclose(gradient, torch.where((x > 0) & (upstream > 0), upstream * derivative, 0.0))
     assert torch.equal(x.detach(), torch.tensor([-2.0, -0.5, 0.5, 2.0, 0.5, 2.0]))
+    assert torch.equal(answer, activation(x.detach().clone()))
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.Hardswish(), nn.ReLU6(), nn.LeakyReLU(), nn.Mish(), nn.ELU(), nn.PReLU(), Called(torch.relu_)]
+)
+def test_an_activation_that_would_be_missed_is_refused(activation: nn.Module) -> None:
+    with pytest.raises(NotImplementedError, match="guided backpropagation"), explain.GuidedBackpropagation():
+        activation(torch.ones(2))
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_activation_of_every_network_is_met_once(name: str) -> None:
+    channels = 1 if name.endswith("28") else 3
+    side = {"vigil_cnn28": 28, "vigil_linear28": 28, "vigil_attention_cnn96": 96}.get(name, 64)
+    network = weights.build(name, 2, channels).eval()
+    activations = [m for m in network.modules() if type(m).__name__ in ("ReLU", "GELU", "SiLU")]
+    used = set()
+    for activation in activations:
+        activation.register_forward_hook(lambda module, *_: used.add(module))
+    with torch.no_grad(), explain.GuidedBackpropagation() as guided:
+        network(torch.randn(1, channels, side, side))
+    # CBAM calls its one ReLU for the average and for the maximum; the auxiliary head is not asked.
+    twice = name == "vigil_efficientnetv2_m_cbam"
+    assert guided.met == len(used) + twice
+    assert len(activations) == len(used) + twice
+    assert bool(used) == (name != "vigil_linear28")
 
 
 @pytest.mark.parametrize("name", LAST)
-def test_guided_network_computes_the_same_and_leaves_the_original_alone(name: str) -> None:
+def test_guided_network_computes_the_same_and_is_left_alone(name: str) -> None:
     network, pixels = made(name)
     kinds = [type(module) for module in network.modules()]
     with torch.no_grad():
         answer = network(pixels)
-    guided = explain.guided_network(network)
-    leaf = pixels.clone().requires_grad_()
-    assert torch.allclose(guided(leaf), answer, atol=1e-5)
-    # Every activation is swapped, whoever wrote it, or the map would be no guided backpropagation.
-    swapped = sum(type(module) is explain._Guided for module in guided.modules())
-    assert swapped == sum(kind.__name__ in ("ReLU", "GELU", "SiLU") for kind in kinds) > 0
+        with explain.GuidedBackpropagation():
+            assert torch.equal(network(pixels), answer)
     cam = explain.grad_cam(network, features_of(network, pixels), target(0), pixels.shape[-1])
-    values = explain.guided_grad_cam(guided, pixels, target(0), cam)
+    values = explain.guided_grad_cam(network, pixels, target(0), cam)
     assert values.shape == cam.shape
     assert values.dtype == np.float32
     assert (values.min(), values.max()) == (0, 1)
     assert not values[cam == 0].any()
+    leaf = pixels.clone().requires_grad_()
+    (plain,) = torch.autograd.grad(network(leaf)[0, 0], leaf)
+    assert not torch.allclose(explain.guided_gradient(network, pixels, target(0)), plain, rtol=0.1)
     assert [type(module) for module in network.modules()] == kinds
     assert hooks(network) == 0
     with torch.no_grad():
         assert torch.equal(network(pixels), answer)
+
+
+# Where logits are averaged over views, the average decides, and it is what the map explains.
+
+
+@pytest.mark.parametrize("kind", SYMMETRIES)
+def test_symmetries_can_be_undone(kind: str) -> None:
+    picture = torch.arange(18.0).reshape(1, 2, 3, 3)
+    assert all(torch.equal(one.undone(one.of(picture)), picture) for one in SYMMETRIES[kind])
+
+
+@pytest.mark.parametrize("kind", ["flips", "d4"])
+def test_averaged_logits_are_explained_and_not_the_first_views(kind: str) -> None:
+    network, pixels = made("vigil_attention_cnn96")
+    symmetries = SYMMETRIES[kind]
+
+    def maps(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        features = features_of(network, torch.cat([symmetry.of(x) for symmetry in symmetries]))
+        cam = explain.grad_cam(network, features, target(1), 96, symmetries)
+        return cam, explain.guided_grad_cam(network, x, target(1), cam, symmetries)
+
+    cam, guided = maps(pixels)
+    # The gradient of the averaged logit: by hand, each view's own, turned back.
+    raw = []
+    for symmetry in symmetries:
+        features = features_of(network, symmetry.of(pixels)).requires_grad_()
+        (gradient,) = torch.autograd.grad(network.forward_head(features)[0, 1], features)
+        each = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1, keepdim=True)
+        raw.append(symmetry.undone(each.detach()))
+    expected = nn.functional.interpolate(torch.cat(raw).mean(0, keepdim=True).relu(), (96, 96), mode="bilinear")[0, 0]
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
+    np.testing.assert_allclose(cam, expected, atol=0.05)
+    alone = explain.grad_cam(network, features_of(network, pixels), target(1), 96)
+    assert np.abs(cam - alone).max() > 0.1
+    # The average is the same for a picture and its mirror image, so the map is mirrored and no other.
+    mirrored_cam, mirrored_guided = maps(pixels.flip(3))
+    np.testing.assert_allclose(mirrored_cam[:, ::-1], cam, atol=1e-3)
+    np.testing.assert_allclose(mirrored_guided[:, ::-1], guided, atol=1e-2)
 
 
 def test_app_starts_without_scikit_learn() -> None:

@@ -154,7 +154,7 @@ def test_fault_of_ours_is_not_taken_for_a_bad_picture(
 @pytest.mark.parametrize("name", ["skin", "histopathology"])
 def test_concurrent_calls_give_the_quiet_answers(name: str, made: Callable[[str], tuple[Path, Predictor]]) -> None:
     folder, _ = made(name)
-    predictor = Predictor(weights.load(MODELS[name][0], folder))  # fresh, so that the guided copy is made in the crowd
+    predictor = Predictor(weights.load(MODELS[name][0], folder))  # fresh, so that nothing is ready before the crowd
     pictures = many(3)
     jobs = [(picture, explanation) for picture in pictures for explanation in EXPLANATIONS] * 2
 
