@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from src.tasks import Task
@@ -32,6 +33,9 @@ MIN_SIDE = 28
 # in quadratic time; a 40-megapixel picture in strips of one row has some 6,000).
 MAX_SCANS = 50
 MAX_PARTS = 20_000
+# A scanner's TIFF has a thumbnail and some ten sizes of the same picture. What has more frames is a film, a stack or a
+# document, of which the first says nothing.
+MAX_FRAMES = 50
 
 # Quality: brightness and chroma (largest minus smallest of R, G, B) run 0 to 255, on a thumbnail of THUMBNAIL px. Each
 # limit lies outside what nearly all of 1,000 pictures of each task's sets (all splits) show.
@@ -52,6 +56,7 @@ FURNITURE = 0.15  # of the side: outer bands thinner than this and apart from th
 MAX_GAP = 0.02  # of the side: dark bands up to this within the field do not end it
 MIN_REGION = 0.4  # of the side: less than this and the profile is not to be trusted
 
+TOO_MANY_FRAMES = f"This file holds more than {MAX_FRAMES} frames or pages; export the one to be read as PNG or JPEG."
 TOO_MANY_PARTS = "This file is made of far too many parts to be an ordinary picture; save it again as PNG or JPEG."
 NOT_A_PICTURE = "This file is not a picture that can be read (JPEG, PNG, WebP, TIFF or BMP)."
 DAMAGED = "This file is cut off, damaged or of a rare kind that cannot be read; save it again as PNG or JPEG."
@@ -192,12 +197,41 @@ def _decoded(data: bytes, notes: list[str]) -> Image.Image:
     # n_frames would walk all pages of a TIFF, of which a file of 12 MB can claim a million. A phone's MPO (JPEG) is
     # left out: its further frames are previews and depth maps.
     if image.format != "MPO" and getattr(image, "is_animated", False):
+        if _has_frame(image, MAX_FRAMES):
+            raise ImageRefused(TOO_MANY_FRAMES)
         notes.append("The file holds several frames or pages; only the first was read.")
     try:
+        if image.format in ("JPEG", "MPO"):
+            _whole_jpeg(data)
         image.load()
     except DECODER_ERRORS as error:
         raise ImageRefused(DAMAGED) from error
     return image
+
+
+def _has_frame(image: Image.Image, number: int) -> bool:
+    """Whether there is a frame of this number, counted from 0; leaves the image at the first."""
+    try:
+        image.seek(number)
+    except DECODER_ERRORS:
+        return False  # EOFError where there is none; a damaged page further on does no harm to the first
+    finally:
+        image.seek(0)
+    return True
+
+
+def _whole_jpeg(data: bytes) -> None:
+    """Raises ValueError for a JPEG whose compressed data end early or are garbled, even where an end marker follows.
+
+    libjpeg only warns of that, and Pillow does not pass it on: it gives grey, or the last colour, for what is missing.
+    Decoded in grey at an eighth of its size, which takes a tenth of the time of reading it.
+    """
+    try:
+        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=1, strict=True)
+    except ValueError as error:
+        # Padding after the last block, which some cameras write; nothing is missing then.
+        if not str(error).endswith("extraneous bytes before marker 0xd9"):
+            raise
 
 
 def _parts(data: bytes) -> tuple[int, int]:

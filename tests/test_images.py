@@ -114,6 +114,32 @@ def test_half_a_file_is_refused(kind: str) -> None:
         assert refusal(data[: int(share * len(data))]) == images.DAMAGED
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(mode: str, progressive: bool) -> None:
+    data = encoded(speckle(400, 300).convert(mode), "JPEG", progressive=progressive)
+    start = data.index(b"\xff\xda") + 20
+    for share in (0, 0.3, 0.5, 0.9):
+        assert refusal(data[: start + int(share * (len(data) - start))] + b"\xff\xd9") == images.DAMAGED
+    middle = (start + len(data)) // 2
+    assert refusal(data[: (start + middle) // 2] + data[middle:]) == images.DAMAGED
+    # Padding before the end marker, and what phones append after it, take nothing away.
+    read(data[:-2] + b"\0" * 40 + data[-2:])
+    read(data + b"a film" * 100)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_films_and_stacks_are_refused(kind: str) -> None:
+    def frames(n: int) -> bytes:
+        first, *others = [Image.new("L", (28, 28), i % 2 * 200 + i) for i in range(n)]
+        return encoded(first, kind, save_all=True, append_images=others)
+
+    assert refusal(frames(images.MAX_FRAMES + 1)) == images.TOO_MANY_FRAMES
+    picture = read(frames(images.MAX_FRAMES))
+    assert pixels(picture).max() <= 1
+    assert len(picture.notes) == 1
+
+
 def test_too_small_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "1 × 1" in refusal(encoded(Image.new("RGB", (1, 1)), "PNG"))
     assert "27" in refusal(encoded(photo(200, 27), "PNG"))
