@@ -1,7 +1,8 @@
 """What every part of the page is made of: our gr.Blocks, our markup, our refusals, and the examples to click on."""
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -18,6 +19,9 @@ EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json
 """Path below examples/ -> "synthetic: what it shows"."""
 
 NOT_UPLOADED = "The picture must be uploaded, again after an hour; addresses and data: texts are not opened."
+
+LOOK_SECONDS = 0.25
+"""How often it is looked whether a visitor still waits."""
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
 FILE_ROUTE = f"{API_PREFIX}/file="
@@ -41,6 +45,27 @@ class Page(gr.Blocks):
             for block, value in zip(block_fn.inputs, inputs, strict=False)
         ]
         return await super().preprocess_data(block_fn, checked, state, explicit_call)
+
+    async def call_function(
+        self,
+        block_fn: BlockFunction | int,
+        processed_input: list[Any],
+        iterator: AsyncIterator[Any] | None = None,
+        requests: Any = None,
+        event_id: str | None = None,
+        *further: Any,
+    ) -> dict[str, Any]:
+        """As Gradio's, cancelled once nobody waits for the answer: Gradio would let it run on, and hold its place."""
+        call = asyncio.ensure_future(
+            super().call_function(block_fn, processed_input, iterator, requests, event_id, *further)
+        )
+        event = self._queue.event_ids_to_events.get(event_id) if event_id else None
+        try:
+            while (event is None or event.alive) and not call.done():
+                await asyncio.wait({call}, timeout=LOOK_SECONDS)
+        finally:
+            call.cancel()
+        return await call
 
     def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> APIInfo:
         """As Gradio's, with what our functions' docstrings say of each argument and each result.
