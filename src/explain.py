@@ -26,7 +26,7 @@ GUIDED: frozenset[Any] = frozenset({F.relu, torch.relu, Tensor.relu, F.gelu, F.s
 REFUSED: frozenset[Any] = frozenset(
     {
         *(F.celu, F.elu, F.elu_, F.hardswish, F.hardtanh, F.hardtanh_, F.leaky_relu, F.leaky_relu_, F.mish, F.prelu),
-        *(F.relu6, F.relu_, F.rrelu, F.rrelu_, F.selu, F.selu_, F.softplus, F.threshold, F.threshold_),
+        *(F.relu6, F.relu_, F.rrelu, F.rrelu_, F.selu, F.selu_, F.softplus, F.threshold, torch.threshold_),
         *(Tensor.prelu, Tensor.relu_, torch.celu, torch.prelu, torch.relu_, torch.rrelu, torch.selu, torch.threshold),
     }
 )

@@ -21,6 +21,9 @@ MAX_DRAWN_PIXELS = 12_000_000
 # Of layers, which a page shows at a few hundred pixels and enlarges to a screen.
 LAYER_SIDE = 1600
 
+Part = tuple[float, float, float, float]
+"""left, upper, right and lower, in shares (0..1) of a picture's width and height."""
+
 
 @cache
 def palette() -> bytes:
@@ -37,10 +40,11 @@ def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
-def draw(image: Image.Image, heat: HeatMap, seen: Box) -> Image.Image:
+def draw(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = None) -> Image.Image:
     """`heat` over an upright RGB `image`, more opaque where it is stronger: RGB of `drawn_size(image.size)`.
 
-    A frame marks `seen` where the network saw less than the whole picture.
+    A frame marks `seen` where the network saw less than the whole picture, another the part `label` that alone makes
+    the label (`Task.label_box`).
     """
     size = drawn_size(image.size)
     drawn = image.copy() if size == image.size else image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
@@ -51,11 +55,11 @@ def draw(image: Image.Image, heat: HeatMap, seen: Box) -> Image.Image:
     opacity = strength.point([round(value * OPACITY) for value in range(256)])
     strength.putpalette(palette())
     drawn.paste(strength.convert("RGB"), (left, upper), opacity)
-    if seen != (0, 0, *image.size):
-        left, upper, right, lower = _scaled(seen, image.size, size)
-        width = max(1, round(min(size) / 250))
+    frame, width = ImageDraw.Draw(drawn), max(1, round(min(size) / 250))
+    frames = [_scaled(seen, image.size, size)] if seen != (0, 0, *image.size) else []
+    frames += [_scaled(label, (1, 1), size)] if label is not None else []
+    for left, upper, right, lower in frames:
         # White on black, to be seen on any ground.
-        frame = ImageDraw.Draw(drawn)
         frame.rectangle((left, upper, right - 1, lower - 1), outline="black", width=2 * width)
         frame.rectangle((left, upper, right - 1, lower - 1), outline="white", width=width)
     return drawn
@@ -64,15 +68,16 @@ def draw(image: Image.Image, heat: HeatMap, seen: Box) -> Image.Image:
 @dataclass(frozen=True)
 class Layers:
     """`picture` is RGB; `colours` RGBA, as opaque as the map is strong, lies over the part `box` of it; `seen` is the
-    part that the network saw. Both parts are left, upper, right and lower in shares (0..1) of the picture."""
+    part that the network saw, `label` the part that alone makes the label, None where the whole does."""
 
     picture: Image.Image
     colours: Image.Image
-    box: tuple[float, float, float, float]
-    seen: tuple[float, float, float, float]
+    box: Part
+    seen: Part
+    label: Part | None = None
 
 
-def layers(image: Image.Image, heat: HeatMap, seen: Box) -> Layers:
+def layers(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = None) -> Layers:
     """What `draw` draws, apart: the picture at most LAYER_SIDE wide and high, the map at the network's input size."""
     picture = image.copy()
     picture.thumbnail((LAYER_SIDE, LAYER_SIDE))
@@ -82,14 +87,14 @@ def layers(image: Image.Image, heat: HeatMap, seen: Box) -> Layers:
     colours.putpalette(palette())
     colours = colours.convert("RGB")
     colours.putalpha(strength)
-    return Layers(picture, colours, _shares(heat.box, image.size), _shares(seen, image.size))
+    return Layers(picture, colours, _shares(heat.box, image.size), _shares(seen, image.size), label)
 
 
-def _shares(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _shares(box: Box, size: tuple[int, int]) -> Part:
     return box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]
 
 
-def _scaled(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
+def _scaled(box: Box | Part, size: tuple[int, int], to: tuple[int, int]) -> Box:
     x, y = to[0] / size[0], to[1] / size[1]
     left, upper = int(box[0] * x), int(box[1] * y)
     return left, upper, max(left + 1, int(box[2] * x)), max(upper + 1, int(box[3] * y))
