@@ -6,6 +6,7 @@ uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVE
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from src import device, weights
@@ -28,9 +29,13 @@ def main() -> None:
     for chatty in ("httpx", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     claimed = environment.prepare()
+    wanted = {task: partial(weights.find, task) for task in TASKS}
+    wanted |= {
+        name: partial(weights.load, task, weights.EMBEDDED / name) for task in TASKS for name in weights.further(task)
+    }
     # All at once, so that a Hub that does not answer is waited for once, not four times.
-    with ThreadPoolExecutor(len(TASKS)) as pool:
-        found = zip(TASKS, pool.map(weights.find, TASKS), strict=True)
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        found = zip(wanted, pool.map(lambda load: load(), wanted.values()), strict=True)
         predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found}
     site.build(Work(predictors)).launch(
         theme=theme(),

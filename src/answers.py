@@ -6,19 +6,21 @@ Nothing of a picture but its numbers is kept.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
 from statistics import median
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src import meaning, overlay, report
 from src.images import Picture
 from src.measured import MALIGNANT, TARGETS, Place
 from src.predictor import EXPLANATIONS, Explanation, HeatMap, Prediction
 from src.region import Box
+from src.robustness import read_views
 from src.screening import (
     INTERVAL_METHOD,
     PEOPLE,
@@ -107,7 +109,7 @@ def answer(
     the task's default. Raises ArgumentRefused and ImageRefused, both with one sentence for the person.
     """
     result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    return result, overlay.draw(picture.image, heat, box) if heat else None
+    return result, overlay.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
 
 
 def looked_at(
@@ -115,7 +117,7 @@ def looked_at(
 ) -> tuple[Result, overlay.Layers | None]:
     """As `answer`, with the heat map as layers for the page to lay over each other."""
     result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    return result, overlay.layers(picture.image, heat, box) if heat else None
+    return result, overlay.layers(picture.image, heat, box, TASKS[task].label_box) if heat else None
 
 
 def _read(
@@ -229,6 +231,83 @@ def decided_again(checkpoint: Checkpoint, result: Mapping[str, Any], threshold: 
         "operating_point": operating_point_at(checkpoint, at),
         "screening": screening_at(checkpoint, at),
     }
+
+
+class _Read(BaseModel):
+    """Of what a browser sends back: one of the pictures' p(malignant), and whose it is."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, strict=True)
+
+    p_malignant: Annotated[float, Field(ge=0, le=1)]
+
+
+class _View(_Read):
+    name: Annotated[str, Field(max_length=100)]
+
+
+class _Said(_Read):
+    model: str
+    most_probable: Annotated[str, Field(max_length=100)]
+    probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Around(_Read):
+    views: Annotated[list[_View], Field(min_length=1, max_length=100)]
+
+
+def around(views: Iterable[tuple[str, float]], p_malignant: float, threshold: float) -> Result:
+    """What the API says of a picture's `views` (name and p(malignant) of each), decided at `threshold`.
+
+    `flipped` counts those that are decided otherwise than the picture as it is, whose `p_malignant` this is.
+    """
+    views, own = list(views), decide(p_malignant, threshold)
+    every = [p_malignant, *(p for _, p in views)]
+    flipped = sum(decide(p, threshold) != own for _, p in views)
+    return {
+        "views": [{"name": name, "p_malignant": p, "decision": decide(p, threshold)} for name, p in views],
+        "p_malignant": p_malignant,
+        "lowest": min(every),
+        "highest": max(every),
+        "flipped": flipped,
+        "borderline": flipped > 0,
+    }
+
+
+def robustness(models: Models, task: str, file: str, threshold: object, model: object = "") -> Result:
+    """What the model says of small changes of one picture file, and whether its decision at `threshold`, None for the
+    model's own, survives them.
+
+    Raises as `answer` does.
+    """
+    predictor = models[model_of(model, task, models)]
+    at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
+    p_malignant, views = read_views(predictor, predictor.read(file))
+    return around(views, p_malignant, at)
+
+
+def robustness_again(found: object, threshold: object) -> Result:
+    """`robustness` at another threshold, without another look at the picture.
+
+    `found` comes back from a visitor's browser. Raises ArgumentRefused where it or the threshold cannot be used.
+    """
+    at = threshold_of(threshold)
+    try:
+        known = _Around.model_validate(found)
+    except ValidationError as error:
+        raise ArgumentRefused(NO_RESULT) from error
+    return around([(view.name, view.p_malignant) for view in known.views], known.p_malignant, at)
+
+
+def compared_again(said: object, names: Container[str]) -> list[Result]:
+    """What `compared` said of the models `names`, back from a visitor's browser. Raises ArgumentRefused where it cannot
+    be used."""
+    try:
+        known = TypeAdapter(list[_Said]).validate_python(said)
+    except ValidationError as error:
+        raise ArgumentRefused(NO_RESULT) from error
+    if not known or any(one.model not in names for one in known):
+        raise ArgumentRefused(NO_RESULT)
+    return [one.model_dump() for one in known]
 
 
 def operating_point_at(checkpoint: Checkpoint, threshold: float) -> Result | None:

@@ -168,6 +168,11 @@ def find(task: str, asked: str | None = None) -> Checkpoint:
         return replace(load(task, EMBEDDED / task), problem=problem)
 
 
+def further(task: str) -> list[str]:
+    """The embedded folders of the task's further checkpoints, TASK-NAME, by name."""
+    return sorted(folder.name for folder in EMBEDDED.glob(f"{task}-*"))
+
+
 def load(task: str, where: str | Path) -> Checkpoint:
     """Load and verify one checkpoint of `task` from a folder or, "owner/repo[@revision]", from the Hub.
 

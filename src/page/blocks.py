@@ -39,10 +39,14 @@ class Page(gr.Blocks):
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
     ) -> list[Any]:
-        """As Gradio's, after the pictures among `inputs` were looked at."""
+        """As Gradio's, after the pictures among `inputs` were looked at.
+
+        A caller who knows fewer arguments than there are by now gets the later ones' defaults.
+        """
+        defaults = [getattr(block, "value", None) for block in block_fn.inputs[len(inputs) :]]
         checked = [
             uploaded(value) if isinstance(block, gr.Image | gr.File) else value
-            for block, value in zip(block_fn.inputs, inputs, strict=False)
+            for block, value in zip(block_fn.inputs, [*inputs, *defaults], strict=False)
         ]
         return await super().preprocess_data(block_fn, checked, state, explicit_call)
 

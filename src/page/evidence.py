@@ -84,13 +84,12 @@ def models(served: Iterable[Checkpoint]) -> list[Model]:
         task = TASKS[checkpoint.config.vigil.task]
         origin = "" if checkpoint.source == "embedded" else checkpoint.source
         found.append(Model(task, checkpoint.config.vigil, checkpoint.evaluation, origin))
-        for folder in sorted(weights.EMBEDDED.glob(f"{task.name}*")):
-            if origin or folder.name != task.name:
-                config, evaluation = (
-                    json.loads((folder / name).read_text(encoding="utf-8"))
-                    for name in ("config.json", "evaluation.json")
-                )
-                found.append(Model(task, VigilConfig.model_validate(config["vigil"]), evaluation))
+        for folder in [*([task.name] if origin else []), *weights.further(task.name)]:
+            config, evaluation = (
+                json.loads((weights.EMBEDDED / folder / name).read_text(encoding="utf-8"))
+                for name in ("config.json", "evaluation.json")
+            )
+            found.append(Model(task, VigilConfig.model_validate(config["vigil"]), evaluation))
     return found
 
 

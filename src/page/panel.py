@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from src import overlay
-from src.tasks import DISCLAIMER, TASKS, Task
+from src.tasks import DISCLAIMER, Task
 from src.weights import Checkpoint
 
 Result = Mapping[str, Any]
@@ -81,6 +80,18 @@ def refusal(sentence: str) -> str:
     )
 
 
+def gate(task: Task, verdict: Result) -> str:
+    """The decision's place where the picture does not look like one of `task`: a question, and nothing of an answer.
+
+    `verdict` is the result's `gate`.
+    """
+    return (
+        f'<div class="v-decision v-refused v-gate" role="alert">{WARNING}<div><p class="v-word">Not shown yet</p>'
+        f"<p>{escape(str(verdict['sentence']))}</p><p>This tab is for {escape(task.modality)}; of anything else its "
+        "answer means nothing.</p></div></div>"
+    )
+
+
 def decision(result: Result) -> str:
     """The banner: refer or not, and p(malignant) on a bar with a mark at the threshold."""
     p, threshold, refer = result["p_malignant"], result["threshold"], result["decision"] == "refer"
@@ -92,8 +103,17 @@ def decision(result: Result) -> str:
         f"<p>p(malignant) is <b>{percent(p)}</b>, {relation} the threshold of <b>{percent(threshold)}</b>.</p>"
         f'<div class="v-scale" role="img" aria-label="{label}"><i class="v-fill" style="width:{100 * p:.2f}%"></i>'
         f'<i class="v-mark" style="left:{100 * threshold:.2f}%"></i></div>'
-        '<p class="v-ends" aria-hidden="true"><span>0%</span><span>p(malignant)</span><span>100%</span></p></div></div>'
+        '<p class="v-ends" aria-hidden="true"><span>0%</span><span>p(malignant)</span><span>100%</span></p>'
+        f"{_although(result)}</div></div>"
     )
+
+
+def _although(result: Result) -> str:
+    """That the answer is shown although the gate did not know the picture for one of the task."""
+    verdict = result.get("gate")
+    if verdict is None or verdict["accepted"]:
+        return ""
+    return f'<p class="v-although">{WARNING}<span>Shown at your wish. {escape(str(verdict["sentence"]))}</span></p>'
 
 
 def details(result: Result) -> str:
@@ -135,26 +155,6 @@ def _region(result: Result) -> str:
             f"from {left}, {upper}; the heat map frames it."
         )
     return f'<p class="v-note">{seen}</p>'
-
-
-def caption(result: Result) -> str:
-    """Which class the heat map argues for, and its colours."""
-    code = result["explained_class"]
-    if code is None:
-        return '<p class="v-note">No heat map was asked for.</p>'
-    name = escape(next(d.name for d in TASKS[result["task"]].classes if d.code == code))
-    method = escape(str(result["explanation"]))
-    if result["heatmap_empty"]:
-        return (
-            f'<p class="v-caption">{method}: nothing in the picture argues for <b>{name}</b>, the most probable class; '
-            "it won because less argues for the others.</p>"
-        )
-    size = tuple(result["size"])
-    smaller = "" if overlay.drawn_size(size) == size else " Drawn smaller than the picture."
-    return (
-        f'<p class="v-caption">{method}: what argues for <b>{name}</b>, the most probable class.{smaller}</p>'
-        '<p class="v-legend" aria-hidden="true"><span>weak</span><i></i><span>strong</span></p>'
-    )
 
 
 def percent(share: float) -> str:

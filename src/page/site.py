@@ -1,16 +1,19 @@
 """The whole page: header, a tab for each task, what is known of each model, and a clinic's own table."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import gradio as gr
 
+from src import answers
 from src.page import evidence, panel
 from src.page.blocks import Page, example_files, html
 from src.page.clinic_tab import clinic_tab
-from src.page.task_tab import CONCURRENCY, task_tab
+from src.page.endpoints import CONCURRENCY, robustness_endpoint
+from src.page.task_tab import TaskTab
 from src.tasks import TASKS
 from src.weights import Checkpoint
-from src.work import Work
+from src.work import Models, Work
 
 WAITING = 40  # more than these are told to come back later
 SWEEP, KEPT = 300, 3300  # seconds: every file is swept away within an hour
@@ -19,20 +22,47 @@ SWEEP, KEPT = 300, 3300  # seconds: every file is swept away within an hour
 def build(work: Work) -> gr.Blocks:
     """The page for the models of `work`, in the order of src/tasks.py."""
     checkpoints = {name: predictor.checkpoint for name, predictor in work.models.items()}
+    defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
     gr.set_static_paths([str(path) for path in example_files()])
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
         html(panel.header() + panel.notice())
-        with gr.Tabs():
+        rooms: dict[str, TaskTab] = {}
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             for name, task in TASKS.items():
-                if name in checkpoints:
+                if name in defaults:
                     with gr.Tab(task.title, id=name):
-                        task_tab(checkpoints[name], work)
+                        served = {model: checkpoints[model] for model in answers.models_of(name, checkpoints)}
+                        rooms[name] = TaskTab(served, speeds(work.models, list(served)), work)
             with gr.Tab("Evidence", id="evidence"):
-                evidence_tab(list(checkpoints.values()))
+                evidence_tab(list(defaults.values()))
             with gr.Tab("Your clinic", id="clinic"):
-                clinic_tab(checkpoints)
+                clinic_tab(defaults)
+        hand_over(tabs, rooms)
+        robustness_endpoint(work)
     page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, api_open=False)
     return page
+
+
+def speeds(models: Models, names: Sequence[str]) -> dict[str, float]:
+    """Milliseconds a picture takes with each of `names` on this server; none where there is nothing to choose, or on a
+    GPU, which may be lent for a visitor's call alone."""
+    if len(names) < 2 or any(models[name].device.type != "cpu" for name in names):
+        return {}
+    picture = str(next(iter(example_files(names[0]))))
+    return {name: answers.milliseconds(models, name, picture) for name in names}
+
+
+def hand_over(tabs: gr.Tabs, rooms: Mapping[str, TaskTab]) -> None:
+    """From the tab that a picture was dropped on, take it along to the tab that it looks like."""
+    images = [room.image for room in rooms.values()]
+    for room in rooms.values():
+        room.elsewhere.click(
+            None,
+            [room.image, room.looks_like],
+            [tabs, *images],
+            js=f"(image, other) => vigil.handOver({json.dumps(list(rooms))}, image, other)",
+            api_visibility="private",
+        )
 
 
 def evidence_tab(checkpoints: Sequence[Checkpoint]) -> None:

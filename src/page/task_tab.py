@@ -1,282 +1,422 @@
-"""One task's tab: its controls, its answer, its events, and its endpoint of the API."""
+"""One task's tab: its controls, its answer and its events."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
-from gradio.route_utils import API_PREFIX
 from gradio.utils import get_upload_folder
 
 from src import answers, meaning
-from src.answers import REPORTS, Answer, ArgumentRefused
-from src.images import MAX_BYTES, ImageRefused
-from src.page import costs, curves, panel
+from src.answers import REPORTS, ArgumentRefused
+from src.page import certainty, compare, costs, curves, heat, panel
 from src.page.blocks import example_files, html, refused
+from src.page.endpoints import MODEL_WORK, NO_PICTURE, asked, endpoint
 from src.predictor import EXPLANATIONS
-from src.tasks import TASKS, Task
+from src.tasks import TASKS
 from src.weights import Checkpoint
 from src.work import Work
 
-CONCURRENCY = 2  # pictures in work at once, on all tabs together: one is decoded while another is in the network
-
 NOT_NOW = "The picture could not be read just now; press Read again in a moment."
-NO_PICTURE = "Choose a picture first."
+NOT_SHOWN = "There is no answer yet; choose to have it shown first."
+
+Changes = dict[Any, Any]
+"""Component -> its new value, as Gradio takes it of an event."""
+
+# Of events that look at no picture: at once, on the server or in the browser.
+QUICK: dict[str, Any] = {
+    "api_visibility": "private",
+    "queue": False,
+    "preprocess": False,
+    "trigger_mode": "always_last",
+    "show_progress": "hidden",
+}
+READING: dict[str, Any] = {"api_visibility": "private", **MODEL_WORK}
 
 
-def endpoint(task: Task, work: Work) -> Callable[[Any, Any, Any], Answer]:
-    """The function of one task's endpoint and MCP tool, named and described for both."""
+class TaskTab:
+    """Draws itself where it is made, within the page's blocks.
 
-    def read(image: Any, threshold: Any, explain: Any) -> Answer:
-        if image is None:
-            raise refused(NO_PICTURE)
-        try:
-            return work.call(answers.answer, task.name, image["path"], threshold, explain)
-        except (ArgumentRefused, ImageRefused) as refusal:
-            raise refused(str(refusal)) from refusal
-
-    read.__name__, read.__doc__ = task.name, describe(task)
-    return read
-
-
-def describe(task: Task) -> str:
-    """The endpoint's docstring, of which the API page and MCP show every line."""
-    return f"""Reads {task.modality}. Research and education only, not a diagnosis.
-
-    Args:
-        image: A picture file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB), uploaded by the client; \
-over MCP the path or address of a file uploaded before (POST to {API_PREFIX}/upload, as `gradio upload-mcp` does).
-        threshold: 0 to 1; the decision is `refer` where p_malignant reaches it, else `no referral`. Default: the \
-model's own.
-        explain: What is drawn over the picture: {", ".join(EXPLANATIONS)}.
-    Returns:
-        result: task, model, revision, p_malignant, threshold, decision, classes, quality, operating_point with 95% \
-intervals on the test split or null, disclaimer, explanation, explained_class, heatmap_empty, size, region, \
-region_kind, screening (this threshold's costs at home and away, and the thresholds that promise a sensitivity), \
-confidence in the most probable class (high, medium or low), and the meaning of every class.
-        heatmap: The heat map over the picture; null for none.
+    `served` has the task's checkpoints by their folders' names, the default first; `speeds` the milliseconds a picture
+    takes each. Where the picture looks like another task's, `elsewhere` is the button to go there and `looks_like`
+    holds its name, for whoever knows all tabs.
     """
 
+    def __init__(self, served: Mapping[str, Checkpoint], speeds: Mapping[str, float], work: Work) -> None:
+        self.served, self.work = served, work
+        self.checkpoint = next(iter(served.values()))
+        self.task = TASKS[self.checkpoint.config.vigil.task]
+        self.grids = {name: costs.grid(one.measured, _default(one)) for name, one in served.items()}
+        html(panel.intro(self.task, self.checkpoint))
+        with gr.Row(elem_classes="v-columns"):
+            with gr.Column(scale=4, min_width=300):
+                self._picture()
+            with gr.Column(scale=7, min_width=320):
+                self._choice(speeds)
+                self._answer()
+                self._threshold()
+                self._details()
+            with gr.Column(scale=4, min_width=300):
+                self._heat_map()
+        self.curves = html(self.draw_curves(_default(self.checkpoint)), elem_id=f"curves-{self.task.name}")
+        self._listen()
 
-def task_tab(checkpoint: Checkpoint, work: Work) -> None:
-    """One task's controls, answer and events, in the current layout."""
-    task, measured = TASKS[checkpoint.config.vigil.task], checkpoint.measured
-    default = checkpoint.config.vigil.default_threshold
-    thresholds, slider = costs.grid(measured, default), f"threshold-{task.name}"
-    read = endpoint(task, work)
+    # What it is made of
 
-    def draw_costs(threshold: Any, prevalence: Any) -> str:
-        try:
-            asked = answers.threshold_of(threshold), answers.prevalence_of(prevalence)
-        except ArgumentRefused as refusal:
-            raise refused(str(refusal)) from refusal
-        return costs.panel(task, measured, *asked, thresholds)
+    def _picture(self) -> None:
+        self.image = gr.Image(
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "clipboard", "webcam"] if self.task.name == "skin" else ["upload", "clipboard"],
+            label="Picture",
+            height=300,
+            buttons=["fullscreen"],
+            placeholder="# Drop a picture here\nor click to choose one",
+            alt_text="The picture to read. Some formats, such as TIFF, have no preview here but are read.",
+            elem_classes="v-picture",
+        )
+        self.again = gr.Button("Read again", size="md")
+        html(panel.examples_heading())
+        with gr.Row(elem_classes="v-strip"):
+            self.examples = {
+                path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
+                for path, text in example_files(self.task.name).items()
+            }
 
-    def draw_curves(threshold: Any, result: Any = None) -> str:
-        return curves.figures(measured, answers.threshold_of(threshold), thresholds, result and result["p_malignant"])
+    def _choice(self, speeds: Mapping[str, float]) -> None:
+        """The models to choose from; hidden where there is but one."""
+        several = len(self.served) > 1
+        default, *further = self.served
+        self.model = gr.Radio(
+            [(compare.title(self.served[name]), name if name in further else "") for name in (default, *further)],
+            value="",
+            label="Model",
+            visible=several,
+            elem_classes="v-explain",
+        )
+        if several:
+            html(compare.models(self.served, speeds))
 
-    html(panel.intro(task, checkpoint))
-    with gr.Row(elem_classes="v-columns"):
-        with gr.Column(scale=4, min_width=300):
-            image = gr.Image(
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "clipboard", "webcam"] if task.name == "skin" else ["upload", "clipboard"],
-                label="Picture",
-                height=300,
-                buttons=["fullscreen"],
-                placeholder="# Drop a picture here\nor click to choose one",
-                alt_text="The picture to read. Some formats, such as TIFF, have no preview here but are read.",
-                elem_classes="v-picture",
+    def _answer(self) -> None:
+        self.decision = html(panel.empty())
+        # The picture that a visitor wants read although it looks like no such picture, and what it looks like; kept by
+        # the visitor's page, as are the two below: a server that forgets a session loses nothing.
+        self.insisted, self.looks_like = (gr.Textbox("", visible="hidden") for _ in range(2))
+        with gr.Row(visible=False) as self.gate:
+            self.elsewhere = gr.Button("Open the tab it looks like", variant="primary", size="md")
+            self.anyway = gr.Button("Show the answer anyway", size="md")
+        with gr.Row(elem_classes="v-asks"):
+            self.sure = gr.Button("How sure is it?", size="sm")
+            self.both = gr.Button("Compare the models", size="sm", visible=len(self.served) > 1)
+        self.views, self.said = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
+        self.certainty, self.comparison = html(""), html("")
+
+    def _threshold(self) -> None:
+        slider, measured = f"threshold-{self.task.name}", self.checkpoint.measured
+        with gr.Row():
+            self.threshold = gr.Slider(
+                0,
+                1,
+                value=_default(self.checkpoint),
+                step=costs.STEP,
+                label="Threshold",
+                info="Refer from this p(malignant) on. Lower finds more cancers and raises more false alarms.",
+                buttons=["reset"],
+                scale=3,
+                min_width=280,
+                elem_id=slider,
+                elem_classes="v-threshold",
             )
-            again = gr.Button("Read again", size="md")
-            html(panel.examples_heading())
-            with gr.Row(elem_classes="v-strip"):
-                examples = {
-                    path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
-                    for path, text in example_files(task.name).items()
-                }
-        with gr.Column(scale=7, min_width=320):
-            decision = html(panel.empty())
-            with gr.Row():
-                threshold = gr.Slider(
-                    0,
-                    1,
-                    value=default,
-                    step=costs.STEP,
-                    label="Threshold",
-                    info="Refer from this p(malignant) on. Lower finds more cancers and raises more false alarms.",
-                    buttons=["reset"],
-                    scale=3,
-                    min_width=280,
-                    elem_id=slider,
-                    elem_classes="v-threshold",
-                )
-                prevalence = gr.Slider(
-                    1,
-                    costs.PEOPLE // 2,
-                    value=costs.PREVALENCE,
-                    step=1,
-                    label=f"Of {costs.PEOPLE:,} {task.counted}, how many have {task.disease}?",
-                    info=costs.prevalence_hint(measured),
-                    buttons=["reset"],
-                    scale=2,
-                    min_width=220,
-                )
-            with gr.Row(elem_classes="v-marks"):
-                marks = {
-                    gr.Button(
-                        f"{mark.name} {'–' if mark.threshold is None else f'{mark.threshold:g}'}",
-                        size="sm",
-                        interactive=mark.threshold is not None,
-                    ): mark.threshold
-                    for mark in costs.marks(measured, default)
-                }
-            html(costs.promises(task, measured) + costs.ticks(measured, default, slider))
-            shown_costs = html(draw_costs(default, costs.PREVALENCE), elem_id=f"costs-{task.name}")
-            details = html("", "v-details")
-            with gr.Row():
-                reports = {
-                    kind: (gr.Button(f"Report ({kind.upper()})", size="sm"), gr.DownloadButton(visible="hidden"))
-                    for kind in REPORTS
-                }
-            with gr.Accordion("As JSON, what the API returns", open=False):
-                result = gr.JSON(label="result", show_label=False)
-        with gr.Column(scale=4, min_width=300):
-            explain = gr.Radio(
-                [("None" if name == "none" else name, name) for name in EXPLANATIONS],
-                value="Grad-CAM",
-                label="Where did it look?",
-                elem_classes="v-explain",
+            self.prevalence = gr.Slider(
+                1,
+                costs.PEOPLE // 2,
+                value=costs.PREVALENCE,
+                step=1,
+                label=f"Of {costs.PEOPLE:,} {self.task.counted}, how many have {self.task.disease}?",
+                info=costs.prevalence_hint(measured),
+                buttons=["reset"],
+                scale=2,
+                min_width=220,
             )
-            heatmap = gr.Image(
-                format="png",
-                label="Heatmap",
-                interactive=False,
-                buttons=["download", "fullscreen"],
-                elem_classes="v-heatmap",
-                alt_text="The picture with the heat map over it; the caption below says for which class",
-            )
-            caption = html("")
-
-    shown_curves = html(draw_curves(default), elem_id=f"curves-{task.name}")
-    shown = [result, heatmap, decision, details, caption, shown_curves]
-
-    def show(image: Any, threshold: Any, explain: Any) -> tuple[Any, ...]:
-        if image is None:
-            return None, None, panel.empty(), "", "", draw_curves(threshold)
-        try:
-            answer, drawn = read(image, threshold, explain)
-        except gr.Error as error:
-            # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
-            return None, None, panel.refusal(error.message), "", "", draw_curves(threshold)
-        return (
-            answer,
-            drawn,
-            panel.decision(answer),
-            panel.details(answer) + meaning.meaning(answer),
-            panel.caption(answer),
-            draw_curves(threshold, answer),
+        # Each model has marks and promises of its own, of which the chosen one's are shown.
+        self.marks: dict[str, gr.Column] = {}
+        for name, checkpoint in self.served.items():
+            with gr.Column(visible=checkpoint is self.checkpoint, elem_classes="v-own-marks") as self.marks[name]:
+                self._marks(checkpoint, slider)
+        self.costs = html(
+            self.draw_costs(_default(self.checkpoint), costs.PREVALENCE), elem_id=f"costs-{self.task.name}"
         )
 
-    def take_away(kind: str) -> Callable[[Any, Any, Any], str]:
-        def make(image: Any, threshold: Any, explain: Any) -> str:
-            if image is None:
-                raise refused(NO_PICTURE)
+    def _marks(self, checkpoint: Checkpoint, slider: str) -> None:
+        measured, default = checkpoint.measured, _default(checkpoint)
+        with gr.Row(elem_classes="v-marks"):
+            for mark in costs.marks(measured, default):
+                gr.Button(
+                    f"{mark.name} {'–' if mark.threshold is None else f'{mark.threshold:g}'}",
+                    size="sm",
+                    interactive=mark.threshold is not None,
+                ).click(None, None, self.threshold, js=f"() => {json.dumps(mark.threshold)}", api_visibility="private")
+        html(costs.promises(self.task, measured) + costs.ticks(measured, default, slider))
+
+    def _details(self) -> None:
+        self.details = html("", "v-details")
+        with gr.Row():
+            self.reports = {
+                kind: (gr.Button(f"Report ({kind.upper()})", size="sm"), gr.DownloadButton(visible="hidden"))
+                for kind in REPORTS
+            }
+        with gr.Accordion("As JSON, what the API returns", open=False):
+            self.result = gr.JSON(label="result", show_label=False)
+
+    def _heat_map(self) -> None:
+        self.explain = gr.Radio(
+            [("None" if name == "none" else name, name) for name in EXPLANATIONS],
+            value="Grad-CAM",
+            label="Where did it look?",
+            elem_classes="v-explain",
+        )
+        self.code = gr.Radio(
+            [("Most probable class", ""), *((one.name, one.code) for one in self.task.classes)],
+            value="",
+            label="Argue for",
+            elem_classes="v-explain",
+        )
+        self.view = html("")
+        self.heatmap = gr.Image(format="png", label="Heatmap", visible=False)  # the API's alone
+
+    # What happens
+
+    def _listen(self) -> None:
+        asked_for = [self.image, self.threshold, self.explain, self.code, self.model]
+        self._listen_to_the_picture(asked_for)
+        self._listen_to_the_threshold()
+        for button, ask, shown in (
+            (self.sure, self.look_around, [self.certainty, self.views]),
+            (self.both, self.ask_all, [self.comparison, self.said]),
+        ):
+            button.click(ask, [*asked_for, self.insisted], shown, show_progress_on=shown[:1], **READING)
+        for kind, (button, made) in self.reports.items():
+            button.click(
+                self.take_away(kind), [*asked_for, self.insisted], made, show_progress_on=[button], **READING
+            ).success(None, made, js="(file) => vigil.save(file)", api_visibility="private")
+        for path, example in self.examples.items():
+            example.click(
+                lambda path=str(path): path,
+                outputs=self.image,
+                api_visibility="private",
+                queue=False,
+                show_progress="hidden",
+            )
+
+    def _listen_to_the_picture(self, asked_for: list[Any]) -> None:
+        gr.on(
+            [],  # the API's alone
+            endpoint(self.task, list(self.served), self.work),
+            asked_for,
+            [self.result, self.heatmap],
+            api_name=self.task.name,
+            **MODEL_WORK,
+        )
+        shown = [*self.blank(), self.curves]
+        insist = self.anyway.click(
+            None, self.image, self.insisted, js="(image) => image?.path ?? ''", api_visibility="private"
+        )
+        chosen = self.model.input(
+            self.choose,
+            [self.model, self.prevalence],
+            [self.threshold, self.costs, *self.marks.values(), *shown],
+            **QUICK,
+        )
+        wanted = [self.image.change, self.explain.input, self.code.input, self.again.click]
+        for listen in (partial(gr.on, wanted), insist.then, chosen.then):
+            listen(
+                self.show,
+                [*asked_for, self.insisted],
+                shown,
+                trigger_mode="always_last",
+                show_progress_on=[self.decision, self.view],
+                **READING,
+            ).failure(
+                # Whatever else went wrong, a full queue among it, leaves no earlier answer beside a new picture.
+                lambda at, model: {**self.blank(panel.refusal(NOT_NOW)), self.curves: self.draw_curves(at, model)},
+                [self.threshold, self.model],
+                shown,
+                api_visibility="private",
+                queue=False,
+                preprocess=False,
+                show_progress="hidden",
+            )
+
+    def _listen_to_the_threshold(self) -> None:
+        follow = f"(at) => vigil.follow({json.dumps(self.task.name)}, at)"
+        self.threshold.change(None, self.threshold, js=follow, api_visibility="private")
+        self.threshold.change(
+            self.decide_again,
+            [self.result, self.threshold, self.prevalence, self.model, self.views, self.said],
+            [self.result, self.decision, self.costs, self.curves, self.certainty, self.comparison],
+            **QUICK,
+        )
+        self.prevalence.change(
+            self.draw_costs, [self.threshold, self.prevalence, self.model], self.costs, **QUICK
+        ).then(None, self.threshold, js=follow, api_visibility="private")  # where the thumb moved in the meantime
+
+    def name_of(self, model: Any) -> str:
+        """The checkpoint folder's name that the page's choice stands for."""
+        try:
+            return answers.model_of(model, self.task.name, self.served)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+
+    def draw_costs(self, threshold: Any, prevalence: Any, model: Any = "") -> str:
+        """What a threshold costs with the chosen model."""
+        name = self.name_of(model)
+        try:
+            at, ill = answers.threshold_of(threshold), answers.prevalence_of(prevalence)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+        return costs.panel(self.task, self.served[name].measured, at, ill, self.grids[name])
+
+    def draw_curves(self, threshold: Any, model: Any = "", result: Any = None) -> str:
+        """The chosen model's curves, with the picture's own place where there is a result."""
+        name = self.name_of(model)
+        p = result["p_malignant"] if result else None
+        return curves.figures(self.served[name].measured, answers.threshold_of(threshold), self.grids[name], p)
+
+    def blank(self, decision: str = "") -> Changes:
+        """Nothing of a picture: `decision` stands in the answer's place."""
+        return {
+            self.decision: decision or panel.empty(),
+            self.gate: gr.Row(visible=False),
+            self.elsewhere: gr.skip(),
+            self.looks_like: "",
+            self.result: None,
+            self.details: "",
+            self.view: "",
+            self.views: None,
+            self.certainty: "",
+            self.said: None,
+            self.comparison: "",
+        }
+
+    async def show(self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, insisted: Any) -> Changes:
+        """Read the picture; where the gate does not know it for one of this task, ask before anything is shown."""
+        nothing = {self.curves: self.draw_curves(threshold, model)}
+        if image is None:
+            return {**self.blank(), **nothing}
+        try:
+            result, layers = await asked(
+                self.work, answers.looked_at, self.task.name, image, threshold, explain, code, model
+            )
+        except gr.Error as error:
+            # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
+            return {**self.blank(panel.refusal(error.message)), **nothing}
+        if insisted != image["path"] and not _accepted(result["gate"]):
+            return {**self.blank(panel.gate(self.task, result["gate"])), **nothing, **self._ways_on(result["gate"])}
+        measured = self.served[self.name_of(model)].measured
+        return {
+            **self.blank(panel.decision(result)),
+            self.result: result,
+            self.details: panel.details(result) + meaning.meaning(result),
+            self.view: heat.view(result, layers, measured),
+            self.curves: self.draw_curves(threshold, model, result),
+        }
+
+    def _ways_on(self, gate: Mapping[str, Any]) -> Changes:
+        """The buttons beside the gate's question."""
+        other = TASKS.get(gate["looks_like"] or "")
+        return {
+            self.gate: gr.Row(visible=True),
+            self.looks_like: other.name if other else "",
+            self.elsewhere: gr.Button(f"Open {other.title}" if other else "", visible=other is not None),
+        }
+
+    def choose(self, model: Any, prevalence: Any) -> Changes:
+        """Another model: its own default threshold, marks, costs and curves, and no answer yet."""
+        name = self.name_of(model)
+        at = _default(self.served[name])
+        return {
+            **self.blank(),
+            self.threshold: at,
+            self.costs: self.draw_costs(at, prevalence, model),
+            self.curves: self.draw_curves(at, model),
+            **{marks: gr.Column(visible=one == name) for one, marks in self.marks.items()},
+        }
+
+    async def _let_through(self, image: Any, model: Any, insisted: Any) -> None:
+        """Raises gr.Error where the gate's question was not answered."""
+        if image is None:
+            raise refused(NO_PICTURE)
+        if insisted != image["path"]:
+            gate = await asked(self.work, answers.gate, self.task.name, image, model)
+            if not _accepted(gate):
+                raise refused(NOT_SHOWN)
+
+    async def look_around(
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, insisted: Any
+    ) -> tuple[str, Any]:
+        """How sure is it?"""
+        await self._let_through(image, model, insisted)
+        found = await asked(self.work, answers.robustness, self.task.name, image, threshold, model)
+        return certainty.strip(found, threshold, self.served[self.name_of(model)].measured), found
+
+    async def ask_all(
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, insisted: Any
+    ) -> tuple[str, Any]:
+        """All of the task's models on one picture."""
+        await self._let_through(image, model, insisted)
+        said = await asked(self.work, answers.compared, self.task.name, image)
+        return compare.side_by_side(said, self.served, threshold), said
+
+    def take_away(self, kind: str) -> Callable[..., Awaitable[str]]:
+        """Makes a report as `kind`."""
+
+        async def make(image: Any, threshold: Any, explain: Any, code: Any, model: Any, insisted: Any) -> str:
+            await self._let_through(image, model, insisted)
             date = datetime.now(UTC)
-            try:
-                data = work.call(answers.taken_away, task.name, image["path"], threshold, explain, kind, date)
-            except (ArgumentRefused, ImageRefused) as refusal:
-                raise refused(str(refusal)) from refusal
+            data = await asked(
+                self.work, answers.taken_away, self.task.name, image, threshold, explain, kind, date, code, model
+            )
             # Among the uploads, to be swept away with them.
-            return save_bytes_to_cache(data, f"vigil-{task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
+            return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
 
         return make
 
-    def decide_again(last: Any, threshold: Any, prevalence: Any) -> tuple[Any, ...]:
+    def decide_again(
+        self, last: Any, threshold: Any, prevalence: Any, model: Any, views: Any = None, said: Any = None
+    ) -> Changes:
+        """The same answers at another threshold, without another look at the picture."""
+        name = self.name_of(model)
+        checkpoint = self.served[name]
         try:
-            answer = last and answers.decided_again(checkpoint, last, threshold)
             at = answers.threshold_of(threshold)
+            answer = last and answers.decided_again(checkpoint, last, at)
+            around = views and answers.robustness_again(views, at)
+            both = said and answers.compared_again(said, self.served)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
-        decided = (answer, panel.decision(answer)) if answer else (gr.skip(), gr.skip())
+        changes: Changes = {}
+        # An answer that another model gave is on its way out.
+        if answer and answer["model"] == compare.title(checkpoint):
+            changes |= {self.result: answer, self.decision: panel.decision(answer)}
+        if around:
+            changes[self.certainty] = certainty.strip(around, at, checkpoint.measured)
+        if both:
+            changes[self.comparison] = compare.side_by_side(both, self.served, at)
         # On the grid the page has the figures already; for a threshold typed by hand they are made here.
-        if at in thresholds:
-            return *decided, gr.skip(), gr.skip()
-        return *decided, draw_costs(at, prevalence), draw_curves(at, answer)
+        if at not in self.grids[name]:
+            changes |= {
+                self.costs: self.draw_costs(at, prevalence, model),
+                self.curves: self.draw_curves(at, model, answer),
+            }
+        return changes
 
-    arguments = [image, threshold, explain]
-    gr.on(
-        [],  # the API's alone
-        read,
-        arguments,
-        [result, heatmap],
-        api_name=task.name,
-        concurrency_id="model",
-        concurrency_limit=CONCURRENCY,
-        preprocess=False,
-    )
-    reading = gr.on(
-        [image.change, explain.input, again.click],
-        show,
-        arguments,
-        shown,
-        api_visibility="private",
-        concurrency_id="model",
-        concurrency_limit=CONCURRENCY,
-        preprocess=False,
-        trigger_mode="always_last",
-        show_progress_on=[decision, heatmap],
-    )
-    # Whatever else went wrong, a full queue among it, leaves no earlier answer beside a new picture.
-    reading.failure(
-        lambda at: (None, None, panel.refusal(NOT_NOW), "", "", draw_curves(at)),
-        threshold,
-        shown,
-        api_visibility="private",
-        queue=False,
-        preprocess=False,
-        show_progress="hidden",
-    )
-    for kind, (button, made) in reports.items():
-        gr.on(
-            [button.click],
-            take_away(kind),
-            arguments,
-            made,
-            api_visibility="private",
-            concurrency_id="model",
-            concurrency_limit=CONCURRENCY,
-            preprocess=False,
-            show_progress_on=[button],
-        ).success(None, made, js="(file) => vigil.save(file)", api_visibility="private")
-    follow = f"(at) => vigil.follow({json.dumps(task.name)}, at)"
-    threshold.change(None, threshold, js=follow, api_visibility="private")
-    threshold.change(
-        decide_again,
-        [result, threshold, prevalence],
-        [result, decision, shown_costs, shown_curves],
-        api_visibility="private",
-        queue=False,
-        preprocess=False,
-        trigger_mode="always_last",
-        show_progress="hidden",
-    )
-    prevalence.change(
-        draw_costs,
-        [threshold, prevalence],
-        shown_costs,
-        api_visibility="private",
-        queue=False,
-        preprocess=False,
-        trigger_mode="always_last",
-        show_progress="hidden",
-    ).then(None, threshold, js=follow, api_visibility="private")  # where the thumb moved in the meantime
-    for button, at in marks.items():
-        button.click(None, None, threshold, js=f"() => {at}", api_visibility="private")
-    for path, button in examples.items():
-        button.click(
-            lambda path=str(path): path, outputs=image, api_visibility="private", queue=False, show_progress="hidden"
-        )
+
+def _default(checkpoint: Checkpoint) -> float:
+    return checkpoint.config.vigil.default_threshold
+
+
+def _accepted(gate: Mapping[str, Any] | None) -> bool:
+    return gate is None or gate["accepted"]

@@ -1,0 +1,97 @@
+"""The API's functions: one a task, and `robustness`. Gradio names and describes its endpoints and MCP tools by them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.route_utils import API_PREFIX
+
+from src import answers
+from src.answers import Answer, ArgumentRefused, Result
+from src.images import MAX_BYTES, ImageRefused
+from src.page.blocks import refused
+from src.predictor import EXPLANATIONS
+from src.tasks import TASKS, Task
+from src.work import MOST, Work, WorkFailed
+
+CONCURRENCY = MOST + 1  # on all tabs together; src/work.py has the limit, and here answers are packed besides
+
+MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": CONCURRENCY, "preprocess": False}
+"""Of every event that reads a picture."""
+
+NO_PICTURE = "Choose a picture first."
+
+PICTURE = (
+    f"A picture file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB), uploaded by the client; over MCP "
+    f"the path or address of a file uploaded before (POST to {API_PREFIX}/upload, as `gradio upload-mcp` does)."
+)
+
+
+async def asked(work: Work, function: Callable[..., Any], task: str, image: Any, *arguments: Any) -> Any:
+    """`function` of src/answers.py on an uploaded picture. Raises gr.Error with one sentence for the person."""
+    if image is None:
+        raise refused(NO_PICTURE)
+    try:
+        return await work.call(function, task, image["path"], *arguments)
+    except (ArgumentRefused, ImageRefused, WorkFailed) as refusal:
+        raise refused(str(refusal)) from refusal
+
+
+def endpoint(task: Task, models: Sequence[str], work: Work) -> Callable[..., Awaitable[Answer]]:
+    """The function of one task's endpoint and MCP tool, named and described for both."""
+
+    async def read(image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "") -> Answer:
+        return await asked(work, answers.answer, task.name, image, threshold, explain, code, model)
+
+    read.__name__, read.__doc__ = task.name, describe(task, models)
+    return read
+
+
+def describe(task: Task, models: Sequence[str]) -> str:
+    """The endpoint's docstring, of which the API page and MCP show every line."""
+    return f"""Reads {task.modality}. Research and education only, not a diagnosis.
+
+    Args:
+        image: {PICTURE}
+        threshold: 0 to 1; the decision is `refer` where p_malignant reaches it, else `no referral`. Default: the \
+model's own.
+        explain: What is drawn over the picture: {", ".join(EXPLANATIONS)}.
+        code: The class that the heat map argues for: {", ".join(task.codes)}; empty for the most probable one.
+        model: The checkpoint that reads: {", ".join(models)}; empty for {models[0]}.
+    Returns:
+        result: task, model, revision, p_malignant, threshold, decision, classes, quality, operating_point with 95% \
+intervals on the test split or null, disclaimer, explanation, explained_class, heatmap_empty, size, region, \
+region_kind, screening (this threshold's costs at home and away, and the thresholds that promise a sensitivity), \
+confidence in the most probable class (high, medium or low), the meaning of every class, and gate: whether the picture \
+looks like one of this task at all (where accepted is false the answer means little), null where that is not known.
+        heatmap: The heat map over the picture; null for none.
+    """
+
+
+def robustness_endpoint(work: Work) -> None:
+    """`/robustness`: does the decision survive small changes of the picture?"""
+
+    async def robustness(task: Any, image: Any, threshold: Any = None, model: Any = "") -> Result:
+        if not isinstance(task, str) or task not in TASKS:
+            raise refused(f"The task must be one of {', '.join(TASKS)}.")
+        return await asked(work, answers.robustness, task, image, threshold, model)
+
+    robustness.__doc__ = f"""Reads a picture and small changes of it. Research and education only, not a diagnosis.
+
+    Args:
+        task: {", ".join(TASKS)}.
+        image: {PICTURE}
+        threshold: 0 to 1, as the task's own endpoint has it. Default: the model's own.
+        model: The checkpoint that reads, as the task's own endpoint has it; empty for the task's default.
+    Returns:
+        result: views (name, p_malignant and decision of each), p_malignant of the picture as it is, lowest and \
+highest over the views, flipped (how many views are decided otherwise), and borderline: whether they straddle the \
+threshold.
+    """
+    with gr.Column(visible=False):
+        task = gr.Radio(list(TASKS), label="task")
+        image = gr.Image(type="filepath", label="image")
+        threshold = gr.Number(label="threshold")
+        model = gr.Textbox("", label="model")
+        found = gr.JSON(label="result")
+    gr.on([], robustness, [task, image, threshold, model], found, api_name="robustness", **MODEL_WORK)

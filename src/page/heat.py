@@ -1,0 +1,99 @@
+"""Where the network looked, as HTML: the picture, the heat map over it, and what shows how far to trust it.
+
+Pure: layers and the API's `result` in, markup out. Opacity and divider are moved by the page's script (page.js), and
+no server is asked. Never colour alone: the caption says for which class the map argues, and of what its colours tell.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from html import escape
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from src import overlay
+from src.measured import Measured
+from src.overlay import Layers
+from src.tasks import TASKS
+
+Result = Mapping[str, Any]
+
+SMALL = 200
+"""Pictures no wider are sent without loss: there is nothing to save."""
+
+
+def view(result: Result, layers: Layers | None, measured: Measured) -> str:
+    """The picture under its heat map, with its opacity and a divider to move; the caption alone where there is none."""
+    if layers is None:
+        return caption(result)
+    width, height = layers.picture.size
+    frames = [] if layers.seen == (0, 0, 1, 1) else [layers.seen]
+    frames += [] if layers.label is None else [layers.label]
+    framed = "".join(f'<i class="v-frame" style="{_placed(frame)}"></i>' for frame in frames)
+    opacity = round(100 * overlay.OPACITY)
+    return (
+        f'<figure class="v-view" style="--v-opacity:{opacity}%;--v-split:0%"><div class="v-stage" '
+        f'style="aspect-ratio:{width}/{height}"><img class="v-base" src="{_data_url(layers.picture)}" '
+        'alt="The picture with the heat map over it; the caption below says for which class">'
+        f'<div class="v-over"><img src="{_data_url(layers.colours)}" alt="" style="{_placed(layers.box)}"></div>'
+        f'{framed}<i class="v-divider"></i>'
+        f"{_range('v-split', 0, 'Divider: the plain picture to its left, with the heat map to its right')}</div>"
+        f'<div class="v-tools"><label>Opacity{_range("v-opacity", opacity, "Opacity of the heat map")}</label>'
+        '<button type="button" data-view="enlarge">Enlarge</button><button type="button" data-view="save">Save'
+        "</button></div>"
+        f'<figcaption>{caption(result)}<p class="v-note">Drag the line at the picture\'s left edge to lay it bare; '
+        f"the arrow keys do too.</p></figcaption></figure>"
+    )
+
+
+def _range(moves: str, value: int, label: str) -> str:
+    """A slider that sets the figure's variable `moves` to a percentage."""
+    return (
+        f'<input type="range" min="0" max="100" value="{value}" data-moves="--{moves}" class="{moves}" '
+        f'aria-label="{label}, per cent">'
+    )
+
+
+def _placed(box: tuple[float, float, float, float]) -> str:
+    left, upper, right, lower = (100 * share for share in box)
+    return f"left:{left:.3f}%;top:{upper:.3f}%;width:{right - left:.3f}%;height:{lower - upper:.3f}%"
+
+
+def _data_url(image: Image.Image) -> str:
+    """As PNG where it is small or has transparency, else as JPEG; never kept on disk, as Gradio's own pictures are."""
+    file = BytesIO()
+    lossless = image.mode == "RGBA" or max(image.size) <= SMALL
+    if lossless:
+        image.save(file, "PNG")
+    else:
+        image.save(file, "JPEG", quality=88)
+    return f"data:image/{'png' if lossless else 'jpeg'};base64,{b64encode(file.getvalue()).decode()}"
+
+
+def caption(result: Result) -> str:
+    """Which class the heat map argues for, and its colours."""
+    code = result["explained_class"]
+    if code is None:
+        return '<p class="v-note">No heat map was asked for.</p>'
+    name = escape(next(d.name for d in TASKS[result["task"]].classes if d.code == code))
+    method = escape(str(result["explanation"]))
+    first = code == result["classes"][0]["code"]
+    if result["heatmap_empty"]:
+        because = "; it won because less argues for the others" if first else ""
+        return (
+            f'<p class="v-caption">{method}: nothing in the picture argues for <b>{name}</b>{_which(result)}{because}.'
+            "</p>"
+        )
+    return (
+        f'<p class="v-caption">{method}: what argues for <b>{name}</b>{_which(result)}.</p>'
+        '<p class="v-legend"><span>weak<span class="v-hidden"> is purple</span></span><i></i><span>strong'
+        '<span class="v-hidden"> is yellow</span></span></p>'
+    )
+
+
+def _which(result: Result) -> str:
+    """The explained class's place among the classes."""
+    if result["explained_class"] == result["classes"][0]["code"]:
+        return ", the most probable class"
+    return f", which is not the most probable class ({escape(result['classes'][0]['name'])} is)"
