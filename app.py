@@ -9,14 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from src import device, weights
+from src import device, weights, work
 from src.images import MAX_BYTES
-from src.page import site
-from src.page.theme import theme
 from src.predictor import Predictor
-from src.server import environment, guard
 from src.tasks import TASKS
-from src.work import Work
 
 PAGE = Path(__file__).resolve().parent / "src" / "page"
 
@@ -28,6 +24,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    work.prepare()
+    # Imported here: the processes that read pictures are started with this file too, and need no page.
+    from src.page import site
+    from src.page.theme import theme
+    from src.server import environment, guard
+
     claimed = environment.prepare()
     wanted = {task: partial(weights.find, task) for task in TASKS}
     wanted |= {
@@ -37,7 +39,7 @@ def main() -> None:
     with ThreadPoolExecutor(len(wanted)) as pool:
         found = zip(wanted, pool.map(lambda load: load(), wanted.values()), strict=True)
         predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found}
-    site.build(Work(predictors)).launch(
+    site.build(work.start(predictors)).launch(
         theme=theme(),
         css_paths=PAGE / "page.css",
         js=(PAGE / "page.js").read_text(encoding="utf-8"),
