@@ -67,6 +67,73 @@ class Bin(_Part):
     interval: tuple[Share, Share]
 
 
+class Faith(_Part):
+    """What one kind of heat map is worth: how far the explained class's probability falls (-1..1, mean) once the map's
+    strongest parts are taken out; the same of the map shifted at random; and the difference, picture by picture."""
+
+    drop: Figure
+    random: Figure
+    above_random: Figure
+
+
+class Faithfulness(_Part):
+    """ROAD (Rong et al. 2022, arXiv:2202.00449), the most relevant first; `removed` are the shares of the pixels taken
+    out, `maps` the kinds of heat map, each for the most probable class."""
+
+    n: NonNegativeInt
+    groups: NonNegativeInt
+    removed: tuple[Share, ...]
+    maps: dict[str, Faith]
+
+
+class Inside(_Part):
+    """Of `n` pictures with a map, and `empty` without one: how often its peak, or how much of its mass, lies in the
+    part; by chance that is the part's mean share of the area looked at."""
+
+    n: NonNegativeInt
+    empty: NonNegativeInt
+    inside: Figure
+    chance: Share | None
+
+
+class Location(_Part):
+    """Whether the heat map for the class `code` points to the part that matters: its peak to the lesion, or its mass to
+    the box that alone makes the label. `maps`: kind of map -> "right" and "wrong" decisions."""
+
+    part: Literal["lesion", "label box"]
+    measure: Literal["peak", "mass"]
+    code: str
+    maps: dict[str, dict[Literal["right", "wrong"], Inside]]
+
+
+class Explained(_Part):
+    """How far heat maps can be trusted, on a sample of `n` pictures; `location` where the part that matters is known."""
+
+    n: NonNegativeInt
+    groups: NonNegativeInt
+    faithfulness: Faithfulness
+    location: Location | None = None
+
+
+class Flips(_Part):
+    """Of `n` pictures: the share whose decision flips in at least one view, and the mean spread of p(malignant)."""
+
+    n: NonNegativeInt
+    flipped: Figure
+    spread: Figure
+
+
+class Robust(_Part):
+    """How decisions at `threshold` bear small changes (src.robustness), on a sample of `n` pictures: by the pictures'
+    truth, and the share that flips in each view by the view's name."""
+
+    n: NonNegativeInt
+    groups: NonNegativeInt
+    threshold: Share
+    pictures: dict[Literal["all", "malignant", "other"], Flips]
+    views: dict[str, Figure]
+
+
 class _Split(_Part):
     sources: tuple[str, ...] = ()
     n: NonNegativeInt = 0
@@ -75,6 +142,8 @@ class _Split(_Part):
     calibration: tuple[Bin, ...] = ()
     threshold_table: dict[str, _Table]
     threshold_table_groups: dict[str, _Table] = {}
+    explanation: Explained | None = None
+    robustness: Robust | None = None
 
 
 class _Evaluation(_Part):
@@ -88,7 +157,7 @@ class Place:
 
     `kind`: "home" is the test split of the first set it learned from, "second" that of a further one, "away" a set of
     which it never saw a picture. `name` is the key in evaluation.json, `title` the set's own name. `tables` has
-    MALIGNANT and the classes reported alone.
+    MALIGNANT and the classes reported alone. `explanation` and `robustness` are None where they were not measured.
     """
 
     kind: Literal["home", "second", "away"]
@@ -99,6 +168,8 @@ class Place:
     tables: Mapping[str, Table]
     metrics: Mapping[str, Figure]
     calibration: tuple[Bin, ...]
+    explanation: Explained | None = None
+    robustness: Robust | None = None
 
     @property
     def positives(self) -> int:
@@ -166,4 +237,6 @@ def _place(kind: Literal["home", "second", "away"], name: str, split: _Split) ->
         tables={who: table.model_dump() for who, table in split.threshold_table.items() if table.threshold},
         metrics=split.metrics,
         calibration=split.calibration,
+        explanation=split.explanation,
+        robustness=split.robustness,
     )
