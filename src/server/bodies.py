@@ -1,4 +1,4 @@
-"""Request bodies: how large they may be, in how many parts, and how long they may take to come.
+"""Request bodies: how large they may be, of how many parts, and how long they may take to come.
 
 Gradio limits the files of an upload, but neither its other fields nor any other body, and waits for one without end.
 """
@@ -9,7 +9,6 @@ from typing import Final
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.images import MAX_BYTES
@@ -19,6 +18,8 @@ LIMIT: Final = MAX_BYTES + 2**16
 """Bytes: the largest picture that is read, and what a form around it adds."""
 PARTS: Final = 256
 """Files and fields in one form."""
+VALUES: Final = 50_000
+"""Values in one body that is no form: twelve megabytes of them would keep the server from anything else for seconds."""
 STALL: Final = 25.0
 """Seconds without a byte, so that with its refusal a connection is closed in 30; also what the whole may take, but for
 what SLOWEST adds."""
@@ -26,7 +27,8 @@ SLOWEST: Final = 32_000
 """Bytes a second, on average: drop by drop a body could be held open for ever."""
 
 TOO_LARGE: Final = Refusal(413, f"At most {MAX_BYTES // 10**6} MB are taken in one request.")
-TOO_MANY: Final = Refusal(413, f"At most {PARTS} files are taken in one request.")
+TOO_MANY_FILES: Final = Refusal(413, f"At most {PARTS} files are taken in one request.")
+TOO_MANY_VALUES: Final = Refusal(413, f"At most {VALUES:,} values are taken in one request.")
 TOO_SLOW: Final = Refusal(408, "The request did not arrive in time; send it again.")
 
 
@@ -42,7 +44,7 @@ class Bodies:
         if int(headers.get("content-length", 0)) > self.limit:
             await answer(TOO_LARGE, scope, receive, send)
             return
-        body = _Body(self, receive, _Parts(headers.get("content-type", "")))
+        body = _Body(self, receive, headers.get("content-type", ""))
         started = False
 
         async def pass_on(message: Message) -> None:
@@ -53,9 +55,6 @@ class Bodies:
 
         try:
             await self.app(scope, body.receive, pass_on)
-        except ClientDisconnect:
-            if body.refused is None:
-                return  # the visitor has left
         except Exception:
             if body.refused is None:
                 raise
@@ -66,8 +65,12 @@ class Bodies:
 class _Body:
     """One request's body as it comes. To the app, a refused one looks like a visitor who left."""
 
-    def __init__(self, limits: Bodies, receive: Receive, parts: "_Parts") -> None:
-        self._limits, self._receive, self._parts = limits, receive, parts
+    def __init__(self, limits: Bodies, receive: Receive, content_type: str) -> None:
+        self._limits, self._receive = limits, receive
+        kind, options = parse_options_header(content_type)
+        self._form = kind == b"multipart/form-data"
+        self._marks = [b"--" + options.get(b"boundary", b"")] if self._form else [b",", b"[", b"{"]
+        self._tail, self._pieces = b"", 0
         self._began = time.monotonic()
         self._size, self._complete = 0, False
         self.refused: Refusal | None = None
@@ -94,25 +97,11 @@ class _Body:
 
     def _count(self, chunk: bytes) -> None:
         self._size += len(chunk)
+        seen = self._tail + chunk
+        self._pieces += sum(seen.count(mark) for mark in self._marks)
+        # As much as may be the beginning of a boundary, and too little to be a whole one.
+        self._tail = seen[max(0, len(seen) - len(self._marks[0]) + 1) :]
         if self._size > self._limits.limit:
             self.refused = TOO_LARGE
-        elif self._parts.count(chunk) > self._limits.parts:
-            self.refused = TOO_MANY
-
-
-class _Parts:
-    """Counts the parts of a form by the boundaries between them, without holding on to it."""
-
-    def __init__(self, content_type: str) -> None:
-        kind, options = parse_options_header(content_type)
-        self._boundary = b"--" + options.get(b"boundary", b"") if kind == b"multipart/form-data" else b""
-        self._tail, self._found = b"", 0
-
-    def count(self, chunk: bytes) -> int:
-        """How many there were up to now, with this chunk."""
-        if self._boundary:
-            seen = self._tail + chunk
-            self._found += seen.count(self._boundary)
-            # As much as may be the beginning of a boundary, and too little to be a whole one.
-            self._tail = seen[max(0, len(seen) - len(self._boundary) + 1) :]
-        return self._found
+        elif self._pieces > (self._limits.parts if self._form else VALUES):
+            self.refused = TOO_MANY_FILES if self._form else TOO_MANY_VALUES

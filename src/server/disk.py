@@ -14,7 +14,7 @@ from typing import Final
 from filelock import BaseFileLock, FileLock, Timeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.server.refusal import Refusal, answer
+from src.server.refusal import UPLOAD, Refusal, answer
 from src.server.routes import is_work
 
 PREFIX: Final = "vigil-"
@@ -28,7 +28,7 @@ IN_USE: Final = 60.0
 """Seconds in which nothing is taken away, however little room there is."""
 EVERY: Final = 60.0
 
-ROOM: Final = 1_000_000_000
+ROOM: Final = 2_000_000_000
 """Bytes that the folder may hold. From half of it on, what is oldest goes first."""
 SPARE: Final = 500_000_000
 """Bytes that stay free on the disk."""
@@ -168,16 +168,12 @@ class Room:
         self.disk = disk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_work(scope):
-            await self.app(scope, receive, send)
-            return
-        if self.disk.full():
-            await answer(FULL, scope, receive, send)
-            return
-
         async def count() -> Message:
             message = await receive()
             self.disk.add(len(message.get("body", b"")))
             return message
 
-        await self.app(scope, count, send)
+        if is_work(scope) and self.disk.full():
+            await answer(FULL, scope, receive, send)
+        else:
+            await self.app(scope, count if scope["path"] == UPLOAD else receive, send)

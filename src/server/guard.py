@@ -8,9 +8,11 @@ from typing import Any
 from gradio.routes import App
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from src.server import errors
 from src.server.bodies import Bodies
 from src.server.connections import Connection, close_idle
 from src.server.disk import Claim, Disk, Room
+from src.server.errors import Errors
 from src.server.headers import Headers
 from src.server.routes import Routes
 from src.server.visitors import Allowed, Visitors
@@ -27,7 +29,8 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack
-        app.middleware_stack = guarded(app.middleware_stack, disk, allowed)
+        endpoints = {str(function.api_name) for function in app.get_blocks().fns.values()}
+        app.middleware_stack = guarded(app.middleware_stack, endpoints, disk, allowed)
         disk.start()
         closing = asyncio.create_task(close_idle(lambda: connections(app)))
         try:
@@ -36,12 +39,12 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
             closing.cancel()
             disk.stop()
 
-    return {"lifespan": lifespan}
+    return {"lifespan": lifespan, "exception_handlers": errors.HANDLERS}
 
 
-def guarded(app: ASGIApp, disk: Disk, allowed: Allowed) -> ASGIApp:
+def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allowed) -> ASGIApp:
     """`app` with everything in front that a request has to pass, in this order."""
-    inside = Headers(Routes(Visitors(Room(Bodies(app), disk), allowed)))
+    inside = Headers(Errors(Routes(Visitors(Room(Bodies(app), disk), allowed), endpoints)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -4,6 +4,7 @@ tests/test_server_routes.py holds this list against the routes of the installed 
 """
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from starlette.routing import compile_path
@@ -61,11 +62,14 @@ NOT_FOUND: Final = Refusal(404, "There is nothing here.")
 _OPEN = [(method, compile_path(path)[0]) for method, path in OPEN]
 # Gradio would fetch an address on the web for whoever asks; a file's path is absolute.
 _ADDRESS = re.compile(r"/gradio_api/file=(?!/(?!/))")
+# It fails on the name of an endpoint that it does not have.
+_CALLED = re.compile(r"/gradio_api/call/(v2/)?(?P<endpoint>[^/]*)")
 
 
-def is_open(method: str, path: str) -> bool:
-    """Whether a request goes on to Gradio."""
-    if _ADDRESS.match(path):
+def is_open(method: str, path: str, endpoints: Collection[str]) -> bool:
+    """Whether a request goes on to Gradio, which has these endpoints (without the slash)."""
+    called = _CALLED.match(path)
+    if _ADDRESS.match(path) or (called and called["endpoint"] not in endpoints):
         return False
     if path == MOUNTED or path.startswith(f"{MOUNTED}/"):
         return method in ("GET", "POST", "DELETE")
@@ -80,8 +84,9 @@ def is_work(scope: Scope) -> bool:
 class Routes:
     """ASGI middleware that answers /healthz by itself, at once, and 404 for what is not open."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Collection[str]) -> None:
         self.app = app
+        self.endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -89,7 +94,7 @@ class Routes:
             headers = [(b"content-type", b"text/plain"), (b"content-length", b"2"), (b"cache-control", b"no-store")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"ok"})
-        elif is_open(method, path):
+        elif is_open(method, path, self.endpoints):
             await self.app(scope, receive, send)
         else:
             await answer(NOT_FOUND, scope, receive, send)

@@ -13,17 +13,19 @@ from typing import Final, Self
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from src.server.bodies import LIMIT
 from src.server.refusal import UPLOAD, Refusal, answer
 from src.server.routes import is_work
 
 VISITOR: Final = "120/minute"
-"""Pictures that one visitor may have read: as many as would take a quarter of two cores."""
+"""Pictures that one visitor may have read, and may send: as many as would take a quarter of two cores."""
 TOTAL: Final = "600/minute"
-"""Pictures that all together may have read: a little more than two cores can."""
-GLANCES: Final = 25
-"""Everything else is cheap, and a page takes about a hundred requests to open: so many more of those."""
+"""Pictures that all together may: a little more than two cores can."""
+GLANCES: Final = "3000/minute"
+"""Of everything else, which is cheap, by one visitor: a page takes about a hundred requests to open."""
 
 TOO_OFTEN: Final = "You have asked very often in the last minute; wait a moment, then try again."
 BUSY: Final = "Very many people are asking just now; wait a moment, then try again."
@@ -73,6 +75,12 @@ def visitor(scope: Scope, proxies: int) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
+def cost(scope: Scope) -> int:
+    """As how many an upload counts: one, and one for every megabyte; what does not say its size, as the largest."""
+    length = Headers(scope=scope).get("content-length", str(LIMIT))
+    return 1 + min(int(length), LIMIT) // 10**6
+
+
 class Visitors:
     """ASGI middleware that asks whoever comes too often to wait. Who is refused does not wait the longer for it."""
 
@@ -80,26 +88,27 @@ class Visitors:
         self.app = app
         self.allowed = allowed
         self.limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        each = allowed.visitor
-        self.glances = type(each)(GLANCES * each.amount, each.multiples)
+        self.glances = parse(GLANCES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = "glance" if not is_work(scope) else "upload" if scope["path"] == UPLOAD else "question"
-        refusal = self.refused(visitor(scope, self.allowed.proxies), kind)
+        refusal = self.refused(visitor(scope, self.allowed.proxies), kind, cost(scope) if kind == "upload" else 1)
         if refusal:
             await answer(refusal, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    def refused(self, who: str, kind: str) -> Refusal | None:
-        """Count a request; what it is refused with, if it is."""
+    def refused(self, who: str, kind: str, cost: int = 1) -> Refusal | None:
+        """Count a request as so many; what it is refused with, if it is."""
         if kind == "glance":
-            return self._hit(self.glances, TOO_OFTEN, kind, who)
+            return self._hit(self.glances, TOO_OFTEN, cost, kind, who)
         # The visitor's own first: who is held back here takes nothing from the others.
-        return self._hit(self.allowed.visitor, TOO_OFTEN, kind, who) or self._hit(self.allowed.total, BUSY, kind)
+        return self._hit(self.allowed.visitor, TOO_OFTEN, cost, kind, who) or self._hit(
+            self.allowed.total, BUSY, cost, kind
+        )
 
-    def _hit(self, limit: RateLimitItem, sentence: str, *key: str) -> Refusal | None:
-        if self.limiter.hit(limit, *key):
+    def _hit(self, limit: RateLimitItem, sentence: str, cost: int, *key: str) -> Refusal | None:
+        if self.limiter.hit(limit, *key, cost=min(cost, limit.amount)):
             return None
         reset = self.limiter.get_window_stats(limit, *key).reset_time
         return Refusal(429, sentence, max(1, math.ceil(reset - time.time())))

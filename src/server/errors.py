@@ -1,0 +1,59 @@
+"""What a visitor is told where Gradio fails or does not understand: one sentence, and nothing of the code behind it."""
+
+import logging
+from typing import Any, Final
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from src.server.refusal import Refusal, answer
+
+FAILED: Final = Refusal(500, "Something went wrong here; try again in a moment.")
+NOT_UNDERSTOOD: Final = Refusal(400, "The request is not one that the API describes.")
+
+log = logging.getLogger(__name__)
+
+
+def _failed(_: Request, __: Exception) -> Response:
+    return JSONResponse({"detail": FAILED.sentence}, FAILED.status)
+
+
+def _not_understood(_: Request, __: Exception) -> Response:
+    # FastAPI's own answer repeats all that was sent.
+    return JSONResponse({"detail": NOT_UNDERSTOOD.sentence}, NOT_UNDERSTOOD.status)
+
+
+HANDLERS: Final[dict[Any, Any]] = {Exception: _failed, RequestValidationError: _not_understood}
+"""FastAPI's `exception_handlers`."""
+
+
+class Errors:
+    """ASGI middleware that ends in good order an answer which Gradio breaks off, and logs what was not foreseen."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = unfinished = False
+
+        async def note(message: Message) -> None:
+            nonlocal started, unfinished
+            started = True
+            unfinished = message["type"] == "http.response.start" or message.get("more_body", False)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note)
+        except ClientDisconnect:
+            return  # the visitor has left
+        except Exception as error:
+            if not started:
+                await answer(FAILED, scope, receive, send)
+            # A stream that is asked for twice, or for nothing, ends in an HTTPException after its beginning was sent.
+            if not isinstance(error.__cause__, HTTPException):
+                log.exception("An answer failed")
+        if unfinished:
+            await send({"type": "http.response.body", "body": b""})
