@@ -39,7 +39,9 @@ def main() -> None:
     with ThreadPoolExecutor(len(wanted)) as pool:
         found = zip(wanted, pool.map(lambda load: load(), wanted.values()), strict=True)
         predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found}
-    site.build(work.start(predictors)).launch(
+    page = site.build(work.start(predictors))
+    page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
+    page.launch(
         theme=theme(),
         css_paths=PAGE / "page.css",
         js=(PAGE / "page.js").read_text(encoding="utf-8"),
