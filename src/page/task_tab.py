@@ -15,6 +15,7 @@ from src.answers import REPORTS, ArgumentRefused
 from src.page import certainty, compare, costs, curves, heat, panel
 from src.page.blocks import example_files, html, refused
 from src.page.endpoints import MODEL_WORK, NO_PICTURE, asked, endpoint
+from src.page.written_part import written_part
 from src.predictor import EXPLANATIONS
 from src.tasks import TASKS
 from src.weights import Checkpoint
@@ -52,15 +53,17 @@ class TaskTab:
         self.grids = {name: costs.grid(one.measured, _default(one)) for name, one in served.items()}
         html(panel.intro(self.task, self.checkpoint))
         with gr.Row(elem_classes="v-columns"):
-            with gr.Column(scale=4, min_width=300):
+            # On a phone one below the other; else picture and heat map to the left (page.css).
+            with gr.Column(elem_classes="v-left"):
                 self._picture()
-            with gr.Column(scale=7, min_width=320):
+            with gr.Column():
                 self._choice(speeds)
                 self._answer()
+            with gr.Column(elem_classes="v-left"):
+                self._heat_map()
+            with gr.Column():
                 self._threshold()
                 self._details()
-            with gr.Column(scale=4, min_width=300):
-                self._heat_map()
         self.curves = html(self.draw_curves(_default(self.checkpoint)), elem_id=f"curves-{self.task.name}")
         self._listen()
 
@@ -108,7 +111,7 @@ class TaskTab:
         with gr.Row(visible=False) as self.gate:
             self.elsewhere = gr.Button("Open the tab it looks like", variant="primary", size="md")
             self.anyway = gr.Button("Show the answer anyway", size="md")
-        with gr.Row(elem_classes="v-asks"):
+        with gr.Row(visible=False) as self.asks:
             self.sure = gr.Button("How sure is it?", size="sm")
             self.both = gr.Button("Compare the models", size="sm", visible=len(self.served) > 1)
         self.views, self.said = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
@@ -170,6 +173,7 @@ class TaskTab:
             }
         with gr.Accordion("As JSON, what the API returns", open=False):
             self.result = gr.JSON(label="result", show_label=False)
+        written_part(self.result)
 
     def _heat_map(self) -> None:
         self.explain = gr.Radio(
@@ -291,6 +295,7 @@ class TaskTab:
             self.decision: decision or panel.empty(),
             self.gate: gr.Row(visible=False),
             self.elsewhere: gr.skip(),
+            self.asks: gr.Row(visible=False),
             self.looks_like: "",
             self.result: None,
             self.details: "",
@@ -318,6 +323,7 @@ class TaskTab:
         measured = self.served[self.name_of(model)].measured
         return {
             **self.blank(panel.decision(result)),
+            self.asks: gr.Row(visible=True),
             self.result: result,
             self.details: panel.details(result) + meaning.meaning(result),
             self.view: heat.view(result, layers, measured),
