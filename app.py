@@ -43,8 +43,8 @@ def main() -> None:
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
     page.launch(
         theme=theme(),
-        css_paths=PAGE / "page.css",
-        js=(PAGE / "page.js").read_text(encoding="utf-8"),
+        css_paths=[PAGE / name for name in ("page.css", "batch.css")],
+        js="\n".join((PAGE / name).read_text(encoding="utf-8") for name in ("page.js", "batch.js")),
         footer_links=["api", "settings"],
         max_file_size=MAX_BYTES,
         show_error=False,

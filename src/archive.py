@@ -19,8 +19,6 @@ from src.images import MAX_BYTES
 
 MAX_ENTRIES: Final = 2_000
 """Folders and what macOS adds count too: each entry is an object in memory before we see one."""
-MAX_SUM: Final = 10 * MAX_BYTES
-"""Bytes of all members that are read, decompressed."""
 MAX_RATIO: Final = 100
 """Bytes decompressed for each byte stored. A BMP of a drawing may have 50; a bomb has 1,000, all that deflate can."""
 MAX_NAME: Final = 255
@@ -36,7 +34,6 @@ _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGED: Final = "This archive is cut off or damaged; pack it again."
 DAMAGED_MEMBER: Final = "It is damaged in the archive; pack it again."
 TOO_MANY: Final = f"This archive has more than {MAX_ENTRIES:,} entries."
-TOO_MUCH: Final = f"This archive holds more than {MAX_SUM // 10**6} MB; give it in parts."
 
 LINK: Final = "A link is not followed."
 ENCRYPTED: Final = "It is encrypted; pack it without a password."
@@ -60,10 +57,11 @@ class ArchiveRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive. `name` can be printed; `index` is its place in the archive's directory; `refusal` says
-    in one sentence why it is not read, None where it is."""
+    """One file of an archive. `name` can be printed; `size` in bytes, as the archive claims it; `index` is its place
+    in the archive's directory; `refusal` says in one sentence why it is not read, None where it is."""
 
     name: str
+    size: int
     index: int
     refusal: str | None = None
 
@@ -91,12 +89,10 @@ class Archive:
         self._entries = self._zip.infolist()
         refused = _overlapping(data[: self._zip.start_dir], self._entries)
         self.members = [
-            Member(printable(entry.orig_filename), index, _refusal(entry) or refused.get(index))
+            Member(printable(entry.orig_filename), entry.file_size, index, _refusal(entry) or refused.get(index))
             for index, entry in enumerate(self._entries)
             if not _left_out(entry)
         ]
-        if sum(self._entries[member.index].file_size for member in self.members if not member.refusal) > MAX_SUM:
-            raise ArchiveRefused(TOO_MUCH)
 
     def read(self, member: Member) -> bytes:
         """The content of one of `members`. Raises ArchiveRefused where it is refused, damaged or not of its size."""

@@ -146,15 +146,6 @@ def test_one_stream_quoted_by_all_entries() -> None:
     assert set(said(data).values()) == {archive.OVERLAP}
 
 
-def test_more_than_can_be_read_in_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_SUM", 10 * len(PICTURE))
-    bomb = ("bomb.png", b"\0" * 1_000_000)  # refused, and so not in the sum
-    entries = [(f"{n}.png", PICTURE) for n in range(11)]
-    assert len(said(packed(bomb, *entries[:10]))) == 11
-    with pytest.raises(ArchiveRefused, match="in parts"):
-        Archive(packed(*entries))
-
-
 @pytest.mark.parametrize("data", [b"PK\x03\x04", b"PK\x05\x06", b"PK\x03\x04" + PICTURE, packed(("a", PICTURE))[:-30]])
 def test_no_whole_archive(data: bytes) -> None:
     assert archive.is_archive(data)

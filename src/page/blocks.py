@@ -45,7 +45,7 @@ class Page(gr.Blocks):
         """
         defaults = [getattr(block, "value", None) for block in block_fn.inputs[len(inputs) :]]
         checked = [
-            uploaded(value) if isinstance(block, gr.Image | gr.File) else value
+            looked_at(block, value) if isinstance(block, gr.Image | gr.File) else value
             for block, value in zip(block_fn.inputs, [*inputs, *defaults], strict=False)
         ]
         return await super().preprocess_data(block_fn, checked, state, explicit_call)
@@ -78,7 +78,7 @@ class Page(gr.Blocks):
         it is given, before we see it; a text it hands on as it is.
         """
         info = super().get_api_info(all_endpoints, page)
-        functions = {f"/{function.api_name}": function.fn for function in self.fns.values()}
+        functions = {f"/{function.api_name}": function.fn for function in self.fns.values() if function.fn}
         for name, described in info["named_endpoints"].items():
             _, parameters, returned = get_function_description(functions[name])
             for parameter in described["parameters"]:
@@ -93,6 +93,17 @@ class Page(gr.Blocks):
         return info
 
 
+def looked_at(block: gr.Image | gr.File, value: object) -> dict[str, Any] | list[dict[str, Any]] | None:
+    """`uploaded`, of each where the component takes several."""
+    if not isinstance(block, gr.File) or block.file_count == "single":
+        return uploaded(value)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise refused(NOT_UPLOADED)
+    return [file for file in map(uploaded, value) if file is not None]
+
+
 def uploaded(value: object) -> dict[str, Any] | None:
     """A picture argument as Gradio hands it on, where it names an uploaded file or an example; None where it is none.
 
@@ -101,7 +112,7 @@ def uploaded(value: object) -> dict[str, Any] | None:
     """
     if value is None:
         return None
-    path = value.get("path") if isinstance(value, Mapping) else value
+    path: Any = value.get("path") if isinstance(value, Mapping) else value
     if isinstance(path, str) and path.startswith(("http://", "https://")):
         path = unquote(path.partition(FILE_ROUTE)[2])
     try:
@@ -112,7 +123,8 @@ def uploaded(value: object) -> dict[str, Any] | None:
         known = False
     if not known:
         raise refused(NOT_UPLOADED)
-    return {"path": path, **FILE}
+    name = value.get("orig_name") if isinstance(value, Mapping) else None
+    return {"path": path, "orig_name": name if isinstance(name, str) else Path(path).name, **FILE}
 
 
 def refused(sentence: str) -> gr.Error:

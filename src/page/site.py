@@ -7,6 +7,7 @@ import gradio as gr
 
 from src import answers
 from src.page import evidence, panel
+from src.page.batch_tab import batch_tab
 from src.page.blocks import Page, example_files, html
 from src.page.clinic_tab import clinic_tab
 from src.page.endpoints import CONCURRENCY, robustness_endpoint
@@ -33,6 +34,8 @@ def build(work: Work) -> gr.Blocks:
                     with gr.Tab(task.title, id=name):
                         served = {model: checkpoints[model] for model in answers.models_of(name, checkpoints)}
                         rooms[name] = TaskTab(served, speeds(work.models, list(served)), work)
+            with gr.Tab("Many pictures", id="batch"):
+                batch_tab(work)
             with gr.Tab("Evidence", id="evidence"):
                 evidence_tab(list(defaults.values()))
             with gr.Tab("Your clinic", id="clinic"):
