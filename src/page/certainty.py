@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from src.measured import Measured
+from src.measured import Figure, Measured
 from src.page.panel import ARROW, DASH, INFO, WARNING, percent
 
 Found = Mapping[str, Any]
@@ -29,7 +29,7 @@ def strip(found: Found, threshold: float, measured: Measured) -> str:
         f'<i class="v-here" style="left:{100 * found["p_malignant"]:.2f}%"></i>'
         f'<i class="v-mark" style="left:{100 * threshold:.2f}%"></i></div>'
         f'<p class="v-note">p(malignant) {spread}. The bar is that spread, the dot the picture as it is, the line the '
-        f'threshold of {percent(threshold)}.</p><ul class="v-chips">{chips}</ul></section>'
+        f'threshold of {percent(threshold)}.</p><ul class="v-chips">{chips}</ul>{_flips(measured)}</section>'
     )
 
 
@@ -54,3 +54,32 @@ def _chip(view: Mapping[str, Any]) -> str:
         f'<li class="{kind}">{sign}<span><b>{escape(str(view["name"]))}</b> {percent(view["p_malignant"])}, '
         f"{word}</span></li>"
     )
+
+
+def _flips(measured: Measured) -> str:
+    """How often decisions flip on pictures that the model did not learn from."""
+    lines = []
+    for place in measured.places:
+        found = place.robustness
+        every = found.pictures.get("all") if found else None
+        if found is None or every is None or every.flipped.value is None:
+            continue
+        ill = found.pictures.get("malignant")
+        malignant = f"; of the {ill.n:,} malignant ones {_interval(ill.flipped)}" if ill and ill.n else ""
+        lines.append(
+            f"<li><b>{escape(place.title)}:</b> of {every.n:,} pictures {_interval(every.flipped)} flip in at least "
+            f"one of such views at {found.threshold:g}{malignant}.</li>"
+        )
+    if not lines:
+        return ""
+    return (
+        f'<p class="v-note">How often decisions flip, in brackets the 95% interval:</p><ul class="v-note v-promises">'
+        f"{''.join(lines)}</ul>"
+    )
+
+
+def _interval(found: Figure) -> str:
+    if found.value is None:
+        return "–"
+    low, high = found.interval
+    return percent(found.value) + ("" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})")

@@ -37,7 +37,7 @@ document.addEventListener("input", ({ target }) => {
 // Opacity and divider of a heat map.
 document.addEventListener("input", ({ target }) => {
   const moves = target.dataset?.moves;
-  if (moves) target.closest(".v-view").style.setProperty(moves, `${target.value}%`);
+  if (moves) target.closest(".v-view").style.setProperty(moves, target.value);
 });
 
 // Draw a heat map's layers as they stand on the page, at the size of the larger, and save them.

@@ -51,7 +51,7 @@ class TaskTab:
         self.checkpoint = next(iter(served.values()))
         self.task = TASKS[self.checkpoint.config.vigil.task]
         self.grids = {name: costs.grid(one.measured, _default(one)) for name, one in served.items()}
-        html(panel.intro(self.task, self.checkpoint))
+        self.intro = html(panel.intro(self.task, self.checkpoint))
         with gr.Row(elem_classes="v-columns"):
             # On a phone one below the other; else picture and heat map to the left (page.css).
             with gr.Column(elem_classes="v-left"):
@@ -231,7 +231,7 @@ class TaskTab:
         chosen = self.model.input(
             self.choose,
             [self.model, self.prevalence],
-            [self.threshold, self.costs, *self.marks.values(), *shown],
+            [self.intro, self.threshold, self.costs, *self.marks.values(), *shown],
             **QUICK,
         )
         wanted = [self.image.change, self.explain.input, self.code.input, self.again.click]
@@ -345,6 +345,7 @@ class TaskTab:
         at = _default(self.served[name])
         return {
             **self.blank(),
+            self.intro: panel.intro(self.task, self.served[name]),
             self.threshold: at,
             self.costs: self.draw_costs(at, prevalence, model),
             self.curves: self.draw_curves(at, model),
