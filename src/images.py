@@ -10,6 +10,7 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -55,6 +56,9 @@ FIELD_SHARE = 0.1  # lines of text and depth ticks light up less of their rows a
 FURNITURE = 0.15  # of the side: outer bands thinner than this and apart from the rest are header or grey bar, not field
 MAX_GAP = 0.02  # of the side: dark bands up to this within the field do not end it
 MIN_REGION = 0.4  # of the side: less than this and the profile is not to be trusted
+
+# JPEG markers (ITU-T T.81, table B.1).
+SCAN, PROGRESSIVE = 0xDA, (0xC2, 0xCA)
 
 TOO_MANY_FRAMES = f"This file holds more than {MAX_FRAMES} frames or pages; export the one to be read as PNG or JPEG."
 TOO_MANY_PARTS = "This file is made of far too many parts to be an ordinary picture; save it again as PNG or JPEG."
@@ -232,24 +236,49 @@ def _whole_jpeg(data: bytes) -> None:
         # Padding after the last block, which some cameras write; nothing is missing then.
         if not str(error).endswith("extraneous bytes before marker 0xd9"):
             raise
+    # A progressive one whose last scans are missing is merely blurred. Component -> the lowest bit that has come of
+    # each of its 64 coefficients (ITU-T T.81, B.2.3).
+    lowest: dict[int, list[int]] = {}
+    for marker, at, _ in _segments(data):
+        if marker in PROGRESSIVE:
+            lowest = {data[at + 8 + 3 * i]: [16] * 64 for i in range(data[at + 7])}
+        elif marker == SCAN and lowest:
+            names = data[at + 3 : at + 3 + 2 * data[at + 2] : 2]
+            first, last, bits = data[at + 3 + 2 * len(names) : at + 6 + 2 * len(names)]
+            for name in names:
+                lowest[name][first : last + 1] = [bits & 15] * (last + 1 - first)
+    if any(map(any, lowest.values())):
+        raise ValueError("scans are missing")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Of each segment of a JPEG its marker, where its length stands and how many bytes stand before the marker.
+
+    As libjpeg looks for markers: stuffed zeros and restarts belong to a scan. Ends at the picture's end, since phones
+    append whole films, or with a marker 0 where the file ends before.
+    """
+    marker = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
+    position = 2
+    while found := marker.search(data, position):
+        yield found[1][0], found.end(), found.start() - position
+        if found[1] == b"\xd9":
+            return
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    yield 0, len(data), len(data) - position
 
 
 def _parts(data: bytes) -> tuple[int, int]:
     """(JPEG scans, parts that Pillow handles one by one) of a file, counted at most just past the limits."""
     scans = parts = 0
     if data.startswith(b"\xff\xd8"):
-        # As libjpeg looks for markers: stuffed zeros and restarts belong to a scan. Ends at the picture's end, since
-        # phones append whole films. Bytes between segments count too, since Pillow steps through them one by one.
-        marker = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
-        position, in_scan = 2, False
-        while max(scans, parts) <= MAX_PARTS:
-            found = marker.search(data, position)
-            parts += 1 if in_scan else 1 + (found.start() if found else len(data)) - position
-            if not found or found[1] == b"\xd9":
-                break
-            in_scan = found[1] == b"\xda"
+        in_scan = False
+        for marker, _, before in _segments(data):
+            # Bytes between segments count too, since Pillow steps through them one by one.
+            parts += 1 if in_scan else 1 + before
+            in_scan = marker == SCAN
             scans += in_scan
-            position = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+            if max(scans, parts) > MAX_PARTS:
+                break
     elif data.startswith(b"\x89PNG"):
         position = 8
         while position < len(data) and parts <= MAX_PARTS:

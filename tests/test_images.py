@@ -1,6 +1,7 @@
 """src.images: every picture gets the right pixels or one clear sentence, whatever the file holds."""
 
 import random
+import re
 import struct
 import time
 import tracemalloc
@@ -126,6 +127,16 @@ def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(mode: str, prog
     # Padding before the end marker, and what phones append after it, take nothing away.
     read(data[:-2] + b"\0" * 40 + data[-2:])
     read(data + b"a film" * 100)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_progressive_jpeg_that_lacks_its_last_scans_is_refused(mode: str) -> None:
+    data = encoded(speckle(400, 300).convert(mode), "JPEG", progressive=True)
+    read(data)
+    ends = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    assert len(ends) > 4
+    for end in ends[1:]:
+        assert refusal(data[:end] + b"\xff\xd9") == images.DAMAGED
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])

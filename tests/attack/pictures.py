@@ -1,5 +1,159 @@
 """Pictures that are none, or that cost more than they show (point 3)."""
 
-from tests.attack.bench import Checks
+import hashlib
+import json
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
-CHECKS: Checks = {}
+import PIL
+from PIL import Image
+
+from src import images
+from tests.attack import reading
+from tests.attack.bench import Bench, Checks, memory
+from tests.attack.row import Row
+from tests.attack.visitor import Visitor
+from tests.conftest import ROOT
+
+SECONDS, MEMORY = 1, 50_000_000
+MUTANTS, FEW_MUTANTS = 100_000, 300
+
+
+def png(side: int) -> bytes:
+    """A PNG of side × side black pixels, all there."""
+    rows = zlib.compressobj(9)
+    pixels = b"".join(rows.compress(bytes(side + 1)) for _ in range(side)) + rows.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def film(kind: str, frames: int) -> bytes:
+    """A file of many frames."""
+    first, *others = [Image.new("L", (64, 64), i % 2 * 128 + i % 100) for i in range(frames)]
+    stream = BytesIO()
+    first.save(stream, kind, save_all=True, append_images=others)
+    return stream.getvalue()
+
+
+def pages(number: int) -> bytes:
+    """A TIFF that claims so many pages, each a directory of nothing."""
+    data = bytearray(film("TIFF", 1))
+    (first,) = struct.unpack_from("<I", data, 4)
+    (tags,) = struct.unpack_from("<H", data, first)
+    struct.pack_into("<I", data, first + 2 + 12 * tags, len(data) + len(data) % 2)
+    data += bytes(len(data) % 2)
+    for _ in range(number - 1):
+        data += struct.pack("<HHHIII", 1, 256, 3, 1, 64, len(data) + 18)
+    struct.pack_into("<I", data, len(data) - 4, 0)
+    return bytes(data)
+
+
+# What is refused: name -> the file, and a word of the sentence that says why.
+BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "PNG of 13,300 × 13,300 pixels": (lambda: png(13_300), "40 megapixels"),
+    "PNG of 20,000 × 20,000 pixels": (lambda: png(20_000), "40 megapixels"),
+    "GIF of 300 frames": (lambda: film("GIF", 300), "GIF"),
+    "TIFF of 300 pages": (lambda: film("TIFF", 300), "pages"),
+    "TIFF that claims 500,000 pages": (lambda: pages(500_000), "pages"),
+    "WebP of 300 frames": (lambda: film("WEBP", 300), "frames"),
+    "PNG of 300 frames": (lambda: film("PNG", 300), "frames"),
+    "EPS named .png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\nshowpage\n" * 1000, "PostScript"),
+    "PSD named .png": (lambda: b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 30_000, 30_000, 8, 3), "Photoshop"),
+    "SVG named .png": (lambda: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    "SVG behind a long comment": (lambda: b"<?xml version='1.0'?><!--" + b"a" * 10**6 + b"--><svg/>", "not a picture"),
+    "PDF named .png": (lambda: b"%PDF-1.7\n" + b"1 0 obj <<>> endobj\n" * 10_000, "PDF"),
+}
+
+
+def bombs(bench: Bench) -> Iterator[Row]:
+    """Each read in a process of its own, then given to the app."""
+    visitor = Visitor(bench.app.url)
+    for name, (make, word) in BOMBS.items():
+        file = bench.folder / "picture.png"
+        file.write_bytes(make())
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.attack.reading", str(file)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        cost: dict[str, Any] = json.loads(ran.stdout)
+        held = memory(bench.app.process.pid)
+        said = visitor.ask("skin", [visitor.upload(file.read_bytes(), file.name), 0.3, "none"])
+        grown = memory(bench.app.process.pid) - held
+        refused = cost["said"] is not None and word in cost["said"] and cost["said"] in said
+        yield Row(
+            3,
+            f"{name}, {file.stat().st_size / 1e6:.1f} MB",
+            2,
+            f"“{cost['said']}” Alone it takes {cost['seconds']:.2f} s of a core and {cost['bytes'] / 1e6:.0f} MB; "
+            f"the app {'says the same' if refused else 'SAYS OTHERWISE'} and holds {max(0, grown) / 1e6:.0f} MB more.",
+            refused and cost["seconds"] < SECONDS and max(cost["bytes"], grown) < MEMORY,
+        )
+
+
+def _made_by() -> str:
+    """Of what the counts depend on: the code that mutates, the code that reads, Pillow."""
+    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (reading, images))
+    return hashlib.sha256(code + PIL.__version__.encode()).hexdigest()
+
+
+def mutants(bench: Bench) -> Iterator[Row]:
+    """Read in one process after another; kept in runs/attack, so that what was interrupted goes on where it was."""
+    wanted = FEW_MUTANTS if bench.short else MUTANTS
+    kept = (bench.folder if bench.short else ROOT / "runs" / "attack") / "mutants.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    if state.get("made_by") != _made_by():
+        state = {"made_by": _made_by(), "next": 0, "seconds": 0.0, "longest": 0.0, "seen": {}, "wrong": []}
+    seen = Counter(state["seen"])
+    while state["next"] < wanted:
+        first = state["next"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.attack.reading", str(first), str(min(wanted, first + 1000))],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            assert child.stdout
+            for line in child.stdout:
+                number, how, verdict, seconds = json.loads(line)
+                seen[verdict] += 1
+                state["next"] = number + 1
+                state["seconds"] += seconds
+                state["longest"] = max(state["longest"], seconds)
+                if verdict not in ("read", "refused"):
+                    state["wrong"].append((number, how, verdict))
+        if child.returncode:
+            verdict = "hung" if child.returncode == -signal.SIGVTALRM else f"ended with {child.returncode}"
+            seen[verdict] += 1
+            state["wrong"].append((state["next"], "", verdict))
+            state["next"] += 1
+        state["seen"] = dict(seen)
+        kept.write_text(json.dumps(state))
+    some = ", ".join(f"number {number} {how} {verdict}" for number, how, verdict in state["wrong"][:5])
+    yield Row(
+        3,
+        "Mutated JPEG, PNG, WebP, TIFF and BMP files through images.read: bits flipped, cut off, chunks swapped, "
+        "dropped, repeated, overwritten, spliced",
+        state["next"],
+        f"{seen['refused']:,} refused with a sentence, {seen['read']:,} read whole; "
+        f"{len(state['wrong'])} crashes, hangs over {reading.HANGS} s, other errors or parts read as the whole "
+        f"({some or 'none'}); the longest took {state['longest']:.2f} s of a core, all {state['seconds']:.0f} s.",
+        not state["wrong"],
+    )
+
+
+CHECKS: Checks = {3: (bombs, mutants)}

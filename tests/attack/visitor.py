@@ -1,0 +1,41 @@
+"""A visitor who sends what no client would: the app's HTTP interface by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PATIENCE = 600  # seconds; whatever else this machine does
+
+
+class Visitor:
+    """Asks one app over loopback; `statuses` are those of all answers to its calls."""
+
+    def __init__(self, url: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=PATIENCE)
+        self.statuses: list[int] = []
+
+    def upload(self, content: bytes, name: str) -> dict[str, Any]:
+        """Put a file there; what a client then names it by."""
+        answer = self.http.post("/gradio_api/upload", files={"files": (name, content)})
+        return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}, "orig_name": name}
+
+    def ask(self, endpoint: str, data: Any) -> str:
+        """Everything that the app answers to these arguments, as text."""
+        return self.post(endpoint, json.dumps({"data": data}))
+
+    def post(self, endpoint: str, body: str | bytes) -> str:
+        """The same with a body as it stands, JSON or not."""
+        address = f"/gradio_api/call/{endpoint}"
+        accepted = self.http.post(address, content=body, headers={"Content-Type": "application/json"})
+        self.statuses.append(accepted.status_code)
+        if accepted.status_code != httpx.codes.OK:
+            return accepted.text
+        answer = self.http.get(f"{address}/{accepted.json()['event_id']}")
+        self.statuses.append(answer.status_code)
+        return answer.text
+
+    def fetch(self, path: str) -> bytes:
+        """A file that an answer names."""
+        return self.http.get(f"/gradio_api/file={Path(path)}").content
