@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# All tests are one visitor.
 UNLIMITED = {"VIGIL_VISITOR_LIMIT": "1000000/minute", "VIGIL_TOTAL_LIMIT": "1000000/minute"}
 PATIENCE = 60_000  # ms; the machine may be training beside this
 
@@ -49,8 +50,8 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
-    """`python app.py` on a free port with these settings, until the block ends; log and uploads go into `folder`."""
+def running(folder: Path, environment: Mapping[str, str], program: Sequence[str] = ("app.py",)) -> Iterator[Server]:
+    """`python app.py`, or another `program`, on a free port with these settings, until the block ends; log and uploads go into `folder`."""
     log, uploads = folder / "app.log", folder / "uploads"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -65,7 +66,7 @@ def running(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=settings, stdout=stream, stderr=subprocess.STDOUT
+            [sys.executable, *program], cwd=ROOT, env=settings, stdout=stream, stderr=subprocess.STDOUT
         )
     try:
         wait_for(url, process, log)

@@ -3,35 +3,26 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from typing import Final, Protocol
+from typing import Any, Final
 
 PATIENCE: Final = 25.0
 """Seconds from the first byte of a request, or from the opening of a connection, to the last of its headers."""
 
 
-class Cycle(Protocol):
-    """uvicorn's request in work."""
+async def close_idle(connections: Callable[[], Collection[Any]], patience: float = PATIENCE) -> None:
+    """Close, from now on, what has waited longer than `patience` for a request; runs until cancelled.
 
-    response_complete: bool
-
-
-class Connection(Protocol):
-    """uvicorn's protocol: what both of its implementations have."""
-
-    cycle: Cycle | None
-    transport: asyncio.Transport
-
-
-async def close_idle(connections: Callable[[], Collection[Connection]], patience: float = PATIENCE) -> None:
-    """Close, from now on, what has waited longer than `patience` for a request; runs until cancelled."""
-    waiting: dict[Connection, tuple[Cycle | None, float]] = {}
+    `connections` gives uvicorn's open ones. Those of HTTP have the request they last had, its `cycle`.
+    """
+    waiting: dict[Any, tuple[Any, float]] = {}
     while True:
-        now = time.monotonic()
-        idle = {each for each in connections() if each.cycle is None or each.cycle.response_complete}
-        waiting = {
-            each: known if (known := waiting.get(each)) and known[0] is each.cycle else (each.cycle, now)
-            for each in idle
-        }
+        now, before = time.monotonic(), waiting
+        waiting = {}
+        for each in connections():
+            cycle = getattr(each, "cycle", None)
+            if cycle is None or cycle.response_complete:
+                last, since = before.get(each, (cycle, now))
+                waiting[each] = (cycle, since if last is cycle else now)
         for each, (_, since) in waiting.items():
             if now - since > patience:
                 each.transport.abort()

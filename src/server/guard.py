@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server import errors
 from src.server.bodies import Bodies
-from src.server.connections import Connection, close_idle
+from src.server.connections import close_idle
 from src.server.disk import Claim, Disk, Room
 from src.server.errors import Errors
 from src.server.headers import Headers
@@ -55,7 +55,7 @@ def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allow
     return serve
 
 
-def connections(app: App) -> Collection[Connection]:
+def connections(app: App) -> Collection[Any]:
     """The open connections of a launched app; none before it has started."""
     server = getattr(app.get_blocks(), "server", None)
     return server.server_state.connections if server else ()
