@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 import gradio as gr
-from gradio.blocks import BlockFunction
+from gradio.blocks import Block, BlockFunction
 from gradio.data_classes import APIInfo
 from gradio.route_utils import API_PREFIX
 from gradio.state_holder import SessionState
@@ -48,7 +48,17 @@ class Page(gr.Blocks):
             looked_at(block, value) if isinstance(block, gr.Image | gr.File) else value
             for block, value in zip(block_fn.inputs, [*inputs, *defaults], strict=False)
         ]
-        return await super().preprocess_data(block_fn, checked, state, explicit_call)
+        try:
+            return await super().preprocess_data(block_fn, checked, state, explicit_call)
+        finally:
+            forget(state, block_fn.inputs)
+
+    async def postprocess_data(self, block_fn: BlockFunction, predictions: Any, state: SessionState | None) -> Any:
+        """As Gradio's, and nothing of it is kept."""
+        try:
+            return await super().postprocess_data(block_fn, predictions, state)
+        finally:
+            forget(state, block_fn.outputs)
 
     async def call_function(
         self,
@@ -125,6 +135,17 @@ def uploaded(value: object) -> dict[str, Any] | None:
         raise refused(NOT_UPLOADED)
     name = value.get("orig_name") if isinstance(value, Mapping) else None
     return {"path": path, "orig_name": name if isinstance(name, str) else Path(path).name, **FILE}
+
+
+def forget(state: SessionState | None, blocks: Iterable[Block]) -> None:
+    """Take out of a session what Gradio holds of these blocks' values: answers, and a visitor's token.
+
+    It holds them for deep links (src/server/routes.py offers none), as long as the session lasts and longer.
+    """
+    for block in blocks:
+        held = state.config_values.get(block._id, {}) if state else {}
+        if "value" in held.get("props", {}):
+            held["props"]["value"] = None
 
 
 def refused(sentence: str) -> gr.Error:
