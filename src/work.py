@@ -145,11 +145,11 @@ class WorkInProcesses(Work):
     def close(self) -> None:
         """End whatever is under way, and take no more."""
         for started in self._idle:
-            started.add_done_callback(lambda started: started.exception() or started.result().kill())
+            started.add_done_callback(_kill)
 
     def pids(self) -> list[int]:
         """The processes that stand idle."""
-        return [started.result().pid for started in self._idle if _usable(started)]
+        return [started.result().pid for started in self._idle if started.done() and _usable(started)]
 
     def _take(self) -> "Future[_Worker]":
         """An idle process, or one that is being started where none is."""
@@ -221,6 +221,7 @@ class _Worker:
         # Open in the process alone, so that its end closes the pipe.
         theirs.close()
         self.killed = False
+        assert self._process.pid is not None
         self.pid = self._process.pid
         self._connection.send_bytes(_pickled(models))
         self._connection.recv_bytes()
@@ -243,6 +244,11 @@ class _Worker:
 
 def _usable(started: "Future[_Worker]") -> bool:
     return not started.done() or (started.exception() is None and started.result().alive)
+
+
+def _kill(started: "Future[_Worker]") -> None:
+    if started.exception() is None:
+        started.result().kill()
 
 
 def _serve(connection: Connection) -> None:

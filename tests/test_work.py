@@ -298,6 +298,11 @@ class Slow:
         self.page.queue(default_concurrency_limit=1, api_open=False)
 
     async def sleep(self) -> int:
+        """Sleeps.
+
+        Returns:
+            seconds: None.
+        """
         self.began.release()
         try:
             await asyncio.sleep(60)
