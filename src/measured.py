@@ -107,7 +107,7 @@ class Location(_Part):
 
 
 class Explained(_Part):
-    """How far heat maps can be trusted, on a sample of `n` pictures; `location` where the part that matters is known."""
+    """How far heat maps can be trusted, on a sample of `n` pictures; `location` where the part that counts is known."""
 
     n: NonNegativeInt
     groups: NonNegativeInt

@@ -35,11 +35,12 @@ def decide(p_malignant: float, threshold: float) -> Decision:
 INTERVAL_METHOD = "Clopper-Pearson"
 
 
-def proportion_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+def proportion_interval(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
     """The exact interval of a proportion (Clopper & Pearson 1934), in 0..1; (0, 1) where nothing was counted.
 
     Exact because it never promises too much: its coverage is at least `confidence`, and n of n is not taken for
-    certainty. As scipy's binomtest has it, by the beta quantiles that it searches for: a thousand times faster.
+    certainty. As scipy's binomtest has it, by the beta quantiles that it searches for: a thousand times faster. Of
+    cases that are means of several, `successes` may be a fraction.
     """
     tail = (1 - confidence) / 2
     low = betaincinv(successes, n - successes + 1, tail) if successes else 0.0

@@ -9,8 +9,8 @@ from src.predictor import HeatMap
 from src.tasks import TASKS
 
 # What each kind of colour blindness leaves of linear RGB (Machado, Oliveira & Fernandes 2009, severity 1).
-SEEN_WITH = {
-    "all cones": np.eye(3),
+SEEN_WITH: dict[str, list[list[float]]] = {
+    "all cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],

@@ -53,16 +53,22 @@ def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarra
     def one(pair: tuple[Sample, np.ndarray]) -> np.ndarray:
         sample, array = pair
         height, width = array.shape[:2]
-        mask = np.zeros((height, width), dtype=np.uint8)
-        if sample.masks:
-            picture = sample.picture().image
-            box = view(picture, task, 3).box
-            for file in sample.masks:
-                drawn = images.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
-                mask |= np.asarray(drawn.resize((width, height), Image.Resampling.BILINEAR)) > 127
-        return mask
+        if not sample.masks:
+            return np.zeros((height, width), dtype=np.uint8)
+        picture = sample.picture().image
+        return lesion_mask(sample, picture, view(picture, task, 3).box, (width, height))
 
     return _in_threads(one, list(zip(samples, arrays, strict=True)), "reading masks")
+
+
+def lesion_mask(sample: Sample, picture: Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Where the lesions are in the part `box` of the sample's `picture`, scaled to `size`: uint8 (H, W), 0 or 1."""
+    width, height = size
+    mask = np.zeros((height, width), dtype=np.uint8)
+    for file in sample.masks:
+        drawn = images.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
+        mask |= np.asarray(drawn.resize(size, Image.Resampling.BILINEAR)) > 127
+    return mask
 
 
 def load_evaluation_tensor(

@@ -27,13 +27,16 @@ from src.score import a_threshold
 from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from src.weights import CheckpointError
-from train import audit, card, check, duplicates, figures, lesions, metrics, subgroups
+from train import audit, card, check, duplicates, explanations, figures, lesions, metrics, stability, subgroups
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
 
 log = logging.getLogger(__name__)
 
 DECIMALS = 6
 """To which figures are written: enough for any use, few enough to come out the same on another day."""
+
+EXAMINED = 100
+"""Pictures of a set on which heat maps and small views are measured: a minute or two of a set on two cores."""
 
 
 def score(predictor: Predictor, samples: Sequence[Sample], description: str) -> np.ndarray:
@@ -144,6 +147,12 @@ def split_names(samples: Sequence[Sample], sources: Sequence[str]) -> dict[str, 
     return named
 
 
+def drawn(samples: Sequence[Sample]) -> list[Sample]:
+    """At most EXAMINED of the samples, drawn at random and in random order, the same every time."""
+    order = np.random.default_rng(0).permutation(len(samples))
+    return [samples[i] for i in order[:EXAMINED]]
+
+
 def rounded(value: Any) -> Any:
     """JSON content with floats rounded, and None for what is not finite (JSON has no NaN)."""
     if isinstance(value, float):
@@ -190,6 +199,10 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         found[name] = evaluate_split(task, some, probabilities, threshold, alike)
         if predictor.checkpoint.finder is not None:
             found[name]["region"] = lesions.judged(predictor.checkpoint.finder, some)
+        if name != "validation":
+            chosen = drawn(some)
+            found[name]["explanation"] = explanations.judged(predictor, chosen, threshold)
+            found[name]["robustness"] = stability.judged(predictor, chosen, threshold)
         if draw_into is not None:
             figures.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
     if draw_into is not None:
@@ -204,6 +217,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
             "intervals": {
                 "metrics": f"95%, bootstrap of {metrics.RESAMPLES} draws of whole groups",
                 "proportions": f"95%, {INTERVAL_METHOD}",
+                "shares in samples": f"95%, {INTERVAL_METHOD} of as many cases as there are groups",
             },
             "splits": {name: found[name] for name in splits},
             "external": {name: found[f"external-{name}"] for name in external},

@@ -155,6 +155,26 @@ def bootstrap(
     return {name: np.nanpercentile(values, [2.5, 97.5]).tolist() for name, values in draws.items()}
 
 
+def mean(values: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+    """The mean of `values` (N,) with its 95% interval from draws of whole groups; None for nothing counted."""
+    if not len(values):
+        return {"value": None, "interval": [None, None]}
+    drawn = bootstrap(lambda rows: {"mean": float(values[rows].mean())}, groups)
+    return {"value": float(values.mean()), "interval": drawn["mean"]}
+
+
+def share(hits: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+    """The share of `hits` (N,), each 0 or 1, with the exact 95% interval of as many cases as there are groups.
+
+    Draws of groups would give none of forty an interval without width; pictures of a group are not counted as
+    independent. None for nothing counted.
+    """
+    if not len(hits):
+        return {"value": None, "interval": [None, None]}
+    value, independent = float(np.mean(hits)), len(set(groups))
+    return {"value": value, "interval": list(proportion_interval(value * independent, independent))}
+
+
 def proportions(point: OperatingPoint) -> dict[str, dict[str, Any]]:
     """Sensitivity, specificity, PPV and NPV at one threshold with exact 95% intervals; None for nothing counted."""
     shares = {
