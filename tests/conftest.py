@@ -51,7 +51,8 @@ class Server:
 
 @contextmanager
 def running(folder: Path, environment: Mapping[str, str], program: Sequence[str] = ("app.py",)) -> Iterator[Server]:
-    """`python app.py`, or another `program`, on a free port with these settings, until the block ends; log and uploads go into `folder`."""
+    """`python app.py`, or another `program`, on a free port with these settings, until the block ends; log and uploads
+    go into `folder`."""
     log, uploads = folder / "app.log", folder / "uploads"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
