@@ -303,8 +303,10 @@ def _decision(sheet: _Sheet, result: Result) -> None:
 def _warnings(sheet: _Sheet, result: Result) -> None:
     if result["quality"]:
         sheet.section("About this picture: warnings")
-        for line in result["quality"]:
-            sheet.paragraph(("! ", True), (sheet.printable(line), False), colour=WARN)
+        gate = result.get("gate") or {"accepted": True}
+        for i, line in enumerate(result["quality"]):
+            asked = " Read all the same, because the reader asked for it." if i == 0 and not gate["accepted"] else ""
+            sheet.paragraph(("! ", True), (sheet.printable(line) + asked, False), colour=WARN)
 
 
 def _classes(sheet: _Sheet, result: Result) -> None:

@@ -16,9 +16,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from src import weights
+from src import robustness, weights
 from src.answers import NOT_A_THRESHOLD, NOT_AN_EXPLANATION
-from src.page import blocks, task_tab
+from src.page import blocks, endpoints
 from src.predictor import Predictor
 from src.screening import operating_point, outcome, promise
 from src.tasks import DISCLAIMER, TASKS
@@ -50,6 +50,7 @@ KEYS = [
     "screening",
     "confidence",
     "meaning",
+    "gate",
 ]
 POINT = {
     "sensitivity",
@@ -202,6 +203,55 @@ def test_wrong_explanation(client: Client, explain: Any) -> None:
     assert sentence(lambda: client.predict(example("skin"), 0.3, explain, api_name="/skin")) == NOT_AN_EXPLANATION
 
 
+def test_any_class_is_explained_on_request(client: Client) -> None:
+    told = [client.predict(example("skin"), 0.3, "Grad-CAM", code, api_name="/skin") for code in ("", "mel", "nv")]
+    assert [result["explained_class"] for result, _ in told] == [told[0][0]["classes"][0]["code"], "mel", "nv"]
+    assert len({json.dumps(result["classes"]) for result, _ in told}) == 1
+    said = sentence(lambda: client.predict(example("skin"), 0.3, "Grad-CAM", "melanoma", api_name="/skin"))
+    assert said == f"The class to explain must be one of {', '.join(TASKS['skin'].codes)}, or empty."
+
+
+def test_a_further_model_answers_on_request(client: Client) -> None:
+    own, further = (
+        client.predict(example("breastmnist"), 0.3, "none", "", model, api_name="/breastmnist")[0]
+        for model in ("", "breastmnist-logistic")
+    )
+    predictor = Predictor(weights.load("breastmnist", weights.EMBEDDED / "breastmnist-logistic"))
+    expected = predictor.predict(ROOT / "examples" / EXAMPLE["breastmnist"])
+    assert own["model"] == "made-up-breastmnist"
+    assert further["model"] == expected.model
+    assert further["p_malignant"] == pytest.approx(expected.p_malignant, abs=1e-6)
+    assert further["operating_point"] != own["operating_point"]
+    for model in ("skin", "breastmnist-", "../skin", 3):
+        said = sentence(
+            lambda model=model: client.predict(example("breastmnist"), 0.3, "none", "", model, api_name="/breastmnist")
+        )
+        assert said == "The model must be one of breastmnist, breastmnist-logistic, or empty."
+
+
+def test_robustness_reads_the_views(client: Client, server: Server) -> None:
+    found = client.predict("skin", example("skin"), api_name="/robustness")
+    assert [view["name"] for view in found["views"]] == [view.name for view in robustness.views(TASKS["skin"])]
+    result, _ = client.predict(example("skin"), 0.3, "none", api_name="/skin")
+    assert found["p_malignant"] == pytest.approx(result["p_malignant"], abs=1e-6)
+    every = [found["p_malignant"], *(view["p_malignant"] for view in found["views"])]
+    assert (found["lowest"], found["highest"]) == (min(every), max(every))
+    default = json.loads((server.checkpoints / "skin" / "config.json").read_text())["vigil"]["default_threshold"]
+    assert all((view["decision"] == "refer") == (view["p_malignant"] >= default) for view in found["views"])
+    high = client.predict("skin", example("skin"), 1, api_name="/robustness")
+    assert not high["borderline"]
+    assert {view["decision"] for view in high["views"]} == {"no referral"}
+    assert "task must be one of" in sentence(lambda: client.predict("skins", example("skin"), api_name="/robustness"))
+    assert sentence(lambda: client.predict("skin", example("skin"), 2, api_name="/robustness")) == NOT_A_THRESHOLD
+
+
+def test_callers_who_know_three_arguments_are_answered(server: Server) -> None:
+    said = call(server, json.dumps({"data": [uploaded(server), 0.3, "none"]}))
+    assert "p_malignant" in said
+    said = call(server, json.dumps({"data": [uploaded(server)]}))
+    assert '"explanation": "Grad-CAM"' in said
+
+
 def call(server: Server, body: str) -> str:
     """POST a body to /skin as it stands; what the server says in the end, as text."""
     address = f"{server.url}/gradio_api/call/skin"
@@ -233,7 +283,7 @@ DATA_URL = "data:image/png;base64,iVBORw0KGgo="
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (None, task_tab.NO_PICTURE),
+        (None, endpoints.NO_PICTURE),
         *(
             (image, blocks.NOT_UPLOADED)
             for image in (
@@ -409,15 +459,21 @@ def test_concurrent_calls_get_the_quiet_answers(client: Client, tmp_path: Path) 
             assert dict(zip(pictures, pool.map(read, pictures), strict=True)) == quiet
 
 
-def test_only_the_four_endpoints_are_offered(client: Client) -> None:
+def test_only_these_endpoints_are_offered(client: Client) -> None:
     offered = client.view_api(return_format="dict", print_info=False)
-    assert set(offered["named_endpoints"]) == {f"/{task}" for task in TASKS}
+    endpoints = offered["named_endpoints"]
+    assert set(endpoints) == {*(f"/{task}" for task in TASKS), "/robustness"}
     assert not offered["unnamed_endpoints"]
-    for endpoint in offered["named_endpoints"].values():
-        assert [p["parameter_name"] for p in endpoint["parameters"]] == ["image", "threshold", "explain"]
-        assert [p["parameter_has_default"] for p in endpoint["parameters"]] == [False, True, True]
-        assert [r["label"] for r in endpoint["returns"]] == ["result", "Heatmap"]
-        assert "not a diagnosis" in endpoint["description"]
+    for name, (required, further) in {
+        **dict.fromkeys((f"/{task}" for task in TASKS), (["image"], ["threshold", "explain", "code", "model"])),
+        "/robustness": (["task", "image"], ["threshold", "model"]),
+    }.items():
+        parameters = endpoints[name]["parameters"]
+        assert [p["parameter_name"] for p in parameters] == required + further
+        assert [p["parameter_has_default"] for p in parameters] == [False] * len(required) + [True] * len(further)
+        returned = ["result"] if name == "/robustness" else ["result", "Heatmap"]
+        assert [r["label"] for r in endpoints[name]["returns"]] == returned
+        assert "not a diagnosis" in endpoints[name]["description"]
 
 
 def test_nothing_of_a_picture_or_a_trace_is_logged(server: Server, client: Client, tmp_path: Path) -> None:

@@ -1,55 +1,29 @@
 """The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
 
+import asyncio
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from gradio import Blocks
+from PIL import Image, ImageChops
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from pypdf import PdfReader
 
-from src import measured, weights
-from src.answers import REPORTS
-from src.page import costs, curves, site, task_tab
+from src import answers, measured, robustness, weights
+from src.answers import REPORTS, around
+from src.page import costs, curves, endpoints, site, task_tab
+from src.page.task_tab import TaskTab
 from src.predictor import Prediction, Predictor
 from src.tasks import DISCLAIMER, TASKS
 from src.work import Work
 from tests import made_up_checkpoints
 from tests.conftest import PATIENCE, ROOT, Server
-
-EXAMPLE = {
-    "skin": "skin/irregular.jpg",
-    "ultrasound": "ultrasound/spiculated.jpg",
-    "breastmnist": "breastmnist/oval.png",
-    "histopathology": "histopathology/nest.png",
-}
-
-
-def open_tab(page: Page, task: str) -> Locator:
-    """The task's tab, chosen and drawn."""
-    page.get_by_role("tab", name=TASKS[task].title, exact=True).click()
-    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name=TASKS[task].title, exact=True))
-    expect(panel.locator(".v-empty")).to_be_visible()
-    return panel
-
-
-def upload(panel: Locator, file: Path | FilePayload) -> None:
-    panel.locator("input[type=file]").first.set_input_files(file)
-
-
-def threshold(panel: Locator, value: float) -> None:
-    """Move the slider as a thumb or a key would."""
-    panel.get_by_role("slider", name="range slider for Threshold").fill(str(value))
-
-
-def p_malignant(panel: Locator) -> float:
-    """As the banner has it, 0 to 1."""
-    text = panel.locator(".v-decision").inner_text()
-    found = re.search(r"p\(malignant\) is [<>]?([\d.]+)%", text)
-    assert found, text
-    return float(found[1]) / 100
+from tests.visitor import EXAMPLE, open_tab, p_malignant, threshold, upload
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -91,17 +65,28 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
             return super().predict(*arguments, **further)
 
     predictor = Counting(weights.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
-    functions = {function.name: function.fn for function in site.build(Work({"breastmnist": predictor})).fns.values()}
-    show, decide_again = functions["show"], functions["decide_again"]
-    assert show
-    assert decide_again
+    work = Work({"breastmnist": predictor})
+    with Blocks():
+        tab = TaskTab({"breastmnist": predictor.checkpoint}, {}, work)
     picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
-    result = show(picture, 0.3, "Grad-CAM")[0]
-    assert predictor.calls == 1
-    decisions = [decide_again(result, t, 10)[0]["decision"] for t in (0, 1, result["p_malignant"])]
-    assert decisions == ["refer", "no referral", "refer"]
-    assert predictor.calls == 1
-    assert decide_again(result, 0.5, 10)[0] == show(picture, 0.5, "Grad-CAM")[0], "as if read anew"
+
+    def shown(threshold: float) -> Any:
+        # In a thread: Playwright has a loop running in this one.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, tab.show(picture, threshold, "Grad-CAM", "", "", "")).result()[tab.result]
+
+    result = shown(0.3)
+    said = [{"model": "breastmnist", "p_malignant": 0.5, "most_probable": "x", "probability": 0.5}]
+    calls = predictor.calls
+    again = [
+        tab.decide_again(result, t, 10, "", around([("darker", 0.1)], 0.4, 0.3), said)
+        for t in (0, 1, result["p_malignant"])
+    ]
+    assert [changes[tab.result]["decision"] for changes in again] == ["refer", "no referral", "refer"]
+    assert "the threshold of 100.0%" in again[1][tab.certainty]
+    assert "threshold 100.0%" in again[1][tab.comparison]
+    assert predictor.calls == calls
+    assert tab.decide_again(result, 0.5, 10, "")[tab.result] == shown(0.5), "as if read anew"
 
 
 def shown_costs(panel: Locator) -> dict[str, str]:
@@ -212,7 +197,7 @@ def test_an_example_is_read_on_click(page: Page) -> None:
 def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, tmp_path: Path) -> None:
     panel = open_tab(page, "breastmnist")
     panel.get_by_role("button", name="Report (PDF)").click()
-    expect(page.get_by_text(task_tab.NO_PICTURE)).to_be_visible()
+    expect(page.get_by_text(endpoints.NO_PICTURE)).to_be_visible()
     upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
     expect(panel.locator(".v-caption")).to_contain_text("argues for")
     threshold(panel, 0.17)
@@ -289,6 +274,137 @@ def test_a_full_queue_leaves_no_earlier_answer(browser: Browser, server: Server)
     panel.get_by_role("button", name="Read again").click()
     expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
     page.close()
+
+
+def test_any_class_can_be_argued_for_and_the_map_is_moved_without_the_server(page: Page, tmp_path: Path) -> None:
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-caption")).to_contain_text(", the most probable class")
+    told = set()
+    for diagnosis in TASKS["skin"].classes[:3]:
+        panel.get_by_role("radio", name=diagnosis.name, exact=True).check()
+        expect(panel.locator(".v-caption b")).to_have_text(diagnosis.name)
+        told.add(panel.locator(".v-over img").get_attribute("src"))
+    assert len(told) > 1, "maps of different classes differ"
+
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
+    drawn = "e => [getComputedStyle(e).opacity, getComputedStyle(e).clipPath]"
+    panel.get_by_role("slider", name="Opacity of the heat map").fill("30")
+    divider = panel.get_by_role("slider", name="Divider")
+    divider.fill("50")
+    assert panel.locator(".v-over").evaluate(drawn) == ["0.3", "inset(0px 0px 0px 50%)"]
+    divider.press("ArrowRight")
+    assert panel.locator(".v-over").evaluate(drawn)[1] == "inset(0px 0px 0px 51%)"
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Save").click()
+    download.value.save_as(tmp_path / "saved.png")
+    with Image.open(tmp_path / "saved.png") as saved, Image.open(ROOT / "examples" / "skin" / "naevus.jpg") as plain:
+        left = (0, 0, saved.width // 3, saved.height)
+        assert saved.size == plain.size
+        assert ImageChops.difference(saved.convert("RGB"), plain).crop(left).getextrema()[0][1] < 40, "laid bare"
+    assert not asked
+
+
+def test_how_sure_it_is_is_told_on_request_and_decided_again_by_the_slider(page: Page) -> None:
+    panel = open_tab(page, "histopathology")
+    expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
+    upload(panel, ROOT / "examples" / EXAMPLE["histopathology"])
+    panel.get_by_role("button", name="How sure is it?").click()
+    chips = panel.locator(".v-chips li")
+    expect(chips).to_have_count(len(robustness.views(TASKS["histopathology"])))
+    queued: list[str] = []
+    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
+    threshold(panel, 0)
+    expect(panel.locator(".v-verdict")).to_contain_text("The decision holds")
+    expect(chips.first).to_contain_text(", refer")
+    threshold(panel, 1)
+    expect(chips.first).to_contain_text(", no referral")
+    assert not queued
+    # ... and goes with its picture
+    panel.locator(".v-example").first.click()
+    expect(chips).to_have_count(0)
+
+
+def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
+    panel = open_tab(page, "breastmnist")
+    further = json.loads((weights.EMBEDDED / "breastmnist-logistic" / "config.json").read_text())["vigil"]
+    rows = panel.locator(".v-models tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1)).to_contain_text(further["name"])
+    expect(rows.nth(1)).to_contain_text(" ms")
+    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
+    panel.get_by_role("button", name="Compare the models").click()
+    expect(panel.locator(".v-cards article")).to_have_count(2)
+    shown = p_malignant(panel)
+    cards = re.findall(r"p\(malignant\) [<>]?([\d.]+)%", panel.locator(".v-cards").inner_text())
+    assert float(cards[0]) / 100 == pytest.approx(shown)
+    panel.get_by_role("radio", name=further["name"], exact=True).check()
+    expect(panel.locator(".v-model")).to_contain_text(further["name"])
+    expect(panel.locator(".v-decision")).to_contain_text(f"p(malignant) is {cards[1]}%")
+    expect(panel.locator(".v-cards article")).to_have_count(0)
+
+
+SENTENCE = "This does not look like breast ultrasound; it looks like histopathology: open that tab."
+DOUBT = {"accepted": False, "sentence": SENTENCE, "looks_like": "histopathology", "score": 9.0, "limit": 4.0}
+
+
+class Doubting(Work):
+    """Takes whatever is dropped on BreastMNIST's tab for histopathology."""
+
+    async def call(self, function: Any, task: Any, *arguments: Any, **further: Any) -> Any:
+        found = await super().call(function, task, *arguments, **further)
+        if task == "breastmnist" and function is answers.gate:
+            return DOUBT
+        if task == "breastmnist" and function is answers.looked_at:
+            found[0].update(gate=DOUBT, quality=[SENTENCE])
+        return found
+
+
+@pytest.fixture
+def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """The page of a gate that knows no breast ultrasound."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    tasks = ("breastmnist", "histopathology")
+    models = {task: Predictor(weights.load(task, made_up_checkpoints.write(tmp_path / task, task))) for task in tasks}
+    built = site.build(Doubting(models))
+    script = (ROOT / "src" / "page" / "page.js").read_text(encoding="utf-8")
+    _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, js=script)
+    opened = browser.new_page()
+    opened.set_default_timeout(PATIENCE)
+    opened.goto(url)
+    yield opened
+    opened.close()
+    built.close()
+
+
+def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(doubting: Page) -> None:
+    panel = open_tab(doubting, "breastmnist")
+    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
+    expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
+    for part in (".v-classes", ".v-view", ".v-meaning", ".v-scale", ".v-own"):
+        expect(panel.locator(part)).to_have_count(0)
+    panel.get_by_role("button", name="As JSON").click()
+    expect(panel.get_by_text("p_malignant")).to_have_count(0)
+    expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
+    panel.get_by_role("button", name="Report (PDF)").click()
+    expect(doubting.get_by_text(task_tab.NOT_SHOWN)).to_be_visible()
+
+    panel.get_by_role("button", name="Show the answer anyway").click()
+    expect(panel.locator(".v-decision")).to_contain_text("p(malignant) is")
+    expect(panel.locator(".v-although")).to_contain_text(SENTENCE)
+    expect(panel.locator(".v-warnings")).to_contain_text(SENTENCE)
+    panel.get_by_text("Guided Grad-CAM", exact=True).click()
+    # The same picture is not asked about twice; another one is.
+    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM: ")
+    panel.locator(".v-example").nth(1).click()
+    expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
+
+    panel.get_by_role("button", name="Open Histopathology").click()
+    other = doubting.get_by_role("tabpanel").filter(
+        has=doubting.get_by_role("heading", name=TASKS["histopathology"].title, exact=True)
+    )
+    expect(other.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
 
 
 def test_fits_a_phone(browser: Browser, server: Server) -> None:

@@ -243,3 +243,13 @@ def test_a_large_picture_is_embedded_smaller(heat_map: Image.Image) -> None:
     found = PdfReader(BytesIO(data)).pages[0].images[0].image
     assert found is not None
     assert found.size == (report.PICTURE_SIDE, report.PICTURE_SIDE * 3 // 4)
+
+
+def test_a_picture_of_another_kind_is_said_to_be_read_all_the_same(picture: Image.Image) -> None:
+    gate = {"accepted": False, "sentence": "This looks like histology.", "looks_like": "histopathology"}
+    doubtful = result("skin", gate=gate, quality=[gate["sentence"], "The picture is very dark."])
+    text = words(report.pdf(doubtful, picture, None, NOON))
+    assert "This looks like histology. Read all the same, because the reader asked for it." in text
+    assert text.count("Read all the same") == 1
+    assert json.loads(report.as_json(doubtful, picture, None, NOON))["gate"] == gate
+    assert "Read all the same" not in words(report.pdf(result(quality=["Dark."]), picture, None, NOON))

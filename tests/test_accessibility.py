@@ -1,0 +1,88 @@
+"""The page for those who read it by ear or use it by keys: axe-core on every tab, and what the Tab key visits."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from src.tasks import TASKS
+from tests.conftest import PATIENCE, Server
+from tests.visitor import open_tab
+
+SERIOUS = ("serious", "critical")
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds serious or critical on the page as it stands."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['target']} {node['html'][:200]}"
+        for one in found
+        if one["impact"] in SERIOUS
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server, scheme: Any) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 1000}, color_scheme=scheme, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    page.goto(server.url)
+    tabs = page.get_by_role("tab")
+    expect(tabs.first).to_be_visible()
+    found = {}
+    for title in tabs.all_inner_texts():
+        page.get_by_role("tab", name=title, exact=True).click()
+        panel = page.get_by_role("tabpanel").filter(visible=True)
+        expect(panel).to_be_visible()
+        found[title] = violations(page)
+        if title in (task.title for task in TASKS.values()):
+            panel.locator(".v-example").first.click()
+            expect(panel.locator(".v-caption")).to_be_visible()
+            for ask in panel.get_by_role("button", name=re.compile("How sure|Compare")).all():
+                ask.click()
+            expect(panel.locator(".v-chips")).to_be_visible()
+            panel.get_by_role("button", name="As JSON").click()
+            found[f"{title}, answered"] = violations(page)
+    page.close()
+    assert not any(found.values()), json.dumps(found, indent=1)
+
+
+FOCUSED = """() => {
+  const at = document.activeElement;
+  const name = at.getAttribute("aria-label") || at.closest("label")?.innerText || at.innerText;
+  const shown = [at, at.parentElement, at.closest("label")].filter(Boolean).map((e) => getComputedStyle(e));
+  const ring = (s) => (s.outlineStyle !== "none" && s.outlineWidth !== "0px") || s.boxShadow !== "none";
+  return [name ?? "", shown.some(ring)];
+}"""
+IN_ORDER = (
+    "How sure is it?",
+    "Grad-CAM",
+    "Most probable class",
+    "Divider",
+    "Opacity",
+    "range slider for Threshold",
+    "Default",
+)
+
+
+def test_keys_alone_choose_read_and_move(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    panel.locator(".v-example").first.focus()
+    page.keyboard.press("Enter")
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    expect(panel.locator(".v-view")).to_be_visible()
+    visited = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        visited.append(page.evaluate(FOCUSED))
+        if visited[-1][0].startswith("Report (JSON)"):
+            break
+    names = [name for name, _ in visited]
+    places = [next(i for i, name in enumerate(names) if name.startswith(wanted)) for wanted in IN_ORDER]
+    assert places == sorted(places), names
+    assert all(outlined for _, outlined in visited), [name for name, outlined in visited if not outlined]

@@ -1,0 +1,40 @@
+"""What a visitor does on the page, for the tests in the browser."""
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import FilePayload, Locator, Page, expect
+
+from src.tasks import TASKS
+
+EXAMPLE = {
+    "skin": "skin/irregular.jpg",
+    "ultrasound": "ultrasound/spiculated.jpg",
+    "breastmnist": "breastmnist/oval.png",
+    "histopathology": "histopathology/nest.png",
+}
+
+
+def open_tab(page: Page, task: str) -> Locator:
+    """The task's tab, chosen and drawn."""
+    page.get_by_role("tab", name=TASKS[task].title, exact=True).click()
+    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name=TASKS[task].title, exact=True))
+    expect(panel.locator(".v-empty")).to_be_visible()
+    return panel
+
+
+def upload(panel: Locator, file: Path | FilePayload) -> None:
+    panel.locator("input[type=file]").first.set_input_files(file)
+
+
+def threshold(panel: Locator, value: float) -> None:
+    """Move the slider as a thumb or a key would."""
+    panel.get_by_role("slider", name="range slider for Threshold").fill(str(value))
+
+
+def p_malignant(panel: Locator) -> float:
+    """As the banner has it, 0 to 1."""
+    text = panel.locator(".v-decision").inner_text()
+    found = re.search(r"p\(malignant\) is [<>]?([\d.]+)%", text)
+    assert found, text
+    return float(found[1]) / 100
