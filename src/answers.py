@@ -7,7 +7,7 @@ Nothing of a picture but its numbers is kept.
 import math
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from statistics import median
 from typing import Annotated, Any, Final
@@ -16,6 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src import meaning, overlay, report
+from src.gate import looks_like, told
 from src.images import Picture
 from src.measured import MALIGNANT, TARGETS, Place
 from src.predictor import EXPLANATIONS, Explanation, HeatMap, Prediction
@@ -128,6 +129,7 @@ def _read(
     picture = predictor.read(file)
     prediction = predictor.predict(picture, explanation, argued)
     heat = prediction.heat_map
+    known = _gate(models, prediction, picture)
     result: Result = {
         "task": prediction.task.name,
         "model": prediction.model,
@@ -150,20 +152,25 @@ def _read(
         # Of the most probable class; and of every class what it means.
         "confidence": meaning.confidence(max(prediction.probabilities)),
         "meaning": meaning.texts(prediction.task.name),
-        "gate": _gate(prediction),
+        "gate": known,
     }
+    if known is not None and not known["accepted"]:
+        result["quality"][0] = known["sentence"]  # the same, and which tab reads such pictures
     return result, picture, heat, prediction.box
 
 
-def _gate(prediction: Prediction) -> Result | None:
-    """What the gate says, None of a checkpoint that has none."""
-    verdict = getattr(prediction, "gate", None)
-    return None if verdict is None else asdict(verdict)
+def _gate(models: Models, prediction: Prediction, picture: Picture) -> Result | None:
+    """What the gate says, None of a checkpoint that has none. Asks the other tasks' where this one does not accept."""
+    verdict, task = prediction.gate, prediction.task
+    other = None if verdict is None or verdict.accepted else looks_like(models, picture, task)
+    return told(verdict, task, other)
 
 
 def gate(models: Models, task: str, file: str, model: object = "") -> Result | None:
     """The result's `gate` alone: whether the picture looks like one of `task`. Raises as `answer` does."""
-    return _gate(models[model_of(model, task, models)].predict(file))
+    predictor = models[model_of(model, task, models)]
+    picture = predictor.read(file)
+    return _gate(models, predictor.predict(picture), picture)
 
 
 def compared(models: Models, task: str, file: str) -> list[Result]:

@@ -1,4 +1,4 @@
-"""Bytes or a path -> an upright 8-bit RGB picture or a refusal that says why; quality warnings; region of interest.
+"""Bytes or a path -> an upright 8-bit RGB picture or a refusal that says why; region of interest.
 
 The only place that decodes a picture. It knows Pillow and the limits of a public demo; it does not know networks, model
 input sizes (callers pass theirs), thresholds or the page, and it judges a picture's make, never its content.
@@ -19,8 +19,6 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from src.tasks import Task
-
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 # A phone's 12-megapixel JPEG has 3 to 6 MB; larger files are mostly raw or uncompressed ones. 1 MB is 10^6 bytes.
 MAX_BYTES = 12_000_000
@@ -37,16 +35,6 @@ MAX_PARTS = 20_000
 # A scanner's TIFF has a thumbnail and some ten sizes of the same picture. What has more frames is a film, a stack or a
 # document, of which the first says nothing.
 MAX_FRAMES = 50
-
-# Quality: brightness and chroma (largest minus smallest of R, G, B) run 0 to 255, on a thumbnail of THUMBNAIL px. Each
-# limit lies outside what nearly all of 1,000 pictures of each task's sets (all splits) show.
-THUMBNAIL = 256
-MAX_ASPECT = 3.0  # longer side over shorter; those sets reach 2.1
-MIN_CONTRAST = 6.0  # standard deviation of brightness; the sets' first percentiles are 8 and more
-DARK = 40.0  # 95th percentile of brightness; the lowest in the sets is 37, a tile half off the slide
-OVEREXPOSED_SHARE = 0.35  # of pixels at 250 and more; the sets' 99th percentiles are 0.32 and less
-NO_COLOUR = 12.0  # 99th percentile of chroma; dermatoscopy has 24 and more, first percentile of H&E tiles 21
-STRONG_COLOUR = 20.0  # mean chroma; 0 in the sets, and a scanner may tint its display; half of H&E tiles have 45
 
 # Region of interest: a row or column belongs to the field where more than FIELD_SHARE of it is not background.
 PROFILE_SIDE = 384  # px: fine enough for margins, and the same boxes from a large picture and its small copy
@@ -342,37 +330,6 @@ def _upright(rgb: Image.Image, source: Image.Image, notes: list[str]) -> Image.I
         return rgb
     turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return rgb if turn is None else rgb.transpose(turn)
-
-
-def quality(picture: Picture, task: Task, input_side: int) -> list[str]:
-    """Plain warnings for the person: `picture.notes`, then what may make this picture unlike those the model knows.
-
-    `input_side`: the shorter side of the model's input in pixels. An empty list promises nothing.
-    """
-    warnings = list(picture.notes)
-    width, height = picture.image.size
-    if min(width, height) < input_side:
-        warnings.append(
-            f"The picture has {width} × {height} pixels, smaller than the model's input ({input_side}): detail lacks."
-        )
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        warnings.append("The picture is unusually long and narrow.")
-
-    small = picture.image.reduce(max(1, max(width, height) // THUMBNAIL))
-    grey = np.asarray(small.convert("L"))
-    channels = np.asarray(small).astype(np.int16)
-    chroma = channels.max(axis=2) - channels.min(axis=2)
-    if grey.std() < MIN_CONTRAST:
-        warnings.append("The picture is nearly uniform: there is little to see in it.")
-    if np.percentile(grey, 95) < DARK:
-        warnings.append("The picture is very dark.")
-    if np.mean(grey >= 250) > OVEREXPOSED_SHARE:
-        warnings.append("Much of the picture is white or overexposed.")
-    if task.colour == "rgb" and np.percentile(chroma, 99) < NO_COLOUR:
-        warnings.append("This picture has no colour; the model learned from colour pictures.")
-    if task.colour == "grey" and chroma.mean() > STRONG_COLOUR:
-        warnings.append("This picture is strongly coloured; the model learned from grey pictures.")
-    return warnings
 
 
 def region_of_interest(image: Image.Image) -> tuple[int, int, int, int]:

@@ -63,6 +63,10 @@ class Network(nn.Module):
         """The last feature map (B, C, H, W) of normalised images (B, channels, height, width)."""
         raise NotImplementedError
 
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What `forward_features` gives, and the maps (B, channels, h, w) of the stages on the way, in one pass."""
+        raise NotImplementedError
+
     def forward_head(self, feature_map: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, `num_classes`) of a feature map, or the classifier's input if `pre_logits`."""
         raise NotImplementedError
@@ -109,12 +113,25 @@ class VigilNetwork(Network):
 
         Raises ValueError where the network is made for one size and the images have another.
         """
+        self._check_size(x)
+        return self.features(x)
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What `forward_features` gives, and the maps after each ReLU on the way, in one pass; raises as that does."""
+        self._check_size(x)
+        maps = []
+        for layer in self.features if isinstance(self.features, nn.Sequential) else ():
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                maps.append(x)
+        return x, maps
+
+    def _check_size(self, x: Tensor) -> None:
         if self.side is not None and tuple(x.shape[1:]) != (self.in_chans, self.side, self.side):
             raise ValueError(
                 f"{type(self).__name__} takes images of shape (batch, {self.in_chans}, {self.side}, {self.side}), "
                 f"not {tuple(x.shape)}."
             )
-        return self.features(x)
 
     def embed(self, feature_map: Tensor) -> Tensor:
         """The classifier's input (B, `head_hidden_size`)."""
@@ -197,6 +214,11 @@ class EfficientNetV2MCBAM(VigilNetwork):
     def forward_features(self, x: Tensor) -> Tensor:
         """The map (B, 1280, height/32, width/32) after CBAM, of normalised images (B, `in_chans`, height, width)."""
         return self.cbam(self.backbone.forward_features(x))
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What `forward_features` gives, and the maps of the backbone's stages, in one pass."""
+        feature_map, maps = self.backbone.forward_intermediates(x)
+        return self.cbam(feature_map), maps
 
     def _tokens(self, feature_map: Tensor) -> Tensor:
         """One token of 512 for each position: (B, positions, 512)."""

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from src import explain, images
+from src import explain, gate, images, quality
+from src.gate import Verdict
 from src.images import ImageRefused, Picture
 from src.region import Box, LesionFinder
 from src.symmetries import SYMMETRIES
@@ -54,7 +55,8 @@ class Prediction:
     `logits` and `probabilities` stand in the order of the task's classes, the first before calibration (the mean over
     the views, where the checkpoint asks for test-time augmentation), the second calibrated, in 0..1 and adding up to 1.
     `p_malignant` is the sum over the malignant classes. `box` is the part of the picture, of `size` (width, height),
-    that the network saw, and `region` says what it is. `warnings` are for people.
+    that the network saw, and `region` says what it is. `warnings` are for people. `gate` tells whether this is such a
+    picture at all, and where not the first warning says so; None for a checkpoint without a gate.
     """
 
     task: Task
@@ -68,6 +70,7 @@ class Prediction:
     region: RegionKind
     warnings: tuple[str, ...]
     heat_map: HeatMap | None = None
+    gate: Verdict | None = None
 
     @property
     def top(self) -> int:
@@ -149,13 +152,17 @@ def transform(config: PretrainedConfig, normalise: bool = True) -> Any:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """All that is needed of a picture once its pixels are scaled: `pixels` float32 (1, C, side, side) on the CPU."""
+    """All that is needed of a picture once its pixels are scaled: `pixels` float32 (1, C, side, side) on the CPU.
+
+    `statistics` float32 (1, gate.PICTURE_FEATURES); None for a checkpoint without a gate.
+    """
 
     pixels: Tensor
     size: tuple[int, int]
     box: Box
     region: RegionKind
     warnings: tuple[str, ...]
+    statistics: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -208,9 +215,10 @@ class Predictor:
         prepared = self._prepare(picture)
         pixels = prepared.pixels.to(self.device)
         with torch.inference_mode(False), torch.no_grad():
-            features = self._network.forward_features(torch.cat(self._views(pixels)))
+            features, stages = self._network.forward_intermediates(torch.cat(self._views(pixels)))
             logits = class_logits(self._network.forward_head(features)).mean(dim=0)
-        return Look(self._prediction(prepared, logits), pixels, features)
+            (verdict,) = self._verdicts([prepared], [stage[:1] for stage in stages])
+        return Look(self._prediction(prepared, logits, verdict), pixels, features)
 
     def heat_map(self, look: Look, explanation: Explanation, code: str | None = None) -> HeatMap:
         """Why `look` came out as it did: a map, not "none", that argues for the class `code`, by default the most
@@ -224,10 +232,35 @@ class Predictor:
             values = explain.guided_grad_cam(self._network, look.pixels, target, values, symmetries)
         return HeatMap(explanation, self.task.codes[index], values, self._seen(look.prediction.box))
 
+    def gate_features(self, picture: Picture) -> tuple[Tensor, Tensor]:
+        """By what a gate judges a picture: `gate.picture_features` (1, PICTURE_FEATURES) and `gate.network_features` of
+        the picture as it is (1, channels), float32 on the CPU. They do not need a checkpoint with a gate."""
+        channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
+        shown = view(picture.image, self.task, channels, self.checkpoint.finder).image
+        with torch.inference_mode(False), torch.no_grad():
+            _, stages = self._network.forward_intermediates(self._transform(shown)[None].to(self.device))
+        statistics = torch.from_numpy(gate.picture_features(picture.image, self.task, side))[None]
+        return statistics, gate.network_features(stages).cpu()
+
     def logits(self, pixels: Tensor) -> Tensor:
         """The logits that decide, before calibration: (N, C, side, side) as the network takes them -> (N, classes)."""
+        return self._read(pixels)[0]
+
+    def _read(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """`logits`, and the maps of the network's stages for the pictures as they are, each (N, channels, h, w)."""
+        first, *others = self._views(pixels)
         with torch.inference_mode(False), torch.no_grad():
-            return torch.stack([class_logits(self._network(one)) for one in self._views(pixels)]).mean(dim=0)
+            features, stages = self._network.forward_intermediates(first)
+            logits = [self._network.forward_head(features), *(self._network(one) for one in others)]
+            return torch.stack([class_logits(one) for one in logits]).mean(dim=0), stages
+
+    def _verdicts(self, batch: Sequence[_Prepared], stages: Sequence[Tensor]) -> list[Verdict | None]:
+        """What the gate says of each picture, from the `stages` of `_read`."""
+        keeper = self.checkpoint.gate
+        if keeper is None:
+            return [None] * len(batch)
+        statistics = torch.cat([item.statistics for item in batch if item.statistics is not None])
+        return list(keeper.verdicts(statistics, gate.network_features(stages).cpu()))
 
     def predict_many(
         self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], batch_size: int = 32, workers: int = 2
@@ -264,15 +297,16 @@ class Predictor:
             executor.shutdown(cancel_futures=True)
 
     def _answers(self, batch: Sequence[_Prepared | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
-        pixels = [item.pixels for item in batch if isinstance(item, _Prepared)]
-        if pixels:
-            logits = iter(self.logits(torch.cat(pixels).to(self.device)))
+        prepared = [item for item in batch if isinstance(item, _Prepared)]
+        if prepared:
+            read, stages = self._read(torch.cat([item.pixels for item in prepared]).to(self.device))
+            logits, verdicts = iter(read), iter(self._verdicts(prepared, stages))
         for item in batch:
             if isinstance(item, ImageRefused):
                 yield item
                 continue
             try:
-                prediction = self._prediction(item, next(logits))
+                prediction = self._prediction(item, next(logits), next(verdicts))
             except ImageRefused as refusal:
                 yield refusal
             else:
@@ -286,10 +320,13 @@ class Predictor:
             picture = self.read(picture)
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
         shown, box, region = view(picture.image, self.task, channels, self.checkpoint.finder)
-        warnings = images.quality(picture, self.task, side)
+        warnings = quality.warnings(picture, self.task, side, self.checkpoint.evaluation)
         if self.checkpoint.finder is not None and region != "lesion":
-            warnings.append(NOTHING_FOUND)
-        return _Prepared(self._transform(shown)[None], picture.image.size, box, region, tuple(warnings))
+            warnings = (*warnings, NOTHING_FOUND)
+        statistics = None
+        if self.checkpoint.gate is not None:
+            statistics = torch.from_numpy(gate.picture_features(picture.image, self.task, side))[None]
+        return _Prepared(self._transform(shown)[None], picture.image.size, box, region, warnings, statistics)
 
     def _prepare_or_refuse(self, picture: Picture | str | os.PathLike[str] | bytes) -> _Prepared | ImageRefused:
         try:
@@ -297,7 +334,7 @@ class Predictor:
         except ImageRefused as refusal:
             return refusal
 
-    def _prediction(self, prepared: _Prepared, logits: Tensor) -> Prediction:
+    def _prediction(self, prepared: _Prepared, logits: Tensor, verdict: Verdict | None) -> Prediction:
         config = self.checkpoint.config
         raw = logits.cpu().double().numpy()
         if not np.isfinite(raw).all():
@@ -314,7 +351,8 @@ class Predictor:
             size=prepared.size,
             box=prepared.box,
             region=prepared.region,
-            warnings=prepared.warnings,
+            warnings=(*gate.refusal(verdict, self.task), *prepared.warnings),
+            gate=verdict,
         )
 
     def _seen(self, box: Box) -> Box:

@@ -38,13 +38,15 @@ class Task:
     chooses it (the checkpoint's config holds it then). `reported_alone` are malignant classes whose own sensitivity is
     reported besides the whole. What a threshold costs is told of so many of `counted` with and without `disease`;
     pictures of one `group` are no independent evidence. `label_box` is the part of the picture (left, upper, right,
-    lower, in shares of width and height) that alone makes its label, where it is not the whole.
+    lower, in shares of width and height) that alone makes its label, where it is not the whole. `look` is what its
+    pictures look like, as a sentence says it.
     """
 
     name: str
     title: str
     modality: str
     data_set: str
+    look: str
     classes: tuple[Diagnosis, ...]
     colour: Literal["rgb", "grey"]
     crop_to_roi: bool = False
@@ -75,6 +77,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 title="Skin lesions",
                 modality="a dermatoscopic picture of one skin lesion",
                 data_set="HAM10000",
+                look="dermatoscopy",
                 # Malignant as ISIC's screening question has it: actinic keratoses and Bowen's disease (akiec) are
                 # intraepithelial carcinoma or its precursor and are treated, so they count.
                 classes=(
@@ -95,6 +98,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 title="Breast ultrasound",
                 modality="a breast ultrasound picture (B-mode)",
                 data_set="BUSI and BUS-BRA",
+                look="breast ultrasound",
                 classes=(
                     Diagnosis("benign", "Benign lesion", False, "routine"),
                     Diagnosis("malignant", "Malignant lesion", True, "urgent"),
@@ -110,6 +114,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 title="BreastMNIST",
                 modality="a breast ultrasound picture, seen at 28×28 pixels",
                 data_set="BreastMNIST",
+                look="breast ultrasound",
                 classes=(
                     Diagnosis("malignant", "Malignant lesion", True, "urgent"),
                     Diagnosis("benign", "Benign lesion or none", False, "routine"),
@@ -122,6 +127,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 title="Histopathology",
                 modality="an H&E-stained lymph node tile, 96×96 pixels at about 1 µm per pixel",
                 data_set="PatchCamelyon",
+                look="H&E-stained histology",
                 classes=(
                     Diagnosis("normal", "No metastasis", False, "none"),
                     Diagnosis("metastatic", "Metastatic tissue", True, "urgent"),

@@ -22,7 +22,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 from torch import nn
 
-from src import hub, measured, networks, region
+from src import gate, hub, measured, networks, region
+from src.gate import Gate, GateConfig
 from src.hub import HubError
 from src.measured import Measured
 from src.networks import Network
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
 FILES = ("config.json", "evaluation.json", "model.safetensors")
-FURTHER = {"region": region.FILE}
+FURTHER = {"region": region.FILE, "gate": gate.FILE}
 """Further files: the key of config.json's `vigil` block that tells of one -> its name."""
 
 # The largest network here, EfficientNetV2-M with CBAM, is 230 MB in float32.
@@ -90,6 +91,8 @@ class VigilConfig(BaseModel):
     """The figures of every epoch."""
     region: RegionConfig | None = None
     """The U-Net that finds what the network is shown, in region.safetensors beside the weights."""
+    gate: GateConfig | None = None
+    """What tells whether a picture is of the task's kind at all, in gate.safetensors beside the weights."""
     golden: dict[str, tuple[float, ...]] = {}
     """What it must answer: a picture in examples/TASK -> the probability of each class, to 1e-3 (train.release)."""
 
@@ -132,7 +135,7 @@ class Checkpoint:
     `source` is "embedded", a folder or "owner/repo"; `revision` the Hub's commit, or the first twelve digits of the
     weights' sha256 where there is none. `problem` says in one sentence why this is not the checkpoint that was asked
     for (None where it is). `network` is in eval mode, float32, without gradients; so is that of `finder`, which finds
-    what the network is shown, where the config names one.
+    what the network is shown, where the config names one, and of `gate`, which tells whether a picture is of its kind.
     """
 
     config: Config
@@ -142,6 +145,7 @@ class Checkpoint:
     revision: str
     problem: str | None = None
     finder: LesionFinder | None = None
+    gate: Gate | None = None
 
     @cached_property
     def measured(self) -> Measured:
@@ -255,13 +259,21 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
     if config.vigil.region is not None:
         finder = LesionFinder(LesionUNet(), config.vigil.region)
         fill(finder.network, "U-Net", folder / region.FILE, config.vigil.region.sha256)
+    keeper = None
+    if config.vigil.gate is not None:
+        keeper = Gate(config.vigil.gate)
+        fill(keeper, "gate", folder / gate.FILE, config.vigil.gate.sha256)
+        keeper.eval().requires_grad_(False)
+        if not keeper.fits(network.eval(), config.pretrained_cfg.input_size):
+            raise CheckpointError(f"{gate.FILE} does not fit the network {config.architecture}.")
     evaluation_file = folder / "evaluation.json"
     evaluation = _json(evaluation_file) if evaluation_file.is_file() else None
     if evaluation is not None and evaluation.get("weights_sha256") != config.vigil.sha256:
         raise CheckpointError("evaluation.json was made from other weights.")
     revision = commit or config.vigil.sha256[:12]
     log.info("%s: %s, revision %s", task, source, revision)
-    return Checkpoint(config, network.eval().requires_grad_(False), evaluation, source, revision, finder=finder)
+    network.eval().requires_grad_(False)
+    return Checkpoint(config, network, evaluation, source, revision, finder=finder, gate=keeper)
 
 
 def _further(folder: Path) -> tuple[str, ...]:

@@ -16,8 +16,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from src import images
-from src.images import ImageRefused, Picture, quality, read, region_of_interest
-from src.tasks import TASKS
+from src.images import ImageRefused, Picture, read, region_of_interest
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 
@@ -354,28 +353,6 @@ def speckle(width: int, height: int) -> Image.Image:
     """Grey speckle, as an ultrasound field has it."""
     values = np.random.default_rng(0).gamma(2, 40, (height, width)).clip(0, 255)
     return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-
-
-def test_quality_is_silent_on_ordinary_pictures_and_passes_notes_on() -> None:
-    assert quality(Picture(photo(300, 300), ()), TASKS["skin"], 224) == []
-    assert quality(Picture(speckle(300, 240), ()), TASKS["ultrasound"], 224) == []
-    assert quality(Picture(photo(300, 300), ("A note.",)), TASKS["skin"], 224) == ["A note."]
-
-
-@pytest.mark.parametrize(
-    ("image", "task", "said"),
-    [
-        (photo(100, 100), "skin", "smaller than"),
-        (photo(1000, 300), "skin", "long and narrow"),
-        (Image.new("RGB", (300, 300), (120, 80, 70)), "skin", "uniform"),
-        (photo(300, 300).point(lambda value: value // 8), "skin", "very dark"),
-        (photo(300, 300).point(lambda value: min(255, value * 5)), "skin", "overexposed"),
-        (speckle(300, 300), "skin", "no colour"),
-        (photo(300, 300), "ultrasound", "strongly coloured"),
-    ],
-)
-def test_quality_says_what_is_odd(image: Image.Image, task: str, said: str) -> None:
-    assert any(said in warning for warning in quality(Picture(image, ()), TASKS[task], 224))
 
 
 @pytest.mark.parametrize("scale", [1, 3])

@@ -15,7 +15,7 @@ import timm.data
 import torch
 from PIL import Image
 
-from src import images, weights
+from src import images, quality, weights
 from src.images import ImageRefused, Picture
 from src.predictor import EXPLANATIONS, Prediction, Predictor, calibrated, class_logits, view, views
 from src.tasks import TASKS
@@ -146,7 +146,7 @@ def test_nothing_of_nothing(made: Callable[[str], tuple[Path, Predictor]]) -> No
 def test_fault_of_ours_is_not_taken_for_a_bad_picture(
     made: Callable[[str], tuple[Path, Predictor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "quality", lambda *_: 1 / 0)
+    monkeypatch.setattr(quality, "found", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(made("breastmnist")[1].predict_many(many(3)))
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from src.weights import CheckpointError
-from train import baseline, classifier, distributed, lesions, loop, release
+from train import baseline, classifier, distributed, gate, lesions, loop, release
 from train import recipe as recipes
 from train.classifier import Classification
 from train.data import DataMissing, Sample, load
@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             release.write(options.out, recipe, config, 1, tensors, samples, history)
         elif not _learn(recipe, samples, options):
             return 0
+        if not isinstance(recipe, recipes.RegionRecipe):
+            gate.write(options.out, options.data, samples)
     except (recipes.RecipeError, DataMissing, CheckpointError, loop.TrainingError) as error:
         print(error, file=sys.stderr)
         return 1

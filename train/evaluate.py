@@ -27,7 +27,20 @@ from src.score import a_threshold
 from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from src.weights import CheckpointError
-from train import audit, card, check, duplicates, explanations, figures, lesions, metrics, stability, subgroups
+from train import (
+    audit,
+    card,
+    check,
+    duplicates,
+    explanations,
+    figures,
+    gate,
+    lesions,
+    metrics,
+    quality,
+    stability,
+    subgroups,
+)
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
 
 log = logging.getLogger(__name__)
@@ -205,6 +218,9 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
             found[name]["robustness"] = stability.judged(predictor, chosen, threshold)
         if draw_into is not None:
             figures.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
+    found["validation"]["quality"] = quality.effects(predictor, splits["validation"], threshold)
+    for name, judged in gate.measured(predictor, parts, data).items():
+        found[name]["gate"] = judged
     if draw_into is not None:
         figures.learning_curves(draw_into, vigil["history"])
     return rounded(

@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from src import weights
+from src import gate, weights
 from src.predictor import Prediction, Predictor, calibrated
 from src.screening import highest_threshold
 from src.tasks import TASKS
@@ -68,7 +68,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     task = TASKS[recipe.task]
     # What was said of earlier weights does not hold for these.
-    for stale in ("evaluation.json", "README.md"):
+    for stale in ("evaluation.json", "README.md", gate.FILE):
         (out / stale).unlink(missing_ok=True)
     own_config = weights.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
     halved = {

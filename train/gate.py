@@ -1,0 +1,253 @@
+"""What tells whether a picture is of a checkpoint's kind at all (`src.gate`): fitted, its limit chosen, and measured.
+
+    python -m train.gate runs/skin ... --data DIR
+
+writes gate.safetensors into checkpoint folders that were trained without, and names it in their config.json; training
+does so by itself. The Gaussians are of the checkpoint's own training pictures; the limit comes from its own validation
+pictures and the other tasks' training pictures. No test picture, external set or picture of no task is read for that.
+`measured`, for `train.evaluate`, is where those are looked at.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from src import gate, images, weights
+from src.gate import Gate, GateConfig
+from src.images import ImageRefused, Picture
+from src.predictor import Predictor
+from src.screening import proportion_interval
+from src.tasks import TASKS, Task
+from src.weights import CheckpointError
+from train import metrics
+from train.data import DataMissing, Sample, load, split_hash
+from train.quality import some
+
+log = logging.getLogger(__name__)
+
+TRAINING, VALIDATION, OTHERS = 600, 300, 150
+"""At most so many pictures of the own splits, and of each other task's, for the fit and for each measured figure."""
+
+AXES = 32
+LEAST_COLOUR = 0.04  # of 0..1: a display's tint; sets that are all grey say nothing of it
+LEAST_SPREAD = 0.05  # of the median: a channel that hardly differs between training pictures is no evidence
+ACCEPTED = 0.995  # of own validation pictures, at least
+REFUSED = 0.99  # of other tasks' training pictures, where that leaves a gap between the two
+INTO_THE_GAP = 0.25  # how far into the gap the limit lies: pictures of no task may be nearer than other tasks' are
+STRANGE = "strange"
+"""The folder in `--data` with pictures of no task, by kind; only measured with, and only where it is there."""
+
+
+def features(predictor: Predictor, pictures: Iterable[Picture], description: str) -> tuple[Tensor, Tensor]:
+    """`Predictor.gate_features` of the pictures, one below the other."""
+    rows = [predictor.gate_features(one) for one in tqdm(pictures, desc=description, unit="image", leave=False)]
+    return torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
+
+
+def of_other_tasks(task: Task, data: Path, split: str) -> dict[str, list[Sample]]:
+    """Task -> a sample of its pictures of a split, of every task that looks otherwise. Raises DataMissing."""
+    others = [name for name, other in TASKS.items() if other.look != task.look]
+    return {name: some([s for s in load(name, data) if s.split == split], OTHERS) for name in others}
+
+
+def fit(predictor: Predictor, samples: Sequence[Sample], others: Mapping[str, Sequence[Sample]]) -> Gate:
+    """The gate of a checkpoint; `samples` are all its recipe's, `others` training pictures of other tasks."""
+
+    def read(chosen: Sequence[Sample], description: str) -> dict[str, Tensor]:
+        found = features(predictor, (sample.picture() for sample in chosen), description)
+        return dict(zip(("picture", "network"), found, strict=True))
+
+    training = some([sample for sample in samples if sample.split == "train"], TRAINING)
+    validation = some([sample for sample in samples if sample.split == "validation"], VALIDATION)
+    learned, own = read(training, "training"), read(validation, "validation")
+    strangers = read([sample for chosen in others.values() for sample in chosen], "other tasks")
+    names = [name for name in learned if learned[name].shape[1]]
+    tensors = {name: gaussian(learned[name].double().numpy(), LEAST[name]) for name in names}
+    blocks = {
+        name: {"features": learned[name].shape[1], "axes": len(tensors[name]["axes"]), "middle": 0.0, "spread": 1.0}
+        for name in names
+    }
+    made = _made({**blocks, "limit": 0.0}, tensors)
+    for name in names:
+        with torch.no_grad():
+            distances = made.gaussians[name](own[name]).double().numpy()
+        blocks[name]["middle"] = float(np.median(distances))
+        blocks[name]["spread"] = max(float(np.quantile(distances, 0.975) - np.median(distances)) / 1.96, 1e-3)
+    made = _made({**blocks, "limit": 0.0}, tensors)
+    near, far = (_scores(made, found["picture"], found["network"]) for found in (own, strangers))
+    return _made({**blocks, "limit": limit(near, far)}, tensors)
+
+
+def limit(own: np.ndarray, others: np.ndarray) -> float:
+    """Up to which score a picture is accepted, from the scores of own validation pictures and of other tasks'."""
+    accepted, refused = float(np.quantile(own, ACCEPTED)), float(np.quantile(others, 1 - REFUSED))
+    return accepted + INTO_THE_GAP * max(0.0, refused - accepted)
+
+
+LEAST = {
+    # The first eight are the colour differences' (gate.picture_features).
+    "picture": lambda spread: np.where(np.arange(len(spread)) < 8, LEAST_COLOUR, LEAST_SPREAD * np.median(spread)),
+    "network": lambda spread: np.full(len(spread), LEAST_SPREAD * np.median(spread)),
+}
+"""Below what no feature's standard deviation is taken to be, (D,), from those that were found."""
+
+
+def gaussian(found: np.ndarray, least: Any) -> dict[str, Tensor]:
+    """The buffers of a `src.gate.Gaussian` from training pictures' features (N, D)."""
+    mean, spread = found.mean(axis=0), found.std(axis=0)
+    scale = np.maximum(np.maximum(spread, least(spread)), 1e-6)
+    _, singular, directions = np.linalg.svd((found - mean) / scale, full_matrices=False)
+    variances = np.maximum(singular**2 / (len(found) - 1), 1e-4)
+    axes = max(1, min(AXES, len(found) // 8, found.shape[1] // 2))
+    rest = max(float(variances[axes:].sum()) / max(1, found.shape[1] - axes), 1e-4)
+    arrays = {"mean": mean, "scale": scale, "axes": directions[:axes], "variances": variances[:axes], "rest": [rest]}
+    return {name: torch.tensor(np.asarray(array), dtype=torch.float32) for name, array in arrays.items()}
+
+
+def _made(config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> Gate:
+    made = Gate(GateConfig.model_validate({**config, "sha256": "0" * 64}))
+    made.load_state_dict({f"gaussians.{name}.{key}": t for name, part in tensors.items() for key, t in part.items()})
+    return made.eval()
+
+
+def _scores(made: Gate, picture: Tensor, network: Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return made.scores(picture, network).double().numpy()
+
+
+def save(made: Gate, folder: Path) -> dict[str, Any]:
+    """Write gate.safetensors into a checkpoint folder; returns what its config says of it."""
+    tensors = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
+    safetensors.torch.save_file(tensors, folder / gate.FILE, metadata={"format": "pt"})
+    about = made.config.model_dump(mode="json")
+    return {**about, "sha256": weights.sha256(folder / gate.FILE)}
+
+
+def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> Gate | None:
+    """Fit the gate of the checkpoint in `folder`, write it there and name it in config.json.
+
+    `samples` are all of its recipe's, read anew where not given. None, with a line in the log, where the other tasks'
+    sets are not all there: a checkpoint without a gate serves as well. Raises CheckpointError and DataMissing.
+    """
+    file = folder / "config.json"
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    vigil = content.get("vigil", {})
+    if "recipe" not in vigil:
+        raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.")
+    if samples is None:
+        samples = load(vigil["task"], data, vigil["recipe"]["sources"], vigil["recipe"].get("resplit"))
+        if split_hash(samples) != vigil["split_sha256"]:
+            raise CheckpointError(f"{folder} was trained on data that is split otherwise.")
+    predictor = Predictor(weights.load(vigil["task"], folder))
+    try:
+        others = of_other_tasks(predictor.task, data, "train")
+    except DataMissing as missing:
+        log.warning("No gate: it takes the other tasks' training pictures. %s", missing)
+        return None
+    made = fit(predictor, samples, others)
+    vigil["gate"] = save(made, folder)
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return made
+
+
+def measured(predictor: Predictor, parts: Mapping[str, Sequence[Sample]], data: Path) -> dict[str, dict[str, Any]]:
+    """What evaluation.json says of the gate, for each of `parts` (name -> samples): the share refused, and for test
+    splits the AUROC against each kind of other picture. Empty for a checkpoint without a gate.
+
+    Kinds: the other tasks' test pictures, and the folders of DATA/strange where that is there.
+    """
+    keeper, task = predictor.checkpoint.gate, predictor.task
+    if keeper is None:
+        return {}
+
+    def scores(pictures: Iterable[Picture], description: str) -> np.ndarray:
+        return _scores(keeper, *features(predictor, pictures, description))
+
+    found: dict[str, dict[str, Any]] = {}
+    own = {name: some(samples, VALIDATION) for name, samples in parts.items()}
+    scored = {name: scores((s.picture() for s in chosen), f"gate, {name}") for name, chosen in own.items()}
+    kinds = {}
+    for name, other in TASKS.items():
+        if name != task.name:
+            try:
+                strangers = some([s for s in load(name, data) if s.split == "test"], OTHERS)
+            except DataMissing as missing:
+                log.warning("The gate is not measured against %s: %s", name, missing)
+                continue
+            kinds[name] = other.look == task.look, scores((s.picture() for s in strangers), f"gate, {name}")
+    for folder in sorted((data / STRANGE).iterdir()) if (data / STRANGE).is_dir() else ():
+        if folder.is_dir():
+            near = folder.name.endswith("_other")
+            kinds[f"{STRANGE}/{folder.name}"] = near, scores(_readable(folder), f"gate, {folder.name}")
+    for name, values in scored.items():
+        groups = [f"{sample.source}/{sample.group}" for sample in own[name]]
+        found[name] = {
+            "limit": keeper.config.limit,
+            "n": len(values),
+            "refused": metrics.share(values > keeper.config.limit, groups),
+        }
+        if name != "validation":
+            found[name]["against"] = {
+                kind: {
+                    "n": len(theirs),
+                    "same_look": near,
+                    "auroc": auroc(values, theirs),
+                    "refused": float((theirs > keeper.config.limit).mean()),
+                }
+                for kind, (near, theirs) in kinds.items()
+                if len(theirs)
+            }
+    return found
+
+
+def _readable(folder: Path) -> Iterable[Picture]:
+    for file in sorted(folder.iterdir()):
+        try:
+            yield images.read(file)
+        except ImageRefused as refusal:
+            log.warning("%s: %s", file.name, refusal)
+
+
+def auroc(own: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """How often another picture scores higher than an own one, with a 95% interval.
+
+    The exact one of a share of as many cases as the smaller side has pictures: a bootstrap of an AUROC of 1 would have
+    no width.
+    """
+    strange = np.arange(len(own) + len(others)) >= len(own)
+    value, n = metrics.auc(strange, np.concatenate([own, others])), min(len(own), len(others))
+    return {"value": value, "interval": list(proportion_interval(value * n, n))}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m train.gate", description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="checkpoint folder")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for folder in options.folders:
+        try:
+            made = write(folder, options.data)
+        except (OSError, CheckpointError) as error:
+            print(error, file=sys.stderr)
+            return 1
+        if made is None:
+            return 1
+        size = (folder / gate.FILE).stat().st_size
+        print(f"{folder}: limit {made.config.limit:.2f}, {gate.FILE} {size / 1000:,.0f} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""The limits of `src.quality` from training pictures, and what each flaw does to a model's answers.
+
+    python -m train.quality --data DIR
+
+writes src/quality.json anew: for each task the percentiles, named in `src.quality.FLAWS`, of a seeded sample of its
+training split. Validation, test and external pictures are not read. `effects` is `train.evaluate`'s: it puts each flaw
+into validation pictures and compares the answers.
+"""
+
+import argparse
+import json
+import logging
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from tqdm import tqdm
+
+from src import images, quality
+from src.images import Picture
+from src.predictor import Prediction, Predictor
+from src.quality import FLAWS, Flaw
+from src.screening import decide
+from src.tasks import TASKS, Task
+from train.data import DataMissing, Sample, load
+
+SEED = 0
+TRAINING_PICTURES = 1000
+"""Of each task; all of them where it has fewer."""
+VALIDATION_PICTURES = 100
+SIDES: Mapping[str, int] = MappingProxyType({"skin": 224, "ultrasound": 224, "breastmnist": 28, "histopathology": 96})
+"""To what the shorter side is brought before measuring: what the task's networks take (DESIGN.md)."""
+
+
+def some(samples: Sequence[Sample], n: int) -> list[Sample]:
+    """`n` of the samples, or all where they are fewer; the same ones every time."""
+    return list(samples) if len(samples) <= n else random.Random(SEED).sample(list(samples), n)
+
+
+def derive(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
+    """What quality.json says of a task, from its training `samples`."""
+    side = SIDES[task.name]
+    measured = [
+        quality.measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")
+    ]
+    limits = {}
+    for flaw in FLAWS:
+        if flaw.applies(task):
+            values = [one[flaw.measure] for one in measured]
+            at = flaw.percent if flaw.tail == "low" else 100 - flaw.percent
+            limit = float(np.percentile(values, at))
+            limit = max(limit, flaw.at_least) if flaw.tail == "high" else limit
+            limits[flaw.code] = {"percentile": at, "limit": round(limit, 4)}
+    return {"side": side, "n": len(measured), "limits": limits}
+
+
+def _blurred(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(min(image.size) / 60))
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    mean = tuple(round(float(channel)) for channel in np.asarray(image).mean(axis=(0, 1)))
+    return Image.blend(Image.new("RGB", image.size, mean), image, 0.15)
+
+
+def _balance(red: float, green: float, blue: float) -> Callable[[Image.Image], Image.Image]:
+    def change(image: Image.Image) -> Image.Image:
+        gains = np.array((red, green, blue), dtype=np.float32)
+        return Image.fromarray((np.asarray(image) * gains).clip(0, 255).astype(np.uint8))
+
+    return change
+
+
+def _level(gain: float) -> Callable[[Image.Image], Image.Image]:
+    return _balance(gain, gain, gain)
+
+
+def _small_copy(image: Image.Image) -> Image.Image:
+    scale = max(images.MIN_SIDE / min(image.size), 0.25)
+    return image.resize((max(28, round(image.width * scale)), max(28, round(image.height * scale))))
+
+
+def _strip(image: Image.Image) -> Image.Image:
+    high = max(images.MIN_SIDE, round(image.width / 4))
+    return ImageOps.fit(image, (image.width, high)) if high < image.height else image
+
+
+def _doppler(image: Image.Image) -> Image.Image:
+    painted = image.copy()
+    draw = ImageDraw.Draw(painted)
+    width, height = image.size
+    for i, colour in enumerate(((220, 40, 20), (30, 60, 230), (240, 120, 30), (20, 120, 240))):
+        x, y = width * (0.4 + 0.06 * i), height * (0.4 + 0.05 * (i % 2))
+        draw.ellipse((x, y, x + 0.08 * width, y + 0.06 * height), fill=colour)
+    return painted
+
+
+def _callipers(image: Image.Image) -> Image.Image:
+    marked = image.copy()
+    draw = ImageDraw.Draw(marked)
+    width, height = image.size
+    arm = max(4, round(max(image.size) / 384 * 5))
+    line = max(1, round(max(image.size) / 384))
+    for x, y in ((0.3, 0.5), (0.7, 0.5), (0.5, 0.35), (0.5, 0.65)):
+        a, b = round(x * width), round(y * height)
+        draw.line((a - arm, b, a + arm, b), fill="white", width=line)
+        draw.line((a, b - arm, a, b + arm), fill="white", width=line)
+    return marked
+
+
+def _text(image: Image.Image) -> Image.Image:
+    marked = image.copy()
+    size = max(11, round(max(image.size) / 384 * 13))
+    ImageDraw.Draw(marked).text((0.3 * image.width, 0.8 * image.height), "RT BREAST 10 H", fill="white", font_size=size)
+    return marked
+
+
+def _split(image: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (round(2.04 * image.width), image.height))
+    both.paste(image, (0, 0))
+    both.paste(ImageOps.mirror(image), (both.width - image.width, 0))
+    return both
+
+
+PUT: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
+    {
+        "resolution": _small_copy,
+        "narrow": _strip,
+        "focus": _blurred,
+        "contrast": _flat,
+        "dark": _level(0.25),
+        "overexposed": _level(2.5),
+        "no_colour": lambda image: image.convert("L").convert("RGB"),
+        "green_cast": _balance(0.75, 1.15, 0.9),
+        "red_cast": _balance(1.3, 0.75, 0.85),
+        "blue_cast": _balance(0.75, 0.8, 1.3),
+        "yellow_cast": _balance(1.1, 1.05, 0.5),
+        "tint": _balance(1.0, 0.85, 0.6),
+        "doppler": _doppler,
+        "callipers": _callipers,
+        "text": _text,
+        "split": _split,
+    }
+)
+"""Flaw code -> what puts it into an upright RGB picture, plainly enough to be seen at a glance."""
+
+
+def effects(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+    """What evaluation.json says of quality: of VALIDATION_PICTURES of `samples` the share warned of each flaw as they
+    are (`unflawed`), and what each flaw, put into them, does to the answers (`quality.Effect`).
+
+    Raises ImageRefused.
+    """
+    task, side = predictor.task, predictor.checkpoint.config.pretrained_cfg.input_size[1]
+    chosen = some(samples, VALIDATION_PICTURES)
+    flaws = [flaw for flaw in FLAWS if flaw.applies(task)]
+    before, warned = _answers(predictor, [sample.picture() for sample in chosen], side)
+    measured = {}
+    for flaw in tqdm(flaws, desc="flaws", unit="flaw"):
+        flawed = [replace(sample.picture(), image=PUT[flaw.code](sample.picture().image)) for sample in chosen]
+        after, told = _answers(predictor, flawed, side)
+        changed = [decide(p, threshold) != decide(q, threshold) for p, q in zip(before, after, strict=True)]
+        measured[flaw.code] = {
+            "n": len(chosen),
+            "mean_change": float(np.mean(np.abs(np.array(after) - np.array(before)))),
+            "flipped": float(np.mean(changed)),
+            "warned": float(np.mean([flaw in some_flaws for some_flaws in told])),
+        }
+    unflawed = {flaw.code: float(np.mean([flaw in some_flaws for some_flaws in warned])) for flaw in flaws}
+    return {"threshold": threshold, "unflawed": unflawed, "effects": measured}
+
+
+def _answers(predictor: Predictor, pictures: Sequence[Picture], side: int) -> tuple[list[float], list[list[Flaw]]]:
+    """p(malignant) and the flaws of each picture."""
+    scores = []
+    for answer in predictor.predict_many(pictures):
+        if not isinstance(answer, Prediction):
+            raise answer
+        scores.append(answer.p_malignant)
+    return scores, [quality.found(picture, predictor.task, side) for picture in pictures]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m train.quality", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all four")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        content = {
+            name: derive(TASKS[name], some(_training(name, options.data), TRAINING_PICTURES)) for name in options.tasks
+        }
+    except DataMissing as error:
+        print(error, file=sys.stderr)
+        return 1
+    write(content)
+    print(f"{quality.FILE}: limits of {', '.join(content)}")
+    return 0
+
+
+def _training(task: str, data: Path) -> list[Sample]:
+    return [sample for sample in load(task, data) if sample.split == "train"]
+
+
+def write(content: Mapping[str, Any], file: Path = quality.FILE) -> None:
+    """Write quality.json; tasks that `content` lacks stay as they are."""
+    all_tasks = {**(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}), **content}
+    ordered = {name: all_tasks[name] for name in TASKS if name in all_tasks}
+    file.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    quality.limits.cache_clear()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
