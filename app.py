@@ -24,6 +24,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings quote what it was asked for
     work.prepare()
     # Imported here: the processes that read pictures are started with this file too, and need no page.
     from src.page import site
@@ -44,7 +45,7 @@ def main() -> None:
     page.launch(
         theme=theme(),
         css_paths=[PAGE / name for name in ("page.css", "batch.css")],
-        js="\n".join((PAGE / name).read_text(encoding="utf-8") for name in ("page.js", "batch.js")),
+        js="\n".join((PAGE / name).read_text(encoding="utf-8") for name in ("page.js", "batch.js", "link.js")),
         footer_links=["api", "settings"],
         max_file_size=MAX_BYTES,
         show_error=False,

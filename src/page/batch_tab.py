@@ -12,6 +12,7 @@ from src.answers import ArgumentRefused
 from src.batch import AT_ONCE, BatchRefused, Item, Row
 from src.page import batch_table, compare, costs, panel
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
+from src.page.link import Controls
 from src.tasks import TASKS, Task
 from src.work import Work, WorkFailed
 
@@ -23,8 +24,8 @@ NO_MODEL: Final = "Choose what the pictures are."
 NOT_NOW: Final = "The pictures could not be read just now; give them again in a moment."
 
 
-def batch_tab(work: Work) -> None:
-    """Draws itself where it is called, within the page's blocks."""
+def batch_tab(work: Work) -> Controls:
+    """Draws itself where it is called, within the page's blocks; what of it a link keeps."""
     checkpoints = {name: predictor.checkpoint for name, predictor in work.models.items()}
     names = [name for task in TASKS for name in answers.models_of(task, checkpoints)]
     defaults = {name: checkpoints[name].config.vigil.default_threshold for name in names}
@@ -95,7 +96,7 @@ def batch_tab(work: Work) -> None:
                 elem_classes="v-threshold",
             )
             go = gr.Button("Read all", variant="primary", size="md")
-    shown = html("")
+    shown = html(batch_table.empty())
     save = gr.Button("Save as CSV", size="sm", visible=False)
     # Kept by the visitor's page alone.
     kept, made = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
@@ -122,8 +123,8 @@ def batch_tab(work: Work) -> None:
         show_progress="hidden",
     )
     # What another model said is of another kind, and its threshold another model's.
-    model.input(
-        lambda name: (defaults.get(name, defaults[first]), *nothing("")),
+    model.change(
+        lambda name: (defaults.get(name, defaults[first]), *nothing(batch_table.empty())),
         model,
         [threshold, shown, kept, save],
         api_visibility="private",
@@ -135,6 +136,7 @@ def batch_tab(work: Work) -> None:
     save.click(
         take_away, [kept, model, threshold], made, api_visibility="private", queue=False, preprocess=False
     ).success(None, made, js="(csv) => vigil.saveText(csv.text, csv.name)", api_visibility="private")
+    return Controls(threshold, model, names)
 
 
 def _delete(paths: Iterable[str]) -> None:

@@ -23,6 +23,11 @@ def intro() -> str:
     )
 
 
+def empty() -> str:
+    """The table's place before there is one."""
+    return '<div class="v-empty" role="status"><p>No pictures read yet.</p></div>'
+
+
 def table(task: Task, rows: Rows, threshold: float) -> str:
     """All rows: those with an answer in the order of p(malignant), highest first."""
     read = [row for row in rows if row.p_malignant is not None]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import gradio as gr
 
 from src import answers
-from src.page import evidence, panel
+from src.page import evidence, link, panel
 from src.page.batch_tab import batch_tab
 from src.page.blocks import Page, example_files, html
 from src.page.clinic_tab import clinic_tab
@@ -26,21 +26,27 @@ def build(work: Work) -> gr.Blocks:
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
     gr.set_static_paths([str(path) for path in example_files()])
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
-        html(panel.header() + panel.notice())
+        with gr.Row(elem_classes="v-top"):
+            html(panel.header())
+            link.copy_button()
+        html(panel.notice())
         rooms: dict[str, TaskTab] = {}
+        each: dict[str, gr.Tab] = {}
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             for name, task in TASKS.items():
                 if name in defaults:
-                    with gr.Tab(task.title, id=name):
+                    with gr.Tab(task.title, id=name) as each[name]:
                         served = {model: checkpoints[model] for model in answers.models_of(name, checkpoints)}
                         rooms[name] = TaskTab(served, speeds(work.models, list(served)), work)
-            with gr.Tab("Many pictures", id="batch"):
-                batch_tab(work)
-            with gr.Tab("Evidence", id="evidence"):
+            with gr.Tab("Many pictures", id="batch") as each["batch"]:
+                many = batch_tab(work)
+            with gr.Tab("Evidence", id="evidence") as each["evidence"]:
                 evidence_tab(list(defaults.values()))
-            with gr.Tab("Your clinic", id="clinic"):
+            with gr.Tab("Your clinic", id="clinic") as each["clinic"]:
                 clinic_tab(defaults)
         hand_over(tabs, rooms)
+        controls = {name: link.Controls(room.threshold, room.model, list(room.served)) for name, room in rooms.items()}
+        link.keep(page, tabs, each, {**controls, "batch": many})
         robustness_endpoint(work)
     page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, api_open=False)
     return page

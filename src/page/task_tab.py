@@ -24,6 +24,14 @@ from src.work import Work
 NOT_NOW = "The picture could not be read just now; press Read again in a moment."
 NOT_SHOWN = "There is no answer yet; choose to have it shown first."
 
+# A phone's back camera, as fine as it can be, and not as in a mirror: a lesion has a left and a right.
+CAMERA = gr.WebcamOptions(
+    mirror=False,
+    constraints={
+        "video": {"facingMode": {"ideal": "environment"}, "width": {"ideal": 1920}, "height": {"ideal": 1440}}
+    },
+)
+
 Changes = dict[Any, Any]
 """Component -> its new value, as Gradio takes it of an event."""
 
@@ -74,6 +82,7 @@ class TaskTab:
             type="filepath",
             image_mode=None,
             sources=["upload", "clipboard", "webcam"] if self.task.name == "skin" else ["upload", "clipboard"],
+            webcam_options=CAMERA,
             label="Picture",
             height=300,
             buttons=["fullscreen"],
@@ -228,7 +237,7 @@ class TaskTab:
         insist = self.anyway.click(
             None, self.image, self.insisted, js="(image) => image?.path ?? ''", api_visibility="private"
         )
-        chosen = self.model.input(
+        chosen = self.model.change(
             self.choose,
             [self.model, self.prevalence],
             [self.intro, self.threshold, self.costs, *self.marks.values(), *shown],
@@ -404,7 +413,7 @@ class TaskTab:
             both = said and answers.compared_again(said, self.served)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
-        changes: Changes = {}
+        changes: Changes = {self.decision: gr.skip()}  # Gradio takes no empty dict
         # An answer that another model gave is on its way out.
         if answer and answer["model"] == compare.title(checkpoint):
             changes |= {self.result: answer, self.decision: panel.decision(answer)}
