@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,10 @@ from gradio.data_classes import APIInfo
 from gradio.route_utils import API_PREFIX
 from gradio.state_holder import SessionState
 from gradio.utils import get_function_description, get_upload_folder, is_in_or_equal
+
+from src.server.errors import FAILED, NOT_UNDERSTOOD
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
@@ -50,6 +55,9 @@ class Page(gr.Blocks):
         ]
         try:
             return await super().preprocess_data(block_fn, checked, state, explicit_call)
+        except (gr.Error, ValueError, TypeError, LookupError, AttributeError) as error:
+            # Gradio's own words repeat what was sent, or say nothing.
+            raise refused(NOT_UNDERSTOOD.sentence) from error
         finally:
             forget(state, block_fn.inputs)
 
@@ -79,7 +87,13 @@ class Page(gr.Blocks):
                 await asyncio.wait({call}, timeout=LOOK_SECONDS)
         finally:
             call.cancel()
-        return await call
+        try:
+            return await call
+        except gr.Error:
+            raise
+        except Exception:
+            log.exception("A function of the page failed")
+            raise refused(FAILED.sentence) from None
 
     def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> APIInfo:
         """As Gradio's, with what our functions' docstrings say of each argument and each result.

@@ -14,6 +14,9 @@ from src.server.refusal import Refusal, answer
 FAILED: Final = Refusal(500, "Something went wrong here; try again in a moment.")
 NOT_UNDERSTOOD: Final = Refusal(400, "The request is not one that the API describes.")
 
+RUN: Final = "/gradio_api/run/"
+"""How the paths begin by which the page asks without the queue."""
+
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +45,9 @@ class Errors:
         async def note(message: Message) -> None:
             nonlocal started, unfinished
             started = True
+            # Gradio says so where a function of ours refuses something; what was not foreseen, src/page/blocks.py logs.
+            if message.get("status") == FAILED.status and scope["path"].startswith(RUN):
+                message["status"] = NOT_UNDERSTOOD.status
             unfinished = message["type"] == "http.response.start" or message.get("more_body", False)
             await send(message)
 

@@ -1,6 +1,7 @@
 """A visitor who sends what no client would: the app's HTTP interface by hand."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,21 @@ class Visitor:
         answer = self.http.get(f"{address}/{accepted.json()['event_id']}")
         self.statuses.append(answer.status_code)
         return answer.text
+
+    def call_by_number(self, function: Mapping[str, Any], data: str, session: str) -> str:
+        """The same for a function of the page, one of /config's dependencies; `data` is JSON without its brackets."""
+        body = f'{{"fn_index": {function["id"]}, "data": [{data}], "session_hash": "{session}"}}'
+        queued = function["queue"] is not False
+        path = "/gradio_api/queue/join" if queued else "/gradio_api/run/predict"
+        answer = self.http.post(path, content=body, headers={"Content-Type": "application/json"})
+        self.statuses.append(answer.status_code)
+        if not queued or answer.status_code != httpx.codes.OK:
+            return f"event: complete\ndata: {answer.text}" if answer.status_code == httpx.codes.OK else answer.text
+        told = self.http.get("/gradio_api/queue/data", params={"session_hash": session}).text
+        (last,) = (line for line in told.splitlines() if '"process_completed"' in line)
+        content = last.removeprefix("data: ")
+        done = json.loads(content)
+        return f"event: complete\ndata: {content}" if done["success"] else json.dumps(done["output"])
 
     def fetch(self, path: str) -> bytes:
         """A file that an answer names."""
