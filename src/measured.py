@@ -88,7 +88,7 @@ class Faithfulness(_Part):
 
 class Inside(_Part):
     """Of `n` pictures with a map, and `empty` without one: how often its peak, or how much of its mass, lies in the
-    part; by chance that is the part's mean share of the area looked at."""
+    part (means); by chance that is the part's mean share of the area looked at."""
 
     n: NonNegativeInt
     empty: NonNegativeInt

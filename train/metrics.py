@@ -164,7 +164,7 @@ def mean(values: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
 
 
 def share(hits: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
-    """The share of `hits` (N,), each 0 or 1, with the exact 95% interval of as many cases as there are groups.
+    """The share of `hits` (N,), each in 0..1, with the exact 95% interval of as many cases as there are groups.
 
     Draws of groups would give none of forty an interval without width; pictures of a group are not counted as
     independent. None for nothing counted.
