@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from src.server.refusal import UPLOAD, Refusal, answer
 
 HEALTH: Final = "/healthz"
+PROGRESS: Final = "/gradio_api/upload_progress"
 
 OPEN: Final = frozenset(
     {
@@ -21,16 +22,14 @@ OPEN: Final = frozenset(
         ("HEAD", "/"),
         ("GET", "/config"),
         ("GET", "/theme.css"),
-        ("GET", "/gradio_api/theme.css"),
         ("GET", "/favicon.ico"),
         ("GET", "/manifest.json"),
         ("GET", "/robots.txt"),
         ("GET", "/assets/{path:path}"),
         ("GET", "/static/{path:path}"),
-        ("GET", "/svelte/{path:path}"),
         # Files: put here and taken away
         ("POST", UPLOAD),
-        ("GET", "/gradio_api/upload_progress"),
+        ("GET", PROGRESS),
         ("GET", "/gradio_api/file={path_or_url:path}"),
         ("HEAD", "/gradio_api/file={path_or_url:path}"),
         # Asking: by page and client, by plain HTTP, and what the page asks without the queue
@@ -39,6 +38,7 @@ OPEN: Final = frozenset(
         ("POST", "/gradio_api/queue/join"),
         ("GET", "/gradio_api/queue/data"),
         ("POST", "/gradio_api/cancel"),
+        ("POST", "/gradio_api/reset"),
         ("POST", "/gradio_api/call/{api_name}"),
         ("GET", "/gradio_api/call/{api_name}/{event_id}"),
         ("POST", "/gradio_api/call/v2/{api_name}"),
@@ -82,7 +82,7 @@ def is_work(scope: Scope) -> bool:
 
 
 class Routes:
-    """ASGI middleware that answers /healthz by itself, at once, and 404 for what is not open."""
+    """ASGI middleware that answers /healthz and upload_progress by itself, at once, and 404 for what is not open."""
 
     def __init__(self, app: ASGIApp, endpoints: Collection[str]) -> None:
         self.app = app
@@ -91,10 +91,19 @@ class Routes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if path == HEALTH and method in ("GET", "HEAD"):
-            headers = [(b"content-type", b"text/plain"), (b"content-length", b"2"), (b"cache-control", b"no-store")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": b"ok"})
+            await _say(b"ok", b"text/plain", send)
+        elif path == PROGRESS and method == "GET":
+            await _say(b'data: {"msg": "done"}\n\n', b"text/event-stream", send)
         elif is_open(method, path, self.endpoints):
+            if path == UPLOAD:
+                # Without its name Gradio cannot keep a record of its progress, which it would never forget.
+                scope["query_string"] = b""
             await self.app(scope, receive, send)
         else:
             await answer(NOT_FOUND, scope, receive, send)
+
+
+async def _say(body: bytes, kind: bytes, send: Send) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,188 @@
+"""Which of Gradio's routes are open, and that no way into the app makes it ask another address."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import gradio as gr
+import httpx
+import pytest
+from gradio.routes import App
+from starlette.routing import BaseRoute, Mount, compile_path
+
+from src.server.routes import HEALTH, MOUNTED, OPEN, UPLOAD, is_open
+from tests.attack.server import spellings
+from tests.conftest import Server
+
+CLOSED = {
+    # There is no one to log in
+    ("GET", "/gradio_api/login_check"),
+    ("GET", "/gradio_api/token"),
+    ("GET", "/gradio_api/user"),
+    ("GET", "/logout"),
+    ("POST", "/login"),
+    # Fetches addresses on the web, or serves what is older than the queue
+    ("GET", "/gradio_api/proxy={url_path:path}"),
+    ("HEAD", "/gradio_api/proxy={url_path:path}"),
+    ("GET", "/gradio_api/file/{path:path}"),
+    ("POST", "/gradio_api/api/{api_name}"),
+    # Leaves files behind, or states
+    ("GET", "/gradio_api/deep_link"),
+    ("POST", "/gradio_api/process_recording"),
+    ("GET", "/gradio_api/runs"),
+    # Of components that the page has none of
+    ("POST", "/gradio_api/component_server"),
+    ("GET", "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}"),
+    ("GET", "/svelte/{path:path}"),
+    ("POST", "/gradio_api/stream/{event_id}"),
+    ("POST", "/gradio_api/stream/{event_id}/close"),
+    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist-file"),
+    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist.m3u8"),
+    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext}"),
+    ("GET", "/pwa_icon"),
+    ("GET", "/pwa_icon/{size}"),
+    ("GET", "/gradio_api/theme.css"),  # the page has it from /theme.css
+    # For whoever develops or watches
+    ("GET", "/gradio_api/app_id"),
+    ("GET", "/gradio_api/dev/reload"),
+    ("GET", "/gradio_api/queue/status"),
+    ("GET", "/gradio_api/vibe-code"),
+    ("POST", "/gradio_api/vibe-code"),
+    ("POST", "/gradio_api/vibe-edit"),
+    ("POST", "/gradio_api/undo-vibe-edit"),
+    ("POST", "/gradio_api/vibe-starter-queries"),
+    ("GET", "/monitoring"),
+    ("GET", "/monitoring/summary"),
+    ("GET", "/monitoring/{key}"),
+    ("GET", "/openapi.json"),
+    ("HEAD", "/openapi.json"),
+}
+
+
+def flat(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
+    """Method and path of every route; of a mounted app only where it is."""
+    for route in routes:
+        if included := getattr(route, "original_router", None):
+            yield from flat(included.routes)
+        elif isinstance(route, Mount):
+            yield "", route.path
+        else:
+            for method in getattr(route, "methods", None) or {""}:
+                yield method, getattr(route, "path", repr(route))
+
+
+def test_every_route_of_the_installed_gradio_is_known_as_open_or_closed() -> None:
+    with gr.Blocks() as page:
+        pass
+    page.run_history = False
+    page.max_file_size = None
+    have = set(flat(App.create_app(page, mcp_server=True).routes))
+    # Many of Gradio's paths are there with a slash at the end too; no one asks for those.
+    slashed = {(method, path) for method, path in have if path != "/" and path.endswith("/")}
+    assert have - slashed == OPEN | CLOSED | {("", MOUNTED)}
+    assert {(method, path.rstrip("/")) for method, path in slashed} <= OPEN | CLOSED
+
+
+def example(path: str) -> str:
+    """A path that this template stands for."""
+    form = compile_path(path)[1]
+    return form.format_map(Anything())
+
+
+class Anything(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "/x" if name == "path_or_url" else "skin"
+
+
+def test_the_list_decides() -> None:
+    for method, path in OPEN:
+        assert is_open(method, example(path), {"skin"}), path
+    for method, path in CLOSED:
+        assert not is_open(method, example(path), {"skin"}), path
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "POST"):
+        assert not is_open(method, "/", {"skin"})
+    assert not is_open("POST", "/gradio_api/call/other", {"skin"})
+    assert not is_open("POST", "/gradio_api/call/v2/other", {"skin"})
+    assert is_open("POST", f"{MOUNTED}/", {"skin"})
+    assert not is_open("POST", f"{MOUNTED}x", {"skin"})
+
+
+def test_what_is_closed_is_not_found(server: Server) -> None:
+    with httpx.Client(base_url=server.url) as visitor:
+        for method, path in sorted(CLOSED):
+            said = visitor.request(method, example(path))
+            assert said.status_code == 404, path
+            assert said.headers["content-security-policy"]
+        assert visitor.get(HEALTH).text == "ok"
+        # As HARDENING.md saw it mirrored
+        preflight = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        for said in (visitor.options(UPLOAD, headers=preflight), visitor.get("/config", headers=preflight)):
+            assert not [name for name in said.headers if name.startswith("access-control")]
+
+
+class Canary:
+    """A service on loopback that no one should ask."""
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.listening = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.port = self.listening.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                line, _ = self.listening.accept()
+            except OSError:
+                return
+            self.hits += 1
+            line.close()
+
+
+@pytest.fixture
+def canary() -> Iterator[Canary]:
+    canary = Canary()
+    yield canary
+    canary.listening.close()
+
+
+def test_no_spelling_of_an_address_is_asked(server: Server, canary: Canary) -> None:
+    addresses = spellings(canary.port)
+    assert len(set(addresses)) >= 30
+    with httpx.Client(base_url=server.url, timeout=60) as visitor:
+        for i, address in enumerate(addresses):
+            for way in WAYS:
+                said = way(visitor, address)
+                assert said.status_code in (400, 403, 404), said.text
+            images = ({"path": address, **FILE}, {"path": "x", "url": address, **FILE}, address, [address])
+            asked = visitor.post("/gradio_api/call/skin", json={"data": [images[i % 4], 0.3, "none"]})
+            said = visitor.get(f"/gradio_api/call/skin/{asked.json()['event_id']}")
+            assert "must be uploaded" in said.text
+            if i % 10 == 0:
+                call = {"method": "tools/call", "params": {"name": "skin", "arguments": {"image": address}}}
+                said = visitor.post(MOUNTED + "/", json={"jsonrpc": "2.0", "id": 1, **call}, headers=MCP)
+                assert '"isError":true' in said.text
+                assert "p_malignant" not in said.text
+    assert canary.hits == 0
+
+
+MCP = {"Accept": "application/json, text/event-stream"}
+FILE = {"meta": {"_type": "gradio.FileData"}}
+WAYS: list[Callable[[httpx.Client, str], httpx.Response]] = [
+    lambda visitor, address: visitor.get(f"/gradio_api/file={address}"),
+    lambda visitor, address: visitor.get(f"/gradio_api/file={quote(address, safe='')}"),
+    lambda visitor, address: visitor.get(f"/gradio_api/file/{address}"),
+    lambda visitor, address: visitor.get(f"/gradio_api/file=/{address}"),
+    lambda visitor, address: visitor.get(f"/gradio_api/proxy={address}"),
+    lambda visitor, address: visitor.post("/gradio_api/upload", json={"url": address}),
+    lambda visitor, address: visitor.get("/gradio_api/deep_link", params={"session_hash": address}),
+]
+
+
+def test_the_canary_would_have_been_hit(canary: Canary) -> None:
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{canary.port}/")
+    assert canary.hits == 1
+    assert json.dumps(spellings(1))
