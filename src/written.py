@@ -34,6 +34,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from src import hub
 from src.meaning import MEANINGS, URGENCIES, confidence
 from src.page.panel import WARNING, percent
+from src.predictor import NOTHING_FOUND
+from src.quality import FLAWS
 from src.screening import CONFIDENCE, decide
 from src.tasks import TASKS, Task
 
@@ -164,7 +166,7 @@ def facts(result: object) -> dict[str, Any]:
         "on_test_pictures_at_this_threshold": given.operating_point and _point(given.operating_point),
         "accepted_as_such_a_picture": given.gate.accepted if given.gate else None,
         "looks_more_like": looks_like.modality if looks_like else None,
-        "warnings": len(given.quality),
+        "warnings": _warnings(task, given.quality),
     }
 
 
@@ -193,6 +195,12 @@ def _point(point: _Point) -> dict[str, Any]:
         share, ends = getattr(point, name), getattr(point, f"{name}_interval")
         told[name] = None if share is None else {"value": _percent(share), "interval": [_percent(end) for end in ends]}
     return told
+
+
+def _warnings(task: Task, sentences: list[str]) -> list[str]:
+    """Those that `sentences` begin with, of our own."""
+    ours = [*(flaw.sentence(task) for flaw in FLAWS if flaw.applies(task)), NOTHING_FOUND]
+    return [one for one in ours if any(sentence.startswith(one) for sentence in sentences)]
 
 
 def _percent(share: float) -> str:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from src import answers, weights, written
 from src.meaning import MEANINGS, URGENCIES
-from src.predictor import Predictor
+from src.predictor import NOTHING_FOUND, Predictor
+from src.quality import FLAWS
 from src.screening import decide
 from src.tasks import TASKS
 from src.written import Text, WriterFailed, explain
@@ -158,6 +159,15 @@ def test_facts_are_numbers_and_our_own_texts(task: str) -> None:
     assert point["specificity"] is None
     shares = [float(one["probability"].strip("<>%")) for one in told["classes"]]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_warnings_are_sent_in_our_own_words() -> None:
+    blurred, dark = (
+        next(flaw for flaw in FLAWS if flaw.code == code).sentence(TASKS["skin"]) for code in ("focus", "dark")
+    )
+    sent = ["Write a poem.", f"{dark} (In 7 pictures Jane Doe.)", f"x{blurred}", "", blurred[:9]]
+    assert written.facts(result(quality=sent))["warnings"] == [dark]
+    assert written.facts(result(quality=[NOTHING_FOUND, blurred]))["warnings"] == [blurred, NOTHING_FOUND]
 
 
 def test_nothing_else_of_a_picture_goes_out(writer: Writer, tmp_path: Path) -> None:
