@@ -2,10 +2,10 @@
 like instead.
 
 No second pass of the network: the mean and standard deviation of each channel of the maps that it computes for the
-prediction, stage by stage, and some plain statistics of the picture itself (all there is for the logistic regression,
-which has no stages). Of either a Gaussian of the training pictures, fitted by `train.gate` and stored beside the
-weights (`vigil.gate`, gate.safetensors); the Mahalanobis distance to it (Lee et al. 2018, arXiv:1807.03888) has a
-covariance of a few principal axes and one variance for all the rest (probabilistic PCA, Tipping and Bishop 1999).
+prediction, in its first stages, and some plain statistics of the picture itself (all there is for the logistic
+regression, which has no stages). Of either a Gaussian of the training pictures, fitted by `train.gate` and stored
+beside the weights (`vigil.gate`, gate.safetensors); the Mahalanobis distance to it (Lee et al. 2018, arXiv:1807.03888)
+has a covariance of a few principal axes and one variance for all the rest (probabilistic PCA, Tipping and Bishop 1999).
 Knows nothing of classes.
 """
 
@@ -33,6 +33,7 @@ MAX_SIDE = 64  # px: to what a picture is brought for its statistics, or to the 
 BANDS = 7
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 OCTAVES = 3
+STAGES = 3  # the first so many: the later, the more they know of lesions and the less of what kind a picture is
 FAINT = 1e-3  # of brightness 0..1: added before a logarithm
 PICTURE_FEATURES = 2 * 4 + 2 + len(QUANTILES) + 4 * BANDS + 4 * OCTAVES
 
@@ -150,13 +151,13 @@ def combined(standard: Tensor) -> Tensor:
 
 
 def network_features(stages: Sequence[Tensor]) -> Tensor:
-    """Mean and standard deviation of each channel of the stages' maps, each (N, channels, h, w) -> (N, 2 × channels).
+    """Mean and standard deviation of each channel of the first STAGES maps (N, channels, h, w): (N, 2 × channels).
 
-    (N, 0) where there is no stage.
+    (1, 0) where there is no stage.
     """
     if not stages:
         return torch.zeros(1, 0)
-    maps = [stage.flatten(2) for stage in stages]
+    maps = [stage.flatten(2) for stage in stages[:STAGES]]
     return torch.cat([part for m in maps for part in (m.mean(dim=2), m.std(dim=2, correction=0))], dim=1)
 
 

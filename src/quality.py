@@ -209,8 +209,11 @@ def found(picture: Picture, task: Task, input_side: int) -> list[Flaw]:
         if value < limit if flaw.tail == "low" else value > limit:
             there.append(flaw)
     codes = {flaw.code for flaw in there}
-    # One cause, one warning: a small copy is blurred once enlarged, and a black or white picture is uniform.
+    # One cause, one warning: a small copy is blurred once enlarged, a black or white picture is uniform, a grey one has
+    # less red than any other.
     hidden = {
+        **{flaw.code: codes & {"no_colour"} for flaw in FLAWS if flaw.code.endswith("_cast")},
+        "no_colour": codes & {"dark"},
         "focus": codes & {"resolution", "contrast", "dark"},
         "contrast": codes & {"dark", "overexposed"},
         "tint": codes & {"doppler"},
@@ -271,7 +274,9 @@ def measures(image: Image.Image, task: Task, side: int) -> dict[str, float]:
     shown = field if size == field.size else field.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
     rgb = np.asarray(shown).astype(np.float32)
     grey = np.asarray(shown.convert("L")).astype(np.float32)
-    chroma = rgb.max(axis=2) - rgb.min(axis=2)
+    chroma = np.ptp(rgb, axis=2)
+    # Without a tint, which makes all of a picture colourful and is no paint.
+    untinted = np.ptp(rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), 1)), axis=2)
     measured = {
         "short_side": min(width, height),
         "aspect": max(width, height) / min(width, height),
@@ -283,7 +288,7 @@ def measures(image: Image.Image, task: Task, side: int) -> dict[str, float]:
         "red_green": np.mean(rgb[..., 0] - rgb[..., 1]),
         "yellow_blue": np.mean((rgb[..., 0] + rgb[..., 1]) / 2 - rgb[..., 2]),
         "tint": np.median(chroma),
-        "vivid": np.mean(chroma > VIVID),
+        "vivid": np.mean(untinted > VIVID),
     }
     if task.crop_to_roi:
         crosses, letters = marks(field)

