@@ -7,14 +7,11 @@ uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVE
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from src import device, weights, work
 from src.images import MAX_BYTES
 from src.predictor import Predictor
 from src.tasks import TASKS
-
-PAGE = Path(__file__).resolve().parent / "src" / "page"
 
 SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is dropped loses nothing
 
@@ -28,7 +25,7 @@ def main() -> None:
     work.prepare()
     # Imported here: the processes that read pictures are started with this file too, and need no page.
     from src.page import site
-    from src.page.theme import theme
+    from src.page.theme import looks
     from src.server import environment, guard
 
     claimed = environment.prepare()
@@ -43,9 +40,7 @@ def main() -> None:
     page = site.build(work.start(predictors))
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
     page.launch(
-        theme=theme(),
-        css_paths=[PAGE / name for name in ("page.css", "batch.css")],
-        js="\n".join((PAGE / name).read_text(encoding="utf-8") for name in ("page.js", "batch.js", "link.js")),
+        **looks(),
         footer_links=["api", "settings"],
         max_file_size=MAX_BYTES,
         show_error=False,

@@ -18,6 +18,7 @@ from src import answers, measured, robustness, weights
 from src.answers import REPORTS, around
 from src.page import costs, curves, endpoints, site, task_tab
 from src.page.task_tab import TaskTab
+from src.page.theme import looks
 from src.predictor import Prediction, Predictor
 from src.tasks import DISCLAIMER, TASKS
 from src.work import Work
@@ -368,9 +369,7 @@ def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     tasks = ("breastmnist", "histopathology")
     models = {task: Predictor(weights.load(task, made_up_checkpoints.write(tmp_path / task, task))) for task in tasks}
     built = site.build(Doubting(models))
-    scripts = sorted((ROOT / "src" / "page").glob("*.js"), key=lambda file: file.name != "page.js")
-    script = "\n".join(file.read_text(encoding="utf-8") for file in scripts)
-    _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, js=script)
+    _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **looks())
     opened = browser.new_page()
     opened.set_default_timeout(PATIENCE)
     opened.goto(url)

@@ -1,6 +1,22 @@
 """The theme: Gradio's own look made ours. What it cannot say stands in page.css."""
 
+from pathlib import Path
+from typing import Any
+
 import gradio as gr
+
+HERE = Path(__file__).resolve().parent
+STYLE_SHEETS = ("page.css", "batch.css")
+SCRIPTS = ("page.js", "batch.js", "link.js")
+
+
+def looks() -> dict[str, Any]:
+    """What `gr.Blocks.launch` needs to know of them."""
+    return {
+        "theme": theme(),
+        "css_paths": [HERE / name for name in STYLE_SHEETS],
+        "js": "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
+    }
 
 
 def theme() -> gr.themes.Base:
