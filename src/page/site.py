@@ -17,7 +17,7 @@ from src.weights import Checkpoint
 from src.work import Models, Work
 
 WAITING = 40  # more than these are told to come back later
-SWEEP, KEPT = 300, 3300  # seconds: every file is swept away within an hour
+SWEEP, KEPT = 300, 2700  # seconds: before src/server/disk.py, since Gradio forgets a file only if it deletes it itself
 
 
 def build(work: Work) -> gr.Blocks:
