@@ -177,7 +177,9 @@ def test_effects_are_counted_by_hand(predictor: Predictor, tmp_path: Path) -> No
     made_up.breastmnist(tmp_path / "breastmnist")
     samples = [sample for sample in load("breastmnist", tmp_path) if sample.split == "validation"]
     found = derive.effects(predictor, samples, 0.4)
-    assert set(found["effects"]) == set(found["unflawed"]) == {f.code for f in FLAWS if f.applies(predictor.task)}
+    assert set(found["unflawed"]) == {flaw.code for flaw in FLAWS if flaw.applies(predictor.task)}
+    # Of 28 × 28 pixels there is no smaller copy and no strip.
+    assert set(found["unflawed"]) - set(found["effects"]) == {"resolution", "narrow"}
 
     def p(change: Callable[[Image.Image], Image.Image]) -> list[float]:
         answers = [predictor.predict(Picture(change(sample.picture().image), ())) for sample in samples]

@@ -12,7 +12,7 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from src import images, quality
 from src.images import Picture
 from src.predictor import Prediction, Predictor
-from src.quality import FLAWS, Flaw
+from src.quality import FLAWS
 from src.screening import decide
 from src.tasks import TASKS, Task
 from train.data import DataMissing, Sample, load
@@ -159,33 +159,37 @@ def effects(predictor: Predictor, samples: Sequence[Sample], threshold: float) -
 
     Raises ImageRefused.
     """
-    task, side = predictor.task, predictor.checkpoint.config.pretrained_cfg.input_size[1]
-    chosen = some(samples, VALIDATION_PICTURES)
-    flaws = [flaw for flaw in FLAWS if flaw.applies(task)]
-    before, warned = _answers(predictor, [sample.picture() for sample in chosen], side)
+    pictures = [sample.picture() for sample in some(samples, VALIDATION_PICTURES)]
+    flaws = [flaw for flaw in FLAWS if flaw.applies(predictor.task)]
+    before, warned = _answers(predictor, pictures)
     measured = {}
     for flaw in tqdm(flaws, desc="flaws", unit="flaw"):
-        flawed = [replace(sample.picture(), image=PUT[flaw.code](sample.picture().image)) for sample in chosen]
-        after, told = _answers(predictor, flawed, side)
+        flawed = [replace(one, image=PUT[flaw.code](one.image)) for one in pictures]
+        if all(one.image == other.image for one, other in zip(pictures, flawed, strict=True)):
+            continue  # of 28 × 28 pixels there is no smaller copy and no strip
+        after, told = _answers(predictor, flawed)
         changed = [decide(p, threshold) != decide(q, threshold) for p, q in zip(before, after, strict=True)]
         measured[flaw.code] = {
-            "n": len(chosen),
+            "n": len(pictures),
             "mean_change": float(np.mean(np.abs(np.array(after) - np.array(before)))),
             "flipped": float(np.mean(changed)),
-            "warned": float(np.mean([flaw in some_flaws for some_flaws in told])),
+            "warned": float(np.mean([flaw.code in codes for codes in told])),
         }
-    unflawed = {flaw.code: float(np.mean([flaw in some_flaws for some_flaws in warned])) for flaw in flaws}
+    unflawed = {flaw.code: float(np.mean([flaw.code in codes for codes in warned])) for flaw in flaws}
     return {"threshold": threshold, "unflawed": unflawed, "effects": measured}
 
 
-def _answers(predictor: Predictor, pictures: Sequence[Picture], side: int) -> tuple[list[float], list[list[Flaw]]]:
-    """p(malignant) and the flaws of each picture."""
-    scores = []
+def _answers(predictor: Predictor, pictures: Iterable[Picture]) -> tuple[list[float], list[set[str]]]:
+    """p(malignant) of each picture, and the codes of the flaws that it is warned of."""
+    said = {flaw.code: flaw.sentence(predictor.task) for flaw in FLAWS}
+    scores, told = [], []
     for answer in predictor.predict_many(pictures):
         if not isinstance(answer, Prediction):
             raise answer
         scores.append(answer.p_malignant)
-    return scores, [quality.found(picture, predictor.task, side) for picture in pictures]
+        lines = answer.warnings
+        told.append({code for code, sentence in said.items() if any(line.startswith(sentence) for line in lines)})
+    return scores, told
 
 
 def main(arguments: list[str] | None = None) -> int:
