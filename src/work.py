@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -115,6 +115,7 @@ class WorkInProcesses(Work):
         # As many as torch would use threads; each then uses one.
         super().__init__(models, seconds, at_once or min(torch.get_num_threads(), MOST))
         prepare()
+        self._starting = threading.Lock()
         self._idle = [self._start() for _ in range(self.at_once)]
 
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -180,12 +181,19 @@ class WorkInProcesses(Work):
         finally:
             self._give_back(started)
 
+    @cached_property
+    def _sent(self) -> bytes:
+        """Kept, because a process that was killed is replaced in half the time: one size of all models more."""
+        return _pickled(self.models)
+
     def _start(self) -> "Future[_Worker]":
         started: Future[_Worker] = Future()
 
         def start() -> None:
             try:
-                started.set_result(_Worker(self.models))
+                # One after the other: the first is there sooner, and its visitor waits no longer than for one.
+                with self._starting:
+                    started.set_result(_Worker(self._sent))
             except Exception as error:  # noqa: BLE001 - whatever it is, who waits for it gets it
                 started.set_exception(error)
 
@@ -213,7 +221,7 @@ def _forks() -> bool:
 class _Worker:
     """A process that holds the models and does what it is asked; made and asked in threads, since both wait for it."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: bytes) -> None:
         context = multiprocessing.get_context("forkserver")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), name="worker", daemon=True)
@@ -223,7 +231,7 @@ class _Worker:
         self.killed = False
         assert self._process.pid is not None
         self.pid = self._process.pid
-        self._connection.send_bytes(_pickled(models))
+        self._connection.send_bytes(models)
         self._connection.recv_bytes()
 
     def ask(self, request: bytes) -> tuple[bool, Any]:
@@ -255,10 +263,10 @@ def _serve(connection: Connection) -> None:
     """A process's whole life: the models, then request by request, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the app, whose end ends this
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(NICE)
     torch.set_num_threads(1)
     try:
         models = pickle.loads(connection.recv_bytes())
+        os.nice(NICE)  # from here on: until it is ready, a visitor may wait for it
         connection.send_bytes(b"ready")
         while True:
             function, args, kwargs = pickle.loads(connection.recv_bytes())
