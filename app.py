@@ -1,10 +1,14 @@
 """The server: `python app.py` opens one page, a tab and an API endpoint for each task of src/tasks.py.
 
 The page itself is src/page; what is read, decided and said is src's. Nothing of a picture is logged, and what was
-uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens.
+uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens;
+VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may ask, and how they are told apart
+(src/server/visitors.py).
 """
 
 import logging
+import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -19,7 +23,8 @@ SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is d
 def main() -> None:
     """Load every task's checkpoint and serve the page until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "fontTools"):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a Space that is stopped ends in order, as with Ctrl-C
+    for chatty in ("httpx", "httpx2", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings quote what it was asked for
     work.prepare()
@@ -39,18 +44,22 @@ def main() -> None:
         predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found}
     page = site.build(work.start(predictors))
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
-    page.launch(
-        **looks(),
-        footer_links=["api", "settings"],
-        max_file_size=MAX_BYTES,
-        show_error=False,
-        enable_monitoring=False,
-        run_history=False,
-        state_session_capacity=SESSIONS,
-        ssr_mode=False,
-        app_kwargs=guard.app_kwargs(claimed),
-        mcp_server=True,
-    )
+    try:
+        page.launch(
+            **looks(),
+            footer_links=["api", "settings"],
+            max_file_size=MAX_BYTES,
+            show_error=False,
+            enable_monitoring=False,
+            run_history=False,
+            state_session_capacity=SESSIONS,
+            ssr_mode=False,
+            app_kwargs=guard.app_kwargs(claimed),
+            mcp_server=True,
+        )
+    finally:
+        # Gradio does so in order, but waits no more than five seconds for visitors to leave.
+        shutil.rmtree(claimed.folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
