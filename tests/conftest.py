@@ -35,6 +35,7 @@ FLAGS = [
 ]
 # All tests are one visitor.
 UNLIMITED = {"VIGIL_VISITOR_LIMIT": "1000000/minute", "VIGIL_TOTAL_LIMIT": "1000000/minute"}
+WATCHED = "watched.txt"
 PATIENCE = 60_000  # ms; the machine may be training beside this
 
 
@@ -47,6 +48,12 @@ class Server:
     log: Path
     checkpoints: Path
     process: subprocess.Popen[bytes]
+
+    @property
+    def watched(self) -> list[str]:
+        """What it did that it should not: connections to elsewhere, unpickling (tests/watched)."""
+        lines = self.log.with_name(WATCHED)
+        return lines.read_text(encoding="utf-8").splitlines() if lines.is_file() else []
 
 
 @contextmanager
@@ -63,6 +70,8 @@ def running(folder: Path, environment: Mapping[str, str], program: Sequence[str]
         **environment,
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(uploads),
+        "PYTHONPATH": str(ROOT / "tests" / "watched"),
+        "WATCHED": str(folder / WATCHED),
     }
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as stream:

@@ -1,5 +1,112 @@
 """What the app is made of, and whom it talks to (point 10)."""
 
-from tests.attack.bench import Checks
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-CHECKS: Checks = {}
+from packaging.version import Version
+
+from src.tasks import TASKS
+from tests.attack.bench import Bench, Checks
+from tests.attack.row import Row
+from tests.attack.visitor import Visitor
+from tests.conftest import ROOT
+
+PINS, LOCK, NEEDED = ROOT / "requirements.txt", ROOT / "pre-requirements.txt", ROOT / "requirements.in"
+PREDICTIONS, FEW_PREDICTIONS = 1_000, 8
+AT_ONCE = 4
+
+
+def pins(file: Path = PINS) -> dict[str, str]:
+    """Package -> version, as requirements.txt or the lock file pins it."""
+    return dict(re.findall(r"^([a-zA-Z0-9_.-]+)(?:\[[^]]*\])?==([^\s;\\]+)", file.read_text(), re.MULTILINE))
+
+
+def hashes() -> dict[str, int]:
+    """Package -> how many files of it the lock file knows by their sha256."""
+    blocks = re.split(r"^(?=[a-zA-Z0-9])", LOCK.read_text(), flags=re.MULTILINE)
+    return {
+        found[0]: len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", block))
+        for block in blocks
+        if (found := re.findall(r"\A[a-zA-Z0-9_.-]+", block)) and not block.startswith("#")
+    }
+
+
+def floors() -> dict[str, tuple[str, str]]:
+    """Package -> the lowest version that may be pinned, and why, as requirements.in says."""
+    lines = re.findall(r"^# floor (\S+) (\S+): (.+)$", NEEDED.read_text(), re.MULTILINE)
+    return {name: (version, reason) for name, version, reason in lines}
+
+
+def below() -> list[str]:
+    """The packages that are pinned below their floor."""
+    pinned = pins()
+    return [name for name, (version, _) in floors().items() if Version(pinned[name]) < Version(version)]
+
+
+def locked(_: Bench) -> Iterator[Row]:
+    """Read from the files; that pip installs from them is shown by tests/run.sh, which does."""
+    known = hashes()
+    yield Row(
+        10,
+        "Packages pinned, each with the sha256 of its files, in pre-requirements.txt, which a Space installs first",
+        len(known),
+        f"{sum(known.values()):,} hashes, {LOCK.stat().st_size / 1e3:.0f} kB; without one: "
+        f"{sum(not number for number in known.values())}; the versions of requirements.txt: {pins(LOCK) == pins()}.",
+        all(known.values()) and pins(LOCK) == pins(),
+    )
+    yield Row(
+        10,
+        f"Floors with their reason in requirements.in: {', '.join(floors())}",
+        len(floors()),
+        f"Pinned below its floor: {', '.join(below()) or 'none'}.",
+        not below(),
+    )
+
+
+def audited(_: Bench) -> Iterator[Row]:
+    """pip-audit, from the environment that runs the tests."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "-r", str(LOCK)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    said = (ran.stdout + ran.stderr).strip().splitlines() or [""]
+    clean = ran.returncode == 0 and "No known vulnerabilities found" in ran.stdout + ran.stderr
+    yield Row(
+        10,
+        "pip-audit on the lock file",
+        1,
+        "No known vulnerabilities." if clean else f"NOT shown to be clean here: {said[-1][:200]}",
+        clean,
+    )
+
+
+def connections(bench: Bench) -> Iterator[Row]:
+    """Every connection and name lookup that Python makes in any process of the app."""
+    visitor = Visitor(bench.app.url)
+    asked = PREDICTIONS if not bench.short else FEW_PREDICTIONS
+    files = [(task, file) for task in TASKS for file in sorted((ROOT / "examples" / task).iterdir())]
+    uploads = [(task, visitor.upload(file.read_bytes(), file.name)) for task, file in files]
+
+    def read(number: int) -> bool:
+        task, file = uploads[number % len(uploads)]
+        return "p_malignant" in visitor.ask(task, [file, 0.3, "none"])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answered = sum(pool.map(read, range(asked)))
+    left = bench.app.watched
+    yield Row(
+        10,
+        "Predictions with the embedded weights, connections and name lookups to elsewhere counted in every process",
+        asked,
+        f"{answered:,} answered; {len(left)} left the app, unpickling included ({', '.join(left[:5]) or 'none'}).",
+        answered == asked and not left,
+    )
+
+
+CHECKS: Checks = {10: (locked, audited, connections)}
