@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from scipy.spatial.distance import mahalanobis
 
 from src import answers, gate, networks, score, weights
-from src.gate import GateConfig, Gaussian, Verdict
+from src.gate import Gate, Gaussian, Verdict
 from src.images import ImageRefused, Picture
 from src.predictor import Prediction, Predictor
 from src.tasks import TASKS
@@ -65,6 +66,17 @@ def folders(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 @pytest.fixture(scope="module")
 def models(folders: dict[str, Path]) -> dict[str, Predictor]:
     return {name: Predictor(weights.load(name.split("-")[0], folder)) for name, folder in folders.items()}
+
+
+def keeper(predictor: Predictor) -> Gate:
+    assert predictor.checkpoint.gate is not None
+    return predictor.checkpoint.gate
+
+
+def verdict(predictor: Predictor, picture: Picture | str) -> Verdict:
+    found = predictor.predict(picture).gate
+    assert found is not None
+    return found
 
 
 def pictures(task: str, data: Path, split: str) -> list[Picture]:
@@ -132,11 +144,11 @@ def test_own_pictures_are_accepted_and_other_tasks_refused(
 ) -> None:
     predictor = models[name]
     assert (folders[name] / gate.FILE).stat().st_size < 2 * 2**20
-    assert ("network" in predictor.checkpoint.config.vigil.gate.blocks) == (name != "breastmnist-logistic")
-    own = [predictor.predict(picture).gate.accepted for picture in pictures(predictor.task.name, data, "validation")]
+    assert ("network" in keeper(predictor).config.blocks) == (name != "breastmnist-logistic")
+    own = [verdict(predictor, picture).accepted for picture in pictures(predictor.task.name, data, "validation")]
     assert np.mean(own) >= 0.9
     for other in ("skin", "histopathology") if predictor.task.colour == "grey" else ("breastmnist",):
-        assert not any(predictor.predict(picture).gate.accepted for picture in pictures(other, data, "test")[:8])
+        assert not any(verdict(predictor, picture).accepted for picture in pictures(other, data, "test")[:8])
 
 
 @pytest.mark.parametrize("name", ["breastmnist", "breastmnist-logistic"])
@@ -145,11 +157,12 @@ def test_many_pictures_get_the_verdicts_of_single_ones(name: str, models: dict[s
     together = list(models[name].predict_many([several[0], b"no picture", *several[1:]]))
     assert isinstance(together.pop(1), ImageRefused)
     for picture, answer in zip(several, together, strict=True):
-        alone = models[name].predict(picture)
+        alone = verdict(models[name], picture)
         assert isinstance(answer, Prediction)
-        assert answer.gate.score == pytest.approx(alone.gate.score, abs=1e-3)
-        assert answer.gate.limit == alone.gate.limit
-        assert answer.warnings == alone.warnings
+        assert answer.gate is not None
+        assert answer.gate.score == pytest.approx(alone.score, abs=1e-3)
+        assert answer.gate.limit == alone.limit
+        assert answer.warnings == models[name].predict(picture).warnings
 
 
 def test_the_answer_is_the_same_with_and_without_a_gate(
@@ -181,8 +194,8 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predicto
         "accepted": False,
         "sentence": said,
         "looks_like": "skin",
-        "score": pytest.approx(models["histopathology"].predict(file).gate.score),
-        "limit": models["histopathology"].checkpoint.config.vigil.gate.limit,
+        "score": pytest.approx(verdict(models["histopathology"], file).score),
+        "limit": keeper(models["histopathology"]).config.limit,
     }
     assert result["quality"][0] == said
     assert sum("look like" in line for line in result["quality"]) == 1
@@ -195,7 +208,7 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predicto
 
 
 def test_an_own_picture_is_only_said_to_be_accepted(models: dict[str, Predictor], data: Path, tmp_path: Path) -> None:
-    accepted = [p for p in pictures("skin", data, "validation") if models["skin"].predict(p).gate.accepted]
+    accepted = [p for p in pictures("skin", data, "validation") if verdict(models["skin"], p).accepted]
     result, _ = answers.answer(models, "skin", stored(accepted[0], tmp_path), 0.3, "none")
     assert result["gate"]["accepted"] is True
     assert result["gate"]["sentence"] is result["gate"]["looks_like"] is None
@@ -216,7 +229,7 @@ def test_only_other_tasks_defaults_are_asked_and_the_surest_is_named(models: dic
             return replace(models["skin"].predict(picture), gate=Verdict(self.score, 1.0))
 
     every = {"skin": 0.1, "ultrasound": 0.8, "breastmnist": 0.2, "breastmnist-logistic": 0.1, "histopathology": 0.9}
-    said = {name: Said(name, value) for name, value in every.items()}
+    said: Any = {name: Said(name, value) for name, value in every.items()}
     assert gate.looks_like(said, picture, TASKS["skin"]) == "ultrasound"  # breastmnist has the same look
     assert set(asked) <= {"ultrasound", "breastmnist", "histopathology"}
     said["ultrasound"].score = 1.1
@@ -239,15 +252,14 @@ def test_the_sentence_is_one_line(task: str, other: str | None) -> None:
 
 
 def test_no_test_picture_is_read_for_the_fit(models: dict[str, Predictor], data: Path) -> None:
-    samples = [
-        sample if sample.split != "test" else replace(sample, path=Path("gone")) for sample in load("skin", data)
-    ]
-    others = fitting.of_other_tasks(TASKS["skin"], data, "train")
-    assert set(others) == {"ultrasound", "breastmnist", "histopathology"}
+    samples = load("breastmnist", data)
+    held_out = [replace(sample, path=Path("gone")) if sample.split == "test" else sample for sample in samples]
+    others = fitting.of_other_tasks(TASKS["breastmnist"], data, "train")
+    assert set(others) == {"skin", "histopathology"}  # not what looks the same
     assert all(sample.split == "train" for chosen in others.values() for sample in chosen)
-    made = fitting.fit(models["skin"], samples, others)
-    assert made.config.limit == pytest.approx(models["skin"].checkpoint.config.vigil.gate.limit)
-    assert set(fitting.of_other_tasks(TASKS["breastmnist"], data, "train")) == {"skin", "histopathology"}
+    made = fitting.fit(models["breastmnist"], held_out, others)
+    assert made.config.limit == pytest.approx(keeper(models["breastmnist"]).config.limit)
+    assert set(fitting.of_other_tasks(TASKS["skin"], data, "train")) == {"ultrasound", "breastmnist", "histopathology"}
 
 
 def test_the_limit_lies_above_own_pictures_and_a_quarter_into_the_gap() -> None:
@@ -261,8 +273,8 @@ def test_figures_are_counted_by_hand(models: dict[str, Predictor], data: Path) -
     samples = load("breastmnist", data)
     parts = {split: [sample for sample in samples if sample.split == split] for split in ("validation", "test")}
     found = fitting.measured(predictor, parts, data)
-    own = np.array([predictor.predict(sample.picture()).gate.score for sample in parts["test"]])
-    limit = predictor.checkpoint.config.vigil.gate.limit
+    own = np.array([verdict(predictor, sample.picture()).score for sample in parts["test"]])
+    limit = keeper(predictor).config.limit
     assert found["test"]["n"] == len(own)
     assert found["test"]["refused"]["value"] == pytest.approx((own > limit).mean())
     assert "against" not in found["validation"]
@@ -270,7 +282,7 @@ def test_figures_are_counted_by_hand(models: dict[str, Predictor], data: Path) -
     assert {kind: part["same_look"] for kind, part in against.items()} == {
         "skin": False, "ultrasound": True, "histopathology": False, "strange/noise": False, "strange/white": False,
     }  # fmt: skip
-    theirs = np.array([predictor.predict(picture).gate.score for picture in pictures("skin", data, "test")])
+    theirs = np.array([verdict(predictor, picture).score for picture in pictures("skin", data, "test")])
     pairs = (theirs[:, None] > own).mean() + 0.5 * (theirs[:, None] == own).mean()
     assert against["skin"]["auroc"]["value"] == pytest.approx(pairs, abs=1e-3)
     low, high = against["skin"]["auroc"]["interval"]
@@ -288,7 +300,7 @@ def test_without_the_other_sets_there_is_no_gate(folders: dict[str, Path], data:
     assert (folder / "config.json").read_bytes() == before
 
 
-def broken_block(config: dict, **fields: object) -> None:
+def broken_block(config: Any, **fields: object) -> None:
     config["vigil"]["gate"]["picture"] |= fields
 
 
@@ -302,7 +314,9 @@ def broken_block(config: dict, **fields: object) -> None:
         (lambda _, config: config["vigil"]["gate"].update(limit=None), "limit"),
     ],
 )
-def test_a_damaged_gate_is_refused(damage: object, said: str, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_damaged_gate_is_refused(
+    damage: Callable[[Path, Any], object], said: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "breastmnist"
     shutil.copytree(folders["breastmnist"], folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -315,13 +329,12 @@ def test_a_damaged_gate_is_refused(damage: object, said: str, folders: dict[str,
 def test_a_gate_of_another_network_or_with_a_variance_of_zero_is_refused(
     models: dict[str, Predictor],
 ) -> None:
-    keeper = models["breastmnist"].checkpoint.gate
+    sound = keeper(models["breastmnist"])
     network = models["breastmnist"].checkpoint.network
-    assert keeper.fits(network, (1, 28, 28))
-    assert not keeper.fits(models["breastmnist-logistic"].checkpoint.network, (1, 28, 28))
-    flat = gate.Gate(GateConfig.model_validate(keeper.config.model_dump()))
-    flat.load_state_dict(keeper.state_dict())
-    flat.gaussians["picture"].variances[0] = 0
+    assert sound.fits(network, (1, 28, 28))
+    assert not sound.fits(models["breastmnist-logistic"].checkpoint.network, (1, 28, 28))
+    flat = Gate(sound.config)
+    flat.load_state_dict({name: 0 * t if name.endswith("rest") else t for name, t in sound.state_dict().items()})
     assert not flat.fits(network, (1, 28, 28))
 
 
@@ -332,7 +345,7 @@ def test_the_hub_carries_the_gate(hub: Hub, folders: dict[str, Path]) -> None:
     hub.put("owner/vigil-breastmnist", {name: (folder / name).read_bytes() for name in files})
     pulled = weights.load("breastmnist", "owner/vigil-breastmnist")
     assert pulled.gate is not None
-    assert pulled.gate.config == weights.load("breastmnist", folder).gate.config
+    assert pulled.config.vigil.gate == pulled.gate.config == weights.load("breastmnist", folder).config.vigil.gate
 
 
 def test_samples_are_the_same_every_time() -> None:

@@ -6,6 +6,7 @@ All pictures are drawn here; limits are the committed ones (src/quality.json) wh
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monk
     for name, task in TASKS.items():
         training = [sample for sample in load(name, tmp_path) if sample.split == "train"]
         assert written[name]["n"] == len(training)
-        values = {flaw.code: [] for flaw in FLAWS}
+        values: dict[str, list[Any]] = {flaw.code: [] for flaw in FLAWS}
         for sample in training:
             measured = quality.measures(sample.picture().image, task, INPUT[name])
             for flaw in FLAWS:
