@@ -5,6 +5,7 @@ Made-up sets stand for the tasks: each has its own colour and size, so that gate
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
