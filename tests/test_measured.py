@@ -80,3 +80,66 @@ def test_a_figure_may_be_undefined() -> None:
 
 def test_made_up_checkpoints_are_measured() -> None:
     assert measured.read(made_up_checkpoints.evaluation("0")).home
+
+
+def figure(value: float | None) -> dict[str, Any]:
+    return {"value": value, "interval": [value, value]}
+
+
+EXPLANATION = {
+    "n": 3,
+    "groups": 2,
+    "faithfulness": {
+        "n": 3,
+        "groups": 2,
+        "removed": [0.1, 0.3],
+        "maps": {"Grad-CAM": {"drop": figure(0.2), "random": figure(0.1), "above_random": figure(0.1)}},
+    },
+    "location": {
+        "part": "lesion",
+        "measure": "peak",
+        "code": "malignant",
+        "maps": {
+            "Grad-CAM": {
+                "right": {"n": 2, "empty": 0, "inside": figure(0.5), "chance": 0.2},
+                "wrong": {"n": 0, "empty": 1, "inside": figure(None), "chance": None},
+            }
+        },
+    },
+}
+FLIPS = {"n": 3, "flipped": figure(0.3), "spread": figure(0.1)}
+ROBUSTNESS = {
+    "n": 3,
+    "groups": 2,
+    "threshold": 0.3,
+    "pictures": {"all": FLIPS, "malignant": FLIPS, "other": FLIPS},
+    "views": {"15% brighter": figure(0.1)},
+}
+
+
+def test_what_was_measured_of_maps_and_small_views_stands_beside_the_place() -> None:
+    (place,) = measured.read({"splits": {"test": SOME | {"explanation": EXPLANATION, "robustness": ROBUSTNESS}}}).places
+    assert place.explanation is not None
+    assert place.explanation.location is not None
+    assert place.explanation.location.maps["Grad-CAM"]["wrong"].inside.value is None
+    assert place.explanation.faithfulness.maps["Grad-CAM"].above_random.value == 0.1
+    assert place.robustness is not None
+    assert place.robustness.pictures["malignant"].flipped.value == 0.3
+    without = {key: value for key, value in EXPLANATION.items() if key != "location"}
+    (place,) = measured.read({"splits": {"test": SOME | {"explanation": without}}}).places
+    assert place.explanation is not None
+    assert place.explanation.location is None
+    assert place.robustness is None
+
+
+def test_an_evaluation_from_before_has_neither() -> None:
+    (place,) = measured.read({"splits": {"test": SOME}}).places
+    assert place.explanation is None
+    assert place.robustness is None
+
+
+@pytest.mark.parametrize("wrong", [EXPLANATION | {"n": -1}, EXPLANATION | {"faithfulness": {}}, []])
+def test_a_malformed_part_counts_as_no_evaluation(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not measured.read({"splits": {"test": SOME | {"explanation": wrong}}}).places
+    assert "splits.test.explanation" in caplog.text
