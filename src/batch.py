@@ -16,9 +16,9 @@ from typing import Annotated, Final
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from src import gate
 from src.archive import Archive, ArchiveRefused, is_archive, printable
 from src.images import MAX_BYTES, ImageRefused, Picture
-from src.predictor import Predictor
 from src.score import columns, row
 from src.screening import decide
 from src.tasks import Task
@@ -96,8 +96,8 @@ def items(_: Models, files: Sequence[tuple[str, str]]) -> list[Item]:
 
 def read(models: Models, name: str, chunk: Sequence[Item], threshold: float) -> list[Row]:
     """A row for each of `chunk`, read with the model `name` one at a time; decided at `threshold`."""
-    predictor, archives = models[name], dict[str, Archive]()
-    return [_row(predictor, item, archives, threshold) for item in chunk]
+    archives: dict[str, Archive] = {}
+    return [_row(models, name, item, archives, threshold) for item in chunk]
 
 
 def unread(task: Task, chunk: Sequence[Item], reason: str) -> list[Row]:
@@ -156,7 +156,8 @@ def _opened(path: str, name: str) -> Iterator[Item]:
         yield Item(name, path, 0, refusal="The file could not be opened.")
 
 
-def _row(predictor: Predictor, item: Item, archives: dict[str, Archive], threshold: float) -> Row:
+def _row(models: Models, name: str, item: Item, archives: dict[str, Archive], threshold: float) -> Row:
+    predictor = models[name]
     try:
         if item.refusal is not None:
             raise ArchiveRefused(item.refusal)
@@ -164,11 +165,12 @@ def _row(predictor: Predictor, item: Item, archives: dict[str, Archive], thresho
         prediction = predictor.predict(picture)
     except (ArchiveRefused, ImageRefused) as refusal:
         return Row(line=row(predictor.task, item.name, str(refusal), threshold))
-    gate = getattr(prediction, "gate", None)
+    verdict, task = prediction.gate, predictor.task
+    accepted = verdict is None or verdict.accepted
     return Row(
-        line=row(predictor.task, item.name, prediction, threshold),
+        line=row(task, item.name, prediction, threshold),
         p_malignant=prediction.p_malignant,
-        unlike=None if gate is None or gate.accepted else gate.sentence,
+        unlike=None if accepted else gate.sentence(task, gate.looks_like(models, picture, task)),
         thumbnail=_thumbnail(picture),
     )
 
