@@ -61,10 +61,10 @@ FOCUSED = """() => {
 }"""
 IN_ORDER = (
     "How sure is it?",
-    "Grad-CAM",
-    "Most probable class",
     "Divider",
     "Opacity",
+    "Grad-CAM",
+    "Most probable class",
     "range slider for Threshold",
     "Default",
 )

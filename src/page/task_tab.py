@@ -185,6 +185,7 @@ class TaskTab:
         written_part(self.result)
 
     def _heat_map(self) -> None:
+        self.view = html("")
         self.explain = gr.Radio(
             [("None" if name == "none" else name, name) for name in EXPLANATIONS],
             value="Grad-CAM",
@@ -197,7 +198,6 @@ class TaskTab:
             label="Argue for",
             elem_classes="v-explain",
         )
-        self.view = html("")
         self.heatmap = gr.Image(format="png", label="Heatmap", visible=False)  # the API's alone
 
     # What happens
