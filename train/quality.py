@@ -155,41 +155,44 @@ PUT: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
 
 def effects(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
     """What evaluation.json says of quality: of VALIDATION_PICTURES of `samples` the share warned of each flaw as they
-    are (`unflawed`), and what each flaw, put into them, does to the answers (`quality.Effect`).
+    are (`unflawed`), and what each flaw, put into them, does to the answers (`quality.Effect`; `refused`: the share
+    that the gate takes for something else then, None without a gate).
 
     Raises ImageRefused.
     """
     pictures = [sample.picture() for sample in some(samples, VALIDATION_PICTURES)]
     flaws = [flaw for flaw in FLAWS if flaw.applies(predictor.task)]
-    before, warned = _answers(predictor, pictures)
+    before, warned, _ = _answers(predictor, pictures)
     measured = {}
     for flaw in tqdm(flaws, desc="flaws", unit="flaw"):
         flawed = [replace(one, image=PUT[flaw.code](one.image)) for one in pictures]
         if all(one.image == other.image for one, other in zip(pictures, flawed, strict=True)):
             continue  # of 28 × 28 pixels there is no smaller copy and no strip
-        after, told = _answers(predictor, flawed)
+        after, told, refused = _answers(predictor, flawed)
         changed = [decide(p, threshold) != decide(q, threshold) for p, q in zip(before, after, strict=True)]
         measured[flaw.code] = {
             "n": len(pictures),
             "mean_change": float(np.mean(np.abs(np.array(after) - np.array(before)))),
             "flipped": float(np.mean(changed)),
             "warned": float(np.mean([flaw.code in codes for codes in told])),
+            "refused": float(np.mean(refused)) if predictor.checkpoint.gate is not None else None,
         }
     unflawed = {flaw.code: float(np.mean([flaw.code in codes for codes in warned])) for flaw in flaws}
     return {"threshold": threshold, "unflawed": unflawed, "effects": measured}
 
 
-def _answers(predictor: Predictor, pictures: Iterable[Picture]) -> tuple[list[float], list[set[str]]]:
-    """p(malignant) of each picture, and the codes of the flaws that it is warned of."""
+def _answers(predictor: Predictor, pictures: Iterable[Picture]) -> tuple[list[float], list[set[str]], list[bool]]:
+    """p(malignant) of each picture, the codes of the flaws that it is warned of, and whether the gate refuses it."""
     said = {flaw.code: flaw.sentence(predictor.task) for flaw in FLAWS}
-    scores, told = [], []
+    scores, told, refused = [], [], []
     for answer in predictor.predict_many(pictures):
         if not isinstance(answer, Prediction):
             raise answer
         scores.append(answer.p_malignant)
+        refused.append(answer.gate is not None and not answer.gate.accepted)
         lines = answer.warnings
         told.append({code for code, sentence in said.items() if any(line.startswith(sentence) for line in lines)})
-    return scores, told
+    return scores, told, refused
 
 
 def main(arguments: list[str] | None = None) -> int:
