@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gradio import Blocks
-from PIL import Image, ImageChops
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from pypdf import PdfReader
 
@@ -301,9 +302,9 @@ def test_any_class_can_be_argued_for_and_the_map_is_moved_without_the_server(pag
         panel.get_by_role("button", name="Save").click()
     download.value.save_as(tmp_path / "saved.png")
     with Image.open(tmp_path / "saved.png") as saved, Image.open(ROOT / "examples" / "skin" / "naevus.jpg") as plain:
-        left = (0, 0, saved.width // 3, saved.height)
         assert saved.size == plain.size
-        assert ImageChops.difference(saved.convert("RGB"), plain).crop(left).getextrema()[0][1] < 40, "laid bare"
+        apart = np.abs(np.asarray(saved.convert("RGB")).astype(int) - np.asarray(plain)).mean(axis=(0, 2))
+    assert apart[: len(apart) // 2].max() < 5, "laid bare to the divider's left"
     assert not asked
 
 
@@ -353,11 +354,11 @@ DOUBT = {"accepted": False, "sentence": SENTENCE, "looks_like": "histopathology"
 class Doubting(Work):
     """Takes whatever is dropped on BreastMNIST's tab for histopathology."""
 
-    async def call(self, function: Any, task: Any, *arguments: Any, **further: Any) -> Any:
-        found = await super().call(function, task, *arguments, **further)
-        if task == "breastmnist" and function is answers.gate:
+    async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        found = await super().call(function, *args, **kwargs)
+        if args[0] == "breastmnist" and function is answers.gate:
             return DOUBT
-        if task == "breastmnist" and function is answers.looked_at:
+        if args[0] == "breastmnist" and function is answers.looked_at:
             found[0].update(gate=DOUBT, quality=[SENTENCE])
         return found
 
