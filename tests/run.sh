@@ -13,6 +13,8 @@ fi
 
 python=$(command -v python3.11 || command -v python3)
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+# As a Space does: first what the lock file knows by its sha256, by itself, then the rest.
+.venv/bin/pip install --quiet --disable-pip-version-check -r pre-requirements.txt
 .venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 
 # Made-up networks are too small for threads, which would only wait for each other.

@@ -73,11 +73,13 @@ def deploy(hub: Hub, source: Path, home: Path) -> dict[str, bytes]:
 
 
 def build(python: str, environment: Path, requirements: Path) -> None:
-    """Make a virtual environment with what `requirements` lists, unless it is there."""
+    """Make a virtual environment with what `requirements` lists, unless it is there; first, as a Space does, with what
+    pre-requirements.txt beside it does."""
     if (environment / "bin" / "python").exists():
         return
     subprocess.run([python, "-m", "venv", str(environment)], check=True)
-    subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet", "-r", str(requirements)], check=True)
+    for listed in (requirements.with_name("pre-requirements.txt"), requirements):
+        subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet", "-r", str(listed)], check=True)
 
 
 @contextmanager

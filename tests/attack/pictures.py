@@ -78,18 +78,13 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 def bombs(bench: Bench) -> Iterator[Row]:
     """Each read in a process of its own, then given to the app."""
-    visitor = Visitor(bench.app.url)
-    for name, (make, word) in BOMBS.items():
-        file = bench.folder / "picture.png"
+    files = [bench.folder / f"{number}.png" for number in range(len(BOMBS))]
+    for file, (make, _) in zip(files, BOMBS.values(), strict=True):
         file.write_bytes(make())
-        ran = subprocess.run(
-            [sys.executable, "-m", "tests.attack.reading", str(file)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        cost: dict[str, Any] = json.loads(ran.stdout)
+    alone = [sys.executable, "-m", "tests.attack.reading", *map(str, files)]
+    costs = map(json.loads, subprocess.check_output(alone, cwd=ROOT, text=True).splitlines())
+    visitor = Visitor(bench.app.url)
+    for file, cost, (name, (_, word)) in zip(files, costs, BOMBS.items(), strict=True):
         held = memory(bench.app.process.pid)
         said = visitor.ask("skin", [visitor.upload(file.read_bytes(), file.name), 0.3, "none"])
         grown = memory(bench.app.process.pid) - held
@@ -122,7 +117,7 @@ def mutants(bench: Bench) -> Iterator[Row]:
     while state["next"] < wanted:
         first = state["next"]
         with subprocess.Popen(
-            [sys.executable, "-m", "tests.attack.reading", str(first), str(min(wanted, first + 1000))],
+            [sys.executable, "-m", "tests.attack.reading", "--mutants", str(first), str(min(wanted, first + 1000))],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,7 +1,7 @@
 """A process of its own that reads pictures through src/images.py, so that a crash, a hang or a bomb is its alone:
 
-    python -m tests.attack.reading FILE            # what it cost, as one line of JSON
-    python -m tests.attack.reading FIRST END       # mutants of these numbers, a line of JSON each
+    python -m tests.attack.reading FILE...               # what each cost, a line of JSON each
+    python -m tests.attack.reading --mutants FIRST END   # mutants of these numbers, a line of JSON each
 
 Mutants are made-up pictures of every format, damaged; a number always gives the same one. Reading one for longer than
 HANGS seconds of a core ends the process by a signal. Imports little, for its memory is measured.
@@ -171,10 +171,11 @@ def main(arguments: list[str]) -> None:
     """Read what the command line names."""
     # Pillow warns of much that is then refused; a warning a mutant would be a log of its own.
     warnings.simplefilter("ignore")
-    if len(arguments) == 1:
-        print(json.dumps(cost(Path(arguments[0]))))
+    if arguments[0] != "--mutants":
+        for file in arguments:
+            print(json.dumps(cost(Path(file))))
         return
-    for number in range(int(arguments[0]), int(arguments[1])):
+    for number in range(int(arguments[1]), int(arguments[2])):
         how, original, data = mutant(number)
         signal.setitimer(signal.ITIMER_VIRTUAL, HANGS)
         began = time.process_time()

@@ -1,0 +1,50 @@
+"""The short form of `python -m tests.attack`, and its frame. Points 1, 2, 5, 6 and 7 are in test_server*.py and
+test_work.py, the faults of weights in test_weights.py and test_hub.py."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.attack import __main__ as attack
+from tests.attack import arguments, output, pictures, supply
+from tests.attack.bench import Bench, Check
+from tests.conftest import Server
+
+SHORT = (
+    pictures.bombs,
+    pictures.mutants,
+    arguments.calls,
+    arguments.functions,
+    output.answers,
+    output.reports,
+    output.page,
+    output.secrets,
+    supply.locked,
+    supply.connections,
+)
+
+
+@pytest.mark.parametrize("check", SHORT, ids=lambda check: check.__name__)
+def test_it_holds(check: Check, server: Server, tmp_path: Path) -> None:
+    rows = list(check(Bench(server, tmp_path, short=True)))
+    assert rows
+    assert [row for row in rows if not row.ok] == []
+
+
+def test_the_app_under_test_called_nobody_and_unpickled_nothing(server: Server) -> None:
+    assert server.watched == []
+
+
+def test_every_point_has_checks() -> None:
+    checks = attack.checks()
+    assert [point for point, found in checks.items() if not found] == []
+    assert sum(len(found) for found in checks.values()) >= len(SHORT)
+
+
+def test_what_did_not_hold_is_written_down() -> None:
+    rows = [{"point": 3, "what": "a | b", "how_often": 1000, "outcome": "It\nfell.", "ok": False}]
+    run = {"date": "today", "commit": "abc", "short": True, "seconds": 1, "rows": rows}
+    text = attack.page({"versions": {"Python": "3"}, "points": {"3": run}})
+    assert "| a \\| b | 1,000 | It fell. | **no** |" in text
+    assert "Short form" in text
+    assert "Not run on these versions." in text
