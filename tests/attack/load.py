@@ -305,6 +305,11 @@ def ends(bench: Bench) -> Iterator[Row]:
         folder = bench.folder / name
         folder.mkdir()
         with running(folder, VARIABLES) as app:
+            clients = Clients(app.url)
+            task, path = clients.asks[0]
+            body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, 0.3, "Guided Grad-CAM"]}
+            for _ in range(FEW):
+                httpx.post(f"{app.url}/gradio_api/call/{task}", json=body, timeout=PATIENCE)
             below = tree(app.process.pid)
             app.process.send_signal(getattr(signal, name))
             app.process.wait(30)
