@@ -13,11 +13,11 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from src import screening, weights
+from src import measured, robustness, screening, weights
 from src.page.evidence import MIN_CASES
 from src.tasks import TASKS
 from tests import made_up, made_up_checkpoints
-from train import audit, card, check, duplicates, evaluate, metrics, subgroups
+from train import audit, card, check, duplicates, evaluate, explanations, metrics, subgroups
 from train import recipe as recipes
 from train.data import SOURCES, Sample, load, split_hash
 
@@ -28,6 +28,8 @@ SOURCES_OF = {"ultrasound": ["busi", "busbra"], "breastmnist": ["breastmnist"]}
 def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 20)
+        patch.setattr(evaluate, "EXAMINED", 6)
+        patch.setattr(explanations, "TAKEN_OUT_OF", 2)
         yield
 
 
@@ -131,6 +133,38 @@ def test_auc_is_scikit_learns_and_the_share_of_pairs_in_order(seed: int) -> None
     in_order = (difference > 0) + 0.5 * (difference == 0)
     assert metrics.auc(positive, scores) == pytest.approx(in_order.mean(), abs=1e-12)
     assert np.isnan(metrics.auc(np.ones(5, dtype=bool), scores[:5]))
+
+
+# explanation, robustness
+
+
+def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(content: dict[str, Any]) -> None:
+    assert not {"explanation", "robustness"} & set(content["splits"]["validation"])
+    read = measured.read(content)
+    assert [place.name for place in read.places] == ["test", "test-busbra", "breast_usg"]
+    for place in read.places:
+        assert place.explanation is not None
+        assert place.robustness is not None
+        assert place.explanation.n == place.robustness.n == min(place.pictures, evaluate.EXAMINED)
+        assert place.explanation.groups == place.robustness.groups <= place.explanation.n
+        assert set(place.explanation.faithfulness.maps) == set(explanations.METHODS)
+        assert place.explanation.faithfulness.n == explanations.TAKEN_OUT_OF
+        location = place.explanation.location
+        assert location is not None
+        assert (location.part, location.measure, location.code) == ("lesion", "peak", "malignant")
+        told = {sum(found.n + found.empty for found in answers.values()) for answers in location.maps.values()}
+        assert len(told) == 1, "both kinds of map are of the same pictures"
+        assert 0 < max(told) <= place.explanation.n
+        assert place.robustness.threshold == 0.3
+        assert list(place.robustness.views) == [view.name for view in robustness.views(TASKS["ultrasound"])]
+        by_truth = place.robustness.pictures
+        assert by_truth["all"].n == by_truth["malignant"].n + by_truth["other"].n == place.robustness.n
+
+
+def test_what_needs_a_drawn_lesion_is_left_out_where_there_is_none(data: Path, tmp_path: Path) -> None:
+    found = evaluate.evaluate(checkpoint(tmp_path / "breastmnist-model", "breastmnist", data), data)["splits"]["test"]
+    assert "location" not in found["explanation"]
+    assert found["robustness"]["n"] == evaluate.EXAMINED
 
 
 # near-duplicates
@@ -271,6 +305,9 @@ def changed_at(content: Any, path: tuple[Any, ...], change: Callable[[Any], Any]
         ("splits", "test", "threshold_table", "malignant", "fp", 3),
         ("splits", "test-busbra", "subgroups", "lesion_share", "5 to 15%", "sensitivity", "of"),
         ("splits", "test-busbra", "without_near_duplicates", "n"),
+        ("splits", "test-busbra", "explanation", "faithfulness", "maps", "Grad-CAM", "drop", "value"),
+        ("splits", "test-busbra", "explanation", "location", "maps", "Grad-CAM", "right", "n"),
+        ("splits", "test-busbra", "robustness", "pictures", "all", "flipped", "interval", 1),
     ],
 )
 def test_every_kind_of_number_is_compared(content: dict[str, Any], path: tuple[Any, ...]) -> None:
