@@ -59,6 +59,11 @@ def chunks(size: int) -> Iterator[bytes]:
         yield b"x" * 10_000
 
 
+def described(size: int) -> dict[str, str]:
+    """Headers that say how long such a body is."""
+    return {"Content-Length": str(size)}
+
+
 def connected(url: str) -> socket.socket:
     address = httpx.URL(url)
     return socket.create_connection((address.host, address.port or 80), timeout=20)
@@ -144,6 +149,14 @@ def test_a_slow_but_steady_body_is_taken() -> None:
 
     with serving(Bodies(Took(), stall=0.6)) as (url, _):
         assert httpx.post(url, content=steadily()).text == "1000000"
+
+
+def test_what_does_not_say_how_large_it_is_may_be_large_as_a_form_alone() -> None:
+    with serving(Bodies(Took())) as (url, _):
+        size, form_headers = 2 * bodies.UNSAID, {"Content-Type": "multipart/form-data; boundary=edge"}
+        assert httpx.post(url, content=chunks(size)).status_code == 413
+        for headers in (described(size), form_headers):
+            assert httpx.post(url, content=chunks(size), headers=headers).text == str(size)
 
 
 def test_headers_that_do_not_come_are_not_waited_for() -> None:

@@ -16,6 +16,9 @@ from src.server.refusal import Refusal, answer
 
 LIMIT: Final = MAX_BYTES + 2**16
 """Bytes: the largest picture that is read, and what a form around it adds."""
+UNSAID: Final = 10**6
+"""Bytes of a body that is no form and does not say how large it is: what has no need to be large, and would be held in
+memory, some of it twice, up to the limit."""
 PARTS: Final = 256
 """Files and fields in one form."""
 VALUES: Final = 50_000
@@ -27,6 +30,7 @@ SLOWEST: Final = 32_000
 """Bytes a second, on average: drop by drop a body could be held open for ever."""
 
 TOO_LARGE: Final = Refusal(413, f"At most {MAX_BYTES // 10**6} MB are taken in one request.")
+TOO_LARGE_UNSAID: Final = Refusal(413, f"A request of more than {UNSAID // 10**6} MB must say how large it is.")
 TOO_MANY_FILES: Final = Refusal(413, f"At most {PARTS} files are taken in one request.")
 TOO_MANY_VALUES: Final = Refusal(413, f"At most {VALUES:,} values are taken in one request.")
 TOO_SLOW: Final = Refusal(408, "The request did not arrive in time; send it again.")
@@ -44,7 +48,7 @@ class Bodies:
         if int(headers.get("content-length", 0)) > self.limit:
             await answer(TOO_LARGE, scope, receive, send)
             return
-        body = _Body(self, receive, headers.get("content-type", ""))
+        body = _Body(self, receive, headers)
         started = False
 
         async def pass_on(message: Message) -> None:
@@ -65,10 +69,12 @@ class Bodies:
 class _Body:
     """One request's body as it comes. To the app, a refused one looks like a visitor who left."""
 
-    def __init__(self, limits: Bodies, receive: Receive, content_type: str) -> None:
+    def __init__(self, limits: Bodies, receive: Receive, headers: Headers) -> None:
         self._limits, self._receive = limits, receive
-        kind, options = parse_options_header(content_type)
+        kind, options = parse_options_header(headers.get("content-type", ""))
         self._form = kind == b"multipart/form-data"
+        said = "content-length" in headers
+        self._limit = limits.limit if said or self._form else min(limits.limit, UNSAID)
         self._marks = [b"--" + options.get(b"boundary", b"")] if self._form else [b",", b"[", b"{"]
         self._tail, self._pieces = b"", 0
         self._began = time.monotonic()
@@ -101,7 +107,7 @@ class _Body:
         self._pieces += sum(seen.count(mark) for mark in self._marks)
         # As much as may be the beginning of a boundary, and too little to be a whole one.
         self._tail = seen[max(0, len(seen) - len(self._marks[0]) + 1) :]
-        if self._size > self._limits.limit:
-            self.refused = TOO_LARGE
+        if self._size > self._limit:
+            self.refused = TOO_LARGE if self._limit == self._limits.limit else TOO_LARGE_UNSAID
         elif self._pieces > (self._limits.parts if self._form else VALUES):
             self.refused = TOO_MANY_FILES if self._form else TOO_MANY_VALUES

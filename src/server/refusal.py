@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-LINGER: Final = 0.5
+LINGER: Final = 0.3
 """Seconds in which what still comes of a refused body is read and dropped: closed at once, the connection would be
 reset, and many a client would report that instead of our sentence."""
 
