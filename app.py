@@ -7,6 +7,7 @@ VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may 
 """
 
 import logging
+import os
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,6 @@ SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is d
 def main() -> None:
     """Load every task's checkpoint and serve the page until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a Space that is stopped ends in order, as with Ctrl-C
     for chatty in ("httpx", "httpx2", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings quote what it was asked for
@@ -34,6 +34,13 @@ def main() -> None:
     from src.server import environment, guard
 
     claimed = environment.prepare()
+
+    def stop(*_: object) -> None:
+        """Leave nothing of a visitor's behind, and wait for none."""
+        shutil.rmtree(claimed.folder, ignore_errors=True)
+        os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)  # as a Space is told to end
     wanted = {task: partial(weights.find, task) for task in TASKS}
     wanted |= {
         name: partial(weights.load, task, weights.EMBEDDED / name) for task in TASKS for name in weights.further(task)
