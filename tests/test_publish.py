@@ -300,7 +300,7 @@ def test_the_space_gets_what_the_app_needs_and_nothing_else(hub: Hub, tmp_path: 
     checkout = tmp_path / "vigil"
     for name in ("src", "train", "checkpoints", "examples", "docs"):
         shutil.copytree(card.ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("app.py", "requirements.txt", "README.md", "LICENSE", "model_card.md"):
+    for name in ("app.py", "pre-requirements.txt", "requirements.txt", "README.md", "LICENSE", "model_card.md"):
         shutil.copy(card.ROOT / name, checkout / name)
     needed = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
     for name in STAYS_OUT:
