@@ -223,7 +223,7 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
     expect(rows).to_have_count(len(EXAMPLES) + 2)
     values = [float(p) for p in rows.evaluate_all("rows => rows.map(row => row.dataset.p)")]
     assert values == sorted(values, reverse=True)
-    expect(panel.get_by_text(archive.OUTSIDE)).to_be_visible()
+    expect(panel.locator(".v-batch").get_by_text(archive.OUTSIDE)).to_be_visible()
     assert panel.locator(".v-batch img[src=x]").count() == 0
     assert rows.first.locator("img").evaluate("image => image.naturalWidth") > 0
     # What was uploaded is gone.
@@ -233,8 +233,9 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
     panel.get_by_role("spinbutton").fill(str(values[1]))
     referred = sum(p >= values[1] for p in values)
     expect(panel.locator("[data-referred]")).to_have_text(str(referred))
-    expect(rows.first.locator(".v-decided")).to_have_text("Refer")
-    expect(rows.last.locator(".v-decided")).to_have_text("No referral")
+    decisions = [rows.nth(at).locator(".v-decided") for at in (0, -1)]
+    for decision, word in zip(decisions, ("Refer", "No referral"), strict=True):
+        expect(decision).to_have_text(word, use_inner_text=True)
     with page.expect_download() as download:
         panel.get_by_role("button", name="Save as CSV").click()
     assert re.fullmatch(r"vigil-breastmnist-[\d-]+\.csv", download.value.suggested_filename)

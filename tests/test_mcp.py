@@ -39,7 +39,7 @@ def asked(server: Server, *calls: dict[str, Any], tool: str = "breastmnist") -> 
             tools = (await session.list_tools()).tools
             return tools, [await session.call_tool(tool, call, progress_callback=listen) for call in calls]
 
-    async def listen(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
         """Gradio gives the heat map as a picture to those alone who ask how far it is."""
 
     with ThreadPoolExecutor(1) as pool:  # the browser's tests have a loop in this thread
