@@ -166,12 +166,15 @@ def picture_features(image: Image.Image, task: Task, input_side: int) -> np.ndar
 
     Of two colour differences the mean, spread and outer quantiles; of brightness mean, spread and quantiles, mean and
     spread of bands of rows and of columns, and how steep it is across and down, at three sizes. The picture is brought
-    to the network's input, `input_side` pixels, or MAX_SIDE first: its colour is that of the picture as given.
+    to the network's input, `input_side` pixels, or MAX_SIDE first; one that is read in grey loses its tint.
     """
     side = min(MAX_SIDE, input_side)
     field = image.crop(images.region_of_interest(image)) if task.crop_to_roi else image
     small = field.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3)
     rgb = np.asarray(small).astype(np.float32) / 255
+    if task.colour == "grey":
+        # Many scanners' displays tint their grey; a picture of another kind keeps its colours' differences.
+        rgb = rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), FAINT))
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
     found: list[float] = []

@@ -52,15 +52,15 @@ EXAMINED = 100
 """Pictures of a set on which heat maps and small views are measured: a minute or two of a set on two cores."""
 
 
-def score(predictor: Predictor, samples: Sequence[Sample], description: str) -> np.ndarray:
-    """Calibrated probabilities float64 (N, C) of the samples, through the Predictor. Raises ImageRefused."""
-    rows = []
+def answers(predictor: Predictor, samples: Sequence[Sample], description: str) -> list[Prediction]:
+    """What the Predictor says of the samples. Raises ImageRefused."""
+    found = []
     pictures = (sample.picture() for sample in samples)
     for answer in tqdm(predictor.predict_many(pictures), total=len(samples), desc=description, unit="image"):
         if not isinstance(answer, Prediction):
             raise answer
-        rows.append(answer.probabilities)
-    return np.array(rows)
+        found.append(answer)
+    return found
 
 
 def evaluate_split(
@@ -205,9 +205,11 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
     training = [sample for sample in samples if sample.split == "train"]
     highest = duplicates.highest_correlations(held_out, training)
     correlation = {(sample.source, sample.name): r for sample, r in zip(held_out, highest, strict=True)}
-    found = {}
+    found: dict[str, Any] = {}
+    answered: dict[str, list[Prediction]] = {}
     for name, some in parts.items():
-        probabilities = score(predictor, some, name)
+        answered[name] = answers(predictor, some, name)
+        probabilities = np.array([answer.probabilities for answer in answered[name]])
         alike = None if name == "validation" else np.array([correlation[s.source, s.name] for s in some])
         found[name] = evaluate_split(task, some, probabilities, threshold, alike)
         if predictor.checkpoint.finder is not None:
@@ -219,7 +221,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         if draw_into is not None:
             figures.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
     found["validation"]["quality"] = quality.effects(predictor, splits["validation"], threshold)
-    for name, judged in gate.measured(predictor, parts, data).items():
+    for name, judged in gate.measured(predictor, parts, answered, data).items():
         found[name]["gate"] = judged
     if draw_into is not None:
         figures.learning_curves(draw_into, vigil["history"])

@@ -23,9 +23,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src import gate, images, weights
-from src.gate import Gate, GateConfig
+from src.gate import Gate, GateConfig, Gaussian
 from src.images import ImageRefused, Picture
-from src.predictor import Predictor
+from src.predictor import Prediction, Predictor
 from src.screening import proportion_interval
 from src.tasks import TASKS, Task
 from src.weights import CheckpointError
@@ -35,8 +35,8 @@ from train.quality import some
 
 log = logging.getLogger(__name__)
 
-TRAINING, VALIDATION, OTHERS = 600, 300, 150
-"""At most so many pictures of the own splits, and of each other task's, for the fit and for each measured figure."""
+TRAINING, VALIDATION, OTHERS = 500, 250, 120
+"""At most so many pictures are read of the own training and validation splits and of a split of each other task."""
 
 AXES = 32
 LEAST_COLOUR = 0.04  # of 0..1: a display's tint; sets that are all grey say nothing of it
@@ -62,30 +62,36 @@ def of_other_tasks(task: Task, data: Path, split: str) -> dict[str, list[Sample]
 
 def fit(predictor: Predictor, samples: Sequence[Sample], others: Mapping[str, Sequence[Sample]]) -> Gate:
     """The gate of a checkpoint; `samples` are all its recipe's, `others` training pictures of other tasks."""
-
-    def read(chosen: Sequence[Sample], description: str) -> dict[str, Tensor]:
-        found = features(predictor, (sample.picture() for sample in chosen), description)
-        return dict(zip(("picture", "network"), found, strict=True))
-
     training = some([sample for sample in samples if sample.split == "train"], TRAINING)
     validation = some([sample for sample in samples if sample.split == "validation"], VALIDATION)
-    learned, own = read(training, "training"), read(validation, "validation")
-    strangers = read([sample for chosen in others.values() for sample in chosen], "other tasks")
-    names = [name for name in learned if learned[name].shape[1]]
-    tensors = {name: gaussian(learned[name].double().numpy(), LEAST[name]) for name in names}
-    blocks = {
-        name: {"features": learned[name].shape[1], "axes": len(tensors[name]["axes"]), "middle": 0.0, "spread": 1.0}
-        for name in names
-    }
-    made = _made({**blocks, "limit": 0.0}, tensors)
-    for name in names:
-        with torch.no_grad():
-            distances = made.gaussians[name](own[name]).double().numpy()
-        blocks[name]["middle"] = float(np.median(distances))
-        blocks[name]["spread"] = max(float(np.quantile(distances, 0.975) - np.median(distances)) / 1.96, 1e-3)
-    made = _made({**blocks, "limit": 0.0}, tensors)
-    near, far = (_scores(made, found["picture"], found["network"]) for found in (own, strangers))
-    return _made({**blocks, "limit": limit(near, far)}, tensors)
+    strangers = [sample for chosen in others.values() for sample in chosen]
+    learned, own, far = (
+        dict(zip(("picture", "network"), features(predictor, (s.picture() for s in chosen), what), strict=True))
+        for chosen, what in ((training, "training"), (validation, "validation"), (strangers, "other tasks"))
+    )
+    made = gaussians(learned, own)
+    config = {**made.config.model_dump(), "limit": limit(_scores(made, **own), _scores(made, **far))}
+    fitted = Gate(GateConfig.model_validate(config))
+    fitted.load_state_dict(made.state_dict())
+    return fitted.eval()
+
+
+def gaussians(learned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Gate:
+    """A gate without a limit yet, from training pictures' features by name, standardised by validation pictures'."""
+    tensors, blocks = {}, {}
+    for name, found in learned.items():
+        if found.shape[1]:
+            tensors[name] = gaussian(found.double().numpy(), LEAST[name])
+            made = Gaussian(found.shape[1], len(tensors[name]["axes"]))
+            made.load_state_dict(tensors[name])
+            distances = made(own[name]).double().numpy()
+            middle = float(np.median(distances))
+            spread = max(float(np.quantile(distances, 0.975) - middle) / 1.96, 1e-3)
+            size = {"features": found.shape[1], "axes": len(tensors[name]["axes"])}
+            blocks[name] = {**size, "middle": middle, "spread": spread}
+    fitted = Gate(GateConfig.model_validate({**blocks, "limit": 0.0, "sha256": "0" * 64}))
+    fitted.load_state_dict({f"gaussians.{name}.{key}": t for name, part in tensors.items() for key, t in part.items()})
+    return fitted.eval()
 
 
 def limit(own: np.ndarray, others: np.ndarray) -> float:
@@ -112,12 +118,6 @@ def gaussian(found: np.ndarray, least: Any) -> dict[str, Tensor]:
     rest = max(float(variances[axes:].sum()) / max(1, found.shape[1] - axes), 1e-4)
     arrays = {"mean": mean, "scale": scale, "axes": directions[:axes], "variances": variances[:axes], "rest": [rest]}
     return {name: torch.tensor(np.asarray(array), dtype=torch.float32) for name, array in arrays.items()}
-
-
-def _made(config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> Gate:
-    made = Gate(GateConfig.model_validate({**config, "sha256": "0" * 64}))
-    made.load_state_dict({f"gaussians.{name}.{key}": t for name, part in tensors.items() for key, t in part.items()})
-    return made.eval()
 
 
 def _scores(made: Gate, picture: Tensor, network: Tensor) -> np.ndarray:
@@ -160,9 +160,15 @@ def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> 
     return made
 
 
-def measured(predictor: Predictor, parts: Mapping[str, Sequence[Sample]], data: Path) -> dict[str, dict[str, Any]]:
-    """What evaluation.json says of the gate, for each of `parts` (name -> samples): the share refused, and for test
-    splits the AUROC against each kind of other picture. Empty for a checkpoint without a gate.
+def measured(
+    predictor: Predictor,
+    parts: Mapping[str, Sequence[Sample]],
+    answered: Mapping[str, Sequence[Prediction]],
+    data: Path,
+) -> dict[str, dict[str, Any]]:
+    """What evaluation.json says of the gate, for each of `parts` (name -> samples), of which `answered` has the
+    predictions: the share refused, and for all but validation the AUROC against each kind of other picture. Empty for a
+    checkpoint without a gate.
 
     Kinds: the other tasks' test pictures, and the folders of DATA/strange where that is there.
     """
@@ -174,8 +180,6 @@ def measured(predictor: Predictor, parts: Mapping[str, Sequence[Sample]], data: 
         return _scores(keeper, *features(predictor, pictures, description))
 
     found: dict[str, dict[str, Any]] = {}
-    own = {name: some(samples, VALIDATION) for name, samples in parts.items()}
-    scored = {name: scores((s.picture() for s in chosen), f"gate, {name}") for name, chosen in own.items()}
     kinds = {}
     for name, other in TASKS.items():
         if name != task.name:
@@ -189,8 +193,9 @@ def measured(predictor: Predictor, parts: Mapping[str, Sequence[Sample]], data: 
         if folder.is_dir():
             near = folder.name.endswith("_other")
             kinds[f"{STRANGE}/{folder.name}"] = near, scores(_readable(folder), f"gate, {folder.name}")
-    for name, values in scored.items():
-        groups = [f"{sample.source}/{sample.group}" for sample in own[name]]
+    for name, samples in parts.items():
+        values = np.array([answer.gate.score for answer in answered[name] if answer.gate is not None])
+        groups = [f"{sample.source}/{sample.group}" for sample in samples]
         found[name] = {
             "limit": keeper.config.limit,
             "n": len(values),
