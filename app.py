@@ -6,7 +6,6 @@ VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may 
 (src/server/visitors.py).
 """
 
-import logging
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from functools import partial
 from src import device, weights, work
 from src.images import MAX_BYTES
 from src.predictor import Predictor
+from src.server import log
 from src.tasks import TASKS
 
 SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is dropped loses nothing
@@ -23,10 +23,7 @@ SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is d
 
 def main() -> None:
     """Load every task's checkpoint and serve the page until stopped."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "httpx2", "fontTools"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings quote what it was asked for
+    log.begin()
     work.prepare()
     # Imported here: the processes that read pictures are started with this file too, and need no page.
     from src.page import site
