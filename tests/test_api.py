@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -223,9 +224,8 @@ def test_a_further_model_answers_on_request(client: Client) -> None:
     assert further["p_malignant"] == pytest.approx(expected.p_malignant, abs=1e-6)
     assert further["operating_point"] != own["operating_point"]
     for model in ("skin", "breastmnist-", "../skin", 3):
-        said = sentence(
-            lambda model=model: client.predict(example("breastmnist"), 0.3, "none", "", model, api_name="/breastmnist")
-        )
+        asked = (example("breastmnist"), 0.3, "none", "", model)
+        said = sentence(partial(client.predict, *asked, api_name="/breastmnist"))
         assert said == "The model must be one of breastmnist, breastmnist-logistic, or empty."
 
 
