@@ -159,6 +159,24 @@ def no_safetensors(folder: Path) -> None:
     reseal(folder)
 
 
+def only_a_pickle(folder: Path) -> None:
+    """And a config that names it, in timm's words."""
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    named = {"hf_hub_filename": "pytorch_model.bin", "file": "pytorch_model.bin"}
+    edit(folder / "config.json", lambda c: c.update(named))
+    edit(folder / "config.json", lambda c: c["pretrained_cfg"].update(named))
+
+
+def nan(folder: Path) -> None:
+    replace_tensors(folder, lambda tensors: tensors["classifier.bias"].fill_(float("nan")))
+
+
+def giant_header(folder: Path) -> None:
+    size = weights.MAX_HEADER_BYTES + 1
+    (folder / "model.safetensors").write_bytes(size.to_bytes(8, "little") + b"{" + b" " * size)
+    reseal(folder)
+
+
 HUB_CONTENT: dict[str, tuple[Callable[[Path], object], str]] = {
     "an unknown network": (
         lambda folder: edit(folder / "config.json", lambda c: c.update(architecture="resnet18")),
@@ -172,6 +190,9 @@ HUB_CONTENT: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: replace_tensors(folder, lambda t: t.update({"classifier.bias": torch.zeros(3)})),
         "do not fit the network",
     ),
+    "a pickle, which the config names": (only_a_pickle, f"{REPO} has no model.safetensors."),
+    "NaN": (nan, "not finite"),
+    "a giant header": (giant_header, "its header is too large"),
     "weights of another config": (
         lambda folder: edit(folder / "config.json", lambda c: c["vigil"].update(sha256="0" * 64)),
         "sha256 differs",
@@ -184,9 +205,10 @@ HUB_CONTENT: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_bad_checkpoint_on_the_hub_never_stops_the_page(content: str, hub: Hub, folder: Path) -> None:
     spoil, sentence = HUB_CONTENT[content]
     spoil(folder)
-    hub.put(REPO, {name: (folder / name).read_bytes() for name in weights.FILES})
+    hub.put(REPO, {file.name: file.read_bytes() for file in folder.iterdir()})
     checkpoint = find(TASK, REPO)
     assert checkpoint.source == "embedded"
+    assert not [line for line in hub.asked if line.endswith(".bin")]
     assert checkpoint.problem is not None
     assert sentence in checkpoint.problem
 
