@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.attack.bench import CANARIES, Bench, Checks
 from tests.attack.row import Row
-from tests.attack.visitor import Visitor
+from tests.attack.visitor import Visitor, content
 from tests.conftest import ROOT
 
 CALLS, FEW_CALLS = 10_000, 120
@@ -59,26 +59,21 @@ def wrong(parameters: Sequence[Mapping[str, Any]], file: str, rng: random.Random
     return kind, f'{{"data": [{", ".join(data)}]}}'
 
 
-def _not_finite(token: str) -> float:
-    raise ValueError(f"{token} left the app")
-
-
 def judged(text: str, secrets: Sequence[str] = tuple(CANARIES.values())) -> str:
     """Of all that the app answered to a call: "answered", "refused" or what is wrong with it."""
     if any(trace in text for trace in TRACES):
         return "a trace"
     if any(secret in text for secret in secrets):
         return "a secret"
-    line = text.partition("data: ")[2].strip() if text.startswith("event: ") else text
     try:
-        content = json.loads(line, parse_constant=_not_finite)
+        told = content(text)
     except json.JSONDecodeError:
         return "no JSON"
-    except ValueError as error:
+    except ArithmeticError as error:
         return str(error)
     if text.startswith("event: complete"):
         return "answered"
-    sentence = (content or {}).get("error") or (content or {}).get("detail")
+    sentence = (told or {}).get("error") or (told or {}).get("detail")
     return "refused" if isinstance(sentence, str) and sentence.endswith(".") else "no sentence"
 
 

@@ -1,7 +1,6 @@
 """What a visitor wrote never runs, and no secret leaves (point 8)."""
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from src.tasks import TASKS
 from tests.attack.arguments import TRACES
 from tests.attack.bench import CANARIES, Bench, Checks
 from tests.attack.row import Row
-from tests.attack.visitor import Visitor
+from tests.attack.visitor import Visitor, content
 from tests.conftest import CHROMIUM, FLAGS, PATIENCE, ROOT
 from tests.test_mcp import asked
 
@@ -80,7 +79,7 @@ def reports(bench: Bench) -> Iterator[Row]:
     """A result whose every text is a script: what a report would show if one ever came through."""
     visitor = Visitor(bench.app.url)
     file = visitor.upload(picture("plain"), "plain.jpg")
-    result = _result(visitor.ask("skin", [file, 0.3, "none"]))
+    result = content(visitor.ask("skin", [file, 0.3, "none"]))[0]
     active, shown, scripts = 0, 0, SCRIPTS[:2] if bench.short else SCRIPTS
     for script in scripts:
         hostile = {**result, "quality": [script], "model": script, "revision": script, "disclaimer": script}
@@ -96,10 +95,6 @@ def reports(bench: Bench) -> Iterator[Row]:
         f"{active} hold an action, a script or a file; {shown} show it as the text that it is.",
         not active and shown == len(scripts),
     )
-
-
-def _result(text: str) -> dict[str, Any]:
-    return json.loads(text.partition("data: ")[2].strip())[0]
 
 
 def page(bench: Bench) -> Iterator[Row]:
@@ -120,10 +115,9 @@ def page(bench: Bench) -> Iterator[Row]:
         opened.goto(bench.app.url)
         for script in SCRIPTS[:1] if bench.short else SCRIPTS:
             panel = opened.get_by_role("tabpanel").first
-            content = FilePayload(name=f"{script}.jpg", mimeType="image/jpeg", buffer=picture(script))
-            panel.locator("input[type=file]").first.set_input_files(content)
-            # A made-up picture is doubted first, or answered.
-            expect(panel.locator(".v-decision, .v-doubt").first).to_be_visible()
+            file = FilePayload(name=f"{script}.jpg", mimeType="image/jpeg", buffer=picture(script))
+            panel.locator("input[type=file]").first.set_input_files(file)
+            expect(panel.locator(".v-decision").first).to_be_visible()
             opened.reload()
         opened.get_by_role("tab", name="Many pictures").click()
         panel = opened.get_by_role("tabpanel").filter(has=opened.get_by_role("heading", name="Many pictures"))

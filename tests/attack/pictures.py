@@ -20,7 +20,7 @@ from src import images
 from tests.attack import reading
 from tests.attack.bench import Bench, Checks, memory
 from tests.attack.row import Row
-from tests.attack.visitor import Visitor
+from tests.attack.visitor import Visitor, content
 from tests.conftest import ROOT
 
 SECONDS, MEMORY = 1, 50_000_000
@@ -88,7 +88,7 @@ def bombs(bench: Bench) -> Iterator[Row]:
         held = memory(bench.app.process.pid)
         said = visitor.ask("skin", [visitor.upload(file.read_bytes(), file.name), 0.3, "none"])
         grown = memory(bench.app.process.pid) - held
-        refused = cost["said"] is not None and word in cost["said"] and cost["said"] in said
+        refused = cost["said"] is not None and word in cost["said"] and cost["said"] == content(said).get("error")
         yield Row(
             3,
             f"{name}, {file.stat().st_size / 1e6:.1f} MB",

@@ -10,6 +10,16 @@ import httpx
 PATIENCE = 600  # seconds; whatever else this machine does
 
 
+def content(answer: str) -> Any:
+    """The JSON of an answer, be it an event or not. Raises ArithmeticError for NaN and infinities."""
+    body = answer.partition("data: ")[2] if answer.startswith("event: ") else answer
+    return json.loads(body.strip(), parse_constant=_not_finite)
+
+
+def _not_finite(token: str) -> float:
+    raise ArithmeticError(f"{token} left the app")
+
+
 class Visitor:
     """Asks one app over loopback; `statuses` are those of all answers to its calls."""
 
