@@ -101,6 +101,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened
@@ -112,7 +113,6 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     """The page, opened; fails its test for any error on the console and any request to elsewhere."""
     opened = browser.new_page(viewport={"width": 1440, "height": 1000})
     opened.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
     wrong: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:

@@ -30,7 +30,6 @@ def violations(page: Page) -> list[str]:
 def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server, scheme: Any) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 1000}, color_scheme=scheme, reduced_motion="reduce")
     page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
     page.goto(server.url)
     tabs = page.get_by_role("tab")
     expect(tabs.first).to_be_visible()
