@@ -219,7 +219,7 @@ def taken_away(
     Read anew, because what a browser sends as a result could be another picture's, or made up.
     """
     result, drawn = answer(models, task, file, threshold, explain, code, model)
-    return REPORTS[kind](result, models[task].read(file).image, drawn, at)
+    return REPORTS[kind](result, models[model_of(model, task, models)].read(file).image, drawn, at)
 
 
 def decided_again(checkpoint: Checkpoint, result: Mapping[str, Any], threshold: object) -> Result:

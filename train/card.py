@@ -44,7 +44,9 @@ OUT_OF_SCOPE = """- Any decision about a person, with or without a clinician in 
 LIMITS = """- The figures hold for the splits named. They fall at another hospital, with another device or another mix
   of patients; where a split from elsewhere is shown ("external"), it says by how much.
 - Probabilities are calibrated on pictures from the same sources; elsewhere they are not.
-- A picture of something else altogether gets an answer too. Warnings about a picture's quality catch some, not all.
+- What asks whether a picture is of this kind at all (the gate) refuses most others, not all, and knows nothing of
+  devices or people that the data lacks. Its plain statistics of grey pictures leave a display's tint out since it was
+  seen to refuse tinted pictures of BrEaST: of that set its share refused is no independent figure.
 - Small splits leave wide intervals: read those, not the figures between them.
 - A heat map shows what the network reacted to, not why, and is no evidence that it reacted to the right thing."""
 
@@ -163,7 +165,7 @@ Intervals are 95%: {evaluation["intervals"]["metrics"].removeprefix("95%, ")}; f
 {evaluation["intervals"]["proportions"].removeprefix("95%, ")}.
 
 {metric_table(evaluation)}
-{_unlike_training(test)}{_found(evaluation)}"""
+{_unlike_training(test)}{_found(evaluation)}{_examined(evaluation)}"""
 
 
 def _unlike_training(test: dict[str, Any]) -> str:
@@ -196,6 +198,46 @@ def _found(evaluation: dict[str, Any]) -> str:
         return ""
     heading = "The network is shown the lesion that a U-Net finds, or the scanned field where it finds none:"
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
+
+
+def _examined(evaluation: dict[str, Any]) -> str:
+    """The gate, small changes and heat maps, where they were measured."""
+    lines = []
+    for name, split in parts(evaluation).items():
+        told = []
+        if "gate" in split:
+            told.append(_gate(split["gate"]))
+        if "robustness" in split:
+            flipped, n = split["robustness"]["pictures"]["all"]["flipped"], split["robustness"]["n"]
+            told.append(f"small changes flip the decision of {figure(flipped)} of {n} pictures")
+        if "explanation" in split:
+            faith = split["explanation"]["faithfulness"]
+            falls = "; ".join(
+                f"{method} {figure(found['drop'])}, shifted at random {found['random']['value']:.3f}"
+                for method, found in faith["maps"].items()
+            )
+            told.append(
+                f"taking out what a heat map marks lowers the class's probability ({faith['n']} pictures): {falls}"
+            )
+        if told:
+            lines.append(f"- {split_title(name, split)}: {'. '.join(one[0].upper() + one[1:] for one in told)}.")
+    if not lines:
+        return ""
+    return "\nIs it such a picture, does the decision bear small changes, do heat maps mark what counts:\n\n" + (
+        "\n".join(lines) + "\n"
+    )
+
+
+def _gate(gate: dict[str, Any]) -> str:
+    """Whom the gate refuses, and how well it tells other pictures apart."""
+    said = f"the gate refuses {figure(gate['refused'])}"
+    aurocs = {kind: found["auroc"] for kind, found in gate.get("against", {}).items()}
+    near = {kind for kind in aurocs if gate["against"][kind]["same_look"]}
+    for kinds, which in ((set(aurocs) - near, "other kinds"), (near, "near kinds")):
+        if kinds:
+            least = min(kinds, key=lambda kind: aurocs[kind]["value"])
+            said += f"; AUROC against {which} at least {figure(aurocs[least])} ({least.removeprefix('strange/')})"
+    return said
 
 
 def text(folder: Path, repo: str | None = None) -> str:
