@@ -81,20 +81,28 @@ def reports(bench: Bench) -> Iterator[Row]:
     file = visitor.upload(picture("plain"), "plain.jpg")
     result = content(visitor.ask("skin", [file, 0.3, "none"]))[0]
     active, shown, scripts = 0, 0, SCRIPTS[:2] if bench.short else SCRIPTS
+    usual = _keys(report.pdf(result, Image.new("RGB", (60, 60)), None, datetime.now(UTC)))
     for script in scripts:
         hostile = {**result, "quality": [script], "model": script, "revision": script, "disclaimer": script}
         made = report.pdf(hostile, Image.new("RGB", (60, 60)), None, datetime.now(UTC))
         pdf = PdfReader(io.BytesIO(made))
         text = "".join(page.extract_text() for page in pdf.pages)
-        active += any(key in made for key in (b"/JavaScript", b"/JS", b"/OpenAction", b"/Launch", b"/EmbeddedFile"))
+        active += _keys(made) != usual
         shown += MARK in text.replace("\n", "")
     yield Row(
         8,
         "The same as texts of the PDF report",
         len(scripts),
-        f"{active} hold an action, a script or a file; {shown} show it as the text that it is.",
+        f"{active} hold an action, a script, a link or a file besides an ordinary report's; {shown} show it as text.",
         not active and shown == len(scripts),
     )
+
+
+def _keys(pdf: bytes) -> dict[str, int]:
+    """How often each way to make a PDF do something occurs in its objects."""
+    reader = PdfReader(io.BytesIO(pdf))
+    objects = [str(reader.get_object(number)) for number in reader.xref[0]]
+    return {key: sum(key in each for each in objects) for key in ("/JS", "/Launch", "/URI", "/Filespec", "/OpenAction")}
 
 
 def page(bench: Bench) -> Iterator[Row]:
