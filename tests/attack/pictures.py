@@ -47,15 +47,16 @@ def film(kind: str, frames: int) -> bytes:
 
 
 def pages(number: int) -> bytes:
-    """A TIFF that claims so many pages, each a directory of nothing."""
+    """A TIFF of so many pages, which all say that they are the first."""
     data = bytearray(film("TIFF", 1))
     (first,) = struct.unpack_from("<I", data, 4)
-    (tags,) = struct.unpack_from("<H", data, first)
-    struct.pack_into("<I", data, first + 2 + 12 * tags, len(data) + len(data) % 2)
+    size = 2 + 12 * struct.unpack_from("<H", data, first)[0]
+    directory = bytes(data[first : first + size])
     data += bytes(len(data) % 2)
-    for _ in range(number - 1):
-        data += struct.pack("<HHHIII", 1, 256, 3, 1, 64, len(data) + 18)
-    struct.pack_into("<I", data, len(data) - 4, 0)
+    struct.pack_into("<I", data, first + size, len(data))
+    for page in range(1, number):
+        after = len(data) + size + 4 if page + 1 < number else 0
+        data += directory + struct.pack("<I", after)
     return bytes(data)
 
 
@@ -65,7 +66,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 20,000 × 20,000 pixels": (lambda: png(20_000), "40 megapixels"),
     "GIF of 300 frames": (lambda: film("GIF", 300), "GIF"),
     "TIFF of 300 pages": (lambda: film("TIFF", 300), "pages"),
-    "TIFF that claims 500,000 pages": (lambda: pages(500_000), "pages"),
+    "TIFF that claims 60,000 pages": (lambda: pages(60_000), "pages"),
     "WebP of 300 frames": (lambda: film("WEBP", 300), "frames"),
     "PNG of 300 frames": (lambda: film("PNG", 300), "frames"),
     "EPS named .png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\nshowpage\n" * 1000, "PostScript"),

@@ -1,4 +1,4 @@
-"""Bodies, files and routes (points 1, 2), limits (5), memory and disk (7), headers (8)."""
+"""Bodies and files (point 1), limits (5), memory and disk (7), headers (8)."""
 
 import os
 import socket
@@ -13,12 +13,11 @@ import httpx
 
 from src.server import disk, visitors
 from src.server.bodies import STALL
-from src.server.routes import HEALTH, NOT_FOUND, UPLOAD
+from src.server.routes import HEALTH, UPLOAD
 from tests.attack.bench import Bench, Checks, memory
 from tests.attack.row import Row
 from tests.conftest import ROOT, running
 from tests.space import VARIABLES
-from tests.test_server_routes import CLOSED, example
 
 MB = 10**6
 PATIENCE = 120  # seconds; whatever else this machine does
@@ -290,21 +289,8 @@ def headers(bench: Bench) -> Iterator[Row]:
     yield Row(8, "nosniff, content policy, referrer and permissions policy", len(asked), outcome, not wrong)
 
 
-def routes(bench: Bench) -> Iterator[Row]:
-    """Every route that the installed Gradio has and this app does not need (tests/test_server_routes.py holds both
-    lists to what is installed), and a few that scanners try."""
-    strange = [("GET", path) for path in ("/.env", "/.git/config", "/docs", "/admin", "/gradio_api/file=http://x/")]
-    asked = [*((method, example(path)) for method, path in sorted(CLOSED)), *strange]
-    with httpx.Client(base_url=bench.app.url, timeout=PATIENCE) as http:
-        open_ = [path for method, path in asked if http.request(method, path).status_code != NOT_FOUND.status]
-    yield Row(
-        2, "Routes that Gradio has and the page does not need", len(asked), f"Not closed: {open_ or 'none'}.", not open_
-    )
-
-
 CHECKS: Checks = {
     1: (bodies, stalled),
-    2: (routes,),
     5: (limits,),
     7: (restarted, full, aborted, opened),
     8: (headers,),
