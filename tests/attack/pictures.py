@@ -121,6 +121,7 @@ def mutants(bench: Bench) -> Iterator[Row]:
             [sys.executable, "-m", "tests.attack.reading", "--mutants", str(first), str(min(wanted, first + 1000))],
             cwd=ROOT,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # libtiff's own words about each
             text=True,
         ) as child:
             assert child.stdout
