@@ -164,5 +164,6 @@ def test_the_log_names_commits_and_says_what_failed(app: Server, commits: dict[s
     log = app.log.read_text()
     assert f"skin: owner/vigil-skin, revision {commits['skin']}" in log
     assert "ultrasound: the embedded checkpoint serves instead of owner/vigil-ultrasound@main" in log
-    assert "HfHubHTTPError: Server error '500" in log
+    assert "instead of owner/vigil-ultrasound@main: The Hub is out of order (500)." in log
+    assert "\nHfHubHTTPError\n" in log  # what caused it: its kind and place, never its words
     assert "hf_read" not in log

@@ -9,9 +9,12 @@ class Discreet(logging.Formatter):
     """A failure is told by its kind and its place in the code: what it says may quote the name of a visitor's file."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """As logging's, without any exception's message."""
-        kind, _, trace = ei
-        return "".join([*traceback.format_tb(trace), kind.__name__ if kind else ""])
+        """As logging's, what caused it first, without any exception's message."""
+        told, error = [], ei[1]
+        while error is not None:
+            told.append("".join([*traceback.format_tb(error.__traceback__), type(error).__name__]))
+            error = error.__cause__ or error.__context__
+        return "\n".join(reversed(told))
 
 
 def begin() -> None:
