@@ -202,13 +202,13 @@ def test_explanation_runs_the_backbone_once(
 ) -> None:
     _, predictor = made("skin")
     network: Any = predictor.checkpoint.network
-    original, calls = network.forward_features, []
+    original, calls = network.forward_intermediates, []
 
-    def counted(x: torch.Tensor) -> torch.Tensor:
+    def counted(x: torch.Tensor) -> Any:
         calls.append(torch.is_grad_enabled())
         return original(x)
 
-    monkeypatch.setattr(network, "forward_features", counted)
+    monkeypatch.setattr(network, "forward_intermediates", counted)
     predictor.predict(png(photograph(5)), "Grad-CAM")
     assert calls == [False], "one pass of the backbone, without gradients"
 

@@ -21,6 +21,7 @@ from train import card, publish
 
 REPO = "owner/vigil-breastmnist"
 FOLDER = weights.EMBEDDED / "breastmnist"
+FILES = weights.load("breastmnist", FOLDER).config.files
 
 
 @pytest.fixture
@@ -49,9 +50,9 @@ def test_published_then_pulled_then_predicted(hub: Hub, capsys: pytest.CaptureFi
     assert variable
 
     held = hub.files(REPO)
-    assert held.keys() == {".gitattributes", "README.md", *weights.FILES}
+    assert held.keys() == {".gitattributes", "README.md", *FILES}
     assert "model.safetensors" in newest.large
-    for name in weights.FILES:
+    for name in FILES:
         assert held[name] == (FOLDER / name).read_bytes()
     assert held["README.md"].decode() == card.text(FOLDER, REPO)
     assert f'timm.create_model("hf-hub:{REPO}"' in held["README.md"].decode()
@@ -93,7 +94,7 @@ def test_a_branch_is_made_and_main_left_alone(hub: Hub) -> None:
     assert publish.main([str(FOLDER), REPO, "--revision", "v2"]) == 0
     assert history(hub) == [main]
     assert len(history(hub, branch="v2")) == 2
-    assert hub.files(REPO, "v2").keys() == {"README.md", "notes.txt", *weights.FILES}
+    assert hub.files(REPO, "v2").keys() == {"README.md", "notes.txt", *FILES}
 
 
 @pytest.mark.usefixtures("token")
@@ -113,11 +114,11 @@ def test_dry_run_says_what_would_be_done_and_changes_nothing(hub: Hub, capsys: p
     assert f"New public repository {REPO}\nNew branch next\n" in said
     assert len(re.findall(r" kB  new$", said, re.MULTILINE)) == 4
     assert hub.repositories == {}
-    hub.put(REPO, {name: (FOLDER / name).read_bytes() for name in weights.FILES} | {"README.md": b"old"})
+    hub.put(REPO, {name: (FOLDER / name).read_bytes() for name in FILES} | {"README.md": b"old"})
     assert publish.main([str(FOLDER), REPO, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert re.findall(r"(\S+) +[\d.,]+ kB  (\w+)$", said, re.MULTILINE) == [
-        *((name, "same") for name in weights.FILES),
+        *((name, "same") for name in FILES),
         ("README.md", "changed"),
     ]
     assert all(re.match(r"(GET|HEAD) |POST /api/(validate-yaml|models/.*/paths-info/)", line) for line in hub.asked)
@@ -285,7 +286,7 @@ def test_plain_hf_upload_does_the_same(hub: Hub, tmp_path: Path) -> None:
     space.hf(space.readme_command("hf upload OWNER/vigil-skin"), hub, tmp_path, tmp_path / "home")
     assert len(history(hub, "owner/vigil-skin")) == 2
     held = hub.files("owner/vigil-skin")
-    assert held.keys() == {".gitattributes", "README.md", *weights.FILES}
+    assert held.keys() == {".gitattributes", "README.md", *FILES}
     assert weights.load("breastmnist", "owner/vigil-skin").source == "owner/vigil-skin"
     assert HfApi().model_info("owner/vigil-skin").sha == history(hub, "owner/vigil-skin")[0].oid
 
