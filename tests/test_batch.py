@@ -1,13 +1,11 @@
 """Many pictures: rows, their CSV and their table; and the tab in the browser."""
 
-import asyncio
 import csv
 import io
 import json
 import re
 import zipfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +23,7 @@ from src.tasks import TASKS
 from src.work import TOO_LONG, Models, Work, WorkFailed
 from tests import made_up_checkpoints
 from tests.conftest import ROOT, Server
+from tests.loop import run
 
 TASK = TASKS["breastmnist"]
 EXAMPLES = sorted((ROOT / "examples" / "breastmnist").glob("*"))
@@ -197,8 +196,7 @@ def test_what_takes_too_long_together_is_read_alone(models: Models, tmp_path: Pa
     steps: list[tuple[int, int]] = []
     files = [{"path": path, "orig_name": name}]
     reading = read_all(files, TASK.name, 0.3, lambda step, **_: steps.append(step))
-    with ThreadPoolExecutor(1) as pool:  # the browser's tests have a loop in this thread
-        _, shown, kept, _ = pool.submit(asyncio.run, reading).result()
+    _, shown, kept, _ = run(reading)
     assert [row["p_malignant"] is None for row in kept] == [file == EXAMPLES[-1] for file in EXAMPLES]
     assert TOO_LONG in shown
     assert steps[0] == (0, len(EXAMPLES))

@@ -1,11 +1,9 @@
 """The same tools over MCP, asked with the real client on loopback."""
 
 import ast
-import asyncio
 import base64
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from typing import Any
@@ -23,6 +21,7 @@ from src.answers import NOT_A_THRESHOLD
 from src.page.blocks import NOT_UPLOADED
 from src.tasks import TASKS
 from tests.conftest import ROOT, Server
+from tests.loop import run
 
 PICTURE = ROOT / "examples" / "breastmnist" / "oval.png"
 
@@ -42,8 +41,7 @@ def asked(server: Server, *calls: dict[str, Any], tool: str = "breastmnist") -> 
     async def listen(progress: float, total: float | None, message: str | None) -> None:
         """Gradio gives the heat map as a picture to those alone who ask how far it is."""
 
-    with ThreadPoolExecutor(1) as pool:  # the browser's tests have a loop in this thread
-        return pool.submit(asyncio.run, ask()).result()
+    return run(ask())
 
 
 def said(result: CallToolResult) -> str:

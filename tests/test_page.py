@@ -1,10 +1,8 @@
 """The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from src.tasks import DISCLAIMER, TASKS
 from src.work import Work
 from tests import made_up_checkpoints
 from tests.conftest import PATIENCE, ROOT, Server
+from tests.loop import run
 from tests.visitor import EXAMPLE, open_tab, p_malignant, threshold, upload
 
 
@@ -73,9 +72,7 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
     picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
 
     def shown(threshold: float) -> Any:
-        # In a thread: Playwright has a loop running in this one.
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, tab.show(picture, threshold, "Grad-CAM", "", "", "")).result()[tab.result]
+        return run(tab.show(picture, threshold, "Grad-CAM", "", "", ""))[tab.result]
 
     result = shown(0.3)
     said = [{"model": "breastmnist", "p_malignant": 0.5, "most_probable": "x", "probability": 0.5}]

@@ -1,6 +1,5 @@
 """What is left of a visit: on disk, in the log, with the server and in the browser. Tested by looking."""
 
-import asyncio
 import csv
 import json
 import logging
@@ -11,7 +10,6 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -32,6 +30,7 @@ from src.server.disk import Ages, Disk
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 from tests.conftest import PATIENCE, ROOT, Server, running
+from tests.loop import run
 from tests.test_page import open_tab, upload
 from tests.writer import Writer, serving
 
@@ -280,6 +279,5 @@ def test_a_session_holds_no_value() -> None:
         await page.preprocess_data(function, [{"name": NAME}, TOKEN], state)
         assert await page.postprocess_data(function, [{"name": NAME}, gr.update(value=NAME)], state)
 
-    with ThreadPoolExecutor(1) as own_loop:  # the browser has one here
-        own_loop.submit(asyncio.run, call()).result()
+    run(call())
     assert not CANARY.search(repr(list(state.components)).encode())

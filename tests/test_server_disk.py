@@ -1,6 +1,5 @@
 """The upload folder: one of each run's own, swept, never filled, and nobody else's."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -15,17 +14,17 @@ from src.server import disk, environment
 from src.server.disk import Ages, Claim, Disk, Room, claim
 from src.server.refusal import UPLOAD
 from tests.conftest import ROOT
-
-NOW = time.time()
+from tests.loop import run
 
 
 def put(path: Path, age: float, size: int = 10) -> Path:
-    """A file that was last written so many seconds before NOW."""
+    """A file that was last written so many seconds ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         stream.truncate(size)
+    written = time.time() - age
     for each in (path, path.parent):
-        os.utime(each, (NOW - age, NOW - age))
+        os.utime(each, (written, written))
     return path
 
 
@@ -36,7 +35,7 @@ def test_what_is_left_over_goes_within_fifteen_minutes_the_rest_within_the_hour(
     link = put(tmp_path / "deep_links" / "x" / "state.json", disk.KEPT + 1)
     shown = put(tmp_path / "hash2" / "picture.png", disk.KEPT - 200)
     swept = Disk(tmp_path)
-    swept.sweep(NOW)
+    swept.sweep(time.time())
     assert [path.exists() for path in (aborted, coming, old, link, shown)] == [False, True, False, False, True]
     begun = tmp_path / "hash3"
     begun.mkdir()  # Gradio will move a file into it
@@ -61,12 +60,12 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 def test_where_there_is_little_room_the_oldest_goes_first(tmp_path: Path) -> None:
     files = [put(tmp_path / f"hash{age}" / "picture.png", age, 100) for age in (900, 700, 500, 300, 100, 10)]
     swept = Disk(tmp_path, room=500, spare=0)
-    swept.sweep(NOW)
+    swept.sweep(time.time())
     assert [path.exists() for path in files] == [False] * 4 + [True] * 2
     assert not swept.full()
     # ... but not what may be in use
     files = [put(tmp_path / f"new{i}" / "picture.png", 1, 100) for i in range(5)]
-    swept.sweep(NOW)
+    swept.sweep(time.time())
     assert all(path.exists() for path in files)
     assert swept.full()
 
@@ -76,7 +75,7 @@ def ask(app: Any, path: str, body: bytes) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
             return await client.post(path, content=body)
 
-    return asyncio.run(post())
+    return run(post())
 
 
 def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
     assert refused.json()["detail"] == disk.FULL.sentence
     assert int(refused.headers["retry-after"]) >= disk.EVERY
     assert ask(Room(app, small), "/gradio_api/run/predict", b"x" * 400).status_code == 200
-    small.sweep(NOW)
+    small.sweep(time.time())
     assert ask(Room(app, small), UPLOAD, b"x" * 400).status_code == 200
     crowded = Disk(tmp_path, spare=2**60)
     assert ask(Room(app, crowded), UPLOAD, b"x").status_code == 507
@@ -144,9 +143,9 @@ def test_a_start_clears_what_ended_runs_left_and_nothing_else(tmp_path: Path) ->
         for _ in range(2)
     ]
     folders = []
-    for run in runs:
-        assert run.stdout
-        folders.append(Path(run.stdout.readline().strip()))
+    for held in runs:
+        assert held.stdout
+        folders.append(Path(held.stdout.readline().strip()))
     assert all((folder / "picture.png").exists() for folder in folders)
     runs[0].kill()
     runs[0].wait()

@@ -27,6 +27,7 @@ from src.predictor import Predictor
 from src.work import Models, Work, WorkFailed, WorkInProcesses
 from tests import made_up_checkpoints, made_up_work
 from tests.conftest import ROOT
+from tests.loop import run
 
 PICTURE = str(ROOT / "examples" / "breastmnist" / "oval.png")
 NEXT_SECONDS = 5
@@ -40,16 +41,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def processes(models: Models, loop: asyncio.Runner) -> Iterator[WorkInProcesses]:
+def processes(models: Models) -> Iterator[WorkInProcesses]:
     """Two of them, started once for all tests."""
     started = WorkInProcesses(models, at_once=2)
-    loop.run(both_ready(started))
+    run(both_ready(started))
     yield started
     started.close()
 
@@ -93,62 +88,60 @@ async def failure(call: Coroutine[Any, Any, Any]) -> str:
     return str(caught.value)
 
 
-def test_the_answer_is_the_same_everywhere(anywhere: Work, models: Models, loop: asyncio.Runner) -> None:
+def test_the_answer_is_the_same_everywhere(anywhere: Work, models: Models) -> None:
     expected = models["breastmnist"].predict(PICTURE).probabilities
-    answer = loop.run(anywhere.call(made_up_work.probabilities, "breastmnist", PICTURE))
+    answer = run(anywhere.call(made_up_work.probabilities, "breastmnist", PICTURE))
     assert answer == pytest.approx(expected, abs=1e-6)
 
 
-def test_both_processes_answer_alike_to_the_last_bit(processes: WorkInProcesses, loop: asyncio.Runner) -> None:
+def test_both_processes_answer_alike_to_the_last_bit(processes: WorkInProcesses) -> None:
     async def ask() -> list[tuple[float, ...]]:
         calls = (processes.call(made_up_work.probabilities, "breastmnist", PICTURE) for _ in range(6))
         return await asyncio.gather(*calls)
 
-    assert len(set(loop.run(ask()))) == 1
+    assert len(set(run(ask()))) == 1
 
 
-def test_a_refusal_crosses_intact(anywhere: Work, loop: asyncio.Runner) -> None:
+def test_a_refusal_crosses_intact(anywhere: Work) -> None:
     with pytest.raises(ImageRefused, match=r"^No picture of that kind\.$"):
-        loop.run(anywhere.call(made_up_work.refused, "No picture of that kind."))
+        run(anywhere.call(made_up_work.refused, "No picture of that kind."))
 
 
 def test_a_fault_costs_a_sentence_and_names_no_file(
-    models: Models, processes: WorkInProcesses, loop: asyncio.Runner, caplog: pytest.LogCaptureFixture
+    models: Models, processes: WorkInProcesses, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = "/nowhere/jane-doe-1960.png"
-    assert loop.run(failure(Work(models).call(made_up_work.at_fault, file))) == work.ENDED
+    assert run(failure(Work(models).call(made_up_work.at_fault, file))) == work.ENDED
     assert "FileNotFoundError in at_fault" in caplog.text
     assert "read_bytes" in caplog.text
     assert "doe" not in caplog.text
-    before = loop.run(both_ready(processes))
-    assert loop.run(failure(processes.call(made_up_work.at_fault, file))) == work.ENDED
-    assert loop.run(both_ready(processes)) == before, "a fault of ours needs no other process"
+    before = run(both_ready(processes))
+    assert run(failure(processes.call(made_up_work.at_fault, file))) == work.ENDED
+    assert run(both_ready(processes)) == before, "a fault of ours needs no other process"
 
 
-def test_what_takes_too_long_is_ended(impatient: WorkInProcesses, loop: asyncio.Runner, tmp_path: Path) -> None:
+def test_what_takes_too_long_is_ended(impatient: WorkInProcesses, tmp_path: Path) -> None:
     async def ask() -> None:
         assert await failure(impatient.call(made_up_work.busy, tmp_path / "pid")) == work.TOO_LONG
         async with asyncio.timeout(NEXT_SECONDS):
             await impatient.call(made_up_work.process)
         await gone(int((tmp_path / "pid").read_text()))
 
-    loop.run(both_ready(impatient))
-    loop.run(ask())
+    run(both_ready(impatient))
+    run(ask())
 
 
-def test_what_takes_too_long_in_this_process_is_left_behind(models: Models, loop: asyncio.Runner) -> None:
+def test_what_takes_too_long_in_this_process_is_left_behind(models: Models) -> None:
     here = Work(models, seconds=0.2, at_once=1)
 
     async def ask() -> None:
         assert await failure(here.call(made_up_work.process, 1)) == work.TOO_LONG
         assert await here.call(made_up_work.process) == os.getpid()
 
-    loop.run(ask())
+    run(ask())
 
 
-def test_a_process_killed_at_work_costs_one_visitor_a_sentence(
-    processes: WorkInProcesses, loop: asyncio.Runner
-) -> None:
+def test_a_process_killed_at_work_costs_one_visitor_a_sentence(processes: WorkInProcesses) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
         assert await failure(processes.call(made_up_work.killed)) == work.ENDED
@@ -156,10 +149,10 @@ def test_a_process_killed_at_work_costs_one_visitor_a_sentence(
             assert await processes.call(made_up_work.process) in before
         assert len(await both_ready(processes) & before) == 1, "another has taken its place"
 
-    loop.run(ask())
+    run(ask())
 
 
-def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProcesses, loop: asyncio.Runner) -> None:
+def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProcesses) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
         for pid in before:
@@ -168,10 +161,10 @@ def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProce
             await gone(pid)
         assert await processes.call(made_up_work.process) not in before
 
-    loop.run(ask())
+    run(ask())
 
 
-def test_who_leaves_frees_the_place(processes: WorkInProcesses, loop: asyncio.Runner, tmp_path: Path) -> None:
+def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) -> None:
     async def ask() -> None:
         await both_ready(processes)
         files = [tmp_path / "first", tmp_path / "second"]
@@ -184,10 +177,10 @@ def test_who_leaves_frees_the_place(processes: WorkInProcesses, loop: asyncio.Ru
         for file in files:
             await gone(int(file.read_text()))
 
-    loop.run(ask())
+    run(ask())
 
 
-def test_who_leaves_early_costs_no_process(processes: WorkInProcesses, loop: asyncio.Runner) -> None:
+def test_who_leaves_early_costs_no_process(processes: WorkInProcesses) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
         left = asyncio.ensure_future(processes.call(made_up_work.process, 0.2))
@@ -195,20 +188,20 @@ def test_who_leaves_early_costs_no_process(processes: WorkInProcesses, loop: asy
         left.cancel()
         assert await both_ready(processes) == before
 
-    loop.run(ask())
+    run(ask())
 
 
-def test_no_more_than_agreed_at_once(processes: WorkInProcesses, loop: asyncio.Runner) -> None:
+def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
     async def ask() -> float:
         await both_ready(processes)
         began = time.monotonic()
         await asyncio.gather(*(processes.call(made_up_work.process, 0.3) for _ in range(6)))
         return time.monotonic() - began
 
-    assert loop.run(ask()) >= 3 * 0.3
+    assert run(ask()) >= 3 * 0.3
 
 
-def test_whose_turn_does_not_come_is_told(models: Models, loop: asyncio.Runner) -> None:
+def test_whose_turn_does_not_come_is_told(models: Models) -> None:
     here = Work(models, at_once=1)
 
     async def ask() -> None:
@@ -218,7 +211,7 @@ def test_whose_turn_does_not_come_is_told(models: Models, loop: asyncio.Runner) 
         assert await failure(here.call(made_up_work.process)) == work.TOO_BUSY
         await first
 
-    loop.run(ask())
+    run(ask())
 
 
 @pytest.mark.parametrize("architecture", sorted(networks.ARCHITECTURES))
@@ -243,8 +236,11 @@ from tests import made_up_work
 async def main():
     models = {"breastmnist": Predictor(weights.load("breastmnist", sys.argv[1]))}
     processes = work.WorkInProcesses(models, at_once=2)
-    at_work = asyncio.ensure_future(processes.call(made_up_work.busy, Path(sys.argv[2])))
+    told = Path(sys.argv[2])
+    at_work = asyncio.ensure_future(processes.call(made_up_work.busy, told))
     await processes.call(made_up_work.process)
+    while not told.exists() or not told.read_text():  # whichever of the two is ready first
+        await asyncio.sleep(0.05)
     print("ready", flush=True)
     await at_work
 
@@ -270,7 +266,7 @@ def test_no_process_is_left_where_this_one_is_killed(tmp_path: Path) -> None:
     assert len(children) >= 3, "two at work or idle, and the one they are forked from"
     app.kill()
     app.wait()
-    asyncio.run(asyncio.wait_for(all_gone(children), 30))
+    run(asyncio.wait_for(all_gone(children), 30))
 
 
 async def all_gone(pids: set[int]) -> None:
