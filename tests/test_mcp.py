@@ -140,7 +140,7 @@ def test_wrong_arguments_are_refused_without_a_trace(server: Server, upload: str
         assert answer.isError
         assert "Traceback" not in said(answer)
         assert len(said(answer)) < 300
-    assert asked(server, {}, tool="nothing")[1][0].isError
+    assert asked(server, {}, tool="no_such_tool")[1][0].isError
     log = server.log.read_text()
-    assert "nothing" not in log
+    assert "no_such_tool" not in log
     assert "a picture" not in log

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +130,14 @@ def interrupt(reply: Reply) -> Reply:
     return replace(reply, delay=1)
 
 
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Ctrl-C as in a terminal; a job in the background, as CI may be, ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 INTERRUPTIONS: dict[str, tuple[str, Callable[[Reply], Reply], int, str]] = {
     "storage refuses": ("PUT /storage", instead(status=403), 1, "This token may not write"),
     "Ctrl-C amid the weights": ("PUT /storage", interrupt, 130, "interrupted"),
@@ -142,7 +150,7 @@ INTERRUPTIONS: dict[str, tuple[str, Callable[[Reply], Reply], int, str]] = {
 
 @pytest.mark.parametrize("existing", [True, False])
 @pytest.mark.parametrize("fault", INTERRUPTIONS)
-@pytest.mark.usefixtures("token")
+@pytest.mark.usefixtures("token", "terminal")
 def test_interrupted_it_leaves_the_hub_as_it_was(
     fault: str, existing: bool, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:

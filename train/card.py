@@ -231,11 +231,11 @@ def _examined(evaluation: dict[str, Any]) -> str:
 def _gate(gate: dict[str, Any]) -> str:
     """Whom the gate refuses, and how well it tells other pictures apart."""
     said = f"the gate refuses {figure(gate['refused'])}"
-    aurocs = {kind: found["auroc"] for kind, found in gate.get("against", {}).items()}
-    near = {kind for kind in aurocs if gate["against"][kind]["same_look"]}
-    for kinds, which in ((set(aurocs) - near, "other kinds"), (near, "near kinds")):
-        if kinds:
-            least = min(kinds, key=lambda kind: aurocs[kind]["value"])
+    for near, which in ((False, "other kinds"), (True, "near kinds")):
+        aurocs = {kind: found["auroc"] for kind, found in gate.get("against", {}).items() if found["same_look"] == near}
+        if aurocs:
+            # Of equal ones the least certain, so that the card is the same each time.
+            least = min(aurocs, key=lambda kind: (aurocs[kind]["value"], aurocs[kind]["interval"], kind))
             said += f"; AUROC against {which} at least {figure(aurocs[least])} ({least.removeprefix('strange/')})"
     return said
 
