@@ -25,4 +25,5 @@ export GRADIO_ANALYTICS_ENABLED=0 NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_DISABLE_TELE
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-.venv/bin/python -m pytest "$@"
+# Two at a time, since half of a run is waiting for the browser and the app; a file's tests stay together.
+.venv/bin/python -m pytest -n 2 --dist loadfile "$@"
