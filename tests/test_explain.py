@@ -173,7 +173,9 @@ class Called(nn.Module):
         *(Called(F.relu), Called(F.relu, inplace=True), Called(torch.relu), Called(Tensor.relu)),
         *(Called(F.gelu), Called(F.gelu, approximate="tanh"), Called(F.silu), Called(F.silu, inplace=True)),
     ],
-    ids=lambda activation: f"{type(activation).__module__}-{getattr(activation, 'function', activation)}",
+    ids=lambda activation: (
+        f"{type(activation).__module__}-{getattr(activation, 'function', type(activation)).__name__}"
+    ),
 )
 def test_guided_activation_lets_positive_gradients_of_positive_inputs_pass(activation: nn.Module) -> None:
     x = torch.tensor([-2.0, -0.5, 0.5, 2.0, 0.5, 2.0], requires_grad=True)
