@@ -98,6 +98,8 @@ def test_a_picture_is_taken_with_the_back_camera(camera: Page) -> None:
     }""")
     camera.get_by_role("button", name="Capture from camera").locator("visible=true").click()
     camera.get_by_title("grant webcam access").click()
+    # As a person would: when there is something to be seen.
+    camera.wait_for_function("() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0)")
     camera.get_by_role("button", name="capture photo").click()
     expect(camera.locator(".v-decision:visible")).to_be_visible()
     (asked,) = camera.evaluate("window.asked")
