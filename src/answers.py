@@ -12,7 +12,6 @@ from datetime import datetime
 from statistics import median
 from typing import Annotated, Any, Final
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src import meaning, overlay, report
@@ -44,7 +43,8 @@ NO_RESULT = "There is no result to decide on; read the picture again."
 Result = dict[str, Any]
 """The API's `result` (DESIGN.md): JSON-able, every number finite."""
 
-Answer = tuple[Result, Image.Image | None]
+Answer = tuple[Result, bytes | None]
+"""And the heat map drawn over the picture, as PNG; None where none was asked for."""
 
 REPORTS: Final[Mapping[str, Callable[..., bytes]]] = {"pdf": report.pdf, "json": report.as_json}
 
@@ -103,14 +103,13 @@ def models_of(task: str, names: Iterable[str]) -> list[str]:
 def answer(
     models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
 ) -> Answer:
-    """Read one picture file for `task`: the result, and the heat map drawn over the picture (None where none was asked
-    for).
+    """Read one picture file for `task`.
 
     `code` is the class that the heat map argues for, "" the most probable one; `model` the checkpoint folder's name, ""
     the task's default. Raises ArgumentRefused and ImageRefused, both with one sentence for the person.
     """
     result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    return result, overlay.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
+    return result, overlay.png(overlay.draw(picture.image, heat, box, TASKS[task].label_box)) if heat else None
 
 
 def looked_at(

@@ -3,6 +3,7 @@
 Knows colours and pixels; what a map means, and for which class it argues, is said by whoever shows it.
 """
 
+import io
 from dataclasses import dataclass
 from functools import cache
 
@@ -88,6 +89,14 @@ def layers(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = No
     colours = colours.convert("RGB")
     colours.putalpha(strength)
     return Layers(picture, colours, _shares(heat.box, image.size), _shares(seen, image.size), label)
+
+
+def png(image: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    file = io.BytesIO()
+    # Pillow's own, 6, takes five times as long on a photograph, longer than reading it, for a tenth of the size.
+    image.save(file, "PNG", compress_level=3)
+    return file.getvalue()
 
 
 def _shares(box: Box, size: tuple[int, int]) -> Part:

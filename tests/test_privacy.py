@@ -17,7 +17,6 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import pytest
-from gradio.state_holder import SessionState
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -27,6 +26,7 @@ from src.answers import REPORTS
 from src.page import blocks
 from src.server import log
 from src.server.disk import Ages, Disk
+from src.server.sessions import Session
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 from tests.conftest import PATIENCE, ROOT, Server, running
@@ -273,7 +273,7 @@ def test_a_session_holds_no_value() -> None:
         update = gr.Textbox()
         token.submit(lambda *_: ({"name": NAME}, gr.update(value=NAME)), [said, token], [answer, update])
     (function,) = page.fns.values()
-    state = SessionState(page)
+    state = Session(page)
 
     async def call() -> None:
         await page.preprocess_data(function, [{"name": NAME}, TOKEN], state)

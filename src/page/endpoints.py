@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 from gradio.route_utils import API_PREFIX
+from gradio.utils import get_upload_folder
 
 from src import answers
-from src.answers import Answer, ArgumentRefused, Result
+from src.answers import ArgumentRefused, Result
 from src.images import MAX_BYTES, ImageRefused
 from src.page.blocks import refused
 from src.predictor import EXPLANATIONS
@@ -20,6 +22,9 @@ MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": CO
 """Of every event that reads a picture."""
 
 NO_PICTURE = "Choose a picture first."
+
+Answered = tuple[Result, str | None]
+"""A result, and the file of its heat map."""
 
 PICTURE = (
     f"A picture file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB), uploaded by the client; over MCP "
@@ -37,11 +42,13 @@ async def asked(work: Work, function: Callable[..., Any], task: str, image: Any,
         raise refused(str(refusal)) from refusal
 
 
-def endpoint(task: Task, models: Sequence[str], work: Work) -> Callable[..., Awaitable[Answer]]:
+def endpoint(task: Task, models: Sequence[str], work: Work) -> Callable[..., Awaitable[Answered]]:
     """The function of one task's endpoint and MCP tool, named and described for both."""
 
-    async def read(image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "") -> Answer:
-        return await asked(work, answers.answer, task.name, image, threshold, explain, code, model)
+    async def read(image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "") -> Answered:
+        result, heatmap = await asked(work, answers.answer, task.name, image, threshold, explain, code, model)
+        # As a file, not a picture: Gradio would compress it in this process, which takes longer than all the reading.
+        return result, heatmap and save_bytes_to_cache(heatmap, "image.png", get_upload_folder())
 
     read.__name__, read.__doc__ = task.name, describe(task, models)
     return read

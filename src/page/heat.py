@@ -63,13 +63,11 @@ def _placed(box: tuple[float, float, float, float]) -> str:
 
 def _data_url(image: Image.Image) -> str:
     """As PNG where it is small or has transparency, else as JPEG; never kept on disk, as Gradio's own pictures are."""
+    if image.mode == "RGBA" or max(image.size) <= SMALL:
+        return f"data:image/png;base64,{b64encode(overlay.png(image)).decode()}"
     file = BytesIO()
-    lossless = image.mode == "RGBA" or max(image.size) <= SMALL
-    if lossless:
-        image.save(file, "PNG")
-    else:
-        image.save(file, "JPEG", quality=88)
-    return f"data:image/{'png' if lossless else 'jpeg'};base64,{b64encode(file.getvalue()).decode()}"
+    image.save(file, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
 
 
 def caption(result: Result) -> str:

@@ -17,6 +17,7 @@ from src.weights import Checkpoint
 from src.work import Models, Work
 
 WAITING = 40  # more than these are told to come back later
+PLACES_EVERY = 2  # seconds between two words on how many wait before one; Gradio would tell all after each answer
 SWEEP, KEPT = 300, 2700  # seconds: before src/server/disk.py, since Gradio forgets a file only if it deletes it itself
 
 
@@ -48,7 +49,7 @@ def build(work: Work) -> gr.Blocks:
         controls = {name: link.Controls(room.threshold, room.model, list(room.served)) for name, room in rooms.items()}
         link.keep(page, tabs, each, {**controls, "batch": many})
         robustness_endpoint(work)
-    page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, api_open=False)
+    page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, status_update_rate=PLACES_EVERY, api_open=False)
     return page
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import anyio.to_thread
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
@@ -330,12 +331,14 @@ class TaskTab:
         if insisted != image["path"] and not _accepted(result["gate"]):
             return {**self.blank(panel.gate(self.task, result["gate"])), **nothing, **self._ways_on(result["gate"])}
         measured = self.served[self.name_of(model)].measured
+        # In a thread, as everybody else's page waits for what this one does.
+        view = await anyio.to_thread.run_sync(heat.view, result, layers, measured)
         return {
             **self.blank(panel.decision(result)),
             self.asks: gr.Row(visible=True),
             self.result: result,
             self.details: panel.details(result) + meaning.meaning(result),
-            self.view: heat.view(result, layers, measured),
+            self.view: view,
             self.curves: self.draw_curves(threshold, model, result),
         }
 

@@ -15,6 +15,7 @@ from src.server.disk import Claim, Disk, Room
 from src.server.errors import Errors
 from src.server.headers import Headers
 from src.server.routes import Routes
+from src.server.sessions import Sessions
 from src.server.visitors import Allowed, Visitors
 
 
@@ -26,6 +27,8 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
         disk = Disk(claimed.folder)
+        app.state_holder = Sessions()
+        app.state_holder.set_blocks(app.get_blocks())
         # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack

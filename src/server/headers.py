@@ -1,5 +1,6 @@
 """Headers: what every answer says to the browser, and what is believed of a request's."""
 
+import random
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -24,8 +25,9 @@ SAID: Final = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), display-capture=(), usb=(), payment=()",
 }
 
-RETRY_AFTER: Final = "10"
-"""Seconds; for a full queue, which Gradio refuses without saying when to come back."""
+RETRY_AFTER: Final = range(5, 15)
+"""Seconds; for a full queue, which Gradio refuses without saying when to come back. Anyone is told one of them: all of
+a crowd would come back together, find the queue full again, and leave it empty in between."""
 
 
 class Headers:
@@ -47,7 +49,7 @@ class Headers:
                     del headers[name]
                 headers.update({**SAID, "Content-Security-Policy": policy})
                 if message["status"] == 503:
-                    headers.setdefault("Retry-After", RETRY_AFTER)
+                    headers.setdefault("Retry-After", str(random.choice(RETRY_AFTER)))
             await send(message)
 
         await self.app(scope, receive, say)

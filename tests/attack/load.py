@@ -139,10 +139,7 @@ class Clients:
             return True
         if accepted.status_code in (429, 503) and accepted.headers["Retry-After"].isdigit():
             seen.told_to_wait += 1
-            # A little apart, so that not all who were told so come back at once.
-            await asyncio.sleep(
-                min(int(accepted.headers["Retry-After"]), 10) * (0.5 + 0.001 * (seen.told_to_wait % 1000))
-            )
+            await asyncio.sleep(int(accepted.headers["Retry-After"]))
         elif accepted.status_code == httpx.codes.OK and json.loads(said) in (ENDED, TOO_BUSY, TOO_LONG):
             seen.said[json.loads(said)] += 1
         else:
