@@ -37,8 +37,8 @@ def test_for_a_new_session_no_component_is_described(tmp_path: Path, monkeypatch
             assert app.state_holder["a visitor"] is session
             assert described == []
             (function,) = page.fns.values()
-            (sent,) = await page.postprocess_data(function, [gr.update(value="Yes", label="New")], session)
-            assert sent["label"] == "New"
+            sent = await page.postprocess_data(function, gr.update(value="Yes", label="New"), session)
+            assert sent[0]["label"] == "New"
             return session
 
     session = run(visit())

@@ -186,10 +186,10 @@ def crowd(bench: Bench) -> Iterator[Row]:
     """Two hundred clients at once, against four."""
     clients = Clients(bench.app.url)
     seconds = SHORT_LOAD_SECONDS if bench.short else LOAD_SECONDS
-    few = clients.load(FEW, seconds / 2)
+    few = clients.load(FEW, seconds / 4)
     with Pulse(bench.app.url) as pulse:
         many = clients.load(MANY, seconds)
-    again = clients.load(FEW, seconds / 2)
+    again = clients.load(FEW, seconds / 4)
     before = (few.in_time + again.in_time) / (few.seconds + again.seconds)
     wrong = few.wrong + many.wrong + again.wrong
     yield Row(
