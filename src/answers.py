@@ -12,6 +12,7 @@ from datetime import datetime
 from statistics import median
 from typing import Annotated, Any, Final
 
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src import meaning, overlay, report
@@ -46,7 +47,9 @@ Result = dict[str, Any]
 Answer = tuple[Result, bytes | None]
 """And the heat map drawn over the picture, as PNG; None where none was asked for."""
 
-REPORTS: Final[Mapping[str, Callable[..., bytes]]] = {"pdf": report.pdf, "json": report.as_json}
+Report = Callable[[Result, Image.Image, Image.Image | None, datetime], bytes]
+
+REPORTS: Final[Mapping[str, Report]] = {"pdf": report.pdf, "json": report.as_json}
 
 
 class ArgumentRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
@@ -217,8 +220,9 @@ def taken_away(
 
     Read anew, because what a browser sends as a result could be another picture's, or made up.
     """
-    result, drawn = answer(models, task, file, threshold, explain, code, model)
-    return REPORTS[kind](result, models[model_of(model, task, models)].read(file).image, drawn, at)
+    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
+    drawn = overlay.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
+    return REPORTS[kind](result, picture.image, drawn, at)
 
 
 def decided_again(checkpoint: Checkpoint, result: Mapping[str, Any], threshold: object) -> Result:
