@@ -253,9 +253,19 @@ def test_how_a_visitor_is_told(told: str, expected: str) -> None:
     assert visitors.visitor(scope, 0) == "10.0.0.1"
 
 
+def test_the_page_counts_as_what_it_costs() -> None:
+    app = Took()
+    often = int(visitors.GLANCES.partition("/")[0])
+    with serving(Visitors(app, allowed("1/minute"))) as (url, _):
+        statuses = [httpx.get(url).status_code for _ in range(often // visitors.PAGE + 2)]
+        assert statuses == [200] * (often // visitors.PAGE) + [429] * 2
+        assert httpx.get(f"{url}/theme.css").status_code == 200, "what is left is enough for a glance"
+    assert often // (100 + visitors.PAGE) >= 30, "a class behind one address"
+
+
 def test_large_uploads_count_for_more() -> None:
     def scope(length: int | None) -> Scope:
-        return {"headers": [] if length is None else [(b"content-length", str(length).encode())]}
+        return {"path": UPLOAD, "headers": [] if length is None else [(b"content-length", str(length).encode())]}
 
     assert [visitors.cost(scope(length)) for length in (0, 999_999, 5_000_000, LIMIT, 10**12, None)] == [
         1,

@@ -57,6 +57,9 @@ MOUNTED: Final = "/gradio_api/mcp"
 WORK: Final = (UPLOAD, "/gradio_api/queue/join", "/gradio_api/call/", MOUNTED)
 """How the paths begin that cost more than a glance where they are posted to."""
 
+PAGES: Final = ("/", "/config")
+"""What Gradio writes the whole page's configuration into."""
+
 NOT_FOUND: Final = Refusal(404, "There is nothing here.")
 
 _OPEN = [(method, compile_path(path)[0]) for method, path in OPEN]
