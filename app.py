@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from src import device, weights, work
 from src.images import MAX_BYTES
@@ -38,14 +37,12 @@ def main() -> None:
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)  # as a Space is told to end
-    wanted = {task: partial(weights.find, task) for task in TASKS}
-    wanted |= {
-        name: partial(weights.load, task, weights.EMBEDDED / name) for task in TASKS for name in weights.further(task)
-    }
     # All at once, so that a Hub that does not answer is waited for once, not four times.
-    with ThreadPoolExecutor(len(wanted)) as pool:
-        found = zip(wanted, pool.map(lambda load: load(), wanted.values()), strict=True)
-        predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found}
+    with ThreadPoolExecutor(len(TASKS)) as pool:
+        found = dict(zip(TASKS, pool.map(weights.find, TASKS), strict=True))
+    for task in TASKS:
+        found |= weights.find_further(task)
+    predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
     page = site.build(work.start(predictors))
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
     try:

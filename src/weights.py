@@ -177,6 +177,17 @@ def further(task: str) -> list[str]:
     return sorted(folder.name for folder in EMBEDDED.glob(f"{task}-*"))
 
 
+def find_further(task: str) -> dict[str, Checkpoint]:
+    """Those of `further`, by name, that verify; any other is logged and left out, since the task has its default."""
+    found = {}
+    for name in further(task):
+        try:
+            found[name] = load(task, EMBEDDED / name)
+        except CheckpointError as error:
+            log.warning("%s: %s is not offered: %s", task, name, error)
+    return found
+
+
 def load(task: str, where: str | Path) -> Checkpoint:
     """Load and verify one checkpoint of `task` from a folder or, "owner/repo[@revision]", from the Hub.
 

@@ -1,5 +1,6 @@
 """src/weights.py: a whole checkpoint loads, every fault is refused in one sentence, and the page falls back."""
 
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -211,3 +212,12 @@ def test_find_fails_where_the_embedded_one_is_broken(embedded: Path) -> None:
     (embedded / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError):
         find(TASK)
+
+
+def test_a_further_one_that_is_broken_is_left_out(embedded: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("other", "whole"):
+        shutil.copytree(embedded, embedded.with_name(f"{TASK}-{name}"))
+    (embedded.with_name(f"{TASK}-other") / "model.safetensors").write_bytes(b"")
+    assert weights.further(TASK) == [f"{TASK}-other", f"{TASK}-whole"]
+    assert list(weights.find_further(TASK)) == [f"{TASK}-whole"]
+    assert f"{TASK}-other is not offered" in caplog.text
