@@ -18,7 +18,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from src import robustness, weights
-from src.answers import NOT_A_THRESHOLD, NOT_AN_EXPLANATION
+from src.arguments import NOT_A_THRESHOLD, NOT_AN_EXPLANATION
 from src.page import blocks, endpoints
 from src.predictor import Predictor
 from src.screening import operating_point, outcome, promise

@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ImageContent, TextContent, Tool
 from PIL import Image
 
-from src.answers import NOT_A_THRESHOLD
+from src.arguments import NOT_A_THRESHOLD
 from src.page.blocks import NOT_UPLOADED
 from src.tasks import TASKS
 from tests.conftest import ROOT, Server

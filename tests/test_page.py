@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from pypdf import PdfReader
 
 from src import answers, measured, robustness, weights
-from src.answers import REPORTS, around
+from src.answers import REPORTS
+from src.deciding import around
 from src.page import costs, curves, endpoints, site, task_tab
 from src.page.task_tab import TaskTab
 from src.page.theme import looks

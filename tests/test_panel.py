@@ -7,18 +7,8 @@ import pytest
 from PIL import Image
 
 from src import measured, overlay, weights
-from src.answers import (
-    ArgumentRefused,
-    around,
-    code_of,
-    compared_again,
-    decided_again,
-    explanation_of,
-    model_of,
-    prevalence_of,
-    robustness_again,
-    threshold_of,
-)
+from src.arguments import ArgumentRefused, code_of, explanation_of, model_of, prevalence_of, threshold_of
+from src.deciding import around, compared_again, decided_again, robustness_again
 from src.measured import Measured
 from src.overlay import Layers
 from src.page import certainty, compare, heat, panel

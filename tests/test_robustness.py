@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from src import answers, measured, robustness, weights
-from src.answers import ArgumentRefused
+from src.arguments import ArgumentRefused
 from src.images import ImageRefused, Picture
 from src.predictor import Predictor
 from src.screening import proportion_interval

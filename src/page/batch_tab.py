@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import gradio as gr
 
-from src import answers, batch
-from src.answers import ArgumentRefused
+from src import arguments, batch
+from src.arguments import ArgumentRefused
 from src.batch import AT_ONCE, BatchRefused, Item, Row
 from src.page import batch_table, compare, costs, panel
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
@@ -27,7 +27,7 @@ NOT_NOW: Final = "The pictures could not be read just now; give them again in a 
 def batch_tab(work: Work) -> Controls:
     """Draws itself where it is called, within the page's blocks; what of it a link keeps."""
     checkpoints = {name: predictor.checkpoint for name, predictor in work.models.items()}
-    names = [name for task in TASKS for name in answers.models_of(task, checkpoints)]
+    names = [name for task in TASKS for name in arguments.models_of(task, checkpoints)]
     defaults = {name: checkpoints[name].config.vigil.default_threshold for name in names}
     first = names[0]
 
@@ -37,7 +37,7 @@ def batch_tab(work: Work) -> Controls:
         return TASKS[checkpoints[name].config.vigil.task]
 
     def title(name: str) -> str:
-        several = len(answers.models_of(task_of(name).name, checkpoints)) > 1
+        several = len(arguments.models_of(task_of(name).name, checkpoints)) > 1
         return task_of(name).title + (f", {compare.title(checkpoints[name])}" if several else "")
 
     async def chunk(name: str, items: list[Item], threshold: float) -> list[Row]:
@@ -54,7 +54,7 @@ def batch_tab(work: Work) -> Controls:
         if any(Path(path) in example_files() for path, _ in given):
             raise refused(NOT_UPLOADED)
         try:
-            task, at = task_of(name), answers.threshold_of(threshold)
+            task, at = task_of(name), arguments.threshold_of(threshold)
             if not given:
                 raise BatchRefused(NO_PICTURES)
             items, rows = await work.call(batch.items, given), list[Row]()
@@ -69,7 +69,7 @@ def batch_tab(work: Work) -> Controls:
 
     def take_away(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
         try:
-            text = batch.as_csv(task_of(name), batch.again(rows), answers.threshold_of(threshold))
+            text = batch.as_csv(task_of(name), batch.again(rows), arguments.threshold_of(threshold))
         except (BatchRefused, ArgumentRefused) as refusal:
             raise refused(str(refusal)) from refusal
         return {"text": text, "name": f"vigil-{name}-{datetime.now(UTC):%Y-%m-%d}.csv"}

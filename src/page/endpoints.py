@@ -9,7 +9,8 @@ from gradio.route_utils import API_PREFIX
 from gradio.utils import get_upload_folder
 
 from src import answers
-from src.answers import ArgumentRefused, Result
+from src.arguments import ArgumentRefused
+from src.deciding import Result
 from src.images import MAX_BYTES, ImageRefused
 from src.page.blocks import refused
 from src.predictor import EXPLANATIONS

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import gradio as gr
 
-from src import answers
+from src import answers, arguments
 from src.page import evidence, link, panel
 from src.page.batch_tab import batch_tab
 from src.page.blocks import Page, example_files, html
@@ -37,7 +37,7 @@ def build(work: Work) -> gr.Blocks:
             for name, task in TASKS.items():
                 if name in defaults:
                     with gr.Tab(task.title, id=name) as each[name]:
-                        served = {model: checkpoints[model] for model in answers.models_of(name, checkpoints)}
+                        served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
                         rooms[name] = TaskTab(served, speeds(work.models, list(served)), work)
             with gr.Tab("Many pictures", id="batch") as each["batch"]:
                 many = batch_tab(work)

@@ -11,8 +11,9 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from src import answers, meaning
-from src.answers import REPORTS, ArgumentRefused
+from src import answers, arguments, deciding, meaning
+from src.answers import REPORTS
+from src.arguments import ArgumentRefused
 from src.page import certainty, compare, costs, curves, heat, panel
 from src.page.blocks import example_files, html, refused
 from src.page.endpoints import MODEL_WORK, NO_PICTURE, asked, endpoint
@@ -280,7 +281,7 @@ class TaskTab:
     def name_of(self, model: Any) -> str:
         """The checkpoint folder's name that the page's choice stands for."""
         try:
-            return answers.model_of(model, self.task.name, self.served)
+            return arguments.model_of(model, self.task.name, self.served)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
 
@@ -288,7 +289,7 @@ class TaskTab:
         """What a threshold costs with the chosen model."""
         name = self.name_of(model)
         try:
-            at, ill = answers.threshold_of(threshold), answers.prevalence_of(prevalence)
+            at, ill = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
         return costs.panel(self.task, self.served[name].measured, at, ill, self.grids[name])
@@ -297,7 +298,7 @@ class TaskTab:
         """The chosen model's curves, with the picture's own place where there is a result."""
         name = self.name_of(model)
         p = result["p_malignant"] if result else None
-        return curves.figures(self.served[name].measured, answers.threshold_of(threshold), self.grids[name], p)
+        return curves.figures(self.served[name].measured, arguments.threshold_of(threshold), self.grids[name], p)
 
     def blank(self, decision: str = "") -> Changes:
         """Nothing of a picture: `decision` stands in the answer's place."""
@@ -410,10 +411,10 @@ class TaskTab:
         name = self.name_of(model)
         checkpoint = self.served[name]
         try:
-            at = answers.threshold_of(threshold)
-            answer = last and answers.decided_again(checkpoint, last, at)
-            around = views and answers.robustness_again(views, at)
-            both = said and answers.compared_again(said, self.served)
+            at = arguments.threshold_of(threshold)
+            answer = last and deciding.decided_again(checkpoint, last, at)
+            around = views and deciding.robustness_again(views, at)
+            both = said and deciding.compared_again(said, self.served)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
         changes: Changes = {self.decision: gr.skip()}  # Gradio takes no empty dict
