@@ -4,15 +4,20 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from limits import parse
 
 from src.server import disk, environment
+from src.server.bodies import LIMIT
 from src.server.disk import Ages, Claim, Disk, Room, claim
+from src.server.guard import guarded
 from src.server.refusal import UPLOAD
+from src.server.visitors import Allowed
 from tests.conftest import ROOT
 from tests.loop import run
 
@@ -70,35 +75,51 @@ def test_where_there_is_little_room_the_oldest_goes_first(tmp_path: Path) -> Non
     assert swept.full()
 
 
-def ask(app: Any, path: str, body: bytes) -> httpx.Response:
+def ask(
+    app: Any, path: str, body: bytes | AsyncIterator[bytes], headers: dict[str, str] | None = None
+) -> httpx.Response:
     async def post() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-            return await client.post(path, content=body)
+            return await client.post(path, content=body, headers=headers)
 
     return run(post())
 
 
-def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        assert scope["type"] == "http"
-        while (await receive()).get("more_body"):
-            pass
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+async def taking(scope: Any, receive: Any, send: Any) -> None:
+    """An app that takes in whatever is sent."""
+    assert scope["type"] == "http"
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
 
+
+def test_what_is_refused_takes_no_room(tmp_path: Path) -> None:
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(4 * LIMIT // 2**20):
+            yield b"x" * 2**20
+
+    limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
+    app = guarded(taking, (), Disk(tmp_path, room=9 * LIMIT, spare=0), limits)
+    form = {"Content-Type": "multipart/form-data; boundary=edge"}
+    assert [ask(app, UPLOAD, large(), form).status_code for _ in range(4)] == [413] * 4
+    assert ask(app, UPLOAD, b"x", form).status_code == 200
+
+
+def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
     small = Disk(tmp_path, room=1000, spare=0)
     # What has come since the last sweep counts, whether or not it was kept
-    statuses = [ask(Room(app, small), UPLOAD, b"x" * 400).status_code for _ in range(5)]
+    statuses = [ask(Room(taking, small), UPLOAD, b"x" * 400).status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 507, 507]
-    refused = ask(Room(app, small), "/gradio_api/queue/join", b"")
+    refused = ask(Room(taking, small), "/gradio_api/queue/join", b"")
     assert refused.status_code == 507
     assert refused.json()["detail"] == disk.FULL.sentence
     assert int(refused.headers["retry-after"]) >= disk.EVERY
-    assert ask(Room(app, small), "/gradio_api/run/predict", b"x" * 400).status_code == 200
+    assert ask(Room(taking, small), "/gradio_api/run/predict", b"x" * 400).status_code == 200
     small.sweep(time.time())
-    assert ask(Room(app, small), UPLOAD, b"x" * 400).status_code == 200
+    assert ask(Room(taking, small), UPLOAD, b"x" * 400).status_code == 200
     crowded = Disk(tmp_path, spare=2**60)
-    assert ask(Room(app, crowded), UPLOAD, b"x").status_code == 507
+    assert ask(Room(taking, crowded), UPLOAD, b"x").status_code == 507
 
 
 def test_sweeping_goes_on_by_itself_until_the_end(tmp_path: Path) -> None:
@@ -121,6 +142,7 @@ def test_sweeping_goes_on_by_itself_until_the_end(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
+from src.server.bodies import LIMIT
 from src.server.disk import claim
 held = claim(Path(sys.argv[1]))
 (held.folder / "picture.png").write_text("of a visitor")

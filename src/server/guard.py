@@ -47,7 +47,8 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
 
 def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allowed) -> ASGIApp:
     """`app` with everything in front that a request has to pass, in this order."""
-    inside = Headers(Errors(Routes(Visitors(Room(Bodies(app), disk), allowed), endpoints)))
+    # Bodies before Room, which counts what comes to lie on the disk: what is refused does not.
+    inside = Headers(Errors(Routes(Visitors(Bodies(Room(app, disk)), allowed), endpoints)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -21,7 +21,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from tests.attack.bench import CANARIES, Bench, Check
+from tests.attack.bench import CANARIES, Bench, Check, settle
 from tests.conftest import ROOT, running
 from tests.space import CORES, VARIABLES
 
@@ -60,6 +60,7 @@ def attack(tried: list[Check], short: bool) -> dict[str, Any]:
         folder = Path(made)
         (folder / "app").mkdir()
         with running(folder / "app", {**VARIABLES, **CANARIES}) as app:
+            settle(app.process.pid)
             for check in tried:
                 own = folder / check.__name__
                 own.mkdir()

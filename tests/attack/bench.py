@@ -3,6 +3,7 @@
 A check is a function of a Bench that yields Rows. Load goes to loopback only, in bounded loops.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ CANARIES = {"HF_TOKEN": "hf_canaryOfTheHubToken", "VIGIL_WRITER_TOKEN": "canaryO
 """Secrets in the app's environment while it is attacked: no answer may hold one."""
 
 
+SETTLED = 2**20
+"""Bytes by which the memory of an app that has started, and of which nothing is asked, may move in five seconds."""
+
+
 def tree(pid: int) -> list[int]:
     """A process and all that descend from it."""
     children: dict[int, list[int]] = {}
@@ -47,6 +52,14 @@ def tree(pid: int) -> list[int]:
 def memory(pid: int, field: str = "VmRSS") -> int:
     """Bytes that a process and its children hold; with "VmHWM" the most that each ever held."""
     return sum(_status(each, field) for each in tree(pid))
+
+
+def settle(pid: int) -> None:
+    """Wait, two minutes at most, until an app just started has loaded what it needs: its memory stands still."""
+    until, before = time.monotonic() + 120, 0
+    while abs(memory(pid) - before) > SETTLED and time.monotonic() < until:
+        before = memory(pid)
+        time.sleep(5)
 
 
 def _status(pid: int, field: str) -> int:

@@ -50,8 +50,8 @@ class Peak:
 def chunks(size: int, before: bytes = b"") -> Iterator[bytes]:
     """A body of this many bytes, made as it is sent."""
     yield before
-    for _ in range(size // 2**16):
-        yield b"x" * 2**16
+    for at in range(len(before), size, 2**16):
+        yield b"x" * min(2**16, size - at)
 
 
 def part(name: str = "") -> bytes:
