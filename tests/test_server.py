@@ -151,12 +151,13 @@ def test_a_slow_but_steady_body_is_taken() -> None:
         assert httpx.post(url, content=steadily()).text == "1000000"
 
 
-def test_what_does_not_say_how_large_it_is_may_be_large_as_a_form_alone() -> None:
+def test_what_does_not_say_how_large_it_is_may_be_large_as_an_upload_alone() -> None:
     with serving(Bodies(Took())) as (url, _):
         size, form_headers = 2 * bodies.UNSAID, {"Content-Type": "multipart/form-data; boundary=edge"}
-        assert httpx.post(url, content=chunks(size)).status_code == 413
-        for headers in (described(size), form_headers):
-            assert httpx.post(url, content=chunks(size), headers=headers).text == str(size)
+        for path, headers in ((UPLOAD, {}), (JOIN, {}), (JOIN, form_headers)):
+            assert httpx.post(url + path, content=chunks(size), headers=headers).status_code == 413
+        for path, headers in ((JOIN, described(size)), (UPLOAD, form_headers)):
+            assert httpx.post(url + path, content=chunks(size), headers=headers).text == str(size)
 
 
 def test_headers_that_do_not_come_are_not_waited_for() -> None:

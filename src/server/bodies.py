@@ -12,13 +12,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.images import MAX_BYTES
-from src.server.refusal import Refusal, answer
+from src.server.refusal import UPLOAD, Refusal, answer
 
 LIMIT: Final = MAX_BYTES + 2**16
 """Bytes: the largest picture that is read, and what a form around it adds."""
 UNSAID: Final = 10**6
-"""Bytes of a body that is no form and does not say how large it is: what has no need to be large, and would be held in
-memory, some of it twice, up to the limit."""
+"""Bytes of a body that is no upload and does not say how large it is: what has no need to be large, and would be held
+in memory, some of it several times, up to the limit."""
 PARTS: Final = 256
 """Files and fields in one form."""
 VALUES: Final = 50_000
@@ -48,7 +48,7 @@ class Bodies:
         if int(headers.get("content-length", 0)) > self.limit:
             await answer(TOO_LARGE, scope, receive, send)
             return
-        body = _Body(self, receive, headers)
+        body = _Body(self, receive, headers, is_upload=scope["path"] == UPLOAD)
         started = False
 
         async def pass_on(message: Message) -> None:
@@ -69,12 +69,12 @@ class Bodies:
 class _Body:
     """One request's body as it comes. To the app, a refused one looks like a visitor who left."""
 
-    def __init__(self, limits: Bodies, receive: Receive, headers: Headers) -> None:
+    def __init__(self, limits: Bodies, receive: Receive, headers: Headers, is_upload: bool) -> None:
         self._limits, self._receive = limits, receive
         kind, options = parse_options_header(headers.get("content-type", ""))
         self._form = kind == b"multipart/form-data"
         said = "content-length" in headers
-        self._limit = limits.limit if said or self._form else min(limits.limit, UNSAID)
+        self._limit = limits.limit if said or (self._form and is_upload) else min(limits.limit, UNSAID)
         self._marks = [b"--" + options.get(b"boundary", b"")] if self._form else [b",", b"[", b"{"]
         self._tail, self._pieces = b"", 0
         self._began = time.monotonic()
