@@ -229,12 +229,16 @@ def killed(bench: Bench) -> Iterator[Row]:
     seen, slowest, wanted = Seen(), 0.0, FEW_KILLS if bench.short else KILLS
     for number in range(wanted):
         # Each time at another moment of the work; the first time while they stand idle.
-        kills = [threading.Timer(0.02 * number, _end, (worker, signal.SIGKILL)) for worker in workers(bench)]
+        there = workers(bench)
+        kills = [threading.Timer(0.005 * number, _end, (worker, signal.SIGKILL)) for worker in there]
         for kill in kills:
             kill.start()
         hit = clients.load(1, PATIENCE, calls=1)
         for kill in kills:
             kill.join()
+        # The next one is who comes after: what is killed takes some milliseconds to end.
+        while any(map(_lives, there)):
+            time.sleep(0.001)
         following = clients.load(1, PATIENCE, calls=1)
         seen.said += hit.said
         seen.wrong += [*hit.wrong, *following.wrong, *following.said]
