@@ -122,12 +122,7 @@ class WorkInProcesses(Work):
         """As Work's."""
         request = pickle.dumps((function, args, kwargs))
         await self._turn()
-        started = self._take()
-        try:
-            worker = await self._ready(started)
-        except BaseException:
-            self._give_back(started)
-            raise
+        worker, started = await self._worker()
         reply = asyncio.ensure_future(self._reply(worker, started, request))
         try:
             async with asyncio.timeout(self.seconds):
@@ -161,15 +156,31 @@ class WorkInProcesses(Work):
         self._idle.append(started if _usable(started) else self._start())
         self._places.release()
 
-    async def _ready(self, started: "Future[_Worker]") -> "_Worker":
+    async def _worker(self) -> tuple["_Worker", "Future[_Worker]"]:
+        """A process that is ready to be asked; for one that ended while it was being started, another, once."""
+        started = self._take()
         try:
-            async with asyncio.timeout(STARTING_SECONDS):
-                return await asyncio.shield(asyncio.wrap_future(started))
-        except TimeoutError:
-            raise WorkFailed(TOO_BUSY) from None
-        except (OSError, EOFError) as error:
-            log.error("A process could not be started: %s", error)
-            raise WorkFailed(ENDED) from None
+            try:
+                return await self._ready(started), started
+            except TimeoutError:
+                raise
+            except (OSError, EOFError) as error:
+                log.warning("A process ended while it was being started: %r", error)
+                started = self._start()
+                return await self._ready(started), started
+        except BaseException as error:
+            self._give_back(started)
+            if isinstance(error, TimeoutError):
+                raise WorkFailed(TOO_BUSY) from None
+            if isinstance(error, OSError | EOFError):
+                log.error("A process could not be started: %r", error)
+                raise WorkFailed(ENDED) from None
+            raise
+
+    @staticmethod
+    async def _ready(started: "Future[_Worker]") -> "_Worker":
+        async with asyncio.timeout(STARTING_SECONDS):
+            return await asyncio.shield(asyncio.wrap_future(started))
 
     async def _reply(self, worker: "_Worker", started: "Future[_Worker]", request: bytes) -> tuple[bool, Any]:
         """What the process replies, after which the place is another's."""

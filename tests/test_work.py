@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,22 @@ def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProce
         for pid in before:
             await gone(pid)
         assert await processes.call(made_up_work.process) not in before
+
+    run(ask())
+
+
+def test_a_process_killed_while_it_starts_costs_nobody_anything(
+    processes: WorkInProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> None:
+        await both_ready(processes)
+        taken, doomed = processes._take(), Future[work._Worker]()
+        with monkeypatch.context() as patched:
+            patched.setattr(processes, "_take", lambda: doomed)
+            asyncio.get_running_loop().call_later(0.1, doomed.set_exception, EOFError())
+            assert await processes.call(made_up_work.process) != taken.result().pid
+        taken.result().kill()
+        assert len(await both_ready(processes)) == processes.at_once
 
     run(ask())
 
