@@ -236,8 +236,8 @@ def killed(bench: Bench) -> Iterator[Row]:
         hit = clients.load(1, PATIENCE, calls=1)
         for kill in kills:
             kill.join()
-        # The next one is who comes after: what is killed takes some milliseconds to end.
-        while any(map(_lives, there)):
+        # The next one is who comes after: what is killed takes some milliseconds to end, with all of its threads.
+        while any(Path(f"/proc/{worker}").exists() for worker in there):
             time.sleep(0.001)
         following = clients.load(1, PATIENCE, calls=1)
         seen.said += hit.said
