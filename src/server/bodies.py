@@ -60,6 +60,7 @@ class Bodies:
         try:
             await self.app(scope, body.receive, pass_on)
         except Exception:
+            # Once we have cut the body off, whatever the app raises comes of that, and the refusal says why.
             if body.refused is None:
                 raise
         if body.refused is not None and not started:

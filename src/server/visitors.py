@@ -21,9 +21,9 @@ from src.server.refusal import UPLOAD, Refusal, answer
 from src.server.routes import PAGES, is_work
 
 VISITOR: Final = "120/minute"
-"""Pictures that one visitor may have read, and may send: as many as would take a quarter of two cores."""
+"""Pictures that one visitor may have read, and may send: a sixth of what two cores can (13 a second, dev/LOG.md)."""
 TOTAL: Final = "600/minute"
-"""Pictures that all together may: a little more than two cores can."""
+"""Pictures that all together may: three quarters of what two cores can, so that the page itself stays quick."""
 GLANCES: Final = "4000/minute"
 """Of everything else, which is cheap, by one visitor: some 3 ms each. A class of thirty behind one address can open the
 page at once, which takes about a hundred, and one that counts as PAGE."""

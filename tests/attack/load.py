@@ -1,20 +1,17 @@
-"""Load, work that hangs or dies, and memory over many predictions (points 5, 6, 7).
+"""Load (point 5), and the clients that ask for it.
 
 How fast a machine is differs; so throughput is judged against that of four clients, in the same minutes.
 """
 
 import asyncio
 import json
-import os
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Final
 
 import httpx
@@ -23,33 +20,19 @@ import numpy as np
 from src.server.routes import HEALTH
 from src.tasks import TASKS
 from src.work import ENDED, TOO_BUSY, TOO_LONG
-from tests.attack.bench import Bench, Checks, memory, tree
+from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE, Visitor
-from tests.conftest import ROOT, running
-from tests.space import VARIABLES
+from tests.conftest import ROOT
 
 FEW, MANY = 4, 200
 """Clients at once."""
 LOAD_SECONDS, SHORT_LOAD_SECONDS = 600, 10
 LEAD_SECONDS = 10
 """Not counted at first: all clients arrive in the same moment, and some things are slower the first time."""
-HOUR, SHORT_HOUR = 3600, 10
-PREDICTIONS, FEW_PREDICTIONS = 3000, 60
-LEAVING, FEW_LEAVING = 100, 6
-KILLS, FEW_KILLS = 30, 3
-
 KEPT: Final = 0.9
 """Share of four clients' throughput that two hundred get at least."""
 HEALTH_SECONDS = 0.5
-NEXT_SECONDS = 5
-"""What the next visitor waits at most where a process was killed."""
-GROWN: Final = 0.02
-"""Share by which memory may grow over the last third: what the allocator moves to and fro."""
-SLOWER: Final = 0.1
-"""Share by which the last third's 95th percentile of the time to answer may be above the first's."""
-SHARE_BAD = 10  # one call in so many is of a file that is no picture
-
 Ask = tuple[str, str]
 """A task and the path of an uploaded picture."""
 
@@ -210,227 +193,4 @@ def crowd(bench: Bench) -> Iterator[Row]:
     )
 
 
-def workers(bench: Bench) -> list[int]:
-    """The processes that read pictures: those whose parent is the one they are forked from."""
-    below = tree(bench.app.process.pid)
-    return [pid for pid in below if _parent(pid) in below and _parent(pid) != bench.app.process.pid]
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def killed(bench: Bench) -> Iterator[Row]:
-    """Processes killed while they work, as the kernel does where memory runs out."""
-    clients = Clients(bench.app.url)
-    seen, slowest, wanted = Seen(), 0.0, FEW_KILLS if bench.short else KILLS
-    for number in range(wanted):
-        # Each time at another moment of the work; the first time while they stand idle.
-        there = workers(bench)
-        kills = [threading.Timer(0.005 * number, _end, (worker, signal.SIGKILL)) for worker in there]
-        for kill in kills:
-            kill.start()
-        hit = clients.load(1, PATIENCE, calls=1)
-        for kill in kills:
-            kill.join()
-        # The next one is who comes after: what is killed takes some milliseconds to end, with all of its threads.
-        while any(Path(f"/proc/{worker}").exists() for worker in there):
-            time.sleep(0.001)
-        following = clients.load(1, PATIENCE, calls=1)
-        seen.said += hit.said
-        seen.wrong += [*hit.wrong, *following.wrong, *following.said]
-        slowest = max(slowest, *following.took, 0)
-    yield Row(
-        6,
-        "All processes that read pictures killed (SIGKILL) at another moment of their work each time",
-        wanted,
-        f"{seen.said[ENDED]} visitors were told {ENDED!r}; each next one was answered, the slowest after "
-        f"{slowest:.1f} s; {len(seen.wrong)} otherwise ({'; '.join(seen.wrong[:3]) or 'none'}).",
-        not seen.wrong and set(seen.said) <= {ENDED} and 0 < slowest < NEXT_SECONDS,
-    )
-
-
-def hung(bench: Bench) -> Iterator[Row]:
-    """Processes stopped while they work."""
-    clients = Clients(bench.app.url)
-    stopped = workers(bench)
-    for worker in stopped:
-        _end(worker, signal.SIGSTOP)
-    asked = time.monotonic()
-    seen = clients.load(len(stopped), PATIENCE, calls=len(stopped))
-    took, asked = time.monotonic() - asked, time.monotonic()
-    after = clients.load(1, PATIENCE, calls=1)
-    waited = time.monotonic() - asked
-    yield Row(
-        6,
-        "Every process that reads pictures made to hang (SIGSTOP)",
-        len(stopped),
-        f"{seen.said[TOO_LONG]} visitors were told {TOO_LONG!r} after {took:.1f} s; the next one was answered after "
-        f"{waited:.1f} s; {sum(map(_lives, stopped))} of the hung processes are left.",
-        seen.said[TOO_LONG] == len(stopped) and len(after.took) == 1 and waited < NEXT_SECONDS
-        and not any(map(_lives, stopped)),
-    )  # fmt: skip
-
-
-def left(bench: Bench) -> Iterator[Row]:
-    """Visitors who ask and close the connection."""
-    clients = Clients(bench.app.url)
-    wanted = FEW_LEAVING if bench.short else LEAVING
-    quiet = max(clients.load(1, PATIENCE, calls=5).took)
-    task, path = clients.asks[0]
-    body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, 0.3, "Guided Grad-CAM"]}
-    http = httpx.Client(base_url=bench.app.url, timeout=PATIENCE)
-    for _ in range(wanted):
-        answer = http.post(f"/gradio_api/call/{task}", json=body)
-        if answer.status_code == httpx.codes.OK:
-            with http.stream("GET", f"/gradio_api/call/{task}/{answer.json()['event_id']}"):
-                pass
-    asked = time.monotonic()
-    after = clients.load(1, PATIENCE, calls=1)
-    waited = time.monotonic() - asked
-    yield Row(
-        6,
-        "Visitors who ask for the slowest map and close the connection",
-        wanted,
-        f"The next one was answered after {waited:.1f} s; {quiet:.1f} s with nobody else there.",
-        len(after.took) == 1 and waited < quiet + NEXT_SECONDS,
-    )
-
-
-def ends(bench: Bench) -> Iterator[Row]:
-    """The app itself ended, in the middle of work."""
-    for name in ("SIGTERM", "SIGKILL"):
-        folder = bench.folder / name
-        folder.mkdir()
-        with running(folder, VARIABLES) as app:
-            clients = Clients(app.url)
-            task, path = clients.asks[0]
-            body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, 0.3, "Guided Grad-CAM"]}
-            for _ in range(FEW):
-                httpx.post(f"{app.url}/gradio_api/call/{task}", json=body, timeout=PATIENCE)
-            below = tree(app.process.pid)
-            app.process.send_signal(getattr(signal, name))
-            app.process.wait(30)
-            until = time.monotonic() + NEXT_SECONDS
-            while (orphans := [pid for pid in below if _lives(pid)]) and time.monotonic() < until:
-                time.sleep(0.1)
-        yield Row(
-            6,
-            f"The app ended by {name}",
-            1,
-            f"Of its {len(below)} processes {len(orphans)} are left after at most {NEXT_SECONDS} s.",
-            not orphans,
-        )
-
-
-def _end(pid: int, how: signal.Signals) -> None:
-    try:
-        os.kill(pid, how)
-    except ProcessLookupError:
-        return  # ended by itself, since
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-class Watched:
-    """Memory, threads and open files of the app and its processes, each second while the block runs."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid, self._over = pid, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self.memory: list[int] = []
-        self.threads: list[int] = []
-        self.files: list[int] = []
-
-    def __enter__(self) -> "Watched":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(1):
-            self.memory.append(memory(self._pid))
-            processes = [Path(f"/proc/{pid}") for pid in tree(self._pid)]
-            self.threads.append(sum(_entries(process / "task") for process in processes))
-            self.files.append(sum(_entries(process / "fd") for process in processes))
-
-    @staticmethod
-    def grown(values: list[int]) -> float:
-        """The share by which the median of the last sixth is above that of the sixth before it."""
-        sixth = max(1, len(values) // 6)
-        before, last = np.median(values[-2 * sixth : -sixth] or values), np.median(values[-sixth:])
-        return float(last / before - 1)
-
-    def __str__(self) -> str:
-        """For a Row."""
-        kinds: list[tuple[str, list[int], Callable[[float], str]]] = [
-            ("memory", self.memory, lambda value: f"{value / 2**20:,.0f} MB"),
-            ("threads", self.threads, lambda value: f"{value:.0f}"),
-            ("open files", self.files, lambda value: f"{value:.0f}"),
-        ]
-        return "; ".join(
-            f"{name} {written(values[0])} at first, {written(values[-1])} at last, {self.grown(values):+.1%} over the "
-            "last third"
-            for name, values, written in kinds
-        )
-
-
-def _entries(folder: Path) -> int:
-    try:
-        return sum(1 for _ in folder.iterdir())
-    except OSError:
-        return 0
-
-
-def many_predictions(bench: Bench) -> Iterator[Row]:
-    """Each from a session of its own, as every call over HTTP is."""
-    clients = Clients(bench.app.url)
-    wanted = FEW_PREDICTIONS if bench.short else PREDICTIONS
-    with Watched(bench.app.process.pid) as watched:
-        seen = clients.load(FEW, PATIENCE * 20, calls=wanted)
-    yield Row(
-        7,
-        "Predictions, each from a new session",
-        wanted,
-        f"{len(seen.took):,} answered rightly, {len(seen.wrong)} wrongly; {watched}.",
-        len(seen.took) == wanted and (bench.short or watched.grown(watched.memory) < GROWN),
-    )
-
-
-def an_hour(bench: Bench) -> Iterator[Row]:
-    """70% of what the app can do, for an hour, one call in ten of a file that is no picture."""
-    clients = Clients(bench.app.url)
-    seconds = SHORT_HOUR if bench.short else HOUR
-    most = clients.load(FEW, min(60, seconds)).per_second
-    with Watched(bench.app.process.pid) as watched:
-        # So many that their pauses set the pace, not the answers.
-        seen = clients.load(5 * FEW, seconds, pause=5 * FEW / (0.7 * most) - 1 / most, share_bad=SHARE_BAD)
-    third = len(seen.took) // 3
-    first, last = (float(np.percentile(part, 95)) for part in (seen.took[:third], seen.took[-third:]))
-    flat = all(watched.grown(values) < GROWN for values in (watched.memory, watched.threads, watched.files))
-    yield Row(
-        7,
-        f"{seconds:,} s at 70% of the load it can bear, one call in {SHARE_BAD} of a file that is no picture",
-        len(seen.took) + len(seen.wrong),
-        f"{seen.per_second / most:.0%} of it; {len(seen.took):,} answered rightly, {len(seen.wrong)} wrongly; p95 "
-        f"{first:.2f} s in the first third and {last:.2f} s in the last; {watched}.",
-        not seen.wrong and bench.app.process.poll() is None and (bench.short or (flat and last < (1 + SLOWER) * first)),
-    )
-
-
-CHECKS: Checks = {
-    5: (crowd,),
-    6: (killed, hung, left, ends),
-    7: (many_predictions, an_hour),
-}
+CHECKS: Checks = {5: (crowd,)}
