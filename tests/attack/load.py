@@ -33,6 +33,7 @@ LEAD_SECONDS = 10
 KEPT: Final = 0.9
 """Share of four clients' throughput that two hundred get at least."""
 HEALTH_SECONDS = 0.5
+
 Ask = tuple[str, str]
 """A task and the path of an uploaded picture."""
 
