@@ -36,9 +36,10 @@ def decided_again(checkpoint: Checkpoint, result: Mapping[str, Any], threshold: 
     `result` comes back from a visitor's browser. Raises ArgumentRefused where it or the threshold cannot be used.
     """
     at = threshold_of(threshold)
-    p = result.get("p_malignant") if isinstance(result, Mapping) else None
-    if not isinstance(p, int | float):
-        raise ArgumentRefused(NO_RESULT)
+    try:
+        p = _Read.model_validate(result).p_malignant
+    except ValidationError as error:
+        raise ArgumentRefused(NO_RESULT) from error
     return {
         **result,
         "threshold": at,

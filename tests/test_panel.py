@@ -285,7 +285,9 @@ def test_what_is_no_prevalence(value: object) -> None:
     assert prevalence_of(12.5) == 12.5
 
 
-@pytest.mark.parametrize("last", [None, {}, {"p_malignant": "x"}, [], "x"])
+@pytest.mark.parametrize(
+    "last", [None, {}, {"p_malignant": "x"}, {"p_malignant": True}, {"p_malignant": float("nan")}, [], "x"]
+)
 def test_a_result_that_is_none_is_not_decided_again(last: Any, tmp_path: Any) -> None:
     predictor = Predictor(weights.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
     with pytest.raises(ArgumentRefused):

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 
@@ -201,11 +201,11 @@ def aborted(bench: Bench) -> Iterator[Row]:
             line.sendall(half(f"POST {UPLOAD}", FORM) + b"x" * 2000)
             time.sleep(0.01)  # else it ends before it is read
     left = set(files(bench.app.uploads)) - before
-    if bench.short:
-        for path in left:
-            os.utime(path, (time.time() - disk.UNFINISHED - 60,) * 2)
     began = time.monotonic()
     while any(path.exists() for path in left) and time.monotonic() - began < 900:
+        for path in left if bench.short else ():
+            with suppress(FileNotFoundError):  # each time, because what is closed late is new again
+                os.utime(path, (time.time() - disk.UNFINISHED - 60,) * 2)
         time.sleep(1)
     took = (time.monotonic() - began) / 60
     still = sum(path.exists() for path in left)
