@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from src import weights
 from src.predictor import Predictor
@@ -295,6 +296,16 @@ def test_weights_of_another_network_are_refused(trained: Path) -> None:
     skin = recipes.Recipe.model_validate(TINY | {"architecture": "tf_efficientnetv2_b0"})
     with pytest.raises(loop.TrainingError, match="does not fit"):
         classifier.start(skin, str(trained / "model.safetensors"))
+
+
+def test_pretrained_features_start_with_a_classifier_that_prefers_nothing(tmp_path: Path) -> None:
+    recipe = recipes.Recipe.model_validate(TINY | {"architecture": "tf_efficientnetv2_b0"})
+    features = classifier.start(recipe, "none")
+    save_file(features.state_dict(), tmp_path / "pretrained.safetensors")
+    started = classifier.start(recipe, str(tmp_path / "pretrained.safetensors")).eval()
+    pictures = torch.linspace(-1, 1, 2 * recipe.channels * 32 * 32).reshape(2, recipe.channels, 32, 32)
+    assert not started(pictures).any()
+    assert torch.equal(started.state_dict()["conv_stem.weight"], features.state_dict()["conv_stem.weight"])
 
 
 def test_only_named_modules_are_frozen(data: Path, tmp_path: Path) -> None:

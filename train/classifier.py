@@ -54,18 +54,27 @@ def start(recipe: Recipe, pretrained: str) -> Network:
         if rate
     }
     if pretrained == "hub" and not recipe.architecture.startswith("vigil_"):
-        return cast(
-            Network,
-            timm.create_model(
-                recipe.architecture, pretrained=True, num_classes=number, in_chans=recipe.channels, **rates
-            ),
+        made = timm.create_model(
+            recipe.architecture, pretrained=True, num_classes=number, in_chans=recipe.channels, **rates
         )
+        return _undecided(cast(Network, made))
     network = build(recipe.architecture, number, recipe.channels, **rates)
     if pretrained in ("hub", "none"):
         return network
     # ImageNet weights are for the backbone where our network has one of timm's inside.
     target = cast(Network, network.backbone) if isinstance(network, EfficientNetV2MCBAM) else network
     load_pretrained(target, recipe.architecture, pretrained, except_for=target.pretrained_cfg["classifier"])
+    return _undecided(network)
+
+
+def _undecided(network: Network) -> Network:
+    """`network` with a classifier of zeros: all classes alike at first (Kolesnikov et al. 2020, arXiv:1912.11370).
+
+    timm draws EfficientNet's from +-1/sqrt(classes): 0.03 for ImageNet's thousand and 0.7 for two, which is sure of what
+    it cannot know (a loss of 2.5), and pretrained features are bent to fit that (dev/LOG.md).
+    """
+    for parameter in network.get_classifier().parameters():
+        nn.init.zeros_(parameter)
     return network
 
 
