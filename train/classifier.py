@@ -70,8 +70,8 @@ def start(recipe: Recipe, pretrained: str) -> Network:
 def _undecided(network: Network) -> Network:
     """`network` with a classifier of zeros: all classes alike at first (Kolesnikov et al. 2020, arXiv:1912.11370).
 
-    timm draws EfficientNet's from +-1/sqrt(classes): 0.03 for ImageNet's thousand and 0.7 for two, which is sure of what
-    it cannot know (a loss of 2.5), and pretrained features are bent to fit that (dev/LOG.md).
+    timm draws EfficientNet's from +-1/sqrt(classes): 0.03 for ImageNet's thousand and 0.7 for two, which is sure of
+    what it cannot know (a loss of 2.5), and pretrained features are bent to fit that (dev/LOG.md).
     """
     for parameter in network.get_classifier().parameters():
         nn.init.zeros_(parameter)
