@@ -45,9 +45,18 @@ def test_every_point_has_checks() -> None:
 
 
 def test_what_did_not_hold_is_written_down() -> None:
-    rows = [{"point": 3, "what": "a | b", "how_often": 1000, "outcome": "It\nfell.", "ok": False}]
-    run = {"date": "today", "commit": "abc", "short": True, "seconds": 1, "rows": rows}
-    text = attack.page({"versions": {"Python": "3"}, "points": {"3": run}})
-    assert "| a \\| b | 1,000 | It fell. | **no** |" in text
-    assert "Short form" in text
+    row = {"point": 3, "what": "a | b", "how_often": 1000, "outcome": "It\nfell.", "ok": False}
+    rows = [{**row, "when": "today", "commit": "abc", "short": True}]
+    text = attack.page({"versions": {"Python": "3"}, "points": {"3": rows}})
+    assert "| a \\| b | 1,000 | It fell. | **no** | today, commit abc, short form |" in text
     assert "Not run on these versions." in text
+
+
+def test_checks_that_run_again_take_the_place_of_what_they_said() -> None:
+    kept = [{"what": "a", "ok": False}, {"what": "b", "ok": True}]
+    again = [{"what": "c", "ok": True}, {"what": "a", "ok": True}]
+    assert attack.merged(kept, again) == [
+        {"what": "a", "ok": True},
+        {"what": "b", "ok": True},
+        {"what": "c", "ok": True},
+    ]

@@ -1,9 +1,9 @@
 """Attack the app and write down what came of it:
 
-    python -m tests.attack [--only 3,4] [--short]
+    python -m tests.attack [--only 3,4] [--check an_hour] [--short]
 
 Starts app.py as the Space starts it, with the embedded checkpoints, on two cores; runs the checks of every point of
-issue 12 or of those named, and writes docs/HARDENING.md. What is kept in docs/hardening.json of points not run stays,
+issue 12 or of those named, and writes docs/HARDENING.md. What is kept in docs/hardening.json of what was not run stays,
 unless versions have moved. Returns 1 where anything did not hold.
 """
 
@@ -14,7 +14,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -52,10 +51,10 @@ def checks() -> dict[int, list[Check]]:
     return found
 
 
-def attack(tried: list[Check], short: bool) -> dict[str, Any]:
-    """The rows of one point, from an app of its own; each is printed as it comes."""
+def attack(tried: list[Check], short: bool) -> list[dict[str, Any]]:
+    """The rows of checks of one point, from an app of their own; each is printed as it comes."""
     rows = []
-    began = time.monotonic()
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     with tempfile.TemporaryDirectory(prefix="attack-") as made:
         folder = Path(made)
         (folder / "app").mkdir()
@@ -66,15 +65,15 @@ def attack(tried: list[Check], short: bool) -> dict[str, Any]:
                 own.mkdir()
                 for row in check(Bench(app, own, short)):
                     print(f"{'ok' if row.ok else 'FAILED'}  {row.what} | {row.how_often:,} | {row.outcome}", flush=True)
-                    rows.append(asdict(row))
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit.stdout.strip(),
-        "short": short,
-        "seconds": round(time.monotonic() - began),
-        "rows": rows,
-    }
+                    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+                    rows.append({**asdict(row), "when": when, "commit": commit.stdout.strip(), "short": short})
+    return rows
+
+
+def merged(kept: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a point of which some checks ran again: theirs in the place of those that tried the same."""
+    again = {row["what"]: row for row in new}
+    return [again.pop(row["what"], row) for row in kept] + list(again.values())
 
 
 def versions() -> dict[str, str]:
@@ -93,15 +92,15 @@ def page(kept: dict[str, Any]) -> str:
     ]  # fmt: skip
     for point, title in POINTS.items():
         lines += ["", f"## {point}. {title}", ""]
-        run = kept["points"].get(str(point))
-        if run is None:
+        rows = kept["points"].get(str(point))
+        if rows is None:
             lines.append("Not run on these versions.")
             continue
-        form = "Short form: the counts below are what was done" if run["short"] else "Long form"
-        lines += [f"{form}. {run['date']}, commit {run['commit']}, {run['seconds']:,} s.", ""]
-        lines += ["| what was tried | how often | what came of it | held |", "| --- | --- | --- | --- |"]
-        for row in run["rows"]:
-            cells = (row["what"], f"{row['how_often']:,}", row["outcome"], "yes" if row["ok"] else "**no**")
+        lines += ["| what was tried | how often | what came of it | held | when |", "| --- | --- | --- | --- | --- |"]
+        for row in rows:
+            when = f"{row['when']}, commit {row['commit']}{', short form' if row['short'] else ''}"
+            held = "yes" if row["ok"] else "**no**"
+            cells = (row["what"], f"{row['how_often']:,}", row["outcome"], held, when)
             lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -110,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the checks; returns 1 where something did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description="Attack the app.")
     parser.add_argument("--only", default="", help="points of issue 12, such as 3,4")
+    parser.add_argument("--check", action="append", help="of those points the checks of this name alone")
     parser.add_argument("--short", action="store_true", help="a few seconds' worth of each")
     options = parser.parse_args(arguments)
     try:
@@ -122,11 +122,16 @@ def main(arguments: list[str] | None = None) -> int:
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
     if kept.get("versions") != versions():
         kept = {"versions": versions(), "points": {}}
-    every, held = checks(), True
-    for point in filter(every.get, points):
+    held = True
+    for point, every in checks().items():
+        tried = [check for check in every if not options.check or check.__name__ in options.check]
+        if point not in points or not tried:
+            continue
         print(f"{point}. {POINTS[point]}", flush=True)
-        kept["points"][str(point)] = run = attack(every[point], options.short)
-        held = held and all(row["ok"] for row in run["rows"])
+        rows = attack(tried, options.short)
+        held = held and all(row["ok"] for row in rows)
+        before = kept["points"].get(str(point), []) if options.check else []
+        kept["points"][str(point)] = merged(before, rows)
         KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         WRITTEN.write_text(page(kept), encoding="utf-8")
     return int(not held)

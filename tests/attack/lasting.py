@@ -1,18 +1,20 @@
 """Memory, threads and files over many predictions and over an hour (point 7)."""
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from tests.attack.bench import Bench, Checks, memory, tree
-from tests.attack.load import FEW, Clients
+from tests.attack.load import FEW, Clients, Seen
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE
 
 HOUR, SHORT_HOUR = 3600, 10
+VISIT = 300  # seconds that the same clients ask
 PREDICTIONS, FEW_PREDICTIONS = 3000, 60
 GROWN: Final = 0.02
 """Share by which memory may grow over the last third: what the allocator moves to and fro."""
@@ -46,24 +48,34 @@ class Watched:
             self.threads.append(sum(_entries(process / "task") for process in processes))
             self.files.append(sum(_entries(process / "fd") for process in processes))
 
-    @staticmethod
-    def grown(values: list[int]) -> float:
+    @property
+    def memory_grown(self) -> float:
         """The share by which the median of the last sixth is above that of the sixth before it."""
-        sixth = max(1, len(values) // 6)
-        before, last = np.median(values[-2 * sixth : -sixth] or values), np.median(values[-sixth:])
+        sixth = max(1, len(self.memory) // 6)
+        before, last = np.median(self.memory[-2 * sixth : -sixth] or self.memory), np.median(self.memory[-sixth:])
         return float(last / before - 1)
+
+    @staticmethod
+    def more(counts: list[int]) -> int:
+        """By how much the least of the last sixth is above that of the sixth before it.
+
+        The least, because threads and files come and go with the load, and only those that are left behind add to it.
+        """
+        sixth = max(1, len(counts) // 6)
+        return min(counts[-sixth:]) - min(counts[-2 * sixth : -sixth] or counts)
 
     def __str__(self) -> str:
         """For a Row."""
-        kinds: list[tuple[str, list[int], Callable[[float], str]]] = [
-            ("memory", self.memory, lambda value: f"{value / 2**20:,.0f} MB"),
-            ("threads", self.threads, lambda value: f"{value:.0f}"),
-            ("open files", self.files, lambda value: f"{value:.0f}"),
-        ]
+        counted = (
+            f"{name} {min(counts)} to {max(counts)}, at least {self.more(counts):+d} in the last sixth"
+            for name, counts in (("threads", self.threads), ("open files", self.files))
+        )
         return "; ".join(
-            f"{name} {written(values[0])} at first, {written(values[-1])} at last, {self.grown(values):+.1%} over the "
-            "last third"
-            for name, values, written in kinds
+            (
+                f"memory {self.memory[0] / 2**20:,.0f} MB at first, {self.memory[-1] / 2**20:,.0f} MB at last, "
+                f"{self.memory_grown:+.1%} over the last third",
+                *counted,
+            )
         )
 
 
@@ -85,28 +97,35 @@ def many_predictions(bench: Bench) -> Iterator[Row]:
         "Predictions, each from a new session",
         wanted,
         f"{len(seen.took):,} answered rightly, {len(seen.wrong)} wrongly; {watched}.",
-        len(seen.took) == wanted and (bench.short or watched.grown(watched.memory) < GROWN),
+        len(seen.took) == wanted and (bench.short or watched.memory_grown < GROWN),
     )
 
 
 def an_hour(bench: Bench) -> Iterator[Row]:
     """70% of what the app can do, for an hour, one call in ten of a file that is no picture."""
-    clients = Clients(bench.app.url)
     seconds = SHORT_HOUR if bench.short else HOUR
-    most = clients.load(FEW, min(60, seconds)).per_second
+    most = Clients(bench.app.url).load(FEW, min(60, seconds)).per_second
+    seen: list[Seen] = []
     with Watched(bench.app.process.pid) as watched:
-        # So many that their pauses set the pace, not the answers.
-        seen = clients.load(5 * FEW, seconds, pause=5 * FEW / (0.7 * most) - 1 / most, share_bad=SHARE_BAD)
-    third = len(seen.took) // 3
-    first, last = (float(np.percentile(part, 95)) for part in (seen.took[:third], seen.took[-third:]))
-    flat = all(watched.grown(values) < GROWN for values in (watched.memory, watched.threads, watched.files))
+        began = time.monotonic()
+        while (left := seconds - (time.monotonic() - began)) > 0:
+            # Others each time, with uploads of their own: what was sent three quarters of an hour ago is gone.
+            clients = Clients(bench.app.url)
+            # So many that their pauses set the pace, not the answers.
+            pause = 5 * FEW / (0.7 * most) - 1 / most
+            seen.append(clients.load(5 * FEW, min(VISIT, left), pause=pause, share_bad=SHARE_BAD))
+    took, wrong = [each for part in seen for each in part.took], [what for part in seen for what in part.wrong]
+    share = sum(part.in_time for part in seen) / sum(part.seconds for part in seen) / most
+    third = len(took) // 3
+    first, last = (float(np.percentile(part, 95)) for part in (took[:third], took[-third:]))
+    flat = watched.memory_grown < GROWN and watched.more(watched.threads) <= 0 and watched.more(watched.files) <= 0
     yield Row(
         7,
         f"{seconds:,} s at 70% of the load it can bear, one call in {SHARE_BAD} of a file that is no picture",
-        len(seen.took) + len(seen.wrong),
-        f"{seen.per_second / most:.0%} of it; {len(seen.took):,} answered rightly, {len(seen.wrong)} wrongly; p95 "
-        f"{first:.2f} s in the first third and {last:.2f} s in the last; {watched}.",
-        not seen.wrong and bench.app.process.poll() is None and (bench.short or (flat and last < (1 + SLOWER) * first)),
+        len(took) + len(wrong),
+        f"{share:.0%} of it; {len(took):,} answered rightly, {len(wrong)} wrongly ({'; '.join(wrong[:3]) or 'none'}); "
+        f"p95 {first:.2f} s in the first third and {last:.2f} s in the last; {watched}.",
+        not wrong and bench.app.process.poll() is None and (bench.short or (flat and last < (1 + SLOWER) * first)),
     )
 
 
