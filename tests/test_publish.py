@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -124,10 +125,16 @@ def test_dry_run_says_what_would_be_done_and_changes_nothing(hub: Hub, capsys: p
     assert all(re.match(r"(GET|HEAD) |POST /api/(validate-yaml|models/.*/paths-info/)", line) for line in hub.asked)
 
 
-def interrupt(reply: Reply) -> Reply:
-    """Ctrl-C while the reply is awaited."""
-    os.kill(os.getpid(), signal.SIGINT)
-    return replace(reply, delay=1)
+def interrupt() -> Callable[[Reply], Reply]:
+    """Ctrl-C, once, while the first reply is awaited: files are uploaded several at a time."""
+    pressed = threading.Lock()
+
+    def press(reply: Reply) -> Reply:
+        if pressed.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGINT)
+        return replace(reply, delay=1)
+
+    return press
 
 
 @pytest.fixture
@@ -138,13 +145,18 @@ def terminal() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-INTERRUPTIONS: dict[str, tuple[str, Callable[[Reply], Reply], int, str]] = {
-    "storage refuses": ("PUT /storage", instead(status=403), 1, "This token may not write"),
+INTERRUPTIONS: dict[str, tuple[str, Callable[[], Callable[[Reply], Reply]], int, str]] = {
+    "storage refuses": ("PUT /storage", lambda: instead(status=403), 1, "This token may not write"),
     "Ctrl-C amid the weights": ("PUT /storage", interrupt, 130, "interrupted"),
     "Ctrl-C at the branch": ("POST .*/branch/", interrupt, 130, "interrupted"),
-    "the commit fails": ("POST .*/commit/", instead(status=500), 1, "The Hub is out of order (500)."),
-    "someone was faster": ("POST .*/commit/", instead(status=412), 1, "was changed meanwhile"),
-    "the metadata is refused": ("POST /api/validate-yaml", instead(status=400, body=b'"license" bad'), 1, "license"),
+    "the commit fails": ("POST .*/commit/", lambda: instead(status=500), 1, "The Hub is out of order (500)."),
+    "someone was faster": ("POST .*/commit/", lambda: instead(status=412), 1, "was changed meanwhile"),
+    "the metadata is refused": (
+        "POST /api/validate-yaml",
+        lambda: instead(status=400, body=b'"license" bad'),
+        1,
+        "license",
+    ),
 }
 
 
@@ -157,7 +169,7 @@ def test_interrupted_it_leaves_the_hub_as_it_was(
     request, change, status, sentence = INTERRUPTIONS[fault]
     branch = "next" if "branch" in fault else "main"
     before = hub.put(REPO, {"README.md": b"theirs"}) if existing else None
-    hub.fault(request, change, carried_out=False)
+    hub.fault(request, change(), carried_out=False)
     assert publish.main([str(FOLDER), REPO, "--revision", branch]) == status
     assert sentence in capsys.readouterr().err
     if before:
@@ -179,6 +191,16 @@ def test_a_commit_whose_answer_was_lost_is_found_the_next_time(hub: Hub, capsys:
     assert publish.main([str(FOLDER), REPO]) == 0
     assert f"Already there: {REPO}" in capsys.readouterr().out
     assert len(history(hub)) == 2
+
+
+@pytest.mark.usefixtures("token", "terminal")
+def test_ctrl_c_again_does_not_stop_it_from_clearing_up(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.fault("PUT /storage", interrupt(), carried_out=False)
+    hub.fault("DELETE ", interrupt())
+    assert publish.main([str(FOLDER), REPO]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert any(line.startswith("DELETE ") for line in hub.asked)
+    assert hub.repositories == {}
 
 
 @pytest.mark.usefixtures("token")

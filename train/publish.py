@@ -13,9 +13,11 @@ import argparse
 import hashlib
 import json
 import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,9 +148,24 @@ def publish(api: HfApi, planned: Plan, private: bool = False, title: str = "chec
 
 def _undo(remove: Callable[[], None], what: str) -> None:
     try:
-        remove()
+        with _uninterrupted():
+            remove()
     except ERRORS:
         print(f"publish: {what} was made for this and could not be removed again.", file=sys.stderr)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C does nothing in this block: pressed again, out of impatience, it would leave half behind. Only for what
+    ends soon by itself; huggingface_hub waits ten seconds for an answer."""
+    if threading.current_thread() is not threading.main_thread():  # no signal arrives in another
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def why(error: BaseException, repo: str, branch: str) -> str:
