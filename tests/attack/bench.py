@@ -3,8 +3,10 @@
 A check is a function of a Bench that yields Rows. Load goes to loopback only, in bounded loops.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,24 @@ def tree(pid: int) -> list[int]:
 def memory(pid: int, field: str = "VmRSS") -> int:
     """Bytes that a process and its children hold; with "VmHWM" the most that each ever held."""
     return sum(_status(each, field) for each in tree(pid))
+
+
+@contextmanager
+def meanwhile(seconds: float, look: Callable[[], object]) -> Iterator[None]:
+    """Look again and again while the block runs, with so many seconds in between."""
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.wait(seconds):
+            look()
+
+    thread = threading.Thread(target=again)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def settle(pid: int) -> None:

@@ -1,6 +1,5 @@
 """Memory, threads and files over many predictions and over an hour (point 7)."""
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from tests.attack.bench import Bench, Checks, memory, tree
+from tests.attack.bench import Bench, Checks, meanwhile, memory, tree
 from tests.attack.load import FEW, Clients, Seen
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE
@@ -24,29 +23,19 @@ SHARE_BAD = 10  # one call in so many is of a file that is no picture
 
 
 class Watched:
-    """Memory, threads and open files of the app and its processes, each second while the block runs."""
+    """Memory, threads and open files of the app and its processes, each time they were looked at."""
 
     def __init__(self, pid: int) -> None:
-        self._pid, self._over = pid, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._pid = pid
         self.memory: list[int] = []
         self.threads: list[int] = []
         self.files: list[int] = []
 
-    def __enter__(self) -> "Watched":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(1):
-            self.memory.append(memory(self._pid))
-            processes = [Path(f"/proc/{pid}") for pid in tree(self._pid)]
-            self.threads.append(sum(_entries(process / "task") for process in processes))
-            self.files.append(sum(_entries(process / "fd") for process in processes))
+    def look(self) -> None:
+        self.memory.append(memory(self._pid))
+        processes = [Path(f"/proc/{pid}") for pid in tree(self._pid)]
+        self.threads.append(sum(_entries(process / "task") for process in processes))
+        self.files.append(sum(_entries(process / "fd") for process in processes))
 
     @property
     def memory_grown(self) -> float:
@@ -90,7 +79,8 @@ def many_predictions(bench: Bench) -> Iterator[Row]:
     """Each from a session of its own, as every call over HTTP is."""
     clients = Clients(bench.app.url)
     wanted = FEW_PREDICTIONS if bench.short else PREDICTIONS
-    with Watched(bench.app.process.pid) as watched:
+    watched = Watched(bench.app.process.pid)
+    with meanwhile(1, watched.look):
         seen = clients.load(FEW, PATIENCE * 20, calls=wanted)
     yield Row(
         7,
@@ -106,7 +96,8 @@ def an_hour(bench: Bench) -> Iterator[Row]:
     seconds = SHORT_HOUR if bench.short else HOUR
     most = Clients(bench.app.url).load(FEW, min(60, seconds)).per_second
     seen: list[Seen] = []
-    with Watched(bench.app.process.pid) as watched:
+    watched = Watched(bench.app.process.pid)
+    with meanwhile(1, watched.look):
         began = time.monotonic()
         while (left := seconds - (time.monotonic() - began)) > 0:
             # Others each time, with uploads of their own: what was sent three quarters of an hour ago is gone.

@@ -5,7 +5,6 @@ How fast a machine is differs; so throughput is judged against that of four clie
 
 import asyncio
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +19,7 @@ import numpy as np
 from src.server.routes import HEALTH
 from src.tasks import TASKS
 from src.work import ENDED, TOO_BUSY, TOO_LONG
-from tests.attack.bench import Bench, Checks
+from tests.attack.bench import Bench, Checks, meanwhile
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE, Visitor
 from tests.conftest import ROOT
@@ -139,27 +138,16 @@ class Clients:
 
 
 class Pulse:
-    """Asks whether the app lives, ten times a second, while the block runs; `took` are the seconds of each answer."""
+    """Asks whether the app lives; `took` are the seconds of each answer."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=PATIENCE)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat)
         self.took: list[float] = []
 
-    def __enter__(self) -> "Pulse":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._over.wait(0.1):
-            asked = time.monotonic()
-            self._http.get(HEALTH).raise_for_status()
-            self.took.append(time.monotonic() - asked)
+    def look(self) -> None:
+        asked = time.monotonic()
+        self._http.get(HEALTH).raise_for_status()
+        self.took.append(time.monotonic() - asked)
 
     def percentile(self, share: float) -> float:
         """Seconds."""
@@ -171,7 +159,8 @@ def crowd(bench: Bench) -> Iterator[Row]:
     clients = Clients(bench.app.url)
     seconds = SHORT_LOAD_SECONDS if bench.short else LOAD_SECONDS
     few = clients.load(FEW, seconds / 4)
-    with Pulse(bench.app.url) as pulse:
+    pulse = Pulse(bench.app.url)
+    with meanwhile(0.1, pulse.look):
         many = clients.load(MANY, seconds)
     again = clients.load(FEW, seconds / 4)
     before = (few.in_time + again.in_time) / (few.seconds + again.seconds)

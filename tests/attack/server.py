@@ -2,10 +2,9 @@
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +13,7 @@ import httpx
 from src.server import disk, visitors
 from src.server.bodies import STALL
 from src.server.routes import HEALTH, UPLOAD
-from tests.attack.bench import Bench, Checks, memory
+from tests.attack.bench import Bench, Checks, meanwhile, memory
 from tests.attack.row import Row
 from tests.conftest import ROOT, running
 from tests.space import VARIABLES
@@ -27,24 +26,13 @@ EXAMPLE = ROOT / "examples" / "skin" / "irregular.jpg"
 
 
 class Peak:
-    """The most memory that a process and its children held, sampled while `watched`."""
+    """The most memory that a process and its children held, of all the times it was looked at."""
 
     def __init__(self, pid: int) -> None:
-        self.pid, self.most, self._ended = pid, memory(pid), threading.Event()
+        self.pid, self.most = pid, memory(pid)
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        sampler = threading.Thread(target=self._sample)
-        sampler.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            sampler.join()
-
-    def _sample(self) -> None:
-        while not self._ended.wait(0.02):
-            self.most = max(self.most, memory(self.pid))
+    def look(self) -> None:
+        self.most = max(self.most, memory(self.pid))
 
 
 def chunks(size: int, before: bytes = b"") -> Iterator[bytes]:
@@ -78,7 +66,7 @@ def bodies(bench: Bench) -> Iterator[Row]:
                 statuses: set[int] = set()
                 peak = Peak(pid)
                 held = peak.most
-                with peak.watched():
+                with meanwhile(0.02, peak.look):
                     for _ in range(times):
                         began = time.monotonic()
                         said = visitor.post(path, content=chunks(size * MB, before), headers=headers | length)
@@ -95,7 +83,7 @@ def bodies(bench: Bench) -> Iterator[Row]:
         files = [("files", (f"{i}.png", b"x" * 100)) for i in range(1000)]
         peak = Peak(pid)
         held = peak.most
-        with peak.watched():
+        with meanwhile(0.02, peak.look):
             began = time.monotonic()
             said = visitor.post(UPLOAD, files=files)
             took = time.monotonic() - began
