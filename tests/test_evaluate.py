@@ -19,9 +19,7 @@ from src.tasks import TASKS
 from tests import made_up, made_up_checkpoints
 from train import audit, card, check, duplicates, evaluate, explanations, metrics, subgroups
 from train import recipe as recipes
-from train.data import SOURCES, Sample, load, split_hash
-
-SOURCES_OF = {"ultrasound": ["busi", "busbra"], "breastmnist": ["breastmnist"]}
+from train.data import SOURCES, Sample, load
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,28 +36,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_up.everything(tmp_path_factory.mktemp("data"))
 
 
-def checkpoint(folder: Path, task: str, data: Path) -> Path:
-    """A checkpoint folder as `python -m train` leaves it, with a random network, small for the sake of time."""
-    made_up_checkpoints.write(folder, task, "vigil_cnn28")
-    config = json.loads((folder / "config.json").read_text())
-    config["vigil"] |= {
-        "recipe": {"sources": SOURCES_OF[task], "seed": 0},
-        "split_sha256": split_hash(load(task, data, SOURCES_OF[task])),
-        "code_version": "unknown",
-        "data": [{"name": SOURCES[name].title, "licence": "", "citation": ""} for name in SOURCES_OF[task]],
-        "history": [
-            {"epoch": epoch, "train_loss": 1 / epoch, "loss": 2 / epoch, "accuracy": 0.5, "auc_malignant": 0.6}
-            for epoch in (1, 2)
-        ],
-    }
-    made_up_checkpoints.rewrite(folder / "config.json", config)
-    (folder / "evaluation.json").unlink()
-    return folder
-
-
 @pytest.fixture(scope="module")
 def evaluated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = checkpoint(tmp_path_factory.mktemp("evaluated") / "ultrasound", "ultrasound", data)
+    folder = made_up_checkpoints.trained(tmp_path_factory.mktemp("evaluated") / "ultrasound", "ultrasound", data)
     assert evaluate.main([str(folder), "--data", str(data)]) == 0
     return folder
 
@@ -84,9 +63,14 @@ def test_a_set_from_elsewhere_has_the_same_figures_as_a_split(content: dict[str,
 def test_a_set_that_is_not_there_is_left_out(data: Path, tmp_path: Path) -> None:
     for name in ("busi", "busbra", "breastmnist"):
         (tmp_path / name).symlink_to(data / name)
-    folder = checkpoint(tmp_path / "ultrasound", "ultrasound", data)
+    folder = made_up_checkpoints.trained(tmp_path / "ultrasound", "ultrasound", data)
     assert evaluate.evaluate(folder, tmp_path)["external"] == {}
-    assert evaluate.evaluate(checkpoint(tmp_path / "breastmnist-model", "breastmnist", data), data)["external"] == {}
+    assert (
+        evaluate.evaluate(made_up_checkpoints.trained(tmp_path / "breastmnist-model", "breastmnist", data), data)[
+            "external"
+        ]
+        == {}
+    )
 
 
 def test_it_says_what_the_model_learned_from(content: dict[str, Any], data: Path) -> None:
@@ -162,7 +146,9 @@ def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(conte
 
 
 def test_what_needs_a_drawn_lesion_is_left_out_where_there_is_none(data: Path, tmp_path: Path) -> None:
-    found = evaluate.evaluate(checkpoint(tmp_path / "breastmnist-model", "breastmnist", data), data)["splits"]["test"]
+    found = evaluate.evaluate(made_up_checkpoints.trained(tmp_path / "breastmnist-model", "breastmnist", data), data)[
+        "splits"
+    ]["test"]
     assert "location" not in found["explanation"]
     assert found["robustness"]["n"] == evaluate.EXAMINED
 
@@ -359,7 +345,7 @@ def test_the_cards_of_an_embedded_checkpoint_are_checked_too(tmp_path: Path, mon
 def test_without_an_evaluation_there_is_nothing_to_check(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = checkpoint(tmp_path / "new", "breastmnist", data)
+    folder = made_up_checkpoints.trained(tmp_path / "new", "breastmnist", data)
     assert evaluate.main(["--check", str(folder), "--data", str(data)]) == 1
     assert capsys.readouterr().err == f"{folder} has no evaluation.json to check.\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from src.page.evidence import METRIC_NAMES, figure
+from src.page.evidence import METRIC_NAMES, SPREAD_NAMES, figure, over_seeds
 from src.tasks import DISCLAIMER, TASKS
 from src.weights import EMBEDDED
 from train.data import SOURCES
@@ -165,7 +165,26 @@ Intervals are 95%: {evaluation["intervals"]["metrics"].removeprefix("95%, ")}; f
 {evaluation["intervals"]["proportions"].removeprefix("95%, ")}.
 
 {metric_table(evaluation)}
-{_unlike_training(test)}{_found(evaluation)}{_examined(evaluation)}"""
+{seeds(evaluation)}{_unlike_training(test)}{_found(evaluation)}{_examined(evaluation)}"""
+
+
+def seeds(evaluation: dict[str, Any]) -> str:
+    """Mean and range over the seeds that the recipe was trained with; "" where it was trained once."""
+    if not evaluation.get("seeds"):
+        return ""
+    trained = ", ".join(f"{run['seed']}" for run in evaluation["seeds"])
+    lines = []
+    for name, split in evaluation["splits"].items():
+        told = [
+            f"{title} {moved}"
+            for metric, title in SPREAD_NAMES.items()
+            if (moved := over_seeds(evaluation, name, metric)) is not None
+        ]
+        lines.append(f"- {split_title(name, split)}: {'; '.join(told)}")
+    return (
+        f"\nTrained with seeds {trained}, of which validation chose the one above; mean, and lowest to highest, at\n"
+        "the default threshold of each:\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 def _unlike_training(test: dict[str, Any]) -> str:

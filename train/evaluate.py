@@ -175,15 +175,20 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def described(folder: Path) -> dict[str, Any]:
+    """The `vigil` block of a trained checkpoint folder's config.json. Raises CheckpointError for another folder."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder.is_dir() else {}
+    if "recipe" not in config.get("vigil", {}):
+        raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.")
+    return config["vigil"]
+
+
 def open_run(folder: Path, data: Path) -> tuple[dict[str, Any], Predictor, list[Sample]]:
     """A trained checkpoint folder: its config's `vigil` block, its Predictor, and its recipe's samples.
 
     Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder.is_dir() else {}
-    vigil = config.get("vigil", {})
-    if "recipe" not in vigil:
-        raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.")
+    vigil = described(folder)
     recipe = vigil["recipe"]
     samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"))
     if split_hash(samples) != vigil["split_sha256"]:
@@ -244,9 +249,16 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write evaluation.json and the model card of a checkpoint folder."""
+    """Write evaluation.json and the model card of a checkpoint folder.
+
+    What `train.spread` wrote of the same weights stays: it rests on other runs, which may be gone.
+    """
+    file = folder / "evaluation.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if before.get("weights_sha256") == content["weights_sha256"] and "seeds" in before:
+        content = {"seeds": before["seeds"], **content}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
-    (folder / "evaluation.json").write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     card.write(folder)
 
 
@@ -266,13 +278,15 @@ def summary(content: Mapping[str, Any]) -> str:
 def differences(folder: Path, data: Path) -> list[str]:
     """What does not come out again of a checkpoint folder's evaluation.json and of the cards that rest on it.
 
-    Raises CheckpointError and DataMissing.
+    But for `seeds`, which rest on the weights of other runs. Raises CheckpointError and DataMissing.
     """
     stored = folder / "evaluation.json"
     if folder.is_dir() and not stored.is_file():
         raise CheckpointError(f"{folder} has no evaluation.json to check.")
     derived = json.loads(json.dumps(evaluate(folder, data)))
-    return [*check.against(json.loads(stored.read_text(encoding="utf-8")), derived), *check.cards(folder)]
+    published = json.loads(stored.read_text(encoding="utf-8"))
+    published.pop("seeds", None)
+    return [*check.against(published, derived), *check.cards(folder)]
 
 
 def main(arguments: list[str] | None = None) -> int:

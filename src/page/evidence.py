@@ -194,7 +194,7 @@ def _learned_from(model: Model) -> str:
 def _figures(model: Model, evaluation: Mapping[str, Any]) -> str:
     sets = held_out(evaluation)
     parts = [_training(evaluation), _metrics(evaluation, sets), _published(model.task, sets)]
-    parts += [_confusion(model.task, evaluation, sets), learning.curves(model.about.history)]
+    parts += [_seeds(evaluation, sets), _confusion(model.task, evaluation, sets), learning.curves(model.about.history)]
     parts += [_subgroups(split, _set_title(evaluation, name)) for name, split in sets.items()]
     return "".join(parts)
 
@@ -261,6 +261,40 @@ def _notes(evaluation: Mapping[str, Any], name: str, split: Mapping[str, Any]) -
         else:
             said.append(f"None of them has a near-duplicate in training ({nearest}).")
     return " ".join(said)
+
+
+SPREAD_NAMES: Final = {
+    "auc_malignant": "AUC, malignant",
+    "auc_macro": "AUC, macro",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}
+"""What is said of a recipe trained several times over, each with another seed."""
+
+
+def over_seeds(evaluation: Mapping[str, Any], name: str, metric: str) -> str | None:
+    """Mean and range of a metric on one split over the seeds it was trained with; None where there are none."""
+    values = [run["splits"].get(name, {}).get(metric) for run in evaluation.get("seeds", ())]
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.3f} ({min(known):.3f} to {max(known):.3f})" if known else None
+
+
+def _seeds(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> str:
+    if not evaluation.get("seeds"):
+        return ""
+    rows = [
+        [title, *(over_seeds(evaluation, name, metric) or "–" for name in sets)]
+        for metric, title in SPREAD_NAMES.items()
+        if any(over_seeds(evaluation, name, metric) for name in sets)
+    ]
+    head = ["", *(_set_title(evaluation, name) for name in sets)]
+    trained = ", ".join(f"{run['seed']}" for run in evaluation["seeds"])
+    return (
+        f"<h3>Trained again with other seeds</h3>{table(head, rows, 'Mean and range over seeds')}"
+        f'<p class="v-note">Mean, and lowest to highest, of the same recipe with seeds {escape(trained)}; which of '
+        "them is shown here was chosen on validation.</p>"
+    )
 
 
 # What others publish

@@ -1,0 +1,88 @@
+"""How far a recipe's figures move with its seed:
+
+    python -m train.spread runs/skin-0 runs/skin-1 runs/skin-2 --data DIR --into checkpoints/skin
+
+reads validation and test split with the checkpoint of each seed and writes the figures of each into the `seeds` of
+evaluation.json of the released one, whose cards and page then say mean and range. The released one is chosen before,
+on validation. Sets that no model may learn from are not read again for this. Knows nothing of training.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.weights import CheckpointError
+from train import card, evaluate, metrics
+from train.data import DataMissing
+
+
+class SpreadError(ValueError):
+    """Runs that say nothing about a seed; the message says why in one sentence."""
+
+
+def figures(folder: Path, data: Path) -> dict[str, Any]:
+    """One run's seed, the sha256 of its weights, and its metrics on each split, at its own default threshold.
+
+    Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
+    """
+    vigil, predictor, samples = evaluate.open_run(folder, data)
+    task, threshold = predictor.task, vigil["default_threshold"]
+    splits: dict[str, dict[str, float]] = {}
+    for name, some in evaluate.split_names(samples, vigil["recipe"]["sources"]).items():
+        probabilities = np.array([answer.probabilities for answer in evaluate.answers(predictor, some, name)])
+        labels = np.array([sample.label for sample in some])
+        scores = metrics.p_malignant(task, probabilities).round(evaluate.DECIMALS)
+        point = metrics.at_threshold(evaluate.threshold_tables(task, labels, scores)["malignant"], threshold)
+        splits[name] = metrics.point_estimates(task, probabilities, labels) | {
+            share: point[share]["value"] for share in ("sensitivity", "specificity")
+        }
+    return {"seed": vigil["seed"], "weights_sha256": vigil["sha256"], "splits": splits}
+
+
+def comparable(folders: Sequence[Path], released: Path) -> None:
+    """Raises SpreadError unless the folders hold one recipe, each with another seed, and `released` is one of them."""
+    ours, runs = evaluate.described(released), [evaluate.described(folder) for folder in folders]
+    for folder, vigil in zip(folders, runs, strict=True):
+        for key in ours["recipe"].keys() | vigil["recipe"].keys():
+            if key != "seed" and ours["recipe"].get(key) != vigil["recipe"].get(key):
+                raise SpreadError(f"{folder} is of another recipe than {released}: {key} differs.")
+        if vigil["split_sha256"] != ours["split_sha256"]:
+            raise SpreadError(f"{folder} learned from another split than {released}.")
+    if len({vigil["seed"] for vigil in runs}) < len(runs):
+        raise SpreadError("Two of the runs have the same seed.")
+    if ours["sha256"] not in [vigil["sha256"] for vigil in runs]:
+        raise SpreadError(f"{released} is none of the runs.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m train.spread", description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="checkpoint folder of one seed each")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="the released one of them, evaluated")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    stored = options.into / "evaluation.json"
+    try:
+        comparable(options.folders, options.into)
+        content = json.loads(stored.read_text(encoding="utf-8"))
+        runs = sorted((figures(folder, options.data) for folder in options.folders), key=lambda run: run["seed"])
+    except (CheckpointError, DataMissing, SpreadError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except FileNotFoundError as error:
+        print(f"{error.filename} is not there: train and evaluate first.", file=sys.stderr)
+        return 1
+    evaluate.write(options.into, content | {"seeds": evaluate.rounded(runs)})
+    print(card.seeds(content | {"seeds": runs}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
