@@ -134,6 +134,22 @@ def test_how_well_lesions_are_found_is_said_where_the_model_needs_it(evaluation:
     assert "Dice" not in evidence.page(model(evaluation))
 
 
+SEEDS = [
+    {"seed": seed, "weights_sha256": f"{seed}", "splits": {"test": {"auc_malignant": auc, "sensitivity": 0.9}}}
+    for seed, auc in ((0, 0.91), (1, 0.89), (2, 0.93))
+]
+
+
+def test_what_a_seed_is_worth_is_said_where_it_was_measured(evaluation: dict[str, Any]) -> None:
+    assert "other seeds" not in evidence.page(model(evaluation))
+    page = evidence.page(model(evaluation | {"seeds": SEEDS}))
+    # BrEaST is not read for it, and what was not measured has no row.
+    assert "<td>0.910 (0.890 to 0.930)</td><td>–</td>" in page
+    assert "<td>0.900 (0.900 to 0.900)</td><td>–</td>" in page
+    assert "the same recipe with seeds 0, 1, 2;" in page
+    assert page.count("<td>–</td>") == evidence.page(model(evaluation)).count("<td>–</td>") + 2
+
+
 def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
     older = copy.deepcopy(evaluation)
     del older["training"], older["external"]
@@ -157,11 +173,13 @@ def hostile(content: Any, way: str) -> Any:
 
 
 @pytest.mark.parametrize("way", ["strings", "null", "keys", "list"])
-@pytest.mark.parametrize("part", ["intervals", "metrics", "confusion_matrix", "subgroups", "training", "splits", None])
+@pytest.mark.parametrize(
+    "part", ["intervals", "metrics", "confusion_matrix", "subgroups", "training", "splits", "seeds", None]
+)
 def test_a_file_from_elsewhere_neither_breaks_the_page_nor_reaches_it_unescaped(
     evaluation: dict[str, Any], way: str, part: str | None
 ) -> None:
-    changed = copy.deepcopy(evaluation)
+    changed = copy.deepcopy(evaluation) | {"seeds": SEEDS}
     if part is None:
         changed = hostile(changed, way)
     elif part in changed:

@@ -193,8 +193,9 @@ def _learned_from(model: Model) -> str:
 
 def _figures(model: Model, evaluation: Mapping[str, Any]) -> str:
     sets = held_out(evaluation)
-    parts = [_training(evaluation), _metrics(evaluation, sets), _published(model.task, sets)]
-    parts += [_seeds(evaluation, sets), _confusion(model.task, evaluation, sets), learning.curves(model.about.history)]
+    parts = [_training(evaluation), _metrics(evaluation, sets), _seeds(evaluation, sets)]
+    parts += [_published(model.task, sets), _confusion(model.task, evaluation, sets)]
+    parts += [learning.curves(model.about.history)]
     parts += [_subgroups(split, _set_title(evaluation, name)) for name, split in sets.items()]
     return "".join(parts)
 
@@ -284,7 +285,7 @@ def _seeds(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]])
     if not evaluation.get("seeds"):
         return ""
     rows = [
-        [title, *(over_seeds(evaluation, name, metric) or "–" for name in sets)]
+        [title[0].upper() + title[1:], *(over_seeds(evaluation, name, metric) or "–" for name in sets)]
         for metric, title in SPREAD_NAMES.items()
         if any(over_seeds(evaluation, name, metric) for name in sets)
     ]
