@@ -23,7 +23,7 @@ from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
 from src import weights
-from src.page import evidence
+from src.page import figures
 from src.page.panel import INFO, WARNING
 from src.score import a_target
 from src.screening import (
@@ -307,7 +307,7 @@ def as_html(shown: Report, target: float) -> str:
     return (
         f'<div class="v-evidence-page"><p class="{kind}" role="status">{sign}<span>{said}</span></p>'
         f'<p class="v-said">{" ".join(map(escape, shown.sentences))}</p>'
-        f"{evidence.table(shown.head, [list(map(escape, row)) for row in shown.points], 'Operating points')}</div>"
+        f"{figures.table(shown.head, [list(map(escape, row)) for row in shown.points], 'Operating points')}</div>"
     )
 
 

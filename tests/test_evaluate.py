@@ -14,7 +14,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from src import measured, robustness, screening, weights
-from src.page.evidence import MIN_CASES
+from src.page.figures import MIN_CASES
 from src.tasks import TASKS
 from tests import made_up, made_up_checkpoints
 from train import audit, card, check, duplicates, evaluate, explanations, metrics, subgroups

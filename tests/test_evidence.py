@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from src import weights
-from src.page import evidence
-from src.page.evidence import MIN_CASES, Model
+from src.page import evidence, figures, published
+from src.page.evidence import Model
+from src.page.figures import MIN_CASES
 from src.tasks import TASKS
 from src.weights import VigilConfig
 from tests import made_up_checkpoints
@@ -70,17 +71,17 @@ def test_every_figure_of_every_set_is_shown_with_its_interval(evaluation: dict[s
     page = evidence.page(model(evaluation))
     for found in (evaluation["splits"]["test"], evaluation["external"]["breast_usg"]):
         for metric in found["metrics"].values():
-            assert evidence.figure(metric) in page
+            assert figures.figure(metric) in page
         for share in ("sensitivity", "specificity", "ppv", "npv"):
             point = found["at_default_threshold"]["malignant"][share]
-            assert f"{evidence.figure(point)} <small>n = {point['of']}</small>" in page
+            assert f"{figures.figure(point)} <small>n = {point['of']}</small>" in page
         for row in found["confusion_matrix"]:
             assert all(f'%">{count:,}</span>' in page for count in row)
     assert "elsewhere, BrEaST (n = 90)" in page
     assert "900 pictures in 800 groups: benign 600, malignant 300." in page
     assert "Al-Dhabyani et al. 2020" in page
     validation = evaluation["splits"]["validation"]["metrics"]["auc_malignant"]
-    assert evidence.figure(validation) not in page, "what choices were made on is no evidence"
+    assert figures.figure(validation) not in page, "what choices were made on is no evidence"
 
 
 def test_the_overview_has_home_and_elsewhere_side_by_side(evaluation: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ def test_the_overview_has_home_and_elsewhere_side_by_side(evaluation: dict[str, 
     for found in (evaluation["splits"]["test"], evaluation["external"]["breast_usg"]):
         point = found["at_default_threshold"]["malignant"]
         cells = (found["metrics"]["auc_malignant"], point["sensitivity"], point["specificity"])
-        assert "</td><td>".join(evidence.figure(cell) for cell in cells) + "</td><td>0.3</td>" in overview
+        assert "</td><td>".join(figures.figure(cell) for cell in cells) + "</td><td>0.3</td>" in overview
 
 
 def test_nothing_is_claimed_of_few(evaluation: dict[str, Any]) -> None:
@@ -109,7 +110,7 @@ def test_nothing_is_claimed_of_few(evaluation: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("of", "said"), [(MIN_CASES - 1, "too few"), (MIN_CASES, "0.900 (0.700 to 0.990)")])
 def test_where_few_ends(of: int, said: str) -> None:
-    cell = evidence._counted({"value": 0.9, "interval": [0.7, 0.99], "of": of})
+    cell = figures.counted({"value": 0.9, "interval": [0.7, 0.99], "of": of})
     assert said in cell
     assert f"n = {of}" in cell
 
@@ -159,7 +160,7 @@ def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
             for one in values.values():
                 del one["auc_malignant_interval"]
     page = evidence.page(model(older))
-    assert evidence.figure(older["splits"]["test"]["metrics"]["auc_malignant"]) in page
+    assert figures.figure(older["splits"]["test"]["metrics"]["auc_malignant"]) in page
     assert "not read on it" in page, "BrEaST's published figures stand alone then"
 
 
@@ -226,16 +227,16 @@ def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, An
 
 
 def test_every_reference_names_source_split_and_comparability() -> None:
-    assert set(evidence.REFERENCES) == {"about", *TASKS}
+    assert set(published.REFERENCES) == {"about", *TASKS}
     for task in TASKS:
-        for reference in evidence.REFERENCES[task]:
+        for reference in published.REFERENCES[task]:
             assert set(reference) == {"model", "split", "n", "beside", "difference", "source", "figures"}
             assert reference["source"]
             assert reference["split"]
             assert reference["difference"] or (reference["n"] and reference["beside"]), "comparable to what?"
             for claimed in reference["figures"]:
-                assert claimed["metric"] in evidence._PUBLISHED_NAMES
-                numbers = re.findall(r"[\d.]+", evidence._claimed(claimed))
+                assert claimed["metric"] in published.NAMES
+                numbers = re.findall(r"[\d.]+", published._claimed(claimed))
                 assert numbers
                 assert all(0 < float(number) < 1 for number in numbers)
 
@@ -250,7 +251,7 @@ def test_every_reference_names_source_split_and_comparability() -> None:
     ],
 )
 def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:
-    assert evidence._comparable({"difference": difference, "n": theirs}, {"n": ours} if ours else None) == said
+    assert published._comparable({"difference": difference, "n": theirs}, {"n": ours} if ours else None) == said
 
 
 def test_our_figure_beside_theirs_by_hand() -> None:
@@ -267,14 +268,14 @@ def test_our_figure_beside_theirs_by_hand() -> None:
         "at_default_threshold": {"malignant": point, "mel": point},
         "threshold_table": {"malignant": table},
     }
-    assert evidence._own("auc_malignant", own) == "0.800 (0.700 to 0.900)"
-    assert evidence._own("sensitivity", own).startswith("0.750 (")
-    assert evidence._own("sensitivity_mel", own).endswith(" at 0.3")
-    assert evidence._own("accuracy_malignant", own).startswith("0.700 (")
-    assert evidence._own("precision_malignant", own).startswith("0.600 (")
-    assert evidence._own("recall_malignant", own).startswith("0.750 (")
-    assert evidence._own("f1_malignant", own) == "0.667"
-    assert evidence._own("f1", own) == "–"
+    assert published._own("auc_malignant", own) == "0.800 (0.700 to 0.900)"
+    assert published._own("sensitivity", own).startswith("0.750 (")
+    assert published._own("sensitivity_mel", own).endswith(" at 0.3")
+    assert published._own("accuracy_malignant", own).startswith("0.700 (")
+    assert published._own("precision_malignant", own).startswith("0.600 (")
+    assert published._own("recall_malignant", own).startswith("0.750 (")
+    assert published._own("f1_malignant", own) == "0.667"
+    assert published._own("f1", own) == "–"
 
 
 # In the app
@@ -298,7 +299,7 @@ def test_every_embedded_model_can_be_shown(folder: Path) -> None:
     page = evidence.page(shown)
     assert "not as Vigil writes it" not in page
     assert "<polyline" in page
-    assert evidence.figure(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])
+    assert figures.figure(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])
 
 
 def test_a_model_is_chosen_on_the_page(page: Page) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,27 @@ def test_ctrl_c_again_does_not_stop_it_from_clearing_up(hub: Hub, capsys: pytest
     assert "interrupted" in capsys.readouterr().err
     assert any(line.startswith("DELETE ") for line in hub.asked)
     assert hub.repositories == {}
+
+
+@pytest.mark.usefixtures("token", "terminal")
+def test_ctrl_c_twice_while_it_clears_up_ends_it_and_what_is_left_is_said(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = interrupt(), interrupt()
+
+    def twice(reply: Reply) -> Reply:
+        first(reply)
+        time.sleep(0.5)  # signals that wait together count as one
+        return second(reply)
+
+    hub.fault("PUT /storage", interrupt(), carried_out=False)
+    hub.fault("DELETE ", twice, carried_out=False)
+    assert publish.main([str(FOLDER), REPO]) == 130
+    said = capsys.readouterr().err
+    assert f"removing {REPO} again; Ctrl-C once more leaves it there." in said
+    assert f"{REPO} was made for this and could not be removed again." in said
+    assert "as it was" not in said
+    assert hub.repositories
 
 
 @pytest.mark.usefixtures("token")

@@ -7,9 +7,10 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from src import weights
+from src.page.figures import METRIC_NAMES
 from src.tasks import TASKS
 from src.weights import Config
-from train import card, evaluate, metrics
+from train import card, evaluate, findings, metrics
 from train.data import SOURCES
 
 SPLIT_OF_156 = ("ultrasound", "breastmnist")
@@ -54,12 +55,12 @@ def test_huggingface_hub_reads_the_metadata(folder: Path) -> None:
     assert found.eval_results
     for result in found.eval_results:
         source, kind = result.dataset_type, str(result.dataset_split)
-        split = card.parts(evaluation)[kind if source == sources[0] else f"{kind}-{source}"]
+        split = findings.parts(evaluation)[kind if source == sources[0] else f"{kind}-{source}"]
         known = split["metrics"] | split["at_default_threshold"]["malignant"]
         assert result.metric_value == known[result.metric_type]["value"]
         assert (
             result.metric_type in ("sensitivity", "specificity")
-            or result.metric_name == card.METRIC_NAMES[result.metric_type]
+            or result.metric_name == METRIC_NAMES[result.metric_type]
         )
     assert {"auc_malignant", "sensitivity", "specificity"} <= {result.metric_type for result in found.eval_results}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.page.evidence import over_seeds
+from src.page.figures import over_seeds
 from tests import made_up, made_up_checkpoints
 from tests.made_up_checkpoints import edit
 from train import evaluate, explanations, metrics, spread

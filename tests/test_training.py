@@ -20,6 +20,7 @@ import yaml
 from safetensors.torch import save_file
 
 from src import weights
+from src.page.figures import figure
 from src.predictor import Predictor
 from src.tasks import TASKS
 from tests import made_up
@@ -126,7 +127,7 @@ def test_the_card_says_what_was_found(trained: Path) -> None:
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["license"] == "cc0-1.0"
     assert metadata["library_name"] == "timm"
-    assert card.figure(evaluation["splits"]["test"]["metrics"]["auc_malignant"]) in text
+    assert figure(evaluation["splits"]["test"]["metrics"]["auc_malignant"]) in text
     assert config["vigil"]["sha256"][:12] in text
 
 

@@ -3,9 +3,10 @@
     python -m train.evaluate runs/skin --data DIR
 
 DIR/evaluation.json is where every published number comes from; `--check` derives them all again and fails on any
-difference, `--audit FOLDER` shows the test pictures that the model got wrong. All scores are the Predictor's, all
-thresholds and the temperature are the checkpoint's (chosen on validation before). Run again, it derives the same
-numbers. Figures go into `figures/`, which is not part of what is released. Knows nothing of training.
+difference (all but the spread over seeds, which `train.spread` derives from the runs of each), `--audit FOLDER` shows
+the test pictures that the model got wrong. All scores are the Predictor's, all thresholds and the temperature are the
+checkpoint's (chosen on validation before). Run again, it derives the same numbers. Figures go into `figures/`, which is
+not part of what is released. Knows nothing of training.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
 from src import weights
+from src.page.figures import figure
 from src.predictor import Prediction, Predictor
 from src.score import a_threshold
 from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
@@ -267,11 +269,11 @@ def summary(content: Mapping[str, Any]) -> str:
     lines = []
     for name, split in {**content["splits"], **content["external"]}.items():
         lines.append(f"{name} ({', '.join(split['sources'])}, n = {split['n']:,}, {split['groups']:,} groups)")
-        lines += [f"  {metric:<20}{card.figure(found)}" for metric, found in split["metrics"].items()]
+        lines += [f"  {metric:<20}{figure(found)}" for metric, found in split["metrics"].items()]
         for who, point in split["at_default_threshold"].items():
             for share in ("sensitivity", "specificity"):
                 what = f"{share} {who}" if who != "malignant" else share
-                lines.append(f"  {what:<20}{card.figure(point[share])} at {point['threshold']}")
+                lines.append(f"  {what:<20}{figure(point[share])} at {point['threshold']}")
     return "\n".join(lines)
 
 

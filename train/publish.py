@@ -148,20 +148,25 @@ def publish(api: HfApi, planned: Plan, private: bool = False, title: str = "chec
 
 def _undo(remove: Callable[[], None], what: str) -> None:
     try:
-        with _uninterrupted():
+        with _patience(what):
             remove()
-    except ERRORS:
+    except (*ERRORS, KeyboardInterrupt):
         print(f"publish: {what} was made for this and could not be removed again.", file=sys.stderr)
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C does nothing in this block: pressed again, out of impatience, it would leave half behind. Only for what
-    ends soon by itself; huggingface_hub waits ten seconds for an answer."""
+def _patience(what: str) -> Iterator[None]:
+    """Ctrl-C once in this block only says what is done there: pressed out of impatience, it would leave half behind.
+    The second one ends it, since huggingface_hub waits for an answer as long as it takes."""
     if threading.current_thread() is not threading.main_thread():  # no signal arrives in another
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def say(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        print(f"publish: removing {what} again; Ctrl-C once more leaves it there.", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, say)
     try:
         yield
     finally:
@@ -215,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"publish: {why(error, options.repo, options.revision)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"publish: interrupted; {options.repo} is as it was.", file=sys.stderr)
+        print(f"publish: interrupted; nothing was published to {options.repo}.", file=sys.stderr)
         return 130
     print(f"{'Published' if planned.upload else 'Already there'}: {options.repo}, commit {commit}")
     print(f"Use it with VIGIL_WEIGHTS_{vigil.task.upper()}={options.repo}@{commit}")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from src.weights import CheckpointError
-from train import card, evaluate, metrics
+from train import evaluate, findings, metrics
 from train.data import DataMissing
 
 
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error.filename} is not there: train and evaluate first.", file=sys.stderr)
         return 1
     evaluate.write(options.into, content | {"seeds": evaluate.rounded(runs)})
-    print(card.seeds(content | {"seeds": runs}))
+    print(findings.seeds(content | {"seeds": runs}))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from src.page.evidence import MIN_CASES
+from src.page.figures import MIN_CASES
 from src.screening import threshold_table
 from train import metrics
 from train.data import Sample

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from src.measured import MALIGNANT, Figure
-from src.page.evidence import table
+from src.page.figures import table
 from src.page.panel import ARROW, DASH, WARNING, percent
 from src.screening import decide, operating_point
 from src.weights import Checkpoint

@@ -1,50 +1,31 @@
 """What is known of each model -> the Evidence tab, as HTML: what it learned from, how it did on pictures it did not
 learn from, beside what others publish, and for whom.
 
-Every figure comes from a checkpoint's evaluation.json and config.json; others' from references.json. Pure but for
-reading the embedded folders; knows nothing of Gradio, pictures or networks.
+Every figure comes from a checkpoint's evaluation.json and config.json. Pure but for reading the embedded folders; knows
+nothing of Gradio, pictures or networks.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any, Final
 
 from src import weights
-from src.page import learning
-from src.screening import operating_point, proportion_interval
+from src.page import learning, published
+from src.page.figures import (
+    METRIC_NAMES,
+    MIN_CASES,
+    SPREAD_NAMES,
+    counted,
+    figure,
+    held_out,
+    over_seeds,
+    set_title,
+    table,
+)
 from src.tasks import TASKS, Task
 from src.weights import Checkpoint, VigilConfig
-
-MIN_CASES = 20
-"""Of fewer cases no figure is given: the exact 95% interval of 10 in 20 spans 46 points."""
-
-METRIC_NAMES: Final[Mapping[str, str]] = {
-    "auc_malignant": "AUC, malignant",
-    "auc_macro": "AUC, macro over classes",
-    "auc_mel": "AUC, melanoma",
-    "average_precision": "Average precision, malignant",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1_macro": "F1, macro",
-    "brier": "Brier score",
-    "calibration_error": "Expected calibration error",
-}
-
-_PUBLISHED_NAMES: Final[Mapping[str, str]] = {
-    **METRIC_NAMES,
-    "auc": "AUC, averaging not stated",
-    "f1": "F1, averaging not stated",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "sensitivity_mel": "Sensitivity for melanoma",
-    "accuracy_malignant": "Accuracy, malignant or not, at 0.5",
-    "f1_malignant": "F1, malignant, at 0.5",
-    "precision_malignant": "Precision (PPV), malignant, at 0.5",
-    "recall_malignant": "Recall (sensitivity), malignant, at 0.5",
-}
 
 _KINDS: Final[Mapping[str, str]] = {
     "sex": "Sex",
@@ -54,11 +35,6 @@ _KINDS: Final[Mapping[str, str]] = {
     "lesion_share": "Lesion size: its bounding box, as a share of the picture",
     "Device": "Scanner",
 }
-
-REFERENCES: Final[Mapping[str, Any]] = json.loads(
-    (Path(__file__).parent / "references.json").read_text(encoding="utf-8")
-)
-"""Task -> what others publish on its data; the file says at its top what its keys mean."""
 
 
 @dataclass(frozen=True)
@@ -93,52 +69,6 @@ def models(served: Iterable[Checkpoint]) -> list[Model]:
     return found
 
 
-# Figures
-
-
-def figure(found: Mapping[str, Any]) -> str:
-    """ "0.912 (0.874 to 0.945)" of `value` and `interval` (None where it is not known), or a dash without a value."""
-    if found["value"] is None:
-        return "–"
-    if found["interval"] is None:
-        return f"{found['value']:.3f}"
-    low, high = found["interval"]
-    return f"{found['value']:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _counted(found: Mapping[str, Any], n: str = "") -> str:
-    """A cell: the figure and of how many (`n` where `of` is not what to say); of few, that they are too few."""
-    of = f"<small>n = {n or format(found['of'], ',')}</small>"
-    if found["of"] < MIN_CASES or found["value"] is None:
-        return f'<span class="v-few">too few</span> {of}'
-    return f"{figure(found)} {of}"
-
-
-def held_out(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Name -> what is known of each set that the model was not chosen by: the test splits, then sets from elsewhere."""
-    tests = {name: split for name, split in evaluation["splits"].items() if name.startswith("test")}
-    return tests | evaluation.get("external", {})
-
-
-def _set_title(evaluation: Mapping[str, Any], name: str) -> str:
-    split = held_out(evaluation)[name]
-    kind = "elsewhere" if name in evaluation.get("external", {}) else "test"
-    return f"{kind}, {escape(' and '.join(split['sources']))} (n = {split['n']:,})"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, classes: str = "") -> str:
-    """Cells are markup; the first of a row is its header."""
-    columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{cells[0]}</th>{"".join(f"<td>{cell}</td>" for cell in cells[1:])}</tr>' for cells in rows
-    )
-    return (
-        f'<div class="v-scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
-        f'<table class="v-evidence {classes}"><caption class="v-hidden">{escape(caption)}</caption>'
-        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
 # The page
 
 
@@ -152,7 +82,7 @@ def overview(shown: Iterable[Model]) -> str:
                 rows.append(
                     [
                         escape(model.title),
-                        _set_title(model.evaluation or {}, name),
+                        set_title(model.evaluation or {}, name),
                         figure(split["metrics"]["auc_malignant"]),
                         figure(point["sensitivity"]),
                         figure(point["specificity"]),
@@ -194,9 +124,9 @@ def _learned_from(model: Model) -> str:
 def _figures(model: Model, evaluation: Mapping[str, Any]) -> str:
     sets = held_out(evaluation)
     parts = [_training(evaluation), _metrics(evaluation, sets), _seeds(evaluation, sets)]
-    parts += [_published(model.task, sets), _confusion(model.task, evaluation, sets)]
+    parts += [published.beside(model.task, sets), _confusion(model.task, evaluation, sets)]
     parts += [learning.curves(model.about.history)]
-    parts += [_subgroups(split, _set_title(evaluation, name)) for name, split in sets.items()]
+    parts += [_subgroups(split, set_title(evaluation, name)) for name, split in sets.items()]
     return "".join(parts)
 
 
@@ -219,9 +149,9 @@ def _metrics(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]
         for share in ("sensitivity", "specificity", "ppv", "npv") if who == "malignant" else ("sensitivity",):
             title = share.upper() if len(share) == 3 else share.capitalize()
             title += f" for {escape(who)}" if who != "malignant" else ""
-            cells = (_counted(split["at_default_threshold"][who][share]) for split in sets.values())
+            cells = (counted(split["at_default_threshold"][who][share]) for split in sets.values())
             rows.append([f"{title} at {point['threshold']:g}", *cells])
-    head = ["", *(_set_title(evaluation, name) for name in sets)]
+    head = ["", *(set_title(evaluation, name) for name in sets)]
     notes = "".join(f"<li>{_notes(evaluation, name, split)}</li>" for name, split in sets.items())
     intervals = evaluation["intervals"]
     return (
@@ -232,7 +162,7 @@ def _metrics(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]
 
 
 def _notes(evaluation: Mapping[str, Any], name: str, split: Mapping[str, Any]) -> str:
-    said = [f"{_set_title(evaluation, name)}: {split['groups']:,} groups."]
+    said = [f"{set_title(evaluation, name)}: {split['groups']:,} groups."]
     if split["groups"] == split["n"]:
         said.append(
             "Each picture counts on its own: the data does not say which share a patient or a slide, so these "
@@ -264,23 +194,6 @@ def _notes(evaluation: Mapping[str, Any], name: str, split: Mapping[str, Any]) -
     return " ".join(said)
 
 
-SPREAD_NAMES: Final = {
-    "auc_malignant": "AUC, malignant",
-    "auc_macro": "AUC, macro",
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-}
-"""What is said of a recipe trained several times over, each with another seed."""
-
-
-def over_seeds(evaluation: Mapping[str, Any], name: str, metric: str) -> str | None:
-    """Mean and range of a metric on one split over the seeds it was trained with; None where there are none."""
-    values = [run["splits"].get(name, {}).get(metric) for run in evaluation.get("seeds", ())]
-    known = [value for value in values if value is not None]
-    return f"{sum(known) / len(known):.3f} ({min(known):.3f} to {max(known):.3f})" if known else None
-
-
 def _seeds(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> str:
     if not evaluation.get("seeds"):
         return ""
@@ -289,82 +202,13 @@ def _seeds(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]])
         for metric, title in SPREAD_NAMES.items()
         if any(over_seeds(evaluation, name, metric) for name in sets)
     ]
-    head = ["", *(_set_title(evaluation, name) for name in sets)]
+    head = ["", *(set_title(evaluation, name) for name in sets)]
     trained = ", ".join(f"{run['seed']}" for run in evaluation["seeds"])
     return (
         f"<h3>Trained again with other seeds</h3>{table(head, rows, 'Mean and range over seeds')}"
         f'<p class="v-note">Mean, and lowest to highest, of the same recipe with seeds {escape(trained)}; which of '
         "them is shown here was chosen on validation.</p>"
     )
-
-
-# What others publish
-
-
-def _published(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = []
-    for reference in REFERENCES[task.name]:
-        ours = sets.get(reference["beside"])
-        source = escape(reference["source"])
-        link = (
-            f'<a href="{source}" target="_blank" rel="noopener">source</a>' if source.startswith("https:") else source
-        )
-        claims = reference["figures"]
-        rows.append(
-            [
-                f"{escape(reference['model'])}<br><small>{link}</small>",
-                escape(reference["split"]) + (f" (n = {reference['n']:,})" if reference["n"] else ""),
-                "<br>".join(_PUBLISHED_NAMES[claim["metric"]] for claim in claims),
-                "<br>".join(map(_claimed, claims)),
-                "<br>".join(_own(claim["metric"], ours) if ours else "–" for claim in claims),
-                _comparable(reference, ours),
-            ]
-        )
-    head = ("Published by others", "Read on", "Figure", "Theirs", "Vigil", "Comparable?")
-    return (
-        '<h3>Beside what others publish</h3><p class="v-note">Theirs as their authors state it; none was derived again '
-        f"here.</p>{table(head, rows, 'Published figures', 'v-published')}"
-    )
-
-
-def _claimed(claimed: Mapping[str, Any]) -> str:
-    if "range" in claimed:
-        return f"{claimed['range'][0]:.3f} to {claimed['range'][1]:.3f}"
-    if "interval" in claimed:
-        return figure(claimed)
-    return f"{claimed['value']:.3f}" + (f" ± {claimed['plus_minus']:.3f}" if "plus_minus" in claimed else "")
-
-
-def _comparable(reference: Mapping[str, Any], ours: Mapping[str, Any] | None) -> str:
-    if reference["difference"]:
-        return f"No: {escape(reference['difference'])}."
-    if ours is None:
-        return "No: this model was not read on it as a set from elsewhere."
-    if ours["n"] == reference["n"]:
-        return f"Yes: the same {ours['n']:,} pictures and the same question."
-    return f"In part: the same set and question, but {ours['n']:,} pictures of it here."
-
-
-def _own(metric: str, split: Mapping[str, Any]) -> str:
-    """Our figure of the same name on one set; a dash where there is none."""
-    if metric in split["metrics"]:
-        return figure(split["metrics"][metric])
-    points = split["at_default_threshold"]
-    share, _, who = metric.partition("_")
-    if share in ("sensitivity", "specificity"):
-        point = points[who or "malignant"]
-        return f"{figure(point[share])} at {point['threshold']:g}"
-    if who != "malignant":
-        return "–"
-    half = operating_point(split["threshold_table"]["malignant"], 0.5)
-    if share == "f1":
-        return f"{2 * half.tp / (2 * half.tp + half.fp + half.fn):.3f}" if half.tp else "–"
-    k, n = {
-        "accuracy": (half.tp + half.tn, half.tp + half.tn + half.fp + half.fn),
-        "precision": (half.tp, half.tp + half.fp),
-        "recall": (half.tp, half.tp + half.fn),
-    }[share]
-    return figure({"value": k / n if n else None, "interval": proportion_interval(k, n)})
 
 
 # Confusion matrix
@@ -383,7 +227,7 @@ def _confusion(task: Task, evaluation: Mapping[str, Any], sets: Mapping[str, Map
                 for n, share in zip(counts, shares, strict=True)
             )
             rows.append([f"{escape(code)} <small>n = {total:,}</small>", *cells])
-        title = _set_title(evaluation, name)
+        title = set_title(evaluation, name)
         tables.append(f"<figure><figcaption>{title}</figcaption>{table(head, rows, title)}</figure>")
     return f'<h3>Confusion matrix</h3><div class="v-charts v-matrices">{"".join(tables)}</div>'
 
@@ -402,8 +246,8 @@ def _subgroups(split: Mapping[str, Any], title: str) -> str:
                 "interval": found.get("auc_malignant_interval"),  # older evaluations have none
                 "of": min(positives, others),
             }
-            cells = (_counted(auc, f"{positives:,} + {others:,}"), _counted(found["sensitivity"]))
-            rows.append([escape(value), f"{found['n']:,}", *cells, _counted(found["specificity"])])
+            cells = (counted(auc, f"{positives:,} + {others:,}"), counted(found["sensitivity"]))
+            rows.append([escape(value), f"{found['n']:,}", *cells, counted(found["specificity"])])
         threshold = next(iter(values.values()))["threshold"]
         head = (
             escape(_KINDS.get(kind, kind)),
