@@ -51,10 +51,9 @@ def checks() -> dict[int, list[Check]]:
     return found
 
 
-def attack(tried: list[Check], short: bool) -> list[dict[str, Any]]:
+def attack(tried: list[Check], short: bool, commit: str) -> list[dict[str, Any]]:
     """The rows of checks of one point, from an app of their own; each is printed as it comes."""
     rows = []
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     with tempfile.TemporaryDirectory(prefix="attack-") as made:
         folder = Path(made)
         (folder / "app").mkdir()
@@ -66,7 +65,7 @@ def attack(tried: list[Check], short: bool) -> list[dict[str, Any]]:
                 for row in check(Bench(app, own, short)):
                     print(f"{'ok' if row.ok else 'FAILED'}  {row.what} | {row.how_often:,} | {row.outcome}", flush=True)
                     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-                    rows.append({**asdict(row), "when": when, "commit": commit.stdout.strip(), "short": short})
+                    rows.append({**asdict(row), "when": when, "commit": commit, "short": short})
     return rows
 
 
@@ -122,13 +121,15 @@ def main(arguments: list[str] | None = None) -> int:
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
     if kept.get("versions") != versions():
         kept = {"versions": versions(), "points": {}}
+    # Before the first point: what is written after each is a change to the tree, too.
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     held = True
     for point, every in checks().items():
         tried = [check for check in every if not options.check or check.__name__ in options.check]
         if point not in points or not tried:
             continue
         print(f"{point}. {POINTS[point]}", flush=True)
-        rows = attack(tried, options.short)
+        rows = attack(tried, options.short, described.stdout.strip())
         held = held and all(row["ok"] for row in rows)
         before = kept["points"].get(str(point), []) if options.check else []
         kept["points"][str(point)] = merged(before, rows)
