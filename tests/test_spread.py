@@ -39,16 +39,34 @@ def content(runs: list[Path]) -> dict[str, Any]:
     return json.loads((runs[1] / "evaluation.json").read_text())
 
 
-def test_each_seed_has_the_figures_that_its_evaluation_gives(content: dict[str, Any]) -> None:
+def test_each_seed_has_the_figures_that_its_evaluation_gives(
+    content: dict[str, Any], runs: list[Path], data: Path
+) -> None:
     first, second = content["seeds"]
     assert (first["seed"], second["seed"]) == (0, 1)
     assert first["weights_sha256"] != second["weights_sha256"] == content["weights_sha256"]
     assert first["splits"] != second["splits"]
-    for name, split in content["splits"].items():
-        point = split["at_default_threshold"]["malignant"]
-        known = {metric: found["value"] for metric, found in split["metrics"].items()}
-        known |= {share: point[share]["value"] for share in ("sensitivity", "specificity")}
-        assert second["splits"][name] == pytest.approx(known)
+    read = spread.figures(runs[1], data)
+    assert (second["seed"], second["weights_sha256"]) == (read["seed"], read["weights_sha256"])
+    assert second["splits"].keys() == read["splits"].keys() == content["splits"].keys()
+    for name, known in read["splits"].items():
+        assert second["splits"][name] == pytest.approx(known, abs=10**-evaluate.DECIMALS)
+
+
+def test_the_released_one_is_not_read_again(
+    content: dict[str, Any], runs: list[Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def figures(folder: Path, data: Path) -> dict[str, Any]:
+        assert data.is_dir()
+        read.append(folder)
+        return content["seeds"][0]
+
+    monkeypatch.setattr(spread, "figures", figures)
+    assert spread.main([*map(str, runs), "--data", str(data), "--into", str(runs[1])]) == 0
+    assert read == [runs[0]]
+    assert json.loads((runs[1] / "evaluation.json").read_text())["seeds"] == content["seeds"]
 
 
 def test_the_card_says_mean_and_range(content: dict[str, Any], runs: list[Path]) -> None:

@@ -2,9 +2,9 @@
 
     python -m train.spread runs/skin-0 runs/skin-1 runs/skin-2 --data DIR --into checkpoints/skin
 
-reads validation and test split with the checkpoint of each seed and writes the figures of each into the `seeds` of
-evaluation.json of the released one, whose cards and page then say mean and range. The released one is chosen before,
-on validation. Sets that no model may learn from are not read again for this. Knows nothing of training.
+reads validation and test split with the checkpoint of each other seed and writes the figures of each into the `seeds`
+of evaluation.json of the released one, whose cards and page then say mean and range. The released one is chosen before,
+on validation, and evaluated. Sets that no model may learn from are not read again for this. Knows nothing of training.
 """
 
 import argparse
@@ -26,8 +26,22 @@ class SpreadError(ValueError):
     """Runs that say nothing about a seed; the message says why in one sentence."""
 
 
+SHARES = ("sensitivity", "specificity")
+"""Told besides the metrics, at each run's own default threshold."""
+
+
+def evaluated(content: dict[str, Any], vigil: dict[str, Any]) -> dict[str, Any]:
+    """What `figures` gives, out of the evaluation.json of the run whose config's `vigil` block is given."""
+    splits = {}
+    for name, split in content["splits"].items():
+        point = split["at_default_threshold"]["malignant"]
+        splits[name] = {key: figure["value"] for key, figure in split["metrics"].items()}
+        splits[name] |= {share: point[share]["value"] for share in SHARES}
+    return {"seed": vigil["seed"], "weights_sha256": vigil["sha256"], "splits": splits}
+
+
 def figures(folder: Path, data: Path) -> dict[str, Any]:
-    """One run's seed, the sha256 of its weights, and its metrics on each split, at its own default threshold.
+    """One run's seed, the sha256 of its weights, and its metrics and SHARES on each split.
 
     Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
     """
@@ -40,7 +54,7 @@ def figures(folder: Path, data: Path) -> dict[str, Any]:
         scores = metrics.p_malignant(task, probabilities).round(evaluate.DECIMALS)
         point = metrics.at_threshold(evaluate.threshold_tables(task, labels, scores)["malignant"], threshold)
         splits[name] = metrics.point_estimates(task, probabilities, labels) | {
-            share: point[share]["value"] for share in ("sensitivity", "specificity")
+            share: point[share]["value"] for share in SHARES
         }
     return {"seed": vigil["seed"], "weights_sha256": vigil["sha256"], "splits": splits}
 
@@ -72,7 +86,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         comparable(options.folders, options.into)
         content = json.loads(stored.read_text(encoding="utf-8"))
-        runs = sorted((figures(folder, options.data) for folder in options.folders), key=lambda run: run["seed"])
+        runs = []
+        for folder in options.folders:
+            vigil = evaluate.described(folder)
+            known = vigil["sha256"] == content["weights_sha256"]
+            runs.append(evaluated(content, vigil) if known else figures(folder, options.data))
+        runs.sort(key=lambda run: run["seed"])
     except (CheckpointError, DataMissing, SpreadError) as error:
         print(error, file=sys.stderr)
         return 1
