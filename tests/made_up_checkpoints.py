@@ -17,6 +17,7 @@ from torch import nn
 from src import screening, weights
 from src.tasks import TASKS
 from train import metrics
+from train import recipe as recipes
 from train.data import SOURCES, TASK_SOURCES, load, split_hash
 
 DEFAULT_ARCHITECTURE = {
@@ -122,7 +123,7 @@ def trained(folder: Path, task: str, data: Path, seed: int = 0) -> Path:
     (folder / "evaluation.json").unlink()
     sources = TASK_SOURCES[task]
     added = {
-        "recipe": {"sources": list(sources), "seed": seed},
+        "recipe": {**recipes.load(task).model_dump(mode="json"), "sources": list(sources), "seed": seed},
         "split_sha256": split_hash(load(task, data, sources)),
         "code_version": "unknown",
         "data": [{"name": SOURCES[name].title, "licence": "", "citation": ""} for name in sources],

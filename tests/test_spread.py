@@ -100,8 +100,22 @@ def test_of_other_weights_it_does_not_stay(tmp_path: Path, content: dict[str, An
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"weights_sha256": "of another"}
 
 
+def without_sampling(vigil: dict[str, Any]) -> None:
+    del vigil["recipe"]["sampling"]
+
+
+def test_a_run_may_be_older_than_one_of_its_settings(runs: list[Path], data: Path, tmp_path: Path) -> None:
+    older = made_up_checkpoints.trained(tmp_path / "older", "breastmnist", data, 0)
+    edit(older / "config.json", lambda config: without_sampling(config["vigil"]))
+    spread.comparable([older, runs[1]], runs[1])
+
+
 def of_another_recipe(vigil: dict[str, Any]) -> None:
     vigil["recipe"]["epochs"] = 7
+
+
+def of_no_recipe_at_all(vigil: dict[str, Any]) -> None:
+    vigil["recipe"]["epochs"] = 0
 
 
 def of_another_split(vigil: dict[str, Any]) -> None:
@@ -116,6 +130,7 @@ def of_the_same_seed(vigil: dict[str, Any]) -> None:
     ("change", "sentence"),
     [
         (of_another_recipe, "of another recipe than {released}: epochs differs."),
+        (of_no_recipe_at_all, "other: epochs: Input should be greater than 0"),
         (of_another_split, "learned from another split"),
         (of_the_same_seed, "have the same seed"),
     ],

@@ -260,9 +260,18 @@ def load(path_or_name: str) -> AnyRecipe:
         raise RecipeError(f"There is no recipe {path_or_name!r}. Give a YAML file or one of: {known}.")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return _kind(settings).model_validate(settings)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path.name} is not valid YAML: {error}") from error
+    return of_settings(settings, path.name)
+
+
+def of_settings(settings: Any, name: str) -> AnyRecipe:
+    """The recipe of `settings`, a mapping as YAML and config.json hold it; what is not in there has its default.
+
+    Raises RecipeError, which calls them `name`, for what is no recipe.
+    """
+    try:
+        return _kind(settings).model_validate(settings)
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, e['loc'])) or path.name}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{path.name}: {'; '.join(lines)}") from error
+        lines = (f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{name}: {'; '.join(lines)}") from error

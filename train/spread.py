@@ -19,6 +19,7 @@ import numpy as np
 
 from src.weights import CheckpointError
 from train import evaluate, findings, metrics
+from train import recipe as recipes
 from train.data import DataMissing
 
 
@@ -62,9 +63,12 @@ def figures(folder: Path, data: Path) -> dict[str, Any]:
 def comparable(folders: Sequence[Path], released: Path) -> None:
     """Raises SpreadError unless the folders hold one recipe, each with another seed, and `released` is one of them."""
     ours, runs = evaluate.described(released), [evaluate.described(folder) for folder in folders]
+    # Through the recipe's own class, because a run may be older than one of its settings.
+    wanted = recipes.of_settings(ours["recipe"], f"{released}").model_dump()
     for folder, vigil in zip(folders, runs, strict=True):
-        for key in ours["recipe"].keys() | vigil["recipe"].keys():
-            if key != "seed" and ours["recipe"].get(key) != vigil["recipe"].get(key):
+        settings = recipes.of_settings(vigil["recipe"], f"{folder}").model_dump()
+        for key in wanted.keys() | settings.keys():
+            if key != "seed" and wanted.get(key) != settings.get(key):
                 raise SpreadError(f"{folder} is of another recipe than {released}: {key} differs.")
         if vigil["split_sha256"] != ours["split_sha256"]:
             raise SpreadError(f"{folder} learned from another split than {released}.")
@@ -92,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             known = vigil["sha256"] == content["weights_sha256"]
             runs.append(evaluated(content, vigil) if known else figures(folder, options.data))
         runs.sort(key=lambda run: run["seed"])
-    except (CheckpointError, DataMissing, SpreadError) as error:
+    except (CheckpointError, DataMissing, SpreadError, recipes.RecipeError) as error:
         print(error, file=sys.stderr)
         return 1
     except FileNotFoundError as error:
