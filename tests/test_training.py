@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+from torch import nn
 
 from src import weights
 from src.page.figures import figure
@@ -220,6 +221,30 @@ def test_batches_that_cannot_be_shared_out_are_refused(data: Path, tmp_path: Pat
         loop.run(
             Classification(recipe_of(), load("histopathology", data)), tmp_path, PRECISION, processes=Processes(0, 3)
         )
+
+
+@pytest.mark.parametrize(
+    ("select_by", "epochs", "chosen"),
+    # AUC has its best after the second epoch and does not find a better one in two; the loss falls until the fourth.
+    [("auc_malignant", 4, 2), ("loss", 6, 4)],
+)
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(
+    data: Path, tmp_path: Path, select_by: str, epochs: int, chosen: int
+) -> None:
+    judged = {"auc_malignant": [0.7, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8], "loss": [0.9, 0.8, 0.7, 0.6, 0.65, 0.7, 0.7]}
+    kept: list[torch.Tensor] = []
+
+    class Judged(Classification):
+        def judge(self, network: nn.Module, *_: Any) -> dict[str, float]:
+            kept.append(network.state_dict()["classifier.weight"].clone())
+            return {name: values[len(kept) - 1] for name, values in judged.items()}
+
+    recipe = recipe_of(select_by=select_by, epochs=7, patience=2)
+    training = [sample for sample in load("histopathology", data) if sample.split == "train"][:8]
+    tensors, history = loop.run(Judged(recipe, training, judges=False), tmp_path, PRECISION, workers=0)
+    assert len(history) == epochs
+    assert torch.equal(tensors["classifier.weight"], kept[chosen - 1])
+    assert not torch.equal(tensors["classifier.weight"], kept[-1])
 
 
 def test_the_auxiliary_head_and_checkpointed_activations(data: Path, tmp_path: Path) -> None:

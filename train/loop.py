@@ -99,7 +99,7 @@ class Job(ABC):
 
     @abstractmethod
     def judge(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
-        """The validation metrics of an epoch, the recipe's `select_by` (higher is better) among them."""
+        """The validation metrics of an epoch, the recipe's `select_by` among them: higher is better, but for "loss"."""
 
 
 def load_pretrained(target: nn.Module, name: str, file: str, except_for: str | None = None) -> None:
@@ -228,19 +228,24 @@ def run(
             row |= job.judge(judged, normalise, precision)
         # All must know it, to stop at the same epoch.
         row = processes.from_first(row)
-        best_before = max((past[select_by] for past in history), default=-math.inf)
+        best_before = max((_score(past, select_by) for past in history), default=-math.inf)
         history.append(row)
         if processes.first:
             tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-            if row[select_by] > best_before:
+            if _score(row, select_by) > best_before:
                 _replace(out / "best.safetensors", safetensors.torch.save(_tensors(judged)))
             _replace(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history).encode())
             _save_state(last, network, optimiser, scaler, average, recipe, history)
     return safetensors.torch.load_file(out / "best.safetensors") if processes.first else {}, history
 
 
+def _score(row: Mapping[str, Any], select_by: str) -> float:
+    """An epoch's `select_by`, turned so that higher is better."""
+    return -row[select_by] if select_by == "loss" else row[select_by]
+
+
 def _out_of_patience(history: Sequence[Mapping[str, Any]], select_by: str, patience: int) -> bool:
-    scores = [row[select_by] for row in history]
+    scores = [_score(row, select_by) for row in history]
     return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 
