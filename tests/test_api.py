@@ -233,7 +233,8 @@ def test_robustness_reads_the_views(client: Client, server: Server) -> None:
     found = client.predict("skin", example("skin"), api_name="/robustness")
     assert [view["name"] for view in found["views"]] == [view.name for view in robustness.views(TASKS["skin"])]
     result, _ = client.predict(example("skin"), 0.3, "none", api_name="/skin")
-    assert found["p_malignant"] == pytest.approx(result["p_malignant"], abs=1e-6)
+    # Read in one batch with its views, for which a processor may take other kernels.
+    assert found["p_malignant"] == pytest.approx(result["p_malignant"], abs=1e-5)
     every = [found["p_malignant"], *(view["p_malignant"] for view in found["views"])]
     assert (found["lowest"], found["highest"]) == (min(every), max(every))
     default = json.loads((server.checkpoints / "skin" / "config.json").read_text())["vigil"]["default_threshold"]

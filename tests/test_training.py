@@ -201,6 +201,7 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
         "mean": [0.5],
         "std": [0.25],
         "augmentation": "ultrasound-28",
+        "batch_size": 2,
     }
     file = tmp_path / "linear.yaml"
     file.write_text(yaml.safe_dump(recipe))
@@ -212,8 +213,10 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
     one, two = (
         json.loads((tmp_path / name / "config.json").read_text())["vigil"]["history"] for name in ("one", "two")
     )
-    assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=1e-4)
-    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-4)
+    # A processor with bfloat16 rounds to 3 digits: losses differ by up to 0.0006 of themselves. Two processes that keep
+    # their gradients to themselves differ by 0.02 in the first epoch and 0.3 in the last.
+    assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=2e-3)
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=2e-3)
 
 
 def test_batches_that_cannot_be_shared_out_are_refused(data: Path, tmp_path: Path) -> None:
