@@ -3,9 +3,11 @@
 import copy
 import itertools
 import math
+import random
 from collections import Counter
 from typing import Any, cast
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,48 @@ def test_augmentation_depends_on_its_seed_alone_and_changes_the_picture(name: st
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert all(a.shape == (28, 28, channels) and a.dtype == np.uint8 for a in first)
     assert len({a.tobytes() for a in first}) == 6
+
+
+def parts(transform: A.BaseCompose | A.BasicTransform) -> list[A.BasicTransform]:
+    """The single transforms that a pipeline is made of."""
+    if isinstance(transform, A.BasicTransform):
+        return [transform]
+    return [part for inner in transform.transforms for part in parts(inner)]
+
+
+SINGLE = {
+    type(part).__name__: part for build in augment.PIPELINES.values() for whole in build(64) for part in parts(whole)
+}
+
+
+def test_the_pipelines_have_what_they_should() -> None:
+    assert len(SINGLE) >= 15
+    assert {"CLAHE", "ElasticTransform", "GridDistortion", "CoarseDropout", "Hairs", "Callipers"} <= set(SINGLE)
+
+
+@pytest.mark.parametrize("name", sorted(set(SINGLE) - {"Resize"}))
+def test_each_transform_changes_the_picture_on_its_own(name: str) -> None:
+    steps = np.linspace(60, 180, 64)
+    image = np.stack([steps[:, None] + 0 * steps, steps[None] + 0 * steps[:, None], np.full((64, 64), 90.0)], axis=2)
+    image = (image + np.random.default_rng(0).normal(0, 8, image.shape)).astype(np.uint8)
+    alone = A.Compose([SINGLE[name]])
+    alone.transforms[0].p = 1.0
+    changed = []
+    for seed in range(8):
+        alone.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        changed.append(alone(image=image)["image"])
+    assert all(a.shape == image.shape and a.dtype == np.uint8 for a in changed)
+    # A quarter of the square's symmetries, for instance, may be the picture itself.
+    assert sum(not np.array_equal(a, image) for a in changed) >= 6
+
+
+def test_hairs_are_dark_lines_over_an_untouched_picture() -> None:
+    image = np.full((224, 224, 3), 200, dtype=np.uint8)
+    drawn = A.Compose([augment.Hairs(p=1.0)], seed=0)(image=image)["image"]
+    hidden = (drawn < 200).any(axis=2)
+    assert 0.001 < hidden.mean() < 0.2
+    assert (drawn <= 200).all()
+    assert (image == 200).all()
 
 
 def test_histology_keeps_the_centre_that_makes_the_label() -> None:

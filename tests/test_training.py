@@ -250,6 +250,34 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(
     assert not torch.equal(tensors["classifier.weight"], kept[-1])
 
 
+def test_what_is_kept_is_the_average_of_the_weights_and_learning_does_not_know_of_it(
+    data: Path, tmp_path: Path
+) -> None:
+    training = [sample for sample in load("histopathology", data) if sample.split == "train"][:16]
+    seen: list[torch.Tensor] = []
+
+    class Watched(Classification):
+        def loss(self, answers: Any, targets: torch.Tensor) -> torch.Tensor:
+            seen.append(self.network.state_dict()["classifier.weight"].clone())
+            return super().loss(answers, targets)
+
+        def judge(self, *_: Any) -> dict[str, float]:
+            return {"auc_malignant": 0.5}
+
+    kept, last = {}, {}
+    for decay in (0.5, None):
+        job, out = Watched(recipe_of(epochs=1, ema_decay=decay), training, judges=False), tmp_path / str(decay)
+        kept[decay] = loop.run(job, out, PRECISION, workers=0)[0]["classifier.weight"]
+        last[decay] = job.network.state_dict()["classifier.weight"]
+    assert torch.equal(last[0.5], last[None])
+    assert torch.equal(kept[None], last[None])
+    # Two updates: a point on the way from the weights after the first, which `seen` has second, to the last ones.
+    way, gone = last[0.5] - seen[1], kept[0.5] - seen[1]
+    share = (gone * way).sum() / (way * way).sum()
+    assert 0.1 < share < 0.9
+    assert torch.allclose(gone, share * way, atol=1e-6)
+
+
 def test_the_auxiliary_head_and_checkpointed_activations(data: Path, tmp_path: Path) -> None:
     recipe = TINY | {
         "architecture": "vigil_efficientnetv2_m_cbam",
