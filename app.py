@@ -3,7 +3,7 @@
 The page itself is src/page; what is read, decided and said is src's. Nothing of a picture is logged, and what was
 uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens;
 VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may ask, and how they are told apart
-(src/server/visitors.py).
+(src/server/rate_limit.py).
 """
 
 import os
@@ -11,10 +11,11 @@ import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from src import device, weights, work
-from src.images import MAX_BYTES
-from src.predictor import Predictor
+from src.models import checkpoints, device
+from src.models.predictor import Predictor
+from src.pictures.decode import MAX_BYTES
 from src.server import log
+from src.service import worker_pool
 from src.tasks import TASKS
 
 SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is dropped loses nothing
@@ -23,11 +24,11 @@ SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is d
 def main() -> None:
     """Load every task's checkpoint and serve the page until stopped."""
     log.begin()
-    work.prepare()
+    worker_pool.prepare()
     # Imported here: the processes that read pictures are started with this file too, and need no page.
-    from src.page import site
+    from src.page import layout
     from src.page.theme import looks
-    from src.server import environment, guard
+    from src.server import environment, middleware
 
     claimed = environment.prepare()
 
@@ -39,11 +40,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)  # as a Space is told to end
     # All at once, so that a Hub that does not answer is waited for once, not four times.
     with ThreadPoolExecutor(len(TASKS)) as pool:
-        found = dict(zip(TASKS, pool.map(weights.find, TASKS), strict=True))
+        found = dict(zip(TASKS, pool.map(checkpoints.find, TASKS), strict=True))
     for task in TASKS:
-        found |= weights.find_further(task)
+        found |= checkpoints.find_further(task)
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
-    page = site.build(work.start(predictors))
+    page = layout.build(worker_pool.start(predictors))
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
     try:
         page.launch(
@@ -55,7 +56,7 @@ def main() -> None:
             run_history=False,
             state_session_capacity=SESSIONS,
             ssr_mode=False,
-            app_kwargs=guard.app_kwargs(claimed),
+            app_kwargs=middleware.app_kwargs(claimed),
             mcp_server=True,
         )
     finally:

@@ -22,11 +22,10 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
-from src import weights
-from src.page import figures
-from src.page.panel import INFO, WARNING
-from src.score import a_target
-from src.screening import (
+from src.models import checkpoints
+from src.page.views.result_card import INFO, WARNING
+from src.results import formatting
+from src.results.thresholds import (
     CONFIDENCE,
     INTERVAL_METHOD,
     Estimate,
@@ -38,6 +37,7 @@ from src.screening import (
     proportion_interval,
     threshold_table,
 )
+from src.score import a_target
 from src.tasks import TASKS, Task
 
 MALIGNANT, BENIGN = "malignant", "benign"
@@ -307,7 +307,7 @@ def as_html(shown: Report, target: float) -> str:
     return (
         f'<div class="v-evidence-page"><p class="{kind}" role="status">{sign}<span>{said}</span></p>'
         f'<p class="v-said">{" ".join(map(escape, shown.sentences))}</p>'
-        f"{figures.table(shown.head, [list(map(escape, row)) for row in shown.points], 'Operating points')}</div>"
+        f"{formatting.table(shown.head, [list(map(escape, row)) for row in shown.points], 'Operating points')}</div>"
     )
 
 
@@ -327,9 +327,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
     try:
-        checkpoint = weights.load(options.task, options.weights) if options.weights else weights.find(options.task)
+        checkpoint = (
+            checkpoints.load(options.task, options.weights) if options.weights else checkpoints.find(options.task)
+        )
         cases = read(text_of(options.table), TASKS[options.task])
-    except (weights.CheckpointError, TableRefused) as error:
+    except (checkpoints.CheckpointError, TableRefused) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     default = checkpoint.config.vigil.default_threshold

@@ -3,7 +3,7 @@
 `--target-sensitivity S` in place of `--threshold` takes the threshold that validation promises S for, or refuses.
 
 Finds files, writes rows and counts failures; what a file says is the Predictor's business, and where weights come from
-is `src.weights`'.
+is `src.models.checkpoints`'.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from src import weights
-from src.images import ImageRefused
-from src.measured import MALIGNANT
-from src.predictor import Prediction, Predictor
-from src.screening import decide, operating_point
+from src.models import checkpoints
+from src.models.predictor import Prediction, Predictor
+from src.pictures.decode import ImageRefused
+from src.results.evaluation import MALIGNANT
+from src.results.thresholds import decide, operating_point
 from src.tasks import TASKS, Task
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -106,10 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.ERROR)
     try:
         if options.weights is None:
-            checkpoint = weights.find(options.task)
+            checkpoint = checkpoints.find(options.task)
         else:
-            checkpoint = weights.load(options.task, options.weights)
-    except weights.CheckpointError as error:
+            checkpoint = checkpoints.load(options.task, options.weights)
+    except checkpoints.CheckpointError as error:
         return _failed(str(error))
     if checkpoint.problem:
         print(f"score: {checkpoint.problem}", file=sys.stderr)
@@ -149,7 +149,7 @@ class NotPromised(ValueError):  # noqa: N818 - a refusal, as ImageRefused
     """A sensitivity that validation cannot promise; the message says why in one sentence."""
 
 
-def _threshold_of(checkpoint: weights.Checkpoint, threshold: float | None, target: float | None) -> float:
+def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, target: float | None) -> float:
     """The threshold asked for, by its value or by the sensitivity it must have; else the checkpoint's own."""
     if target is None:
         return checkpoint.config.vigil.default_threshold if threshold is None else threshold
@@ -164,7 +164,7 @@ def _threshold_of(checkpoint: weights.Checkpoint, threshold: float | None, targe
     return promise.threshold
 
 
-def _costs(checkpoint: weights.Checkpoint, threshold: float) -> str:
+def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
     """The operating point at this threshold wherever the model was measured, in one line."""
     costs = [f"threshold {threshold:g}"]
     for place in checkpoint.measured.places:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from src import weights
+from src.models import checkpoints as weights
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 

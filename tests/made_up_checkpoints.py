@@ -14,11 +14,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from src import screening, weights
+from src.models import checkpoints
+from src.results import thresholds
 from src.tasks import TASKS
-from train import metrics
-from train import recipe as recipes
 from train.data import SOURCES, TASK_SOURCES, load, split_hash
+from train.evaluation import metrics
+from train.training import recipe as recipes
 
 DEFAULT_ARCHITECTURE = {
     "skin": "tf_efficientnetv2_b0",
@@ -34,7 +35,7 @@ ONE_LOGIT = ("vigil_attention_cnn96", "vigil_linear28")
 def network(architecture: str, num_classes: int, channels: int, side: int, seed: int = 0) -> nn.Module:
     """A random network in eval mode whose logits have a standard deviation of about 2 over unlike pictures."""
     torch.manual_seed(seed)
-    model: Any = weights.build(architecture, num_classes, channels)
+    model: Any = checkpoints.build(architecture, num_classes, channels)
     # Blotches on grounds of different colour: a network that had only seen noise would call all pictures alike.
     ground, blotches = torch.rand(32, channels, 1, 1), torch.rand(32, channels, 4, 4)
     pictures = 0.4 * ground + 0.6 * nn.functional.interpolate(blotches, size=(side, side), mode="bicubic")
@@ -101,7 +102,7 @@ def write(folder: Path, task: str, architecture: str | None = None, seed: int = 
             "task": task,
             "name": f"made-up-{task}",
             "seed": seed,
-            "sha256": weights.sha256(folder / "model.safetensors"),
+            "sha256": checkpoints.sha256(folder / "model.safetensors"),
             "temperature": 1.5,
             "test_time_augmentation": "none",
             "default_threshold": TASKS[task].default_threshold or 0.2,
@@ -168,8 +169,8 @@ def _split(
     for who in ("malignant", *TASKS[task].reported_alone):
         counted = ~positive | (who == "malignant") | (np.arange(n) % 2 == 0)
         cases = scores[counted].tolist(), positive[counted].tolist()
-        tables[who] = screening.threshold_table(*cases)
-        by_group[who] = screening.threshold_table(*screening.one_a_group(*cases, group[counted].tolist()))
+        tables[who] = thresholds.threshold_table(*cases)
+        by_group[who] = thresholds.threshold_table(*thresholds.one_a_group(*cases, group[counted].tolist()))
     return {
         "sources": [title],
         "n": n,
@@ -197,7 +198,7 @@ def edit(file: Path, change: Callable[[Any], Any]) -> None:
 
 def reseal(folder: Path) -> None:
     """Make config.json and evaluation.json name the weights that are there."""
-    digest = weights.sha256(folder / "model.safetensors")
+    digest = checkpoints.sha256(folder / "model.safetensors")
     edit(folder / "config.json", lambda c: c["vigil"].update(sha256=digest))
     edit(folder / "evaluation.json", lambda c: c.update(weights_sha256=digest))
 

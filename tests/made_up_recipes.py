@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from train import recipe as recipes
+from train.training import recipe as recipes
 
 TINY: dict[str, Any] = {
     "task": "histopathology",

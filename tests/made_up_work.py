@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-from src.images import ImageRefused
-from src.work import Models
+from src.pictures.decode import ImageRefused
+from src.service.worker_pool import Models
 
 
 def probabilities(models: Models, name: str, file: str) -> tuple[float, ...]:

@@ -13,12 +13,13 @@ import logging
 import sys
 from pathlib import Path
 
-from src.weights import CheckpointError
-from train import baseline, classifier, distributed, gate, lesions, loop, release
-from train import recipe as recipes
-from train.classifier import Classification
+from src.models.checkpoints import CheckpointError
+from train import gate, release
 from train.data import DataMissing, Sample, load
-from train.lesions import LesionSearch
+from train.training import classifier, distributed, logistic, loop, segmentation
+from train.training import recipe as recipes
+from train.training.classifier import Classification
+from train.training.segmentation import LesionSearch
 
 TRAINING = "training"
 """The folder inside a checkpoint folder for what only a training run needs; never published."""
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = recipes.load(options.recipe)
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
         if isinstance(recipe, recipes.LogisticRecipe):
-            config, tensors, history = baseline.fit(recipe, samples)
+            config, tensors, history = logistic.fit(recipe, samples)
             release.write(options.out, recipe, config, 1, tensors, samples, history)
         elif not _learn(recipe, samples, options):
             return 0
@@ -62,7 +63,7 @@ def _learn(recipe: recipes.Recipe | recipes.RegionRecipe, samples: list[Sample],
     needed = isinstance(recipe, recipes.Recipe) and recipe.lesion_crops is not None
     if needed != (options.region is not None):
         raise recipes.RecipeError("--region is for the recipes with lesion_crops, and those need it.")
-    finder = lesions.load(options.region) if needed else None
+    finder = segmentation.load(options.region) if needed else None
     with distributed.joined() as processes:
         job: loop.Job
         if isinstance(recipe, recipes.RegionRecipe):
@@ -74,10 +75,10 @@ def _learn(recipe: recipes.Recipe | recipes.RegionRecipe, samples: list[Sample],
     if not processes.first:
         return False
     if isinstance(recipe, recipes.RegionRecipe):
-        lesions.release(options.out, recipe, tensors, history)
+        segmentation.release(options.out, recipe, tensors, history)
     else:
         config, number = classifier.pretrained_config(recipe), classifier.outputs(recipe.task, recipe.architecture)
-        about = lesions.copy(options.region, options.out) if needed else None
+        about = segmentation.copy(options.region, options.out) if needed else None
         release.write(options.out, recipe, config, number, tensors, samples, history, about)
     return True
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from src.page.figures import METRIC_NAMES, figure
+from src.models.checkpoints import EMBEDDED
+from src.results.formatting import METRIC_NAMES, figure
 from src.tasks import DISCLAIMER, TASKS
-from src.weights import EMBEDDED
+from train.cards.findings import describe, parts
 from train.data import SOURCES
-from train.findings import describe, parts
 
 ROOT = EMBEDDED.parent
 TABLE_START, TABLE_END = "<!-- models: written by python -m train.card -->", "<!-- /models -->"
@@ -119,16 +119,20 @@ def text(folder: Path, repo: str | None = None) -> str:
     vigil = config["vigil"]
     task = TASKS[vigil["task"]]
     repo = repo or f"OWNER/vigil-{task.name}"
-    own = "import src.networks  # registers the network; run this in Vigil's folder\n" * (
+    own = "import src.models.networks  # registers the network; run this in Vigil's folder\n" * (
         "vigil_" in config["architecture"]
     )
     colours = (["L"] if task.colour == "grey" else []) + (
         ["RGB"] if config["pretrained_cfg"]["input_size"][0] == 3 else []
     )
     converted = "".join(f'.convert("{colour}")' for colour in colours)
-    crop = " Vigil crops to the scanned field first (`src.images.region_of_interest`)." if task.crop_to_roi else ""
+    crop = (
+        " Vigil crops to the scanned field first (`src.pictures.decode.region_of_interest`)."
+        if task.crop_to_roi
+        else ""
+    )
     if vigil.get("region"):
-        crop = " Vigil crops to the lesion first (`src.region`, region.safetensors)."
+        crop = " Vigil crops to the lesion first (`src.models.lesion_finder`, region.safetensors)."
     content = f"""---
 {metadata(config, evaluation, repo.partition("/")[2]).to_yaml()}
 ---

@@ -22,28 +22,17 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
-from src import weights
-from src.page.figures import figure
-from src.predictor import Prediction, Predictor
+from src.models import checkpoints
+from src.models.checkpoints import CheckpointError
+from src.models.predictor import Prediction, Predictor
+from src.results.formatting import figure
+from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
 from src.score import a_threshold
-from src.screening import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
-from src.weights import CheckpointError
-from train import (
-    audit,
-    card,
-    check,
-    duplicates,
-    explanations,
-    figures,
-    gate,
-    lesions,
-    metrics,
-    quality,
-    stability,
-    subgroups,
-)
+from train import card, check, gate, quality
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
+from train.evaluation import audit, duplicates, explanations, metrics, plots, robustness, subgroups
+from train.training import segmentation
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +184,7 @@ def open_run(folder: Path, data: Path) -> tuple[dict[str, Any], Predictor, list[
     samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"))
     if split_hash(samples) != vigil["split_sha256"]:
         log.warning("The data is not split as it was for training: a test image may have been trained on.")
-    return vigil, Predictor(weights.load(vigil["task"], folder)), samples
+    return vigil, Predictor(checkpoints.load(vigil["task"], folder)), samples
 
 
 def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[str, Any]:
@@ -220,18 +209,18 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         alike = None if name == "validation" else np.array([correlation[s.source, s.name] for s in some])
         found[name] = evaluate_split(task, some, probabilities, threshold, alike)
         if predictor.checkpoint.finder is not None:
-            found[name]["region"] = lesions.judged(predictor.checkpoint.finder, some)
+            found[name]["region"] = segmentation.judged(predictor.checkpoint.finder, some)
         if name != "validation":
             chosen = drawn(some)
             found[name]["explanation"] = explanations.judged(predictor, chosen, threshold)
-            found[name]["robustness"] = stability.judged(predictor, chosen, threshold)
+            found[name]["robustness"] = robustness.judged(predictor, chosen, threshold)
         if draw_into is not None:
-            figures.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
+            plots.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
     found["validation"]["quality"] = quality.effects(predictor, splits["validation"], threshold)
     for name, judged in gate.measured(predictor, parts, answered, data).items():
         found[name]["gate"] = judged
     if draw_into is not None:
-        figures.learning_curves(draw_into, vigil["history"])
+        plots.learning_curves(draw_into, vigil["history"])
     return rounded(
         {
             "task": task.name,

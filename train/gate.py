@@ -1,4 +1,4 @@
-"""What tells whether a picture is of a checkpoint's kind at all (`src.gate`): fitted, its limit chosen, and measured.
+"""What tells whether a picture is of a checkpoint's kind at all (`src.models.gate`): fitted, its limit chosen, and measured.
 
     python -m train.gate runs/skin ... --data DIR
 
@@ -22,15 +22,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from src import gate, images, weights
-from src.gate import Gate, GateConfig, Gaussian
-from src.images import ImageRefused, Picture
-from src.predictor import Prediction, Predictor
-from src.screening import proportion_interval
+from src.models import checkpoints, gate
+from src.models.checkpoints import CheckpointError
+from src.models.gate import Gate, GateConfig, Gaussian
+from src.models.predictor import Prediction, Predictor
+from src.pictures import decode
+from src.pictures.decode import ImageRefused, Picture
+from src.results.thresholds import proportion_interval
 from src.tasks import TASKS, Task
-from src.weights import CheckpointError
-from train import metrics
 from train.data import DataMissing, Sample, load, split_hash
+from train.evaluation import metrics
 from train.quality import some
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ LEAST = {
 
 
 def gaussian(found: np.ndarray, least: Any) -> dict[str, Tensor]:
-    """The buffers of a `src.gate.Gaussian` from training pictures' features (N, D)."""
+    """The buffers of a `src.models.gate.Gaussian` from training pictures' features (N, D)."""
     mean, spread = found.mean(axis=0), found.std(axis=0)
     scale = np.maximum(np.maximum(spread, least(spread)), 1e-6)
     _, singular, directions = np.linalg.svd((found - mean) / scale, full_matrices=False)
@@ -130,7 +131,7 @@ def save(made: Gate, folder: Path) -> dict[str, Any]:
     tensors = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
     safetensors.torch.save_file(tensors, folder / gate.FILE, metadata={"format": "pt"})
     about = made.config.model_dump(mode="json")
-    return {**about, "sha256": weights.sha256(folder / gate.FILE)}
+    return {**about, "sha256": checkpoints.sha256(folder / gate.FILE)}
 
 
 def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> Gate | None:
@@ -148,7 +149,7 @@ def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> 
         samples = load(vigil["task"], data, vigil["recipe"]["sources"], vigil["recipe"].get("resplit"))
         if split_hash(samples) != vigil["split_sha256"]:
             raise CheckpointError(f"{folder} was trained on data that is split otherwise.")
-    predictor = Predictor(weights.load(vigil["task"], folder))
+    predictor = Predictor(checkpoints.load(vigil["task"], folder))
     try:
         others = of_other_tasks(predictor.task, data, "train")
     except DataMissing as missing:
@@ -218,7 +219,7 @@ def measured(
 def _readable(folder: Path) -> Iterable[Picture]:
     for file in sorted(folder.iterdir()):
         try:
-            yield images.read(file)
+            yield decode.read(file)
         except ImageRefused as refusal:
             log.warning("%s: %s", file.name, refusal)
 

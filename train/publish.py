@@ -31,9 +31,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
-from src import hub, weights
-from src.predictor import Predictor
-from src.weights import Checkpoint, CheckpointError
+from src.models import checkpoints, hub
+from src.models.checkpoints import Checkpoint, CheckpointError
+from src.models.predictor import Predictor
 from train import card, release
 
 CARD = "README.md"
@@ -76,7 +76,7 @@ def check(folder: Path) -> Checkpoint:
         task = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vigil"]["task"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.") from error
-    checkpoint = weights.load(task, folder)
+    checkpoint = checkpoints.load(task, folder)
     if checkpoint.evaluation is None:
         raise CheckpointError(f"{folder} has no evaluation.json: run python -m train.evaluate {folder} --data DIR.")
     golden = checkpoint.config.vigil.golden
@@ -87,7 +87,7 @@ def check(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] = weights.FILES) -> Plan:
+def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] = checkpoints.FILES) -> Plan:
     """Compare the `files` of a checked folder, with its card for `repo`, to what the Hub has. Raises ERRORS."""
     try:
         readme = card.text(folder, repo)

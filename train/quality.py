@@ -1,8 +1,8 @@
-"""The limits of `src.quality` from training pictures, and what each flaw does to a model's answers.
+"""The limits of `src.pictures.quality` from training pictures, and what each flaw does to a model's answers.
 
     python -m train.quality --data DIR
 
-writes src/quality.json anew: for each task the percentiles, named in `src.quality.FLAWS`, of a seeded sample of its
+writes src/pictures/quality.json anew: for each task the percentiles, named in `src.pictures.quality.FLAWS`, of a seeded sample of its
 training split. Validation, test and external pictures are not read. `effects` is `train.evaluate`'s: it puts each flaw
 into validation pictures and compares the answers.
 """
@@ -22,11 +22,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from tqdm import tqdm
 
-from src import images, quality
-from src.images import Picture
-from src.predictor import Prediction, Predictor
-from src.quality import FLAWS
-from src.screening import decide
+from src.models.predictor import Prediction, Predictor
+from src.pictures import decode, quality
+from src.pictures.decode import Picture
+from src.pictures.quality import FLAWS
+from src.results.thresholds import decide
 from src.tasks import TASKS, Task
 from train.data import DataMissing, Sample, load
 
@@ -82,12 +82,12 @@ def _level(gain: float) -> Callable[[Image.Image], Image.Image]:
 
 
 def _small_copy(image: Image.Image) -> Image.Image:
-    scale = max(images.MIN_SIDE / min(image.size), 0.25)
+    scale = max(decode.MIN_SIDE / min(image.size), 0.25)
     return image.resize((max(28, round(image.width * scale)), max(28, round(image.height * scale))))
 
 
 def _strip(image: Image.Image) -> Image.Image:
-    high = max(images.MIN_SIDE, round(image.width / 4))
+    high = max(decode.MIN_SIDE, round(image.width / 4))
     return ImageOps.fit(image, (image.width, high)) if high < image.height else image
 
 

@@ -24,14 +24,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from src import gate, weights
-from src.predictor import Prediction, Predictor, calibrated
-from src.screening import highest_threshold
+from src.models import checkpoints, gate
+from src.models.checkpoints import PretrainedConfig
+from src.models.predictor import Prediction, Predictor, calibrated
+from src.results.thresholds import highest_threshold
 from src.tasks import TASKS
-from src.weights import PretrainedConfig
-from train import metrics
 from train.data import SOURCES, Sample, split_hash
-from train.recipe import LogisticRecipe, Recipe
+from train.evaluation import metrics
+from train.training.recipe import LogisticRecipe, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,14 @@ def write(
     """Write the checkpoint folder `out`: float16 weights, then temperature and default threshold from validation.
 
     `tensors` are the network's whole state dict, `samples` all of the recipe's (only "validation" ones are read),
-    `history` the metrics of every epoch, `region` what `train.lesions.copy` said of the finder that it put there.
+    `history` the metrics of every epoch, `region` what `train.training.segmentation.copy` said of the finder that it put there.
     """
     out.mkdir(parents=True, exist_ok=True)
     task = TASKS[recipe.task]
     # What was said of earlier weights does not hold for these.
     for stale in ("evaluation.json", "README.md", gate.FILE):
         (out / stale).unlink(missing_ok=True)
-    own_config = weights.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
+    own_config = checkpoints.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
     halved = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous() for name, tensor in tensors.items()
     }
@@ -88,7 +88,7 @@ def write(
             for name in recipe.sources
         ],
         "split_sha256": split_hash(samples),
-        "sha256": weights.sha256(out / "model.safetensors"),
+        "sha256": checkpoints.sha256(out / "model.safetensors"),
         "temperature": 1.0,
         "test_time_augmentation": recipe.test_time_augmentation if isinstance(recipe, Recipe) else "none",
         "default_threshold": task.default_threshold if task.default_threshold is not None else 0.5,
@@ -112,7 +112,7 @@ def write(
 
     # The released float16 weights through the Predictor, not the training loop's: what is calibrated is what serves.
     validation = [sample for sample in samples if sample.split == "validation"]
-    logits, labels = read_all(Predictor(weights.load(task.name, out)), validation)
+    logits, labels = read_all(Predictor(checkpoints.load(task.name, out)), validation)
     if isinstance(recipe, Recipe) and recipe.calibrate_bias:
         # Into the classifier's own bias, so that whoever loads the weights has it.
         name = f"{own_config['classifier']}.bias"
@@ -120,7 +120,7 @@ def write(
         halved[name] = (before + torch.from_numpy(metrics.fit_bias(logits, labels))).half()
         logits = logits + (halved[name].double() - before).numpy()
         _save(out, halved)
-        vigil["sha256"] = weights.sha256(out / "model.safetensors")
+        vigil["sha256"] = checkpoints.sha256(out / "model.safetensors")
     vigil["temperature"] = metrics.fit_temperature(logits, labels)
     if isinstance(recipe, Recipe) and recipe.refer_at_least is not None:
         scores = metrics.p_malignant(task, calibrated(logits, vigil["temperature"]))
@@ -145,7 +145,7 @@ def answers(predictor: Predictor) -> dict[str, list[float]]:
 def write_golden(folder: Path) -> None:
     """Write what the checkpoint in `folder` answers now into its config.json. Raises CheckpointError."""
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    content["vigil"]["golden"] = answers(Predictor(weights.load(content["vigil"]["task"], folder)))
+    content["vigil"]["golden"] = answers(Predictor(checkpoints.load(content["vigil"]["task"], folder)))
     _write_json(folder / "config.json", content)
 
 
@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     for folder in parser.parse_args(arguments).folders:
         try:
             write_golden(folder)
-        except (OSError, weights.CheckpointError) as error:
+        except (OSError, checkpoints.CheckpointError) as error:
             print(error, file=sys.stderr)
             return 1
         print(f"{folder}: golden values written")

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from src.tasks import TASKS
-from train import recipe as recipes
-from train.classifier import Classification
 from train.data import DataMissing, load
-from train.dataset import Batches, Order
-from train.loop import Normalise, Precision
-from train.optimisation import Updates, adamw
+from train.training import recipe as recipes
+from train.training.classifier import Classification
+from train.training.dataset import Batches, Order
+from train.training.loop import Normalise, Precision
+from train.training.optimisation import Updates, adamw
 
 Batch = tuple[Tensor, Tensor]
 

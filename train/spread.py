@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from src.weights import CheckpointError
-from train import evaluate, findings, metrics
-from train import recipe as recipes
+from src.models.checkpoints import CheckpointError
+from train import evaluate
+from train.cards import findings
 from train.data import DataMissing
+from train.evaluation import metrics
+from train.training import recipe as recipes
 
 
 class SpreadError(ValueError):

@@ -1,4 +1,4 @@
-// The table of src/page/batch_table.py, at another threshold.
+// The table of src/page/views/batch_table.py, at another threshold.
 
 // Each row shows the decision that its own p(malignant) has there.
 window.vigil.decide = (at) => {

@@ -8,16 +8,18 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.route_utils import API_PREFIX
 from gradio.utils import get_upload_folder
 
-from src import answers
-from src.arguments import ArgumentRefused
-from src.deciding import Result
-from src.images import MAX_BYTES, ImageRefused
+from src.models.predictor import EXPLANATIONS
 from src.page.blocks import refused
-from src.predictor import EXPLANATIONS
+from src.pictures.decode import MAX_BYTES, ImageRefused
+from src.results.decisions import Result
+from src.service import read_picture
+from src.service.arguments import ArgumentRefused
+from src.service.worker_pool import MOST, Work, WorkFailed
 from src.tasks import TASKS, Task
-from src.work import MOST, Work, WorkFailed
 
-CONCURRENCY = MOST + 1  # on all tabs together; src/work.py has the limit, and here answers are packed besides
+CONCURRENCY = (
+    MOST + 1
+)  # on all tabs together; src/service/worker_pool.py has the limit, and here answers are packed besides
 
 MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": CONCURRENCY, "preprocess": False}
 """Of every event that reads a picture."""
@@ -34,7 +36,7 @@ PICTURE = (
 
 
 async def asked(work: Work, function: Callable[..., Any], task: str, image: Any, *arguments: Any) -> Any:
-    """`function` of src/answers.py on an uploaded picture. Raises gr.Error with one sentence for the person."""
+    """`function` of src/service/read_picture.py on an uploaded picture. Raises gr.Error with one sentence for the person."""
     if image is None:
         raise refused(NO_PICTURE)
     try:
@@ -47,7 +49,7 @@ def endpoint(task: Task, models: Sequence[str], work: Work) -> Callable[..., Awa
     """The function of one task's endpoint and MCP tool, named and described for both."""
 
     async def read(image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "") -> Answered:
-        result, heatmap = await asked(work, answers.answer, task.name, image, threshold, explain, code, model)
+        result, heatmap = await asked(work, read_picture.answer, task.name, image, threshold, explain, code, model)
         # As a file, not a picture: Gradio would compress it in this process, which takes longer than all the reading.
         return result, heatmap and save_bytes_to_cache(heatmap, "image.png", get_upload_folder())
 
@@ -82,7 +84,7 @@ def robustness_endpoint(work: Work) -> None:
     async def robustness(task: Any, image: Any, threshold: Any = None, model: Any = "") -> Result:
         if not isinstance(task, str) or task not in TASKS:
             raise refused(f"The task must be one of {', '.join(TASKS)}.")
-        return await asked(work, answers.robustness, task, image, threshold, model)
+        return await asked(work, read_picture.robustness, task, image, threshold, model)
 
     robustness.__doc__ = f"""Reads a picture and small changes of it. Research and education only, not a diagnosis.
 

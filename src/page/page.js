@@ -1,4 +1,4 @@
-// What the page does by itself, without asking the server: see src/page/costs.py and src/page/curves.py, where every figure and
+// What the page does by itself, without asking the server: see src/page/views/threshold_costs.py and src/page/views/curves.py, where every figure and
 // place it shows is made.
 
 window.vigil = {

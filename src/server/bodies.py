@@ -11,7 +11,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.images import MAX_BYTES
+from src.pictures.decode import MAX_BYTES
 from src.server.refusal import UPLOAD, Refusal, answer
 
 LIMIT: Final = MAX_BYTES + 2**16

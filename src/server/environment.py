@@ -21,6 +21,6 @@ def prepare() -> Claim:
     os.environ["GRADIO_TEMP_DIR"] = str(claimed.folder)
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = str(EVENTS)
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(EVENTS // 10)
-    # uvicorn would take the visitor's address from what anyone on this machine claims: src/server/visitors.py asks.
+    # uvicorn would take the visitor's address from what anyone on this machine claims: src/server/rate_limit.py asks.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     return claimed

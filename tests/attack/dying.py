@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from src.work import ENDED, TOO_LONG
+from src.service.worker_pool import ENDED, TOO_LONG
 from tests.attack.bench import Bench, Checks, tree
 from tests.attack.load import FEW, Clients, Seen
 from tests.attack.row import Row

@@ -17,8 +17,8 @@ import httpx
 import numpy as np
 
 from src.server.routes import HEALTH
+from src.service.worker_pool import ENDED, TOO_BUSY, TOO_LONG
 from src.tasks import TASKS
-from src.work import ENDED, TOO_BUSY, TOO_LONG
 from tests.attack.bench import Bench, Checks, meanwhile
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE, Visitor

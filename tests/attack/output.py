@@ -10,14 +10,14 @@ from PIL import ExifTags, Image, PngImagePlugin
 from playwright.sync_api import FilePayload, expect, sync_playwright
 from pypdf import PdfReader
 
-from src import report
+from src.exports import pdf as report
 from src.tasks import TASKS
+from tests.app.test_mcp import asked
 from tests.attack.arguments import TRACES
 from tests.attack.bench import CANARIES, Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
 from tests.conftest import CHROMIUM, FLAGS, PATIENCE, ROOT
-from tests.test_mcp import asked
 
 MARK = "vigilAttack"
 """In everything below, and what a script of ours would set on the page."""

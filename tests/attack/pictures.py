@@ -16,7 +16,7 @@ from typing import Any
 import PIL
 from PIL import Image
 
-from src import images
+from src.pictures import decode
 from tests.attack import reading
 from tests.attack.bench import Bench, Checks, memory
 from tests.attack.row import Row
@@ -102,7 +102,7 @@ def bombs(bench: Bench) -> Iterator[Row]:
 
 def _made_by() -> str:
     """Of what the counts depend on: the code that mutates, the code that reads, Pillow."""
-    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (reading, images))
+    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (reading, decode))
     return hashlib.sha256(code + PIL.__version__.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A process of its own that reads pictures through src/images.py, so that a crash, a hang or a bomb is its alone:
+"""A process of its own that reads pictures through src/pictures/decode.py, so that a crash, a hang or a bomb is its alone:
 
     python -m tests.attack.reading FILE...               # what each cost, a line of JSON each
     python -m tests.attack.reading --mutants FIRST END   # mutants of these numbers, a line of JSON each
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from src import images
+from src.pictures import decode
 
 HANGS = 5
 
@@ -130,7 +130,7 @@ def mutant(number: int) -> tuple[str, bytes, bytes]:
 
 @cache
 def _read(data: bytes) -> Image.Image:
-    return images.read(data).image
+    return decode.read(data).image
 
 
 def verdict(how: str, original: bytes, data: bytes) -> str:
@@ -140,8 +140,8 @@ def verdict(how: str, original: bytes, data: bytes) -> str:
     without loss of length may be read where its format has no sum to tell by.
     """  # fmt: skip
     try:
-        image = images.read(data).image
-    except images.ImageRefused as refusal:
+        image = decode.read(data).image
+    except decode.ImageRefused as refusal:
         return "refused" if str(refusal).endswith(".") else "no sentence"
     if image.mode != "RGB" or len(image.tobytes()) != 3 * image.width * image.height:
         return "not whole"
@@ -160,9 +160,9 @@ def cost(file: Path) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before, began = peak(), time.process_time()
     try:
-        picture = images.read(file)
+        picture = decode.read(file)
         said, notes = None, list(picture.notes)
-    except images.ImageRefused as refusal:
+    except decode.ImageRefused as refusal:
         said, notes = str(refusal), []
     return {"said": said, "notes": notes, "seconds": time.process_time() - began, "bytes": peak() - before}
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import httpx
 
 from src.server.routes import NOT_FOUND
+from tests.app.test_routes import CLOSED, example
 from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE
-from tests.test_server_routes import CLOSED, example
 
 
 def routes(bench: Bench) -> Iterator[Row]:
-    """Every route that the installed Gradio has and this app does not need (tests/test_server_routes.py holds both
+    """Every route that the installed Gradio has and this app does not need (tests/app/test_routes.py holds both
     lists to what is installed), and a few that scanners try."""
     strange = [("GET", path) for path in ("/.env", "/.git/config", "/docs", "/admin", "/gradio_api/file=http://x/")]
     asked = [*((method, example(path)) for method, path in sorted(CLOSED)), *strange]

@@ -10,7 +10,7 @@ from statistics import median
 
 import httpx
 
-from src.server import disk, visitors
+from src.server import disk, rate_limit
 from src.server.bodies import STALL
 from src.server.routes import HEALTH, UPLOAD
 from tests.attack.bench import Bench, Checks, meanwhile, memory
@@ -151,7 +151,7 @@ def limits(bench: Bench) -> Iterator[Row]:
     """More questions than one visitor, and than all, may ask in a minute."""
     own = bench.folder / "limited"
     own.mkdir()
-    standard = {"VIGIL_VISITOR_LIMIT": visitors.VISITOR, "VIGIL_TOTAL_LIMIT": visitors.TOTAL}
+    standard = {"VIGIL_VISITOR_LIMIT": rate_limit.VISITOR, "VIGIL_TOTAL_LIMIT": rate_limit.TOTAL}
     with running(own, {**VARIABLES, **standard}) as app, httpx.Client(base_url=app.url, timeout=PATIENCE) as visitor:
         for what, count, forwarded, most in (
             ("Questions of one visitor", 300, "203.0.113.7", 121),

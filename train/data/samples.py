@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from src import images
+from src.pictures import decode
 
 Split = Literal["train", "validation", "test", "external"]
 """`external` is a set from elsewhere that no model may learn from or be chosen by: all of it is for the last look."""
@@ -127,14 +127,14 @@ class Sample:
     masks: tuple[Path, ...] = ()
     meta: Mapping[str, str | float | None] = field(default_factory=dict)
 
-    def picture(self) -> images.Picture:
+    def picture(self) -> decode.Picture:
         """The picture: RGB, 8 bit. Raises `images.ImageRefused` for a file that is not one."""
         if self.key is None:
-            return images.read(self.path)
+            return decode.read(self.path)
         stored: Any = (
             _h5_file(self.path, os.getpid())[self.key] if self.path.suffix == ".h5" else _npz_array(self.path, self.key)
         )
-        return images.Picture(Image.fromarray(np.asarray(stored[self.row])).convert("RGB"), ())
+        return decode.Picture(Image.fromarray(np.asarray(stored[self.row])).convert("RGB"), ())
 
 
 @dataclass(frozen=True)

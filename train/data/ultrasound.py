@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from src import images
+from src.pictures import decode
 from src.tasks import TASKS
 from train.data import files, mnist, splits
 from train.data.samples import DataMissing, DataSet, Sample, Split
@@ -68,7 +68,7 @@ def busi(root: Path) -> DataSet:
 
 
 def _thumbnails(found: Mapping[str, Path], names: Sequence[str], side: int) -> np.ndarray:
-    return np.stack([splits.thumbnail(images.read(found[name]).image, side) for name in names])
+    return np.stack([splits.thumbnail(decode.read(found[name]).image, side) for name in names])
 
 
 def _busi_split(

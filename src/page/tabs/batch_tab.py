@@ -1,0 +1,144 @@
+"""The tab "Many pictures": several files or zips, read in one go."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+
+from src.page.blocks import NOT_UPLOADED, example_files, html, refused
+from src.page.link import Controls
+from src.page.views import batch_table, comparison, result_card, threshold_costs
+from src.service import arguments, batch
+from src.service.arguments import ArgumentRefused
+from src.service.batch import AT_ONCE, BatchRefused, Item, Row
+from src.service.worker_pool import Work, WorkFailed
+from src.tasks import TASKS, Task
+
+BATCHES = 2
+"""Batches under way at once: each waits for its turn between its pieces of work, and keeps no other visitor waiting."""
+
+NO_PICTURES: Final = "Choose pictures or a zip first."
+NO_MODEL: Final = "Choose what the pictures are."
+NOT_NOW: Final = "The pictures could not be read just now; give them again in a moment."
+
+
+def batch_tab(work: Work) -> Controls:
+    """Draws itself where it is called, within the page's blocks; what of it a link keeps."""
+    checkpoints = {name: predictor.checkpoint for name, predictor in work.models.items()}
+    names = [name for task in TASKS for name in arguments.models_of(task, checkpoints)]
+    defaults = {name: checkpoints[name].config.vigil.default_threshold for name in names}
+    first = names[0]
+
+    def task_of(name: Any) -> Task:
+        if not isinstance(name, str) or name not in checkpoints:
+            raise BatchRefused(NO_MODEL)
+        return TASKS[checkpoints[name].config.vigil.task]
+
+    def title(name: str) -> str:
+        several = len(arguments.models_of(task_of(name).name, checkpoints)) > 1
+        return task_of(name).title + (f", {comparison.title(checkpoints[name])}" if several else "")
+
+    async def chunk(name: str, items: list[Item], threshold: float) -> list[Row]:
+        try:
+            return await work.call(batch.read, name, items, threshold)
+        except WorkFailed as failure:
+            if len(items) == 1:
+                return batch.unread(task_of(name), items, str(failure))
+        # One of them took too long, or all of them together: each alone then.
+        return [row for item in items for row in await chunk(name, [item], threshold)]
+
+    async def read(files: Any, name: Any, threshold: Any, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        given = [(file["path"], file["orig_name"]) for file in files or []]
+        if any(Path(path) in example_files() for path, _ in given):
+            raise refused(NOT_UPLOADED)
+        try:
+            task, at = task_of(name), arguments.threshold_of(threshold)
+            if not given:
+                raise BatchRefused(NO_PICTURES)
+            items, rows = await work.call(batch.items, given), list[Row]()
+            while len(rows) < len(items):
+                progress((len(rows), len(items)), desc="Read", unit="pictures")
+                rows += await chunk(name, items[len(rows) : len(rows) + AT_ONCE], at)
+        except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
+            return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
+        finally:
+            _delete(path for path, _ in given)
+        return None, batch_table.table(task, rows, at), batch.kept(rows), gr.Button(visible=True)
+
+    def take_away(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
+        try:
+            text = batch.as_csv(task_of(name), batch.again(rows), arguments.threshold_of(threshold))
+        except (BatchRefused, ArgumentRefused) as refusal:
+            raise refused(str(refusal)) from refusal
+        return {"text": text, "name": f"vigil-{name}-{datetime.now(UTC):%Y-%m-%d}.csv"}
+
+    html(batch_table.intro())
+    with gr.Row():
+        with gr.Column(scale=5, min_width=300):
+            files = gr.File(label="Pictures or zips", file_count="multiple", height=160)
+        with gr.Column(scale=6, min_width=300):
+            model = gr.Radio(
+                [(title(name), name) for name in names],
+                value=first,
+                label="They are",
+                elem_classes="v-explain",
+            )
+            threshold = gr.Slider(
+                0,
+                1,
+                value=defaults[first],
+                step=threshold_costs.STEP,
+                label="Threshold",
+                info="Refer from this p(malignant) on; the table follows.",
+                elem_id="threshold-batch",
+                elem_classes="v-threshold",
+            )
+            go = gr.Button("Read all", variant="primary", size="md")
+    shown = html(batch_table.empty())
+    save = gr.Button("Save as CSV", size="sm", visible=False)
+    # Kept by the visitor's page alone.
+    kept, made = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
+
+    def nothing(answer: str) -> tuple[Any, ...]:
+        return answer, None, gr.Button(visible=False)
+
+    reading = go.click(
+        read,
+        [files, model, threshold],
+        [files, shown, kept, save],
+        api_visibility="private",
+        concurrency_id="batch",
+        concurrency_limit=BATCHES,
+        preprocess=False,
+        show_progress_on=shown,
+    )
+    reading.failure(
+        lambda: nothing(result_card.refusal(NOT_NOW)),
+        None,
+        [shown, kept, save],
+        api_visibility="private",
+        queue=False,
+        show_progress="hidden",
+    )
+    # What another model said is of another kind, and its threshold another model's.
+    model.change(
+        lambda name: (defaults.get(name, defaults[first]), *nothing(batch_table.empty())),
+        model,
+        [threshold, shown, kept, save],
+        api_visibility="private",
+        queue=False,
+        preprocess=False,
+        show_progress="hidden",
+    )
+    threshold.change(None, threshold, js="(at) => vigil.decide(at)", api_visibility="private")
+    save.click(
+        take_away, [kept, model, threshold], made, api_visibility="private", queue=False, preprocess=False
+    ).success(None, made, js="(csv) => vigil.saveText(csv.text, csv.name)", api_visibility="private")
+    return Controls(threshold, model, names)
+
+
+def _delete(paths: Iterable[str]) -> None:
+    for path in paths:
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,60 @@
+"""The tab "Your clinic": a table of a clinic's own scores -> what the model is worth there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from src import local
+from src.models.checkpoints import Checkpoint
+from src.page.blocks import NOT_UPLOADED, example_files, html, refused
+from src.tasks import TASKS
+
+
+def clinic_tab(checkpoints: Mapping[str, Checkpoint]) -> None:
+    """A table of a clinic's own scores, read once and deleted; what it says is kept by the visitor's page alone."""
+
+    def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
+        file = Path(table["path"]) if table else None
+        if file is None or file in example_files() or task not in checkpoints:
+            raise refused(NOT_UPLOADED)
+        default = checkpoints[task].config.vigil.default_threshold
+        try:
+            shown = local.report(local.read(local.text_of(file), TASKS[task]), default)
+        except local.TableRefused as refusal:
+            return dict.fromkeys(map(str, local.TARGETS), local.refusal(str(refusal))), None
+        finally:
+            file.unlink(missing_ok=True)
+        return {str(target): local.as_html(shown, target) for target in local.TARGETS}, None
+
+    html(local.intro())
+    with gr.Row():
+        task = gr.Radio(
+            [(TASKS[name].title, name) for name in checkpoints],
+            value=next(iter(checkpoints)),
+            label="Scores of",
+            elem_classes="v-explain",
+        )
+        target = gr.Radio(
+            [(f"{target:.0%}", str(target)) for target in local.TARGETS],
+            value="0.95",
+            label="Sensitivity to keep",
+            elem_classes="v-explain",
+        )
+    table = gr.File(label="Table of scores and outcomes (CSV)", file_types=[".csv"], height=150)
+    answers_by_target = gr.JSON(visible="hidden")
+    shown = html("")
+    reading = table.upload(
+        read,
+        [table, task],
+        [answers_by_target, table],
+        api_visibility="private",
+        concurrency_id="table",
+        preprocess=False,
+        show_progress_on=shown,
+    )
+    show = "(answers, target) => answers ? answers[target] : ''"
+    for event in (reading.then, target.input):
+        event(None, [answers_by_target, target], shown, js=show, api_visibility="private")
+    task.input(None, None, [answers_by_target, shown], js="() => [null, '']", api_visibility="private")

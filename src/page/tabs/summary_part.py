@@ -1,0 +1,50 @@
+"""The written explanation on a task's tab: a token of the visitor's own, a button, and the text."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from src.exports import summary
+from src.page.blocks import html
+
+
+def written_part(result: gr.JSON) -> None:
+    """Explains what `result` holds, on request; a text goes as soon as `result` changes."""
+
+    def write(result: Any, token: Any) -> str:
+        try:
+            return summary.as_html(summary.explain(result, token))
+        except summary.WriterFailed as failure:
+            return summary.failed(str(failure))
+
+    receiver, own = summary.provider(), summary.available()
+    # The style sheet takes the button away for as long as there is no token to ask with.
+    kind = "" if own else "v-needs-token"
+    with gr.Accordion("In plain words, written by a machine", open=False, elem_classes=["v-writing", kind]):
+        html(
+            f'<p class="v-note">A language model at {escape(receiver)} puts the numbers and texts of this page into a '
+            "few sentences. The picture, its name and its heat map are not sent.</p>"
+        )
+        token = gr.Textbox(
+            label=f"Your own token for {receiver}" + (" (optional)" if own else ""),
+            placeholder="paste it here",
+            info="Used for this alone, not kept and not logged.",
+            type="password",
+            max_length=500,
+            html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
+        )
+        button = gr.Button("Explain in plain words", size="sm", elem_classes="v-ask")
+        text = html("")
+    writing = button.click(
+        write,
+        [result, token],
+        text,
+        api_visibility="private",
+        concurrency_id="written",
+        concurrency_limit=summary.AT_ONCE,
+        preprocess=False,
+        trigger_mode="once",
+        show_progress_on=[text],
+    )
+    result.change(None, None, text, js="() => ''", cancels=[writing], api_visibility="private")

@@ -1,0 +1,99 @@
+"""What others publish on the same data, beside our own figures of the same name, as HTML.
+
+Theirs come from references.json, ours from evaluation.json.
+"""
+
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from src.results.formatting import METRIC_NAMES, figure, table
+from src.results.thresholds import operating_point, proportion_interval
+from src.tasks import Task
+
+NAMES: Final[Mapping[str, str]] = {
+    **METRIC_NAMES,
+    "auc": "AUC, averaging not stated",
+    "f1": "F1, averaging not stated",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "sensitivity_mel": "Sensitivity for melanoma",
+    "accuracy_malignant": "Accuracy, malignant or not, at 0.5",
+    "f1_malignant": "F1, malignant, at 0.5",
+    "precision_malignant": "Precision (PPV), malignant, at 0.5",
+    "recall_malignant": "Recall (sensitivity), malignant, at 0.5",
+}
+
+REFERENCES: Final[Mapping[str, Any]] = json.loads(
+    (Path(__file__).parent / "references.json").read_text(encoding="utf-8")
+)
+"""Task -> what others publish on its data; the file says at its top what its keys mean."""
+
+
+def beside(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of a task; `sets` are what is known of our model on each set that it was not chosen by."""
+    rows = []
+    for reference in REFERENCES[task.name]:
+        ours = sets.get(reference["beside"])
+        source = escape(reference["source"])
+        link = (
+            f'<a href="{source}" target="_blank" rel="noopener">source</a>' if source.startswith("https:") else source
+        )
+        claims = reference["figures"]
+        rows.append(
+            [
+                f"{escape(reference['model'])}<br><small>{link}</small>",
+                escape(reference["split"]) + (f" (n = {reference['n']:,})" if reference["n"] else ""),
+                "<br>".join(NAMES[claim["metric"]] for claim in claims),
+                "<br>".join(map(_claimed, claims)),
+                "<br>".join(_own(claim["metric"], ours) if ours else "–" for claim in claims),
+                _comparable(reference, ours),
+            ]
+        )
+    head = ("Published by others", "Read on", "Figure", "Theirs", "Vigil", "Comparable?")
+    return (
+        '<h3>Beside what others publish</h3><p class="v-note">Theirs as their authors state it; none was derived again '
+        f"here.</p>{table(head, rows, 'Published figures', 'v-published')}"
+    )
+
+
+def _claimed(claimed: Mapping[str, Any]) -> str:
+    if "range" in claimed:
+        return f"{claimed['range'][0]:.3f} to {claimed['range'][1]:.3f}"
+    if "interval" in claimed:
+        return figure(claimed)
+    return f"{claimed['value']:.3f}" + (f" ± {claimed['plus_minus']:.3f}" if "plus_minus" in claimed else "")
+
+
+def _comparable(reference: Mapping[str, Any], ours: Mapping[str, Any] | None) -> str:
+    if reference["difference"]:
+        return f"No: {escape(reference['difference'])}."
+    if ours is None:
+        return "No: this model was not read on it as a set from elsewhere."
+    if ours["n"] == reference["n"]:
+        return f"Yes: the same {ours['n']:,} pictures and the same question."
+    return f"In part: the same set and question, but {ours['n']:,} pictures of it here."
+
+
+def _own(metric: str, split: Mapping[str, Any]) -> str:
+    """Our figure of the same name on one set; a dash where there is none."""
+    if metric in split["metrics"]:
+        return figure(split["metrics"][metric])
+    points = split["at_default_threshold"]
+    share, _, who = metric.partition("_")
+    if share in ("sensitivity", "specificity"):
+        point = points[who or "malignant"]
+        return f"{figure(point[share])} at {point['threshold']:g}"
+    if who != "malignant":
+        return "–"
+    half = operating_point(split["threshold_table"]["malignant"], 0.5)
+    if share == "f1":
+        return f"{2 * half.tp / (2 * half.tp + half.fp + half.fn):.3f}" if half.tp else "–"
+    k, n = {
+        "accuracy": (half.tp + half.tn, half.tp + half.tn + half.fp + half.fn),
+        "precision": (half.tp, half.tp + half.fp),
+        "recall": (half.tp, half.tp + half.fn),
+    }[share]
+    return figure({"value": k / n if n else None, "interval": proportion_interval(k, n)})

@@ -1,0 +1,1 @@
+"""Bytes -> an upright 8-bit RGB picture, or a refusal that says why."""

@@ -1,0 +1,166 @@
+"""A zip of pictures -> its members, one by one, or a refusal that says why: read in memory, never unpacked to disk.
+
+Knows zip files and the limits of a public demo; not what a picture is (`src/pictures/decode.py`) nor who asks. Whoever made the
+archive is not trusted: what its directory says is checked before anything is decompressed, and what is decompressed
+stops at the limit.
+"""
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import Final
+
+from src.pictures.decode import MAX_BYTES
+
+MAX_ENTRIES: Final = 2_000
+"""Folders and what macOS adds count too: each entry is an object in memory before we see one."""
+MAX_RATIO: Final = 100
+"""Bytes decompressed for each byte stored. A BMP of a drawing may have 50; a bomb has 1,000, all that deflate can."""
+MAX_NAME: Final = 255
+"""Characters of a name with its folders."""
+
+MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")  # the second where it is empty
+ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
+_ENTRY: Final = b"PK\x01\x02"
+_LOCAL: Final = struct.Struct("<4s22x2H")
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+DAMAGED: Final = "This archive is cut off or damaged; pack it again."
+DAMAGED_MEMBER: Final = "It is damaged in the archive; pack it again."
+TOO_MANY: Final = f"This archive has more than {MAX_ENTRIES:,} entries."
+
+LINK: Final = "A link is not followed."
+ENCRYPTED: Final = "It is encrypted; pack it without a password."
+NESTED: Final = "An archive within an archive is not opened."
+OUTSIDE: Final = "Its path leads out of the archive."
+ODD_NAME: Final = f"Its name is empty, longer than {MAX_NAME} characters or holds characters that cannot be printed."
+OVERLAP: Final = "It shares bytes with another entry of the archive, as no ordinary archive does."
+PACKED: Final = "It is packed in a way that is not read; pack it as an ordinary zip (deflate)."
+TOO_LARGE: Final = f"It has more than {MAX_BYTES // 10**6} MB."
+BOMB: Final = f"It grows to more than {MAX_RATIO} times its size, as no picture does."
+
+# What zipfile and zlib let out on malformed archives: BadZipFile (structure, checksum), zlib.error (broken stream),
+# NotImplementedError and RuntimeError (versions, patched data, passwords), EOFError (cut off), ValueError and
+# struct.error (offsets, extra fields), OSError (a seek before the start), UnicodeDecodeError is a ValueError.
+_ERRORS: Final = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error, OSError)
+
+
+class ArchiveRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
+    """The archive or the member cannot be read; the message is one sentence for the person who gave it."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive. `name` can be printed; `size` in bytes, as the archive claims it; `index` is its place
+    in the archive's directory; `refusal` says in one sentence why it is not read, None where it is."""
+
+    name: str
+    size: int
+    index: int
+    refusal: str | None = None
+
+
+def is_archive(start: bytes) -> bool:
+    """Whether a file that begins so is a zip."""
+    return start.startswith(MAGIC)
+
+
+class Archive:
+    """A zip held in memory. `members` are its files in its order, without folders and what macOS adds to every zip.
+
+    Raises ArchiveRefused where it cannot be read as a whole.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        # An entry of the directory begins with these bytes, so there are no more entries than that: counted in the
+        # bytes, as zipfile makes an object of each, and believes no count.
+        if data.count(_ENTRY) > MAX_ENTRIES:
+            raise ArchiveRefused(TOO_MANY)
+        try:
+            self._zip = zipfile.ZipFile(BytesIO(data))
+        except _ERRORS as error:
+            raise ArchiveRefused(DAMAGED) from error
+        self._entries = self._zip.infolist()
+        refused = _overlapping(data[: self._zip.start_dir], self._entries)
+        self.members = [
+            Member(printable(entry.orig_filename), entry.file_size, index, _refusal(entry) or refused.get(index))
+            for index, entry in enumerate(self._entries)
+            if not _left_out(entry)
+        ]
+
+    def read(self, member: Member) -> bytes:
+        """The content of one of `members`. Raises ArchiveRefused where it is refused, damaged or not of its size."""
+        if member.refusal:
+            raise ArchiveRefused(member.refusal)
+        try:
+            # Ends at the size that the directory claims, however far the stream would go on.
+            with self._zip.open(self._entries[member.index]) as file:
+                content = file.read(MAX_BYTES + 1)
+        except _ERRORS as error:
+            raise ArchiveRefused(DAMAGED_MEMBER) from error
+        if len(content) != self._entries[member.index].file_size:
+            raise ArchiveRefused(DAMAGED_MEMBER)
+        return content
+
+
+def printable(name: str) -> str:
+    """A name as it can be shown: at most MAX_NAME characters, and those that cannot be printed as escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name[: MAX_NAME + 1])
+    return shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…"
+
+
+def _left_out(entry: zipfile.ZipInfo) -> bool:
+    path = PurePosixPath(entry.filename)
+    return entry.filename.endswith("/") or path.parts[:1] == ("__MACOSX",) or path.name == ".DS_Store"
+
+
+def _refusal(entry: zipfile.ZipInfo) -> str | None:
+    name = entry.orig_filename  # zipfile's `filename` ends at a null byte
+    # On Windows a backslash parts folders and a colon follows a drive.
+    parts = name.replace("\\", "/").split("/")
+    if not parts[-1].strip() or len(name) > MAX_NAME or not name.isprintable():
+        return ODD_NAME
+    if parts[0] == "" or ":" in parts[0] or ".." in parts:
+        return OUTSIDE
+    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+        return LINK
+    if entry.flag_bits & 0x41:
+        return ENCRYPTED
+    if entry.compress_type not in _METHODS:
+        return PACKED
+    if name.lower().endswith(ARCHIVES):
+        return NESTED
+    if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+        return BOMB
+    return TOO_LARGE if entry.file_size > MAX_BYTES else None
+
+
+def _overlapping(data: bytes, entries: Sequence[zipfile.ZipInfo]) -> dict[int, str]:
+    """Index -> why, of the entries that share bytes with another or reach out of `data`, all before the directory.
+
+    Python before 3.12.3 opens them (CVE-2024-0450): one stream of bytes, quoted a thousand times.
+    """
+    found, spans = {}, []
+    for index, entry in enumerate(entries):
+        start = entry.header_offset
+        header = data[start : start + _LOCAL.size] if start >= 0 else b""
+        if len(header) == _LOCAL.size and header.startswith(b"PK\x03\x04"):
+            name, extra = _LOCAL.unpack(header)[1:]
+            end = start + _LOCAL.size + name + extra + entry.compress_size
+            if end <= len(data):
+                spans.append((start, end, index))
+                continue
+        found[index] = DAMAGED_MEMBER
+    furthest, holder = 0, -1
+    for start, end, index in sorted(spans):
+        if start < furthest:
+            found |= dict.fromkeys((index, holder), OVERLAP)
+        if end > furthest:
+            furthest, holder = end, index
+    return found

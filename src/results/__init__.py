@@ -1,0 +1,1 @@
+"""A prediction -> the statements made about it."""

@@ -1,0 +1,62 @@
+"""Arguments that anyone may have sent, of whatever type -> what they mean, or one sentence for the person."""
+
+from collections.abc import Iterable
+
+from src.models.predictor import EXPLANATIONS, Explanation
+from src.results.thresholds import PEOPLE
+from src.tasks import Task
+
+NOT_A_THRESHOLD = "The threshold must be a number from 0 to 1."
+NOT_A_PREVALENCE = f"Of {PEOPLE:,}, more than none and fewer than all must have it."
+NOT_AN_EXPLANATION = f"The explanation must be one of {', '.join(EXPLANATIONS)}."
+
+
+class ArgumentRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
+    """An argument that cannot be used; the message is one sentence for the person and repeats nothing they sent."""
+
+
+def threshold_of(value: object) -> float:
+    """A number in 0..1, as a float. Raises ArgumentRefused for anything else, NaN, True and "0.3" among it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ArgumentRefused(NOT_A_THRESHOLD)
+    return float(value)
+
+
+def prevalence_of(value: object) -> float:
+    """How many of PEOPLE are ill: more than none and fewer than all. Raises ArgumentRefused for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < PEOPLE:
+        raise ArgumentRefused(NOT_A_PREVALENCE)
+    return float(value)
+
+
+def explanation_of(value: object) -> Explanation:
+    """One of EXPLANATIONS. Raises ArgumentRefused for anything else."""
+    for explanation in EXPLANATIONS:
+        if isinstance(value, str) and value == explanation:
+            return explanation
+    raise ArgumentRefused(NOT_AN_EXPLANATION)
+
+
+def code_of(value: object, task: Task) -> str | None:
+    """A class code of `task`, None for "": the most probable class. Raises ArgumentRefused for anything else."""
+    if isinstance(value, str) and value in ("", *task.codes):
+        return value or None
+    raise ArgumentRefused(f"The class to explain must be one of {', '.join(task.codes)}, or empty.")
+
+
+def model_of(value: object, task: str, names: Iterable[str]) -> str:
+    """The model of `task` that `value` names, "" the task's default; `names` are checkpoint folders'.
+
+    Raises ArgumentRefused for anything else.
+    """
+    offered = models_of(task, names)
+    if value == "":
+        return offered[0]
+    if isinstance(value, str) and value in offered:
+        return value
+    raise ArgumentRefused(f"The model must be one of {', '.join(offered)}, or empty.")
+
+
+def models_of(task: str, names: Iterable[str]) -> list[str]:
+    """Those of checkpoint folders' `names` that are models of `task`, its default first."""
+    return [name for name in names if name == task] + [name for name in names if name.startswith(f"{task}-")]

@@ -1,0 +1,167 @@
+"""One call, answered: arguments that anyone may have sent -> the `result` of the API and the drawn heat map.
+
+What page and API share. Knows the Predictor and what a threshold costs; knows nothing of Gradio, HTTP or HTML.
+Nothing of a picture but its numbers is kept.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from statistics import median
+from typing import Final
+
+from PIL import Image
+
+from src.exports import heat_map, pdf
+from src.models.gate import looks_like, told
+from src.models.lesion_finder import Box
+from src.models.perturbations import read_views
+from src.models.predictor import HeatMap, Prediction
+from src.pictures.decode import Picture
+from src.results import class_texts
+from src.results.decisions import Result, around, operating_point_at, screening_at
+from src.results.thresholds import decide
+from src.service.arguments import code_of, explanation_of, model_of, models_of, threshold_of
+from src.service.worker_pool import Models
+from src.tasks import DISCLAIMER, TASKS
+
+Answer = tuple[Result, bytes | None]
+"""And the heat map drawn over the picture, as PNG; None where none was asked for."""
+
+Report = Callable[[Result, Image.Image, Image.Image | None, datetime], bytes]
+
+REPORTS: Final[Mapping[str, Report]] = {"pdf": pdf.pdf, "json": pdf.as_json}
+
+
+def answer(
+    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+) -> Answer:
+    """Read one picture file for `task`.
+
+    `code` is the class that the heat map argues for, "" the most probable one; `model` the checkpoint folder's name, ""
+    the task's default. Raises ArgumentRefused and ImageRefused, both with one sentence for the person.
+    """
+    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
+    return result, heat_map.png(heat_map.draw(picture.image, heat, box, TASKS[task].label_box)) if heat else None
+
+
+def looked_at(
+    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+) -> tuple[Result, heat_map.Layers | None]:
+    """As `answer`, with the heat map as layers for the page to lay over each other."""
+    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
+    return result, heat_map.layers(picture.image, heat, box, TASKS[task].label_box) if heat else None
+
+
+def _read(
+    models: Models, task: str, file: str, threshold: object, explain: object, code: object, model: object
+) -> tuple[Result, Picture, HeatMap | None, Box]:
+    at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
+    predictor = models[model_of(model, task, models)]
+    picture = predictor.read(file)
+    prediction = predictor.predict(picture, explanation, argued)
+    heat = prediction.heat_map
+    known = _gate(models, prediction, picture)
+    result: Result = {
+        "task": prediction.task.name,
+        "model": prediction.model,
+        "revision": prediction.revision,
+        "p_malignant": prediction.p_malignant,
+        "threshold": at,
+        "decision": decide(prediction.p_malignant, at),
+        "classes": prediction.classes(),
+        "quality": list(prediction.warnings),
+        "operating_point": operating_point_at(predictor.checkpoint, at),
+        "disclaimer": DISCLAIMER,
+        "explanation": explanation,
+        "explained_class": heat.code if heat else None,
+        # All zero: nothing in the picture argues for the class.
+        "heatmap_empty": not heat.values.any() if heat else None,
+        "size": list(prediction.size),
+        "region": list(prediction.box),
+        "region_kind": prediction.region,
+        "screening": screening_at(predictor.checkpoint, at),
+        # Of the most probable class; and of every class what it means.
+        "confidence": class_texts.confidence(max(prediction.probabilities)),
+        "meaning": class_texts.texts(prediction.task.name),
+        "gate": known,
+    }
+    if known is not None and not known["accepted"]:
+        result["quality"][0] = known["sentence"]  # the same, and which tab reads such pictures
+    return result, picture, heat, prediction.box
+
+
+def _gate(models: Models, prediction: Prediction, picture: Picture) -> Result | None:
+    """What the gate says, None of a checkpoint that has none. Asks the other tasks' where this one does not accept."""
+    verdict, task = prediction.gate, prediction.task
+    other = None if verdict is None or verdict.accepted else looks_like(models, picture, task)
+    return told(verdict, task, other)
+
+
+def gate(models: Models, task: str, file: str, model: object = "") -> Result | None:
+    """The result's `gate` alone: whether the picture looks like one of `task`. Raises as `answer` does."""
+    predictor = models[model_of(model, task, models)]
+    picture = predictor.read(file)
+    return _gate(models, predictor.predict(picture), picture)
+
+
+def compared(models: Models, task: str, file: str) -> list[Result]:
+    """What each model of `task` says of one picture: its folder's name, p_malignant, the most probable class's name and
+    probability. Raises as `answer` does.
+    """
+    said = []
+    for name in models_of(task, models):
+        prediction = models[name].predict(file)
+        first = prediction.classes()[0]
+        said.append(
+            {
+                "model": name,
+                "p_malignant": prediction.p_malignant,
+                "most_probable": first["name"],
+                "probability": first["probability"],
+            }
+        )
+    return said
+
+
+def milliseconds(models: Models, name: str, file: str, times: int = 5) -> float:
+    """How long the model `name` takes for one picture, from the file to the probabilities: the median of `times`."""
+    models[name].predict(file)  # the first is slower than any other
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        models[name].predict(file)
+        taken.append(1000 * (time.perf_counter() - started))
+    return median(taken)
+
+
+def taken_away(
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    explain: object,
+    kind: str,
+    at: datetime,
+    code: object = "",
+    model: object = "",
+) -> bytes:
+    """The report of one picture file as `kind`, a key of REPORTS, made `at` this time; raises as `answer` does.
+
+    Read anew, because what a browser sends as a result could be another picture's, or made up.
+    """
+    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
+    drawn = heat_map.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
+    return REPORTS[kind](result, picture.image, drawn, at)
+
+
+def robustness(models: Models, task: str, file: str, threshold: object, model: object = "") -> Result:
+    """What the model says of small changes of one picture file, and whether its decision at `threshold`, None for the
+    model's own, survives them.
+
+    Raises as `answer` does.
+    """
+    predictor = models[model_of(model, task, models)]
+    at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
+    p_malignant, views = read_views(predictor, predictor.read(file))
+    return around(views, p_malignant, at)

@@ -1,0 +1,316 @@
+"""The Evidence tab: every figure is evaluation.json's, nothing is claimed of few, no file from elsewhere breaks it."""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from src.models import checkpoints
+from src.models.checkpoints import VigilConfig
+from src.page.views import evidence, published
+from src.page.views.evidence import Model
+from src.results import formatting
+from src.results.formatting import MIN_CASES
+from src.tasks import TASKS
+from tests import made_up_checkpoints
+from train import evaluate
+from train.data import Sample
+from train.evaluation import metrics
+
+HISTORY = [{"epoch": n, "train_loss": 1 / n, "loss": 1.5 / n, "accuracy": 0.5 + n / 20} for n in (1, 2, 3)]
+
+
+def split(n: int, source: str, seed: int) -> dict[str, Any]:
+    """What train.evaluate says of `n` made-up ultrasound pictures, read well but not perfectly."""
+    task, rng = TASKS["ultrasound"], np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    probabilities = rng.dirichlet([1, 1, 1], n) + 0.3 * np.eye(3)[labels]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    samples = [
+        Sample(f"s{i}", int(labels[i]), f"g{i // 2}", "test", source, Path(), meta={"BIRADS": "4" if i < 150 else "5"})
+        for i in range(n)
+    ]
+    return evaluate.rounded(evaluate.evaluate_split(task, samples, probabilities, 0.3, np.full(n, 0.5)))
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "RESAMPLES", 20)
+        return {
+            "task": "ultrasound",
+            "training": {
+                "sources": ["BUSI"],
+                "n": 900,
+                "groups": 800,
+                "n_per_class": {"benign": 600, "malignant": 300},
+            },
+            "intervals": {"metrics": "95%, bootstrap", "proportions": "95%, Clopper-Pearson"},
+            "splits": {"validation": split(60, "busi", 0), "test": split(156, "busi", 1)},
+            "external": {"breast_usg": split(90, "breast_usg", 2)},
+        }
+
+
+def model(evaluation: Any, history: Any = HISTORY) -> Model:
+    about = VigilConfig(
+        task="ultrasound",
+        name="Net",
+        temperature=1,
+        default_threshold=0.3,
+        sha256="0" * 64,
+        data=({"name": "BUSI", "licence": "research use", "citation": "Al-Dhabyani et al. 2020"},),
+        history=tuple(history),
+    )
+    return Model(TASKS["ultrasound"], about, evaluation)
+
+
+def test_every_figure_of_every_set_is_shown_with_its_interval(evaluation: dict[str, Any]) -> None:
+    page = evidence.page(model(evaluation))
+    for found in (evaluation["splits"]["test"], evaluation["external"]["breast_usg"]):
+        for metric in found["metrics"].values():
+            assert formatting.figure(metric) in page
+        for share in ("sensitivity", "specificity", "ppv", "npv"):
+            point = found["at_default_threshold"]["malignant"][share]
+            assert f"{formatting.figure(point)} <small>n = {point['of']}</small>" in page
+        for row in found["confusion_matrix"]:
+            assert all(f'%">{count:,}</span>' in page for count in row)
+    assert "elsewhere, BrEaST (n = 90)" in page
+    assert "900 pictures in 800 groups: benign 600, malignant 300." in page
+    assert "Al-Dhabyani et al. 2020" in page
+    validation = evaluation["splits"]["validation"]["metrics"]["auc_malignant"]
+    assert formatting.figure(validation) not in page, "what choices were made on is no evidence"
+
+
+def test_the_overview_has_home_and_elsewhere_side_by_side(evaluation: dict[str, Any]) -> None:
+    overview = evidence.overview([model(evaluation)])
+    for found in (evaluation["splits"]["test"], evaluation["external"]["breast_usg"]):
+        point = found["at_default_threshold"]["malignant"]
+        cells = (found["metrics"]["auc_malignant"], point["sensitivity"], point["specificity"])
+        assert "</td><td>".join(formatting.figure(cell) for cell in cells) + "</td><td>0.3</td>" in overview
+
+
+def test_nothing_is_claimed_of_few(evaluation: dict[str, Any]) -> None:
+    few = evaluation["splits"]["test"]["subgroups"]["BIRADS"]["5"]
+    many = evaluation["splits"]["test"]["subgroups"]["BIRADS"]["4"]
+    assert few["n"] == 6
+    assert few["sensitivity"]["value"] is not None, "the file has it, the page must not"
+    page = evidence.page(model(evaluation))
+    rows = page.split('<th scope="row">')
+    row = next(row for row in rows if row.startswith("5</th><td>6"))
+    assert row.count("too few") == 3
+    assert f"n = {few['sensitivity']['of']}<" in row
+    row = next(row for row in rows if row.startswith("4</th><td>150"))
+    assert "too few" not in row
+    assert f"{many['auc_malignant']:.3f} (" in row
+    assert f"n = {many['tp'] + many['fn']} + {many['tn'] + many['fp']}<" in row
+
+
+@pytest.mark.parametrize(("of", "said"), [(MIN_CASES - 1, "too few"), (MIN_CASES, "0.900 (0.700 to 0.990)")])
+def test_where_few_ends(of: int, said: str) -> None:
+    cell = formatting.counted({"value": 0.9, "interval": [0.7, 0.99], "of": of})
+    assert said in cell
+    assert f"n = {of}" in cell
+
+
+def test_near_duplicates_are_said_with_their_n(evaluation: dict[str, Any]) -> None:
+    assert "None of them has a near-duplicate in training" in evidence.page(model(evaluation))
+    changed = copy.deepcopy(evaluation)
+    without = changed["splits"]["test"]["without_near_duplicates"]
+    without["n"] = 140
+    page = evidence.page(model(changed))
+    assert "Without the 16 pictures that have a near-duplicate in training" in page
+    assert "n = 140" in page
+
+
+def test_how_well_lesions_are_found_is_said_where_the_model_needs_it(evaluation: dict[str, Any]) -> None:
+    changed = copy.deepcopy(evaluation)
+    changed["splits"]["test"]["region"] = {"n": 150, "dice": 0.8123, "hit": 0.92, "empty": 0.75}
+    page = evidence.page(model(changed))
+    assert "on 150 of them with known outlines: Dice 0.812" in page
+    assert "92.0%" in page
+    assert "75.0%" in page
+    assert "Dice" not in evidence.page(model(evaluation))
+
+
+SEEDS = [
+    {"seed": seed, "weights_sha256": f"{seed}", "splits": {"test": {"auc_malignant": auc, "sensitivity": 0.9}}}
+    for seed, auc in ((0, 0.91), (1, 0.89), (2, 0.93))
+]
+
+
+def test_what_a_seed_is_worth_is_said_where_it_was_measured(evaluation: dict[str, Any]) -> None:
+    assert "other seeds" not in evidence.page(model(evaluation))
+    page = evidence.page(model(evaluation | {"seeds": SEEDS}))
+    # BrEaST is not read for it, and what was not measured has no row.
+    assert "<td>0.910 (0.890 to 0.930)</td><td>–</td>" in page
+    assert "<td>0.900 (0.900 to 0.900)</td><td>–</td>" in page
+    assert "the same recipe with seeds 0, 1, 2;" in page
+    assert page.count("<td>–</td>") == evidence.page(model(evaluation)).count("<td>–</td>") + 2
+
+
+def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
+    older = copy.deepcopy(evaluation)
+    del older["training"], older["external"]
+    for found in older["splits"].values():
+        del found["without_near_duplicates"]
+        for values in found["subgroups"].values():
+            for one in values.values():
+                del one["auc_malignant_interval"]
+    page = evidence.page(model(older))
+    assert formatting.figure(older["splits"]["test"]["metrics"]["auc_malignant"]) in page
+    assert "not read on it" in page, "BrEaST's published figures stand alone then"
+
+
+def hostile(content: Any, way: str) -> Any:
+    """The same content with something else in every place."""
+    if isinstance(content, dict):
+        return {f"<script>{key}" if way == "keys" else key: hostile(value, way) for key, value in content.items()}
+    if isinstance(content, list):
+        return [hostile(value, way) for value in content]
+    return {"strings": "<script>", "null": None, "keys": content, "list": [content]}[way]
+
+
+@pytest.mark.parametrize("way", ["strings", "null", "keys", "list"])
+@pytest.mark.parametrize(
+    "part", ["intervals", "metrics", "confusion_matrix", "subgroups", "training", "splits", "seeds", None]
+)
+def test_a_file_from_elsewhere_neither_breaks_the_page_nor_reaches_it_unescaped(
+    evaluation: dict[str, Any], way: str, part: str | None
+) -> None:
+    changed = copy.deepcopy(evaluation) | {"seeds": SEEDS}
+    if part is None:
+        changed = hostile(changed, way)
+    elif part in changed:
+        changed[part] = hostile(changed[part], way)
+    else:
+        changed["splits"]["test"][part] = hostile(changed["splits"]["test"][part], way)
+    for markup in (evidence.page(model(changed)), evidence.overview([model(changed)])):
+        assert "<script>" not in markup
+        assert "Net" in markup or "All models" in markup
+
+
+def test_without_an_evaluation_nothing_is_claimed() -> None:
+    assert "brings no evaluation.json" in evidence.page(model(None))
+    assert "<td>" not in evidence.overview([model(None)])
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        (),
+        HISTORY[:1],
+        [{"epoch": 1, "loss": float("nan")}, {"epoch": 2, "loss": 0.5}],
+        [{"epoch": "<script>", "loss": "1"}],
+        [{"C": 0.0, "auc_malignant": 0.7}, {"C": 0.1, "auc_malignant": 0.8}],
+        [{"other": 1}],
+    ],
+)
+def test_any_history_is_drawn_or_left_out(evaluation: dict[str, Any], history: Any) -> None:
+    page = evidence.page(model(evaluation, history))
+    assert "<script>" not in page
+    assert not re.search(r"\bnan\b", page)
+    assert "not as Vigil writes it" not in page
+
+
+def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, Any]) -> None:
+    page = evidence.page(model(evaluation))
+    assert "augmented, last 0.333" in page
+    assert page.count('class="v-dot-0"') == 2 * len(HISTORY)
+    assert ">1</text>" in page
+    assert ">3</text>" in page
+
+
+# What others publish
+
+
+def test_every_reference_names_source_split_and_comparability() -> None:
+    assert set(published.REFERENCES) == {"about", *TASKS}
+    for task in TASKS:
+        for reference in published.REFERENCES[task]:
+            assert set(reference) == {"model", "split", "n", "beside", "difference", "source", "figures"}
+            assert reference["source"]
+            assert reference["split"]
+            assert reference["difference"] or (reference["n"] and reference["beside"]), "comparable to what?"
+            for claimed in reference["figures"]:
+                assert claimed["metric"] in published.NAMES
+                numbers = re.findall(r"[\d.]+", published._claimed(claimed))
+                assert numbers
+                assert all(0 < float(number) < 1 for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("difference", "theirs", "ours", "said"),
+    [
+        (None, 156, 156, "Yes: the same 156 pictures and the same question."),
+        (None, 252, 128, "In part: the same set and question, but 128 pictures of it here."),
+        ("other lesions", 100, 100, "No: other lesions."),
+        (None, 252, None, "No: this model was not read on it as a set from elsewhere."),
+    ],
+)
+def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:
+    assert published._comparable({"difference": difference, "n": theirs}, {"n": ours} if ours else None) == said
+
+
+def test_our_figure_beside_theirs_by_hand() -> None:
+    table: dict[str, list[Any]] = {
+        "threshold": [0.1, 0.5, 0.9],
+        "tp": [4, 3, 1],
+        "fp": [6, 2, 0],
+        "tn": [0, 4, 6],
+        "fn": [0, 1, 3],
+    }
+    point = metrics.at_threshold(table, 0.3)
+    own = {
+        "metrics": {"auc_malignant": {"value": 0.8, "interval": [0.7, 0.9]}},
+        "at_default_threshold": {"malignant": point, "mel": point},
+        "threshold_table": {"malignant": table},
+    }
+    assert published._own("auc_malignant", own) == "0.800 (0.700 to 0.900)"
+    assert published._own("sensitivity", own).startswith("0.750 (")
+    assert published._own("sensitivity_mel", own).endswith(" at 0.3")
+    assert published._own("accuracy_malignant", own).startswith("0.700 (")
+    assert published._own("precision_malignant", own).startswith("0.600 (")
+    assert published._own("recall_malignant", own).startswith("0.750 (")
+    assert published._own("f1_malignant", own) == "0.667"
+    assert published._own("f1", own) == "–"
+
+
+# In the app
+
+
+def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Path) -> None:
+    embedded = checkpoints.load("breastmnist", checkpoints.EMBEDDED / "breastmnist")
+    titles = [model.title for model in evidence.models([embedded])]
+    assert titles == ["BreastMNIST, CNN 28×28", "BreastMNIST, Logistic regression"]
+    own = checkpoints.load("breastmnist", made_up_checkpoints.write(tmp_path / "own", "breastmnist"))
+    models = evidence.models([own])
+    assert [model.title for model in models][1:] == titles
+    assert models[0].title == f"BreastMNIST, made-up-breastmnist ({tmp_path / 'own'})"
+    assert "not as Vigil writes it" in evidence.page(models[0])
+
+
+@pytest.mark.parametrize("folder", sorted(checkpoints.EMBEDDED.iterdir()), ids=lambda folder: folder.name)
+def test_every_embedded_model_can_be_shown(folder: Path) -> None:
+    config, content = (json.loads((folder / name).read_text()) for name in ("config.json", "evaluation.json"))
+    shown = Model(TASKS[content["task"]], VigilConfig.model_validate(config["vigil"]), content)
+    page = evidence.page(shown)
+    assert "not as Vigil writes it" not in page
+    assert "<polyline" in page
+    assert formatting.figure(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])
+
+
+def test_a_model_is_chosen_on_the_page(page: Page) -> None:
+    page.get_by_role("tab", name="Evidence").click()
+    expect(page.get_by_role("heading", name="Evidence", exact=True)).to_be_visible()
+    expect(page.locator(".v-evidence-page h2", has_text="made-up-skin")).to_be_visible()
+    page.get_by_role("radio", name="BreastMNIST, Logistic regression").check()
+    expect(page.locator(".v-evidence-page h2", has_text="Logistic regression")).to_be_visible()
+    expect(page.get_by_text("Learning curves, by the strength of regularisation C")).to_be_visible()
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,292 @@
+"""A clinic's own table: what is read of it, what is refused with its row, and what it says by hand-computed cases."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from src import local, score
+from src.local import TARGETS, Cases, TableRefused
+from src.models import checkpoints
+from src.results.thresholds import proportion_interval
+from src.tasks import TASKS
+from tests.conftest import Server
+
+SKIN, ULTRASOUND = TASKS["skin"], TASKS["ultrasound"]
+
+
+def table(rows: list[dict[str, object]], delimiter: str = ",") -> str:
+    """A CSV file's text."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def cases(ill: list[float], well: list[float], groups: list[str] | None = None) -> Cases:
+    labels = ["malignant"] * len(ill) + ["benign"] * len(well)
+    return Cases(ULTRASOUND, [*ill, *well], labels, groups, 0)
+
+
+# Reading
+
+
+def test_what_score_writes_is_read_with_a_label_column() -> None:
+    row = dict.fromkeys(score.columns(SKIN), "")
+    rows: list[dict[str, object]] = [
+        {**row, "path": "a, b.jpg", "p_malignant": "0.912345", "p_mel": "0.9", "decision": "refer", "label": "mel"},
+        {**row, "path": "broken.jpg", "error": "This file is not a picture.", "label": ""},
+        {**row, "path": "c.jpg", "p_malignant": "0.1", "quality": "Dark; blurred", "label": " NV "},
+    ]
+    read = local.read(table(rows), SKIN)
+    assert read == Cases(SKIN, [0.912345, 0.1], ["mel", "nv"], None, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "p_malignant,label\n0.25,malignant\n0.75,benign\n",
+        "p_malignant;label\r\n0,25;malignant\r\n\r\n0,75;benign",
+        "label\tP_Malignant \nMalignant\t0.25\nBENIGN\t0.75\n",
+        'p_malignant,path,label\n0.25,"two\nlines",malignant\n0.75,x,benign',
+    ],
+)
+def test_spreadsheets_own_ways_are_understood(text: str) -> None:
+    read = local.read(text, ULTRASOUND)
+    assert read.scores == [0.25, 0.75]
+    assert read.labels == ["malignant", "benign"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "Row 1: there is no column p_malignant"),
+        ("p_malignant\n0.5\n", "Row 1: there is no column label"),
+        ("label,p_malignant,label\n", "Row 1: there are two columns label"),
+        ("p_malignant,label\n0.5,benign\n0.5\n", "Row 3: it has 1 cells, the header has 2"),
+        ("p_malignant,label\n0.5,benign\n\n,benign\n", "Row 4: p_malignant is not a number from 0 to 1"),
+        ("p_malignant,label\n1.5,benign\n", "Row 2: p_malignant is not a number from 0 to 1"),
+        ("p_malignant,label\nnan,benign\n", "Row 2: p_malignant is not a number from 0 to 1"),
+        ("p_malignant,label\n0.5,\n", "Row 2: the label is none of benign, malignant, normal"),
+        ("p_malignant,label\n0.5,<b>mel</b>\n", "Row 2: the label is none of benign, malignant, normal"),
+        ("p_malignant,label\n0.5,1\n", "Row 2: the label is a number, and sets differ in which is malignant"),
+        ("p_malignant,label\n0.5,benign\n" + "0" * 200_000 + ",benign\n", "Row 3: it cannot be read as a row"),
+        ("p_malignant,label\n", "no row with a score"),
+        ("p_malignant,label,error\n,,broken\n", "no row with a score"),
+        ("\x00\x01\ufffd" * 50, "Row 1: there is no column p_malignant"),
+    ],
+)
+def test_a_malformed_table_gets_one_sentence_with_the_row(text: str, said: str) -> None:
+    with pytest.raises(TableRefused, match=f"^(The table has )?{said}") as refused:
+        local.read(text, ULTRASOUND)
+    sentence = str(refused.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert "<b>" not in sentence, "no cell is repeated"
+
+
+def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MAX_ROWS", 2)
+    text = "p_malignant,label\n" + "0.5,benign\n" * 3
+    with pytest.raises(TableRefused, match="Row 4: more than 2 rows"):
+        local.read(text, ULTRASOUND)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_class_code_is_a_label_of_its_side(task: str) -> None:
+    codes = TASKS[task].codes
+    text = "p_malignant,label\n" + "".join(f"0.5,{code}\n" for code in codes)
+    assert local.read(text, TASKS[task]).counted() == ([0.5] * len(codes), list(TASKS[task].malignant))
+
+
+def test_a_group_counts_once_by_its_worst_picture() -> None:
+    text = table(
+        [
+            {"p_malignant": p, "label": label, "group": group}
+            for p, label, group in [
+                (0.9, "mel", "A"),
+                (0.2, "bcc", "A"),
+                (0.3, "nv", "A"),
+                (0.1, "nv", "B"),
+                (0.6, "nv", "B"),
+                (0.7, "nv", ""),
+                (0.8, "nv", ""),
+            ]
+        ]
+    )
+    read = local.read(text, SKIN)
+    assert read.counted() == ([0.2, 0.3, 0.6, 0.7, 0.8], [True, False, False, False, False])
+    assert read.counted("mel") == ([0.9, 0.3, 0.6, 0.7, 0.8], [True, False, False, False, False])
+
+
+# AUC
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_auc_is_scikit_learns_with_delongs_interval(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive = np.arange(60) < 20
+    scores = (rng.normal(size=60) + positive).round(1)  # with ties
+    found = local.auc(scores.tolist(), positive.tolist())
+    assert found.value == pytest.approx(roc_auc_score(positive, scores))
+    # DeLong's variance as his paper has it, pair by pair
+    ill, well = scores[positive], scores[~positive]
+    wins = (ill[:, None] > well) + 0.5 * (ill[:, None] == well)
+    variance = wins.mean(axis=1).var(ddof=1) / len(ill) + wins.mean(axis=0).var(ddof=1) / len(well)
+    reach = norm.ppf(0.975) * np.sqrt(variance) / (found.value * (1 - found.value))
+    bounds = 1 / (1 + np.exp(-(np.log(found.value / (1 - found.value)) + np.array([-reach, reach]))))
+    assert (found.low, found.high) == pytest.approx(tuple(bounds))
+
+
+def test_auc_of_a_perfect_order_is_no_certainty() -> None:
+    found = local.auc([0.9] * 30 + [0.1] * 200, [True] * 30 + [False] * 200)
+    assert (found.value, found.low, found.high) == (1.0, *proportion_interval(30, 30))
+    assert found.low == pytest.approx(0.884, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive"), [([0.5, 0.4], [True, True]), ([0.5], [False]), ([0.5] * 9, [True] * 4 + [False] * 5)]
+)
+def test_auc_without_anything_to_go_by_promises_nothing(scores: list[float], positive: list[bool]) -> None:
+    found = local.auc(scores, positive)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_the_aucs_interval_holds_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    truth = norm.cdf(2 / np.sqrt(2))
+    positive = np.arange(150) < 40
+    held = 0
+    for _ in range(400):
+        found = local.auc((rng.normal(size=150) + 2 * positive).tolist(), positive.tolist())
+        held += found.low <= truth <= found.high
+    assert held / 400 > 0.925
+
+
+# The threshold
+
+
+def test_the_threshold_that_keeps_a_sensitivity_by_hand() -> None:
+    # 59 cancers without a miss prove 95%, so the lowest of them sets the threshold, rounded down.
+    ill = [0.2014 + 0.01 * n for n in range(59)]
+    shown = local.report(cases(ill, [0.1] * 50 + [0.25] * 50), 0.3, [0.95])
+    assert shown.targets[0.95].threshold == 0.201
+    said = " ".join(shown.targets[0.95].sentences)
+    assert "Set the threshold at 0.201: with 95% confidence, at least 95% of malignant cases" in said
+    assert "of the 59 here, 59 are" in said
+    # below the default lie 10 cancers, 0.2014 to 0.2914, and the 50 at 0.25
+    assert "0.099 lower than Vigil's default of 0.3" in said
+    assert "finds 10 more, and it raises 50 more false alarms" in said
+    assert [row[0] for row in shown.points] == ["0.3, Vigil's default", "0.5, standard", "0.201, 95% sensitivity"]
+    assert shown.points[2][1:] == ["100.0% (93.9 to 100.0)", "50.0% (39.8 to 60.2)", "59", "0", "50"]
+    assert shown.points[0][4:] == ["10", "0"]
+    assert shown.sentences[0] == "159 cases: 59 malignant, 100 not."
+
+
+def test_a_higher_threshold_than_the_default_is_said_as_such() -> None:
+    shown = local.report(cases([0.9] * 100, [0.4] * 100), 0.3, [0.9])
+    said = " ".join(shown.targets[0.9].sentences)
+    assert "0.6 higher than Vigil's default of 0.3" in said
+    assert "finds 0 fewer, and it raises 100 fewer false alarms" in said
+
+
+def test_too_few_says_how_many_more() -> None:
+    shown = local.report(cases([0.9] * 42, [0.1] * 42), 0.3, [0.95])
+    assert shown.targets[0.95].threshold is None
+    said = " ".join(shown.targets[0.95].sentences)
+    assert "42, all of them found, prove no more than 93.1%" in said
+    assert "at least 59 without a miss: 17 more" in said
+    assert len(shown.points) == 2
+
+
+def test_a_threshold_that_refers_everyone_is_said_to_decide_nothing() -> None:
+    shown = local.report(cases([0.0] + [0.9] * 58, [0.5] * 20), 0.3, [0.95])
+    assert shown.targets[0.95].threshold == 0.0
+    assert "refers everyone" in " ".join(shown.targets[0.95].sentences)
+
+
+@pytest.mark.parametrize(("ill", "well"), [(0, 30), (30, 0), (1, 1)])
+def test_one_side_alone_is_no_error(ill: int, well: int) -> None:
+    shown = local.report(cases([0.7] * ill, [0.2] * well), 0.3)
+    assert set(shown.targets) == set(TARGETS)
+    for text in (local.as_text(shown), *(local.as_html(shown, target) for target in TARGETS)):
+        assert not re.search(r"\bnan", text)
+
+
+def test_melanoma_stands_on_its_own() -> None:
+    labels = ["mel"] * 10 + ["bcc"] * 10 + ["nv"] * 30
+    scores = [0.2] * 4 + [0.8] * 6 + [0.9] * 10 + [0.1] * 30
+    shown = local.report(Cases(SKIN, scores, labels, None, 0), 0.5, [0.8])
+    assert shown.head[:4] == ["Threshold", "Sensitivity", "Sensitivity for mel", "Specificity"]
+    assert shown.points[0][1].startswith("80.0% (")
+    assert shown.points[0][2].startswith("60.0% (")
+    with_only = local.report(Cases(SKIN, scores, ["malignant"] * 20 + ["benign"] * 30, None, 0), 0.5, [0.8])
+    assert "Sensitivity for mel" not in with_only.head
+
+
+# The command line and the page
+
+
+@pytest.fixture(scope="module")
+def scored() -> str:
+    rng = np.random.default_rng(0)
+    ill = rng.random(300) < 0.4
+    p = np.where(ill, rng.beta(4, 2, 300), rng.beta(1, 4, 300))
+    return table(
+        [
+            {"path": f"{n}.png", "p_malignant": f"{p[n]:.6f}", "label": "malignant" if ill[n] else "benign"}
+            for n in range(300)
+        ]
+    )
+
+
+def test_the_command_line(scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "scores.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + scored.replace("7.png", "\udce4.png").encode("utf-8", "surrogateescape"))
+    assert local.main(["breastmnist", str(file), "--target-sensitivity", "0.9"]) == 0
+    said = capsys.readouterr().out
+    default = json.loads((checkpoints.EMBEDDED / "breastmnist" / "config.json").read_text())["vigil"][
+        "default_threshold"
+    ]
+    assert said.startswith("300 cases: ")
+    assert f"{default:g}, Vigil's default" in said
+    assert "Set the threshold at" in said
+    assert "95% sensitivity" not in said
+    file.write_text("p_malignant,label\n2,benign\n")
+    assert local.main(["breastmnist", str(file)]) == 1
+    assert capsys.readouterr().err == "local: Row 2: p_malignant is not a number from 0 to 1.\n"
+    assert local.main(["breastmnist", str(tmp_path / "none.csv")]) == 1
+    assert "cannot be opened" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        local.main(["breastmnist", str(file), "--target-sensitivity", "95"])
+
+
+def test_the_page_reads_a_table_and_keeps_nothing(page: Page, server: Server, scored: str, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Your clinic").click()
+    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Set it for your own clinic"))
+    panel.get_by_role("radio", name="BreastMNIST").check()
+    file = tmp_path / "a-table-of-ours.csv"
+    file.write_text(scored)
+    panel.locator("input[type=file]").set_input_files(file)
+    answer = panel.get_by_role("status")
+    expect(answer).to_contain_text("at least 95% of malignant cases")
+    panel.get_by_role("radio", name="90%").check()
+    expect(answer).to_contain_text("at least 90% of malignant cases")
+    panel.get_by_role("radio", name="99%").check()
+    expect(answer).to_contain_text("Too few malignant cases")
+    assert not list(server.uploads.rglob(file.name))
+    assert file.stem not in server.log.read_text()
+
+    file.write_text("p_malignant,label\n0.5,benign\n0.5,cancer\n")
+    panel.locator("input[type=file]").set_input_files(file)
+    expect(panel.get_by_role("alert")).to_contain_text("Row 3: the label is none of")
+    expect(panel.get_by_role("status")).to_have_count(0)
+    assert not list(server.uploads.rglob(file.name))

@@ -1,0 +1,423 @@
+"""The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gradio import Blocks
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+from pypdf import PdfReader
+
+from src.models import checkpoints, perturbations
+from src.models.predictor import Prediction, Predictor
+from src.page import endpoints, layout
+from src.page.tabs import task_tab
+from src.page.tabs.task_tab import TaskTab
+from src.page.theme import looks
+from src.page.views import curves, threshold_costs
+from src.results import evaluation
+from src.results.decisions import around
+from src.service import read_picture
+from src.service.read_picture import REPORTS
+from src.service.worker_pool import Work
+from src.tasks import DISCLAIMER, TASKS
+from tests import made_up_checkpoints
+from tests.conftest import PATIENCE, ROOT, Server
+from tests.loop import run
+from tests.visitor import EXAMPLE, open_tab, p_malignant, threshold, upload
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_picture_is_read_and_the_slider_flips_the_decision(page: Page, task: str) -> None:
+    expect(page.get_by_text(DISCLAIMER)).to_be_visible()
+    panel = open_tab(page, task)
+    upload(panel, ROOT / "examples" / EXAMPLE[task])
+    word = panel.locator(".v-word")
+    expect(word).to_have_text(re.compile("^(Refer|No referral)$"))
+    drawn = panel.get_by_role("img", name="heat map over it")
+    expect(drawn).to_be_visible()
+    with Image.open(ROOT / "examples" / EXAMPLE[task]) as picture:
+        assert drawn.evaluate("async e => { await e.decode(); return [e.naturalWidth, e.naturalHeight] }") == list(
+            picture.size
+        )
+    expect(panel.locator(".v-caption")).to_contain_text("argues for")
+    assert panel.locator(".v-classes tbody tr").count() == len(TASKS[task].classes)
+    assert 0 <= p_malignant(panel) <= 1
+
+    queued: list[str] = []
+    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
+    threshold(panel, 0)
+    expect(word).to_have_text("Refer")
+    expect(panel.locator(".v-decision")).to_contain_text("the threshold of 0.0%")
+    expect(panel.locator(".v-costs tbody tr").first).to_contain_text("100.0%")  # found where everyone is referred
+    threshold(panel, 1)
+    expect(word).to_have_text("No referral")
+    threshold(panel, 0)
+    expect(word).to_have_text("Refer")
+    assert not queued, "the slider waits in no queue and runs no network"
+
+
+def test_slider_runs_no_network(tmp_path: Path) -> None:
+    class Counting(Predictor):
+        calls = 0
+
+        def predict(self, *arguments: Any, **further: Any) -> Prediction:
+            self.calls += 1
+            return super().predict(*arguments, **further)
+
+    predictor = Counting(checkpoints.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
+    work = Work({"breastmnist": predictor})
+    with Blocks():
+        tab = TaskTab({"breastmnist": predictor.checkpoint}, {}, work)
+    picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
+
+    def shown(threshold: float) -> Any:
+        return run(tab.show(picture, threshold, "Grad-CAM", "", "", ""))[tab.result]
+
+    result = shown(0.3)
+    said = [{"model": "breastmnist", "p_malignant": 0.5, "most_probable": "x", "probability": 0.5}]
+    calls = predictor.calls
+    again = [
+        tab.decide_again(result, t, 10, "", around([("darker", 0.1)], 0.4, 0.3), said)
+        for t in (0, 1, result["p_malignant"])
+    ]
+    assert [changes[tab.result]["decision"] for changes in again] == ["refer", "no referral", "refer"]
+    assert "the threshold of 100.0%" in again[1][tab.certainty]
+    assert "threshold 100.0%" in again[1][tab.comparison]
+    assert predictor.calls == calls
+    assert tab.decide_again(result, 0.5, 10, "")[tab.result] == shown(0.5), "as if read anew"
+
+
+def shown_costs(panel: Locator) -> dict[str, str]:
+    """Every figure of the costs as it stands on the page."""
+    return panel.locator(".v-costs").evaluate(
+        "e => Object.fromEntries([...e.querySelectorAll('[data-v]')].map(v => [v.dataset.v, v.innerHTML]))"
+    )
+
+
+def expect_costs(panel: Locator, server: Server, task: str, threshold: float, prevalence: float = 10) -> None:
+    """Wait until the page says what src/page/views/threshold_costs.py says of this threshold."""
+    expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
+    expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
+    model = evaluation.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    assert shown_costs(panel) == threshold_costs.figures(model, threshold, prevalence)
+
+
+MOVE = """(slider, values) => {
+  const costs = document.querySelector(`#${slider.closest("[id^=threshold]").id.replace("threshold", "costs")}`);
+  const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
+  return Promise.all(values.map(async (value, i) => {
+    await new Promise(later => setTimeout(later, 120 * i));
+    const start = performance.now();
+    set.call(slider, value);
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    const at = costs.querySelector("[data-v=threshold]").textContent;  // in the very same task: no server, no waiting
+    await new Promise(requestAnimationFrame);
+    return [at, performance.now() - start];
+  }));
+}"""
+
+
+@pytest.mark.parametrize("task", ["skin", "ultrasound"])
+def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
+    panel = open_tab(page, task)
+    panel.locator(".v-example").first.click()
+    expect(panel.locator(".v-decision")).to_be_visible()
+    values = [f"{(7 + 37 * i) % 100 / 100:.2f}" for i in range(25)]
+    moved = panel.get_by_role("slider", name="range slider for Threshold").evaluate(MOVE, values)
+    assert [at for at, _ in moved] == [f"{float(value):g}" for value in values]
+    # Until it is painted; of a machine that trains beside this, the quickest quarter says what the page itself takes.
+    assert sorted(took for _, took in moved)[len(moved) // 4] < 150, "milliseconds"
+    expect_costs(panel, server, task, float(values[-1]))
+    expect(panel.locator(".v-decision")).to_contain_text(f"the threshold of {100 * float(values[-1]):.1f}%")
+    # ... and so do the points on the curves
+    model = evaluation.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    stands = {name: f"translate({at})" for name, (at,) in curves.moves(model, [float(values[-1])]).items()}
+    assert stands == panel.locator(".v-curves").evaluate(
+        "e => Object.fromEntries([...e.querySelectorAll('[data-move]')]"
+        ".map(p => [p.dataset.move, p.getAttribute('transform')]))"
+    )
+
+
+def test_marks_the_reset_and_a_typed_threshold(page: Page, server: Server) -> None:
+    panel = open_tab(page, "skin")
+    model = evaluation.read(json.loads((server.checkpoints / "skin" / "evaluation.json").read_text()))
+    promise = model.promise(0.95)
+    assert promise
+    assert promise.threshold is not None
+    panel.get_by_role("button", name=f"95% sensitivity {promise.threshold:g}", exact=True).click()
+    expect_costs(panel, server, "skin", promise.threshold)
+    panel.get_by_role("button", name="Clinical safety 0.3", exact=True).click()
+    expect_costs(panel, server, "skin", 0.3)
+    panel.get_by_role("button", name="Reset to default value").first.click()
+    expect_costs(panel, server, "skin", 0.187)
+    panel.get_by_role("spinbutton", name="number input for Threshold").fill("0.12345")  # between two steps
+    expect_costs(panel, server, "skin", 0.12345)
+    threshold(panel, 0.7)
+    expect_costs(panel, server, "skin", 0.7)
+
+
+def test_prevalence_is_the_visitors(page: Page, server: Server) -> None:
+    panel = open_tab(page, "ultrasound")
+    panel.get_by_role("spinbutton", name="number input for Of 1,000 people").fill("200")
+    expect_costs(panel, server, "ultrasound", 0.3, 200)
+    threshold(panel, 0.61)
+    expect_costs(panel, server, "ultrasound", 0.61, 200)
+
+
+def test_what_is_pointed_at_says_its_numbers(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    figures = panel.locator(".v-curves figure")
+    expect(figures).to_have_count(3)
+    for i in range(3):
+        target = figures.nth(i).locator("[data-say]").nth(4)
+        target.dispatch_event("pointerover")
+        expect(figures.nth(i).locator(".v-readout")).to_have_text(str(target.get_attribute("data-say")))
+
+
+def test_an_example_is_read_on_click(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    expect(panel.locator(".v-costs")).to_be_visible()  # what the threshold costs, before there is a picture
+    expect(panel.get_by_text("Synthetic: drawn by a program")).to_be_visible()
+    queued: list[str] = []
+    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
+    panel.get_by_role("button", name="Asymmetric lesion of several colours").click()
+    expect(panel.locator(".v-decision")).to_contain_text("the threshold of 18.7%")  # as chosen, not as the slider steps
+    first = p_malignant(panel)
+    assert len(queued) == 1, "read once"
+    panel.get_by_role("button", name="Red and purple lagoons").click()
+    expect(panel.locator(".v-decision")).not_to_contain_text(f"{100 * first:.1f}%")
+    panel.get_by_text("None", exact=True).click()
+    expect(panel.get_by_text("No heat map was asked for.")).to_be_visible()
+    panel.get_by_text("Guided Grad-CAM", exact=True).click()
+    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM: ")
+
+
+def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, tmp_path: Path) -> None:
+    panel = open_tab(page, "breastmnist")
+    panel.get_by_role("button", name="Report (PDF)").click()
+    expect(page.get_by_text(endpoints.NO_PICTURE)).to_be_visible()
+    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
+    expect(panel.locator(".v-caption")).to_contain_text("argues for")
+    threshold(panel, 0.17)
+    expect(panel.locator(".v-decision")).to_contain_text("17.0%")
+    saved = {}
+    for kind in REPORTS:
+        with page.expect_download() as download:
+            panel.get_by_role("button", name=f"Report ({kind.upper()})").click()
+        assert re.fullmatch(rf"vigil-breastmnist-[\d-]+\.{kind}", download.value.suggested_filename)
+        saved[kind] = tmp_path / kind
+        download.value.save_as(saved[kind])
+    content = json.loads(saved["json"].read_text())
+    assert content["threshold"] == 0.17
+    assert content["p_malignant"] == pytest.approx(p_malignant(panel), abs=1e-3)
+    text = " ".join(" ".join(sheet.extract_text() for sheet in PdfReader(saved["pdf"]).pages).split())
+    assert "the threshold of 17.0%." in text
+    assert content["date"][:10] in text
+    swept = {file.suffix for file in server.uploads.rglob("vigil-breastmnist-*")}
+    assert swept == {".pdf", ".json"}, "among the uploads, which are swept away"
+    # ... and once more, of another answer
+    threshold(panel, 0.9)
+    expect(panel.locator(".v-decision")).to_contain_text("90.0%")
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Report (JSON)").click()
+    download.value.save_as(saved["json"])
+    assert json.loads(saved["json"].read_text())["threshold"] == 0.9
+
+
+def test_what_the_classes_mean_opens_on_click(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    entries = panel.locator(".v-meaning details")
+    expect(entries).to_have_count(len(TASKS["skin"].classes))
+    expect(entries.nth(0).get_by_text("Usual next step:")).to_be_visible()
+    expect(entries.nth(1).get_by_text("Usual next step:")).not_to_be_visible()
+    entries.nth(1).locator("summary").click()
+    expect(entries.nth(1).get_by_text("Usual next step:")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("letter.png", b"no picture", "This file is not a picture"),
+        ("cut.jpg", (ROOT / "examples/skin/naevus.jpg").read_bytes()[:5000], "This file is cut off"),
+    ],
+)
+def test_a_bad_file_takes_the_old_answers_place(page: Page, name: str, content: bytes, sentence: str) -> None:
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    panel.get_by_role("button", name="Clear").or_(panel.get_by_role("button", name="Remove")).first.click()
+    expect(panel.locator(".v-empty")).to_be_visible()
+    upload(panel, FilePayload(name=name, mimeType="image/png", buffer=content))
+    expect(panel.get_by_role("alert")).to_contain_text(sentence)
+    expect(panel.locator(".v-classes")).to_have_count(0)
+    expect(panel.get_by_role("img", name="heat map over it")).to_have_count(0)
+    # ... and the next picture is read
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+
+
+def test_a_full_queue_leaves_no_earlier_answer(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}))
+    panel.get_by_role("button", name="Asymmetric lesion").click()
+    expect(panel.get_by_role("alert").filter(has_text="Read again")).to_be_visible()
+    expect(panel.locator(".v-classes")).to_have_count(0)
+    page.unroute("**/queue/join*")
+    panel.get_by_role("button", name="Read again").click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    page.close()
+
+
+def test_any_class_can_be_argued_for_and_the_map_is_moved_without_the_server(page: Page, tmp_path: Path) -> None:
+    panel = open_tab(page, "skin")
+    panel.get_by_role("button", name="Symmetric brown lesion").click()
+    expect(panel.locator(".v-caption")).to_contain_text(", the most probable class")
+    told = set()
+    for diagnosis in TASKS["skin"].classes[:3]:
+        panel.get_by_role("radio", name=diagnosis.name, exact=True).check()
+        expect(panel.locator(".v-caption b")).to_have_text(diagnosis.name)
+        told.add(panel.locator(".v-over img").get_attribute("src"))
+    assert len(told) > 1, "maps of different classes differ"
+
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
+    drawn = "e => [getComputedStyle(e).opacity, getComputedStyle(e).clipPath]"
+    panel.get_by_role("slider", name="Opacity of the heat map").fill("30")
+    divider = panel.get_by_role("slider", name="Divider")
+    divider.fill("50")
+    assert panel.locator(".v-over").evaluate(drawn) == ["0.3", "inset(0px 0px 0px 50%)"]
+    divider.press("ArrowRight")
+    assert panel.locator(".v-over").evaluate(drawn)[1] == "inset(0px 0px 0px 51%)"
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Save").click()
+    download.value.save_as(tmp_path / "saved.png")
+    with Image.open(tmp_path / "saved.png") as saved, Image.open(ROOT / "examples" / "skin" / "naevus.jpg") as plain:
+        assert saved.size == plain.size
+        apart = np.abs(np.asarray(saved.convert("RGB")).astype(int) - np.asarray(plain)).mean(axis=(0, 2))
+    assert apart[: len(apart) // 2].max() < 5, "laid bare to the divider's left"
+    assert not asked
+
+
+def test_how_sure_it_is_is_told_on_request_and_decided_again_by_the_slider(page: Page) -> None:
+    panel = open_tab(page, "histopathology")
+    expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
+    upload(panel, ROOT / "examples" / EXAMPLE["histopathology"])
+    panel.get_by_role("button", name="How sure is it?").click()
+    chips = panel.locator(".v-chips li")
+    expect(chips).to_have_count(len(perturbations.views(TASKS["histopathology"])))
+    queued: list[str] = []
+    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
+    threshold(panel, 0)
+    expect(panel.locator(".v-verdict")).to_contain_text("The decision holds")
+    expect(chips.first).to_contain_text(", refer")
+    threshold(panel, 1)
+    expect(chips.first).to_contain_text(", no referral")
+    assert not queued
+    # ... and goes with its picture
+    panel.locator(".v-example").first.click()
+    expect(chips).to_have_count(0)
+
+
+def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
+    panel = open_tab(page, "breastmnist")
+    further = json.loads((checkpoints.EMBEDDED / "breastmnist-logistic" / "config.json").read_text())["vigil"]
+    rows = panel.locator(".v-models tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1)).to_contain_text(further["name"])
+    expect(rows.nth(1)).to_contain_text(" ms")
+    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
+    panel.get_by_role("button", name="Compare the models").click()
+    expect(panel.locator(".v-cards article")).to_have_count(2)
+    shown = p_malignant(panel)
+    cards = re.findall(r"p\(malignant\) [<>]?([\d.]+)%", panel.locator(".v-cards").inner_text())
+    assert float(cards[0]) / 100 == pytest.approx(shown)
+    panel.get_by_role("radio", name=further["name"], exact=True).check()
+    expect(panel.locator(".v-model")).to_contain_text(further["name"])
+    expect(panel.locator(".v-decision")).to_contain_text(f"p(malignant) is {cards[1]}%")
+    expect(panel.locator(".v-cards article")).to_have_count(0)
+
+
+SENTENCE = "This does not look like breast ultrasound; it looks like histopathology: open that tab."
+DOUBT = {"accepted": False, "sentence": SENTENCE, "looks_like": "histopathology", "score": 9.0, "limit": 4.0}
+
+
+class Doubting(Work):
+    """Takes whatever is dropped on BreastMNIST's tab for histopathology."""
+
+    async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        found = await super().call(function, *args, **kwargs)
+        if args[0] == "breastmnist" and function is read_picture.gate:
+            return DOUBT
+        if args[0] == "breastmnist" and function is read_picture.looked_at:
+            found[0].update(gate=DOUBT, quality=[SENTENCE])
+        return found
+
+
+@pytest.fixture
+def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """The page of a gate that knows no breast ultrasound."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    tasks = ("breastmnist", "histopathology")
+    models = {
+        task: Predictor(checkpoints.load(task, made_up_checkpoints.write(tmp_path / task, task))) for task in tasks
+    }
+    built = layout.build(Doubting(models))
+    _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **looks())
+    opened = browser.new_page()
+    opened.set_default_timeout(PATIENCE)
+    opened.goto(url)
+    yield opened
+    opened.close()
+    built.close()
+
+
+def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(doubting: Page) -> None:
+    panel = open_tab(doubting, "breastmnist")
+    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
+    expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
+    for part in (".v-classes", ".v-view", ".v-meaning", ".v-scale", ".v-own"):
+        expect(panel.locator(part)).to_have_count(0)
+    panel.get_by_role("button", name="As JSON").click()
+    expect(panel.get_by_text("p_malignant")).to_have_count(0)
+    expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
+    panel.get_by_role("button", name="Report (PDF)").click()
+    expect(doubting.get_by_text(task_tab.NOT_SHOWN)).to_be_visible()
+
+    panel.get_by_role("button", name="Show the answer anyway").click()
+    expect(panel.locator(".v-decision")).to_contain_text("p(malignant) is")
+    expect(panel.locator(".v-although")).to_contain_text(SENTENCE)
+    expect(panel.locator(".v-warnings")).to_contain_text(SENTENCE)
+    panel.get_by_text("Guided Grad-CAM", exact=True).click()
+    # The same picture is not asked about twice; another one is.
+    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM: ")
+    panel.locator(".v-example").nth(1).click()
+    expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
+
+    panel.get_by_role("button", name="Open Histopathology").click()
+    other = doubting.get_by_role("tabpanel").filter(
+        has=doubting.get_by_role("heading", name=TASKS["histopathology"].title, exact=True)
+    )
+    expect(other.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+
+
+def test_fits_a_phone(browser: Browser, server: Server) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    for task in TASKS.values():
+        page.get_by_role("tab", name=task.title, exact=True).click()
+        expect(page.get_by_role("heading", name=task.title, exact=True)).to_be_visible(timeout=PATIENCE)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()

@@ -1,0 +1,143 @@
+"""The written explanation in the browser: when its button is there, what it shows, and what it leaves alone."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from src.exports import summary
+from src.page import layout, theme
+from src.page.blocks import Page as Blocks
+from src.page.blocks import html
+from src.page.tabs.summary_part import written_part
+from tests.conftest import PATIENCE
+from tests.unit.exports.test_summary import OWN, TOKEN, result
+from tests.writer import Writer, said, serving
+
+CANCER, NEXT = result("breastmnist"), result("ultrasound")
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[Writer]:
+    with serving() as writer:
+        yield writer
+
+
+@pytest.fixture(scope="module")
+def urls(listening: Writer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Pages of an answer and the part that explains it, made with and without a token of the Space's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        patch.setenv("VIGIL_WRITER_URL", listening.url)
+        made = {}
+        for name, token in (("without", ""), ("with", TOKEN)):
+            patch.setenv("VIGIL_WRITER_TOKEN", token)
+            with Blocks(analytics_enabled=False) as made[name]:
+                answer = gr.JSON(CANCER, label="answer")
+                html("<h3>The answer</h3>")
+                written_part(answer)
+                gr.Button("Another picture").click(lambda: NEXT, None, answer, api_visibility="private")
+                gr.Button("No picture").click(lambda: None, None, answer, api_visibility="private")
+        looks = {"theme": theme.theme(), "css_paths": Path(layout.__file__).parent / "page.css"}
+        yield {name: one.queue().launch(prevent_thread_lock=True, quiet=True, **looks)[1] for name, one in made.items()}
+        for one in made.values():
+            one.close()
+
+
+@pytest.fixture
+def writer(listening: Writer) -> Iterator[Writer]:
+    listening.reset()
+    yield listening
+    listening.reset()
+
+
+@pytest.fixture
+def opened(urls: dict[str, str], browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """Opens one of the pages."""
+    page = browser.new_page()
+
+    def opening(name: str) -> Page:
+        page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        page.goto(urls[name])
+        page.get_by_role("button", name="In plain words, written by a machine").click()
+        return page
+
+    yield opening
+    page.close()
+
+
+def test_with_the_spaces_token(opened: Callable[[str], Page], writer: Writer) -> None:
+    page = opened("with")
+    page.get_by_role("button", name="Explain in plain words").click()
+    text = page.get_by_label("Written explanation")
+    expect(text).to_contain_text("See a clinician, who decides.")
+    expect(text).to_contain_text("Written by a machine")
+    expect(text).to_contain_text(summary.MODEL)
+    assert [sent.headers["authorization"] for sent in writer.sent] == [f"Bearer {TOKEN}"]
+    assert TOKEN not in page.content()
+    # ... and it goes with the answer it explains
+    page.get_by_role("button", name="Another picture").click()
+    expect(text).to_have_count(0)
+
+
+def test_without_a_token_the_button_is_not_there(opened: Callable[[str], Page], writer: Writer) -> None:
+    page = opened("without")
+    button = page.get_by_role("button", name="Explain in plain words")
+    token = page.get_by_label("Your own token for")
+    expect(token).to_be_visible()
+    expect(button).to_have_count(0)
+    token.fill(OWN)
+    expect(button).to_be_visible()
+    token.fill("")
+    expect(button).to_have_count(0)
+    token.fill(OWN)
+    button.click()
+    expect(page.get_by_label("Written explanation")).to_contain_text("See a clinician")
+    assert [sent.headers["authorization"] for sent in writer.sent] == [f"Bearer {OWN}"]
+    assert token.get_attribute("type") == "password"
+    kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
+    assert OWN not in kept
+
+
+def test_a_failure_leaves_the_answer_untouched(opened: Callable[[str], Page], writer: Writer) -> None:
+    page = opened("with")
+    before = page.get_by_role("heading", name="The answer").inner_text()
+    json_before = page.locator(".json-holder").inner_text()
+    button = page.get_by_role("button", name="Explain in plain words")
+    for status, sentence in ((401, "refuses this token"), (503, "out of order")):
+        writer.status = status
+        button.click()
+        expect(page.get_by_role("alert")).to_contain_text(sentence)
+    writer.status = 200
+    writer.reply = said("<img src=x onerror=alert()> <b>bold</b> https://a.example")
+    button.click()
+    text = page.get_by_label("Written explanation")
+    expect(text).to_contain_text("<img src=x onerror=alert()> <b>bold</b> https://a.example")
+    assert text.locator("img, a, p > b:not(.v-note > b)").count() == 0
+    assert page.get_by_role("heading", name="The answer").inner_text() == before
+    assert page.locator(".json-holder").inner_text() == json_before
+    page.get_by_role("button", name="No picture").click()
+    expect(text).to_have_count(0)
+    button.click()
+    expect(page.get_by_role("alert")).to_contain_text(summary.NOT_A_RESULT)
+
+
+def test_a_text_that_comes_late_is_not_shown_beside_another_answer(
+    opened: Callable[[str], Page], writer: Writer
+) -> None:
+    page = opened("with")
+    writer.hold.clear()
+    page.get_by_role("button", name="Explain in plain words").click()
+    while not writer.sent:
+        page.wait_for_timeout(50)
+    page.get_by_role("button", name="Another picture").click()
+    expect(page.locator(".json-holder")).to_contain_text("ultrasound")
+    writer.hold.set()
+    page.wait_for_timeout(1000)
+    expect(page.get_by_label("Written explanation")).to_have_count(0)
+    page.get_by_role("button", name="Explain in plain words").click()
+    expect(page.get_by_label("Written explanation")).to_be_visible()
+    assert len(writer.sent) == 2

@@ -1,0 +1,257 @@
+"""src/page/views/threshold_costs.py and src/page/views/curves.py: what the page says of a threshold, against the counts it is made from."""
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+
+from src.page.views import curves, threshold_costs
+from src.results import evaluation
+from src.results import thresholds as screening
+from src.results.evaluation import MALIGNANT, Measured
+from src.tasks import TASKS
+from tests import made_up_checkpoints
+
+
+def made_up(task: str, **changes: Any) -> Measured:
+    return evaluation.read(made_up_checkpoints.evaluation("0", task) | changes)
+
+
+def with_validation(positives: int) -> Measured:
+    """A skin model whose validation has so many malignant lesions, all found with 0.5."""
+    content = made_up_checkpoints.evaluation("0", "skin")
+    table = screening.threshold_table([0.5] * positives + [0.1] * 50, [True] * positives + [False] * 50)
+    content["splits"]["validation"]["threshold_table_groups"] = {MALIGNANT: table}
+    return evaluation.read(content)
+
+
+def text(markup: str) -> str:
+    """What a reader sees of it, in one line."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<(style)>.*?</\1>|<[^>]*>", " ", markup))).strip()
+
+
+def drawn_board(markup: str) -> dict[str, list[Any]]:
+    found = re.search(r"data-board='([^']*)'", markup)
+    assert found
+    return json.loads(unescape(found[1]))
+
+
+# marks
+
+
+def test_marks_are_the_usual_thresholds_and_the_promised_ones() -> None:
+    model = made_up("skin")
+    named = {mark.name: mark.threshold for mark in threshold_costs.marks(model, 0.044)}
+    at_95, at_90 = model.promise(0.95), model.promise(0.9)
+    assert at_95
+    assert at_90
+    assert named == {
+        "Default": 0.044,
+        "Standard": 0.5,
+        "Clinical safety": 0.3,
+        "95% sensitivity": at_95.threshold,
+        "90% sensitivity": at_90.threshold,
+    }
+    assert "Default" not in {mark.name for mark in threshold_costs.marks(model, 0.3)}
+
+
+def test_too_few_positives_promise_nothing_and_it_is_said_how_many_it_takes() -> None:
+    few = with_validation(42)
+    thresholds = {mark.name: mark.threshold for mark in threshold_costs.marks(few, 0.3)}
+    assert thresholds["95% sensitivity"] is None
+    assert thresholds["90% sensitivity"] == 0.5
+    said = text(threshold_costs.promises(TASKS["skin"], few))
+    assert "95% sensitivity cannot be promised: validation has 42 lesions with cancer" in said
+    assert "no more than 93.1%. It takes 59 without a miss." in said
+    assert "90% sensitivity, 0.5: there 42 of validation's 42 lesions with cancer are referred" in said
+
+
+def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
+    content = made_up_checkpoints.evaluation("0", "skin")
+    del content["splits"]["validation"]["threshold_table_groups"]
+    old = evaluation.read(content)
+    assert all(mark.threshold is None for mark in threshold_costs.marks(old, 0.3) if mark.name.endswith("sensitivity"))
+    assert "does not count validation by lesion" in threshold_costs.promises(TASKS["skin"], old)
+
+
+def test_the_grid_has_every_place_of_slider_and_marks() -> None:
+    model = made_up("skin")
+    grid = threshold_costs.grid(model, 0.044)
+    assert grid == sorted(set(grid))
+    assert {0.0, 0.01, 0.07, 0.29, 0.5, 0.99, 1.0, 0.044} <= set(grid)
+    assert {mark.threshold for mark in threshold_costs.marks(model, 0.044)} <= set(grid)
+
+
+# the panel
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("threshold", [0.0, 0.044, 0.3, 1.0])
+def test_figures_are_the_counts(task: str, threshold: float) -> None:
+    model = made_up(task)
+    shown = threshold_costs.figures(model, threshold, 20)
+    for i, place in enumerate(model.places):
+        point = screening.operating_point(place.tables[MALIGNANT], threshold)
+        low, high = point.sensitivity_interval
+        assert shown[f"{i}.sensitivity"] == f"{100 * point.sensitivity:.1f}%"
+        assert shown[f"{i}.specificity"] == f"{100 * point.specificity:.1f}%"
+        first = re.fullmatch(r"\(([\d.]+) to [>]?([\d.]+)\)", unescape(shown[f"{i}.sensitivity_interval"]))
+        assert first
+        assert [float(bound) for bound in first.groups()] == pytest.approx([100 * low, 100 * high], abs=0.1)
+        carried = screening.outcome(point, 0.02)
+        assert shown[f"{i}.found"] == threshold_costs._amount(carried.found.value)
+        assert shown[f"{i}.false_alarms"] == f"{carried.false_alarms.value:,.0f}" or carried.false_alarms.value < 10
+        assert (shown[f"{i}.ppv"] == "–") == (point.tp + point.fp == 0)
+
+
+@pytest.mark.parametrize(
+    ("people", "shown"), [(0, "0.0"), (0.01, "&lt;0.1"), (0.25, "0.2"), (9.94, "9.9"), (9.96, "10"), (990, "990")]
+)
+def test_amounts_of_people(people: float, shown: str) -> None:
+    assert threshold_costs._amount(people) == shown
+    assert threshold_costs._amount(float("nan")) == "–"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_board_is_what_the_server_would_draw(task: str) -> None:
+    model = made_up(task)
+    grid = threshold_costs.grid(model, 0.3)
+    board = drawn_board(threshold_costs.panel(TASKS[task], model, 0.3, 35, grid))
+    assert board["at"] == grid
+    for row in (0, 30, 77, len(grid) - 1):
+        for key, value in threshold_costs.figures(model, grid[row], 35).items():
+            assert board[key][row] == value
+    drawn = re.findall(
+        r'data-v="([^"]+)">([^<]*(?:<(?!/b|/span)[^<]*)*)<', threshold_costs.panel(TASKS[task], model, 0.3, 35, grid)
+    )
+    assert dict(drawn) == {key: board[key][grid.index(0.3)] for key, _ in drawn}
+    assert len(drawn) == len(set(threshold_costs.figures(model, 0.3, 35)))
+    moving = set(re.findall(r'data-move="([^"]+)"', curves.figures(model, 0.3, grid, 0.6)))
+    assert moving == set(curves.moves(model, grid)) <= set(board)
+
+
+def test_away_stands_beside_home() -> None:
+    model = made_up("ultrasound")
+    shown = threshold_costs.panel(TASKS["ultrasound"], model, 0.3, 10, [0.3])
+    heads = [text(head) for head in re.findall(r'<th scope="col".*?</th>', shown)]
+    assert heads == [
+        "At home Home held out from training 60 malignant, 140 not",
+        "At home, second set Second held out from training 40 malignant, 60 not",
+        "Away Elsewhere nothing of it in training 50 malignant, 80 not",
+    ]
+    away = screening.operating_point(model.places[2].tables[MALIGNANT], 0.3)
+    assert f'<b data-v="2.sensitivity">{100 * away.sensitivity:.1f}%</b>' in shown
+    assert away.sensitivity < screening.operating_point(model.places[0].tables[MALIGNANT], 0.3).sensitivity
+    assert "Measured at home alone" not in shown
+    assert "Measured at home alone" in threshold_costs.panel(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3])
+
+
+def test_melanoma_has_a_line_of_its_own() -> None:
+    shown = text(threshold_costs.panel(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
+    assert "Melanoma alone" in shown
+    assert "Melanoma" not in text(threshold_costs.panel(TASKS["ultrasound"], made_up("ultrasound"), 0.3, 10, [0.3]))
+
+
+def test_tiles_are_not_called_people() -> None:
+    shown = text(threshold_costs.panel(TASKS["histopathology"], made_up("histopathology"), 0.3, 10, [0.3]))
+    assert "Of 1,000 tiles, 10 with metastasis" in shown
+    assert "people" not in shown
+
+
+def test_a_checkpoint_without_figures_says_so() -> None:
+    assert "Not evaluated" in threshold_costs.panel(TASKS["skin"], Measured(), 0.3, 10, [0.3])
+    assert curves.figures(Measured(), 0.3, [0.3]) == ""
+
+
+def test_names_from_a_checkpoint_are_escaped() -> None:
+    evil = "<img src=x onerror=alert(1)>'\""
+    content = made_up_checkpoints.evaluation("0", "ultrasound")
+    content["splits"]["test"]["sources"] = [evil]
+    content["external"] = {evil: content["external"]["elsewhere"] | {"sources": [evil]}}
+    model = evaluation.read(content)
+    task = TASKS["ultrasound"]
+    shown = threshold_costs.panel(task, model, 0.3, 10, [0.3]) + curves.figures(model, 0.3, [0.3], 0.4)
+    assert "<img" not in shown
+    assert not re.search(r"data-say=\"[^\"]*<", shown)
+
+
+# the curves
+
+
+def test_roc_starts_and_ends_in_the_corners_and_leaves_no_turn_out() -> None:
+    table = screening.threshold_table([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [False, False, True, False, True, True])
+    assert curves._corners(table) == [(0, 0), (0, 2), (1, 2), (1, 3), (3, 3)]
+
+
+def test_the_band_is_around_the_curve() -> None:
+    (place,) = made_up("skin").places
+    points = [tuple(map(float, pair.split(","))) for pair in curves._band(place)[1:-1].split("L")]
+    corners = curves._corners(place.tables[MALIGNANT])
+    upper, lower = points[: len(corners)], points[: len(corners) - 1 : -1]
+    for (fp, tp), (left, top), (right, bottom) in zip(corners, upper, lower, strict=True):
+        x, y = curves._x(fp / place.negatives), curves._y(tp / place.positives)
+        assert left - 0.1 <= x <= right + 0.1
+        assert top - 0.1 <= y <= bottom + 0.1
+    assert upper != lower
+
+
+def test_the_pictures_place_is_counted() -> None:
+    model = made_up("skin")
+    (place,) = model.places
+    point = screening.operating_point(place.tables[MALIGNANT], 0.62)
+    shown = text(curves.figures(model, 0.3, [0.3], 0.62))
+    assert (
+        f"scores 62.0%. So high or higher score {point.tp} of the 60 malignant test pictures and {point.fp} of the 140 "
+        "others."
+    ) in shown
+    assert "This picture" not in text(curves.figures(model, 0.3, [0.3]))
+
+
+def test_the_curve_says_its_counts_everywhere() -> None:
+    model = made_up("ultrasound")
+    at = [screening.operating_point(place.tables[MALIGNANT], 0.3) for place in model.places]
+    assert (
+        f'data-say="Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. '
+        f"Second: {at[1].tp} of 40 found, {at[1].fp} false alarms among 60. "
+        f'Elsewhere: {at[2].tp} of 50 found, {at[2].fp} false alarms among 80."'
+    ) in curves.figures(model, 0.5, [0.1, 0.3])
+
+
+def test_every_test_picture_is_in_one_bar() -> None:
+    says = re.findall(
+        r'data-say="\d+ to \d+%: (\d+) of 60 malignant test pictures, (\d+) of 140',
+        curves.figures(made_up("skin"), 0.3, [0.3]),
+    )
+    assert len(says) == curves.SCORE_BINS
+    assert [sum(map(int, side)) for side in zip(*says, strict=True)] == [60, 140]
+
+
+@pytest.mark.parametrize(
+    ("mean", "n", "malignant", "verdict"),
+    [
+        (0.35, 400, 140, "which fits"),
+        (0.35, 400, 240, "which is too low"),
+        (0.35, 400, 20, "which is too high"),
+        (0.35, 4, 1, "which so few cannot contradict"),
+    ],
+)
+def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: int, verdict: str) -> None:
+    content = made_up_checkpoints.evaluation("0", "skin")
+    interval = screening.proportion_interval(malignant, n)
+    content["splits"]["test"]["calibration"] = [
+        {"lower": 0.3, "upper": 0.4, "n": n, "mean_score": mean, "share_malignant": malignant / n, "interval": interval}
+    ]
+    (place,) = evaluation.read(content).places
+    said = curves.trust(place, 0.3)
+    assert said.startswith(
+        f"of the {n} test pictures displayed with 30 to 40%, {100 * malignant / n:.1f}% were malignant"
+    )
+    assert said.endswith(f"{verdict}.")
+    assert curves.trust(place, 0.4) == "no test picture was displayed with about 40%, so that cannot be checked."
+
+
+def test_a_certain_picture_belongs_to_the_last_bin() -> None:
+    (place,) = made_up("skin").places
+    assert curves.trust(place, 1.0) == curves.trust(place, 0.95)

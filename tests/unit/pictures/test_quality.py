@@ -1,0 +1,197 @@
+"""What is wrong with a picture: limits from training pictures, one warning a flaw, and what a flaw did, said beside it.
+
+All pictures are drawn here; limits are the committed ones (src/pictures/quality.json) where a test does not make its own.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from src.models import checkpoints
+from src.models.predictor import Prediction, Predictor
+from src.pictures import quality
+from src.pictures.decode import Picture
+from src.pictures.quality import FLAWS
+from src.tasks import TASKS
+from tests import made_up, made_up_checkpoints
+from train import quality as derive
+from train.data import load
+
+INPUT = {"skin": 224, "ultrasound": 224, "breastmnist": 28, "histopathology": 96}
+SIZE = {"skin": (300, 225), "ultrasound": (320, 260), "breastmnist": (28, 28), "histopathology": (96, 96)}
+
+
+def ordinary(task: str, seed: int = 0) -> Image.Image:
+    """A picture with the colours, contrast and grain that the task's sets have."""
+    rng = np.random.default_rng(seed)
+    width, height = SIZE[task]
+    if TASKS[task].colour == "grey":
+        layers = 90 + 60 * np.sin(np.linspace(0, 9, height))[:, None]
+        speckle = ndimage.gaussian_filter(rng.normal(size=(height, width)), min(width, height) / 130)
+        values = (layers * (1 + 0.25 * speckle / speckle.std())).clip(9, 249)
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    ground, spot = ((205, 160, 145), (110, 60, 50)) if task == "skin" else ((225, 190, 220), (120, 60, 140))
+    image = Image.new("RGB", (width, height), ground)
+    draw = ImageDraw.Draw(image)
+    for _ in range(1 if task == "skin" else 25):
+        side = min(width, height) // (2 if task == "skin" else 8)
+        x, y = rng.integers(0, width - side), rng.integers(0, height - side)
+        draw.ellipse((int(x), int(y), int(x) + side, int(y) + side), fill=spot)
+    grain = rng.normal(0, 6, (height, width, 1))
+    return Image.fromarray((np.asarray(image) + grain).clip(0, 249).astype(np.uint8))
+
+
+def codes(image: Image.Image, task: str) -> set[str]:
+    return {flaw.code for flaw in quality.found(Picture(image, ()), TASKS[task], INPUT[task])}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_ordinary_picture_has_no_flaw_and_its_notes_are_passed_on(task: str) -> None:
+    picture = Picture(ordinary(task), ("A note.",))
+    assert quality.warnings(picture, TASKS[task], INPUT[task]) == ("A note.",)
+
+
+OFTEN = ["focus", "contrast", "dark", "narrow"]
+PUT_AND_FOUND = [
+    *(("skin", code) for code in (*OFTEN, "overexposed", "resolution", "no_colour", "blue_cast", "yellow_cast")),
+    *(("ultrasound", code) for code in (*OFTEN, "tint", "doppler", "callipers", "text", "split", "resolution")),
+    *(("breastmnist", code) for code in ("contrast", "dark", "tint", "doppler")),
+    *(("histopathology", code) for code in ("focus", "dark", "overexposed", "no_colour", "green_cast", "yellow_cast")),
+]
+
+
+@pytest.mark.parametrize(("task", "code"), PUT_AND_FOUND)
+def test_a_flaw_that_is_put_in_is_found(task: str, code: str) -> None:
+    assert code in codes(derive.PUT[code](ordinary(task)), task)
+
+
+@pytest.mark.parametrize("task", ["skin", "ultrasound"])
+def test_a_large_picture_is_judged_as_its_small_copy(task: str) -> None:
+    image = ordinary(task)
+    large = image.resize((3 * image.width, 3 * image.height), Image.Resampling.BICUBIC)
+    assert codes(large, task) == codes(image, task) == set()
+    assert "focus" in codes(derive.PUT["focus"](large), task)
+
+
+def test_one_cause_is_warned_of_once() -> None:
+    assert codes(Image.new("RGB", (300, 300), (2, 2, 2)), "skin") & {"dark", "contrast", "focus"} == {"dark"}
+    assert "focus" not in codes(ordinary("skin").resize((60, 45)), "skin")
+    painted = derive.PUT["doppler"](derive.PUT["tint"](ordinary("ultrasound")))
+    assert codes(painted, "ultrasound") & {"tint", "doppler"} == {"doppler"}
+
+
+def test_letters_are_no_callipers_and_callipers_no_text() -> None:
+    lettered, measured = (derive.PUT[code](ordinary("ultrasound")) for code in ("text", "callipers"))
+    crosses, letters = quality.marks(lettered)
+    assert crosses == 0
+    assert letters >= 6
+    assert quality.marks(measured) == (4, 0)
+    assert quality.marks(ordinary("ultrasound")) == (0, 0)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_flaw_is_said_in_one_line_with_what_to_do(task: str) -> None:
+    for flaw in FLAWS:
+        if flaw.applies(TASKS[task]):
+            said = flaw.sentence(TASKS[task])
+            assert ": " in said
+            assert said.endswith(".")
+            assert "None" not in said
+            assert len(said) <= 120
+
+
+@pytest.mark.parametrize("size", [(28, 28), (5000, 40), (40, 5000), (29, 1000)])
+@pytest.mark.parametrize("task", TASKS)
+def test_any_shape_can_be_judged(task: str, size: tuple[int, int]) -> None:
+    for image in (Image.new("RGB", size), Image.new("RGB", size, "white"), ordinary(task).resize(size)):
+        measured = quality.measures(image, TASKS[task], INPUT[task])
+        assert np.isfinite(list(measured.values())).all()
+        quality.found(Picture(image, ()), TASKS[task], INPUT[task])
+
+
+def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up.everything(tmp_path)
+    file = tmp_path / "quality.json"
+    monkeypatch.setattr(quality, "FILE", file)
+    monkeypatch.setattr(derive, "write", lambda content, file=file, write=derive.write: write(content, file))
+    assert derive.main(["--data", str(tmp_path)]) == 0
+    written = json.loads(file.read_text(encoding="utf-8"))
+    assert list(written) == list(TASKS)
+    for name, task in TASKS.items():
+        training = [sample for sample in load(name, tmp_path) if sample.split == "train"]
+        assert written[name]["n"] == len(training)
+        values: dict[str, list[Any]] = {flaw.code: [] for flaw in FLAWS}
+        for sample in training:
+            measured = quality.measures(sample.picture().image, task, INPUT[name])
+            for flaw in FLAWS:
+                values[flaw.code].append(measured.get(flaw.measure))
+        applying = [flaw for flaw in FLAWS if flaw.applies(task)]
+        assert set(written[name]["limits"]) == {flaw.code for flaw in applying}
+        for flaw in applying:
+            percentile = flaw.percent if flaw.tail == "low" else 100 - flaw.percent
+            expected = np.percentile(values[flaw.code], percentile)
+            expected = max(expected, flaw.at_least) if flaw.tail == "high" else expected
+            assert written[name]["limits"][flaw.code]["percentile"] == percentile
+            assert written[name]["limits"][flaw.code]["limit"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_committed_limits_are_of_all_tasks_and_many_pictures() -> None:
+    assert list(quality.limits()) == list(TASKS)
+    for name, usual in quality.limits().items():
+        assert usual.side == INPUT[name]
+        assert usual.n >= 300
+        assert set(usual.limits) == {flaw.code for flaw in FLAWS if flaw.applies(TASKS[name])}
+
+
+def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
+    dark = Picture(derive.PUT["dark"](ordinary("skin")), ())
+    effect = {"n": 100, "mean_change": 0.123, "flipped": 0.07, "warned": 1.0}
+    evaluation = {"splits": {"validation": {"quality": {"effects": {"dark": effect}}}}}
+    (plain,) = quality.warnings(dark, TASKS["skin"], 224)
+    (told,) = quality.warnings(dark, TASKS["skin"], 224, evaluation)
+    added = (
+        "(In 100 validation pictures made so, p(malignant) moved by 0.12 on average and 7% of the decisions changed.)"
+    )
+    assert told == f"{plain} {added}"
+
+
+@pytest.mark.parametrize(
+    "part", [None, {}, {"effects": None}, {"effects": {"dark": {"n": 0}}}, {"effects": {"dark": {"flipped": "half"}}}]
+)
+def test_an_evaluation_without_effects_is_done_without(part: object) -> None:
+    assert quality.effects({"splits": {"validation": {"quality": part}}}) == {}
+    assert quality.effects(None) == {}
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    folder = made_up_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
+    return Predictor(checkpoints.load("breastmnist", folder))
+
+
+def test_effects_are_counted_by_hand(predictor: Predictor, tmp_path: Path) -> None:
+    made_up.breastmnist(tmp_path / "breastmnist")
+    samples = [sample for sample in load("breastmnist", tmp_path) if sample.split == "validation"]
+    found = derive.effects(predictor, samples, 0.4)
+    assert set(found["unflawed"]) == {flaw.code for flaw in FLAWS if flaw.applies(predictor.task)}
+    # Of 28 × 28 pixels there is no smaller copy and no strip.
+    assert set(found["unflawed"]) - set(found["effects"]) == {"resolution", "narrow"}
+
+    def p(change: Callable[[Image.Image], Image.Image]) -> list[float]:
+        answers = [predictor.predict(Picture(change(sample.picture().image), ())) for sample in samples]
+        assert all(isinstance(answer, Prediction) for answer in answers)
+        return [answer.p_malignant for answer in answers]
+
+    before, after = np.array(p(lambda image: image)), np.array(p(derive.PUT["dark"]))
+    dark = found["effects"]["dark"]
+    assert dark["n"] == len(samples)
+    assert dark["mean_change"] == pytest.approx(np.abs(before - after).mean(), abs=1e-5)
+    assert dark["flipped"] == pytest.approx(((before >= 0.4) != (after >= 0.4)).mean())
+    assert dark["mean_change"] > 0
+    assert derive.effects(predictor, samples, 0.4) == found

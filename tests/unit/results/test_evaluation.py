@@ -1,0 +1,147 @@
+"""src/results/evaluation.py: what evaluation.json says, whole, partly missing and malformed."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from src.results import evaluation, thresholds
+from tests import made_up_checkpoints
+
+
+def split(scores: list[float], positive: list[bool], **further: Any) -> dict[str, Any]:
+    return {"threshold_table": {"malignant": thresholds.threshold_table(scores, positive)}, **further}
+
+
+SOME = split([0.1, 0.4, 0.8], [False, True, True], sources=["BUSI"], n=3, groups=2)
+
+
+def test_home_comes_first_and_away_last() -> None:
+    content = {
+        "splits": {"validation": SOME, "test-busbra": SOME | {"sources": ["BUS-BRA"]}, "test": SOME},
+        "external": {"breast_usg": SOME | {"sources": ["BrEaST"]}},
+    }
+    read = evaluation.read(content)
+    assert [(place.kind, place.name, place.title) for place in read.places] == [
+        ("home", "test", "BUSI"),
+        ("second", "test-busbra", "BUS-BRA"),
+        ("away", "breast_usg", "BrEaST"),
+    ]
+    assert read.home == read.places[0]
+    assert (read.home.pictures, read.home.groups, read.home.positives, read.home.negatives) == (3, 2, 2, 1)
+
+
+def test_a_promise_needs_validation_counted_by_group() -> None:
+    assert evaluation.read({"splits": {"validation": SOME, "test": SOME}}).promise(0.95) is None
+    by_group = thresholds.threshold_table([0.5] * 59, [True] * 59)
+    counted = SOME | {"threshold_table_groups": {"malignant": by_group}}
+    promise = evaluation.read({"splits": {"validation": counted}}).promise(0.95)
+    assert promise == thresholds.promise(by_group, 0.95)
+    assert promise.threshold == 0.5
+
+
+@pytest.mark.parametrize("content", [None, {}, {"splits": {}}, {"splits": {"test": split([], [])}}])
+def test_what_was_not_evaluated_has_no_place(content: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert evaluation.read(content) == evaluation.Measured()
+    assert not caplog.records
+
+
+GOOD = {"threshold": [0.1, 0.2], "tp": [1, 1], "fp": [1, 0], "tn": [0, 1], "fn": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [],
+        {},
+        GOOD | {"threshold": [0.2, 0.1]},
+        GOOD | {"threshold": [0.1, 1.2]},
+        GOOD | {"threshold": [0.1, float("nan")]},
+        GOOD | {"tp": [1]},
+        GOOD | {"tp": [1, -1]},
+        GOOD | {"tp": [1, 3]},
+        GOOD | {"tp": ["<b>", 1]},
+    ],
+)
+def test_a_malformed_evaluation_counts_as_none_and_is_logged(table: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not evaluation.read({"splits": {"test": {"threshold_table": {"malignant": table}}}}).places
+    assert "evaluation.json cannot be used: splits.test.threshold_table.malignant" in caplog.text
+    assert evaluation.read({"splits": {"test": {"threshold_table": {"malignant": GOOD}}}}).places
+
+
+def test_a_figure_may_be_undefined() -> None:
+    nothing = {"auc_malignant": {"value": None, "interval": [None, None]}}
+    assert (
+        evaluation.read({"splits": {"test": SOME | {"metrics": nothing}}}).places[0].metrics["auc_malignant"].value
+        is None
+    )
+
+
+def test_made_up_checkpoints_are_measured() -> None:
+    assert evaluation.read(made_up_checkpoints.evaluation("0")).home
+
+
+def figure(value: float | None) -> dict[str, Any]:
+    return {"value": value, "interval": [value, value]}
+
+
+EXPLANATION = {
+    "n": 3,
+    "groups": 2,
+    "faithfulness": {
+        "n": 3,
+        "groups": 2,
+        "removed": [0.1, 0.3],
+        "maps": {"Grad-CAM": {"drop": figure(0.2), "random": figure(0.1), "above_random": figure(0.1)}},
+    },
+    "location": {
+        "part": "lesion",
+        "measure": "peak",
+        "code": "malignant",
+        "maps": {
+            "Grad-CAM": {
+                "right": {"n": 2, "empty": 0, "inside": figure(0.5), "chance": 0.2},
+                "wrong": {"n": 0, "empty": 1, "inside": figure(None), "chance": None},
+            }
+        },
+    },
+}
+FLIPS = {"n": 3, "flipped": figure(0.3), "spread": figure(0.1)}
+ROBUSTNESS = {
+    "n": 3,
+    "groups": 2,
+    "threshold": 0.3,
+    "pictures": {"all": FLIPS, "malignant": FLIPS, "other": FLIPS},
+    "views": {"15% brighter": figure(0.1)},
+}
+
+
+def test_what_was_measured_of_maps_and_small_views_stands_beside_the_place() -> None:
+    (place,) = evaluation.read(
+        {"splits": {"test": SOME | {"explanation": EXPLANATION, "robustness": ROBUSTNESS}}}
+    ).places
+    assert place.explanation is not None
+    assert place.explanation.location is not None
+    assert place.explanation.location.maps["Grad-CAM"]["wrong"].inside.value is None
+    assert place.explanation.faithfulness.maps["Grad-CAM"].above_random.value == 0.1
+    assert place.robustness is not None
+    assert place.robustness.pictures["malignant"].flipped.value == 0.3
+    without = {key: value for key, value in EXPLANATION.items() if key != "location"}
+    (place,) = evaluation.read({"splits": {"test": SOME | {"explanation": without}}}).places
+    assert place.explanation is not None
+    assert place.explanation.location is None
+    assert place.robustness is None
+
+
+def test_an_evaluation_from_before_has_neither() -> None:
+    (place,) = evaluation.read({"splits": {"test": SOME}}).places
+    assert place.explanation is None
+    assert place.robustness is None
+
+
+@pytest.mark.parametrize("wrong", [EXPLANATION | {"n": -1}, EXPLANATION | {"faithfulness": {}}, []])
+def test_a_malformed_part_counts_as_no_evaluation(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not evaluation.read({"splits": {"test": SOME | {"explanation": wrong}}}).places
+    assert "splits.test.explanation" in caplog.text

@@ -1,0 +1,200 @@
+"""The upload folder: one of each run's own, swept, never filled, and nobody else's."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from limits import parse
+
+from src.server import disk, environment
+from src.server.bodies import LIMIT
+from src.server.disk import Ages, Claim, Disk, Room, claim
+from src.server.middleware import guarded
+from src.server.rate_limit import Allowed
+from src.server.refusal import UPLOAD
+from tests.conftest import ROOT
+from tests.loop import run
+
+
+def put(path: Path, age: float, size: int = 10) -> Path:
+    """A file that was last written so many seconds ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    written = time.time() - age
+    for each in (path, path.parent):
+        os.utime(each, (written, written))
+    return path
+
+
+def test_what_is_left_over_goes_within_fifteen_minutes_the_rest_within_the_hour(tmp_path: Path) -> None:
+    aborted = put(tmp_path / "tmp123", disk.UNFINISHED + 1)
+    coming = put(tmp_path / "tmp456", disk.UNFINISHED - 200)
+    old = put(tmp_path / "hash1" / "picture.png", disk.KEPT + 1)
+    link = put(tmp_path / "deep_links" / "x" / "state.json", disk.KEPT + 1)
+    shown = put(tmp_path / "hash2" / "picture.png", disk.KEPT - 200)
+    swept = Disk(tmp_path)
+    swept.sweep(time.time())
+    assert [path.exists() for path in (aborted, coming, old, link, shown)] == [False, True, False, False, True]
+    begun = tmp_path / "hash3"
+    begun.mkdir()  # Gradio will move a file into it
+    later = time.time() + disk.IN_USE + 1
+    os.utime(begun, (later, later))
+    swept.sweep(later)
+    assert {path.name for path in tmp_path.iterdir()} == {"tmp456", "hash2", "hash3"}
+    assert disk.UNFINISHED + disk.EVERY < 15 * 60
+    assert disk.KEPT + disk.EVERY < 60 * 60
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    theirs = put(tmp_path / "theirs" / "file", disk.KEPT + 1)
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "folder").symlink_to(theirs.parent, target_is_directory=True)
+    (ours / "file").symlink_to(theirs)
+    Disk(ours).sweep(time.time() + 2 * disk.KEPT)
+    assert theirs.exists()
+
+
+def test_where_there_is_little_room_the_oldest_goes_first(tmp_path: Path) -> None:
+    files = [put(tmp_path / f"hash{age}" / "picture.png", age, 100) for age in (900, 700, 500, 300, 100, 10)]
+    swept = Disk(tmp_path, room=500, spare=0)
+    swept.sweep(time.time())
+    assert [path.exists() for path in files] == [False] * 4 + [True] * 2
+    assert not swept.full()
+    # ... but not what may be in use
+    files = [put(tmp_path / f"new{i}" / "picture.png", 1, 100) for i in range(5)]
+    swept.sweep(time.time())
+    assert all(path.exists() for path in files)
+    assert swept.full()
+
+
+def ask(
+    app: Any, path: str, body: bytes | AsyncIterator[bytes], headers: dict[str, str] | None = None
+) -> httpx.Response:
+    async def post() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            return await client.post(path, content=body, headers=headers)
+
+    return run(post())
+
+
+async def taking(scope: Any, receive: Any, send: Any) -> None:
+    """An app that takes in whatever is sent."""
+    assert scope["type"] == "http"
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_what_is_refused_takes_no_room(tmp_path: Path) -> None:
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(4 * LIMIT // 2**20):
+            yield b"x" * 2**20
+
+    limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
+    app = guarded(taking, (), Disk(tmp_path, room=9 * LIMIT, spare=0), limits)
+    form = {"Content-Type": "multipart/form-data; boundary=edge"}
+    assert [ask(app, UPLOAD, large(), form).status_code for _ in range(4)] == [413] * 4
+    assert ask(app, UPLOAD, b"x", form).status_code == 200
+
+
+def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
+    small = Disk(tmp_path, room=1000, spare=0)
+    # What has come since the last sweep counts, whether or not it was kept
+    statuses = [ask(Room(taking, small), UPLOAD, b"x" * 400).status_code for _ in range(5)]
+    assert statuses == [200, 200, 200, 507, 507]
+    refused = ask(Room(taking, small), "/gradio_api/queue/join", b"")
+    assert refused.status_code == 507
+    assert refused.json()["detail"] == disk.FULL.sentence
+    assert int(refused.headers["retry-after"]) >= disk.EVERY
+    assert ask(Room(taking, small), "/gradio_api/run/predict", b"x" * 400).status_code == 200
+    small.sweep(time.time())
+    assert ask(Room(taking, small), UPLOAD, b"x" * 400).status_code == 200
+    crowded = Disk(tmp_path, spare=2**60)
+    assert ask(Room(taking, crowded), UPLOAD, b"x").status_code == 507
+
+
+def test_sweeping_goes_on_by_itself_until_the_end(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    swept = Disk(folder, Ages(unfinished=0.2, kept=0.2, in_use=0.0, every=0.05))
+    swept.start()
+    (folder / "tmp1").touch()
+    (folder / "hash").mkdir()
+    (folder / "hash" / "picture.png").touch()
+    until = time.monotonic() + 20
+    while list(folder.iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert list(folder.iterdir()) == []
+    swept.stop()
+    assert not folder.exists()
+    assert tmp_path.exists()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from src.server.bodies import LIMIT
+from src.server.disk import claim
+held = claim(Path(sys.argv[1]))
+(held.folder / "picture.png").write_text("of a visitor")
+print(held.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_start_clears_what_ended_runs_left_and_nothing_else(tmp_path: Path) -> None:
+    put(tmp_path / "theirs.png", 10**6)
+    put(tmp_path / "vigil-album" / "theirs.png", 10**6)
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    folders = []
+    for held in runs:
+        assert held.stdout
+        folders.append(Path(held.stdout.readline().strip()))
+    assert all((folder / "picture.png").exists() for folder in folders)
+    runs[0].kill()
+    runs[0].wait()
+    mine = claim(tmp_path)
+    try:
+        assert not folders[0].exists(), "killed"
+        assert (folders[1] / "picture.png").exists(), "still running"
+        assert mine.folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        runs[1].kill()
+        runs[1].wait()
+    mine.lock.release()
+    last = claim(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    lock = last.folder.name + disk.LOCK
+    assert left == {"theirs.png", "vigil-album", last.folder.name, lock, f"{disk.PREFIX}start{disk.LOCK}"}
+    last.lock.release()
+
+
+def test_what_the_environment_tells_gradio_and_uvicorn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("GRADIO_ANALYTICS_MAX_EVENTS", "GRADIO_ANALYTICS_CACHE_FREQUENCY"):
+        monkeypatch.setenv(name, "10000")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    claimed: Claim = environment.prepare()
+    assert claimed.folder.parent == tmp_path
+    assert os.environ["GRADIO_TEMP_DIR"] == str(claimed.folder)
+    assert os.environ["FORWARDED_ALLOW_IPS"] == ""
+    assert int(os.environ["GRADIO_ANALYTICS_MAX_EVENTS"]) <= 1000
+    claimed.lock.release()

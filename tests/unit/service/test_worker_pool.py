@@ -1,0 +1,362 @@
+"""src/service/worker_pool.py: one limit for all model work, processes that may be killed, and visitors who leave."""
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+import pytest
+import torch
+
+from src.models import checkpoints, networks
+from src.models.predictor import Predictor
+from src.page.blocks import Page
+from src.pictures.decode import ImageRefused
+from src.service import worker_pool
+from src.service.worker_pool import Models, Work, WorkFailed, WorkInProcesses
+from tests import made_up_checkpoints, made_up_work
+from tests.conftest import ROOT
+from tests.loop import run
+
+PICTURE = str(ROOT / "examples" / "breastmnist" / "oval.png")
+NEXT_SECONDS = 5
+"""What the visitor after one whose process was killed waits at most."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    folder = made_up_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
+    return {"breastmnist": Predictor(checkpoints.load("breastmnist", folder))}
+
+
+@pytest.fixture(scope="module")
+def processes(models: Models) -> Iterator[WorkInProcesses]:
+    """Two of them, started once for all tests."""
+    started = WorkInProcesses(models, at_once=2)
+    run(both_ready(started))
+    yield started
+    started.close()
+
+
+@pytest.fixture(params=["in processes", "in this one"])
+def anywhere(request: pytest.FixtureRequest, models: Models) -> Work:
+    return request.getfixturevalue("processes") if request.param == "in processes" else Work(models)
+
+
+@pytest.fixture
+def impatient(processes: WorkInProcesses, monkeypatch: pytest.MonkeyPatch) -> WorkInProcesses:
+    """With a limit of a second."""
+    monkeypatch.setattr(processes, "seconds", 1)
+    return processes
+
+
+async def both_ready(started: WorkInProcesses) -> set[int]:
+    """Wait until both processes stand idle; which they are."""
+    while len(pids := started.pids()) < 2:
+        await asyncio.sleep(0.05)
+    return set(pids)
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    while running(pid):
+        await asyncio.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def failure(call: Coroutine[Any, Any, Any]) -> str:
+    """The sentence of WorkFailed."""
+    with pytest.raises(WorkFailed) as caught:
+        await call
+    return str(caught.value)
+
+
+def test_the_answer_is_the_same_everywhere(anywhere: Work, models: Models) -> None:
+    expected = models["breastmnist"].predict(PICTURE).probabilities
+    answer = run(anywhere.call(made_up_work.probabilities, "breastmnist", PICTURE))
+    assert answer == pytest.approx(expected, abs=1e-6)
+
+
+def test_both_processes_answer_alike_to_the_last_bit(processes: WorkInProcesses) -> None:
+    async def ask() -> list[tuple[float, ...]]:
+        calls = (processes.call(made_up_work.probabilities, "breastmnist", PICTURE) for _ in range(6))
+        return await asyncio.gather(*calls)
+
+    assert len(set(run(ask()))) == 1
+
+
+def test_a_refusal_crosses_intact(anywhere: Work) -> None:
+    with pytest.raises(ImageRefused, match=r"^No picture of that kind\.$"):
+        run(anywhere.call(made_up_work.refused, "No picture of that kind."))
+
+
+def test_a_fault_costs_a_sentence_and_names_no_file(
+    models: Models, processes: WorkInProcesses, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = "/nowhere/jane-doe-1960.png"
+    assert run(failure(Work(models).call(made_up_work.at_fault, file))) == worker_pool.ENDED
+    assert "FileNotFoundError in at_fault" in caplog.text
+    assert "read_bytes" in caplog.text
+    assert "doe" not in caplog.text
+    before = run(both_ready(processes))
+    assert run(failure(processes.call(made_up_work.at_fault, file))) == worker_pool.ENDED
+    assert run(both_ready(processes)) == before, "a fault of ours needs no other process"
+
+
+def test_what_takes_too_long_is_ended(impatient: WorkInProcesses, tmp_path: Path) -> None:
+    async def ask() -> None:
+        assert await failure(impatient.call(made_up_work.busy, tmp_path / "pid")) == worker_pool.TOO_LONG
+        async with asyncio.timeout(NEXT_SECONDS):
+            await impatient.call(made_up_work.process)
+        await gone(int((tmp_path / "pid").read_text()))
+
+    run(both_ready(impatient))
+    run(ask())
+
+
+def test_what_takes_too_long_in_this_process_is_left_behind(models: Models) -> None:
+    here = Work(models, seconds=0.2, at_once=1)
+
+    async def ask() -> None:
+        assert await failure(here.call(made_up_work.process, 1)) == worker_pool.TOO_LONG
+        assert await here.call(made_up_work.process) == os.getpid()
+
+    run(ask())
+
+
+def test_a_process_killed_at_work_costs_one_visitor_a_sentence(processes: WorkInProcesses) -> None:
+    async def ask() -> None:
+        before = await both_ready(processes)
+        assert await failure(processes.call(made_up_work.killed)) == worker_pool.ENDED
+        async with asyncio.timeout(NEXT_SECONDS):
+            assert await processes.call(made_up_work.process) in before
+        assert len(await both_ready(processes) & before) == 1, "another has taken its place"
+
+    run(ask())
+
+
+def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProcesses) -> None:
+    async def ask() -> None:
+        before = await both_ready(processes)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        for pid in before:
+            await gone(pid)
+        assert await processes.call(made_up_work.process) not in before
+
+    run(ask())
+
+
+def test_a_process_killed_while_it_starts_costs_nobody_anything(
+    processes: WorkInProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> None:
+        await both_ready(processes)
+        taken, doomed = processes._take(), Future[worker_pool._Worker]()
+        with monkeypatch.context() as patched:
+            patched.setattr(processes, "_take", lambda: doomed)
+            asyncio.get_running_loop().call_later(0.1, doomed.set_exception, EOFError())
+            assert await processes.call(made_up_work.process) != taken.result().pid
+        taken.result().kill()
+        assert len(await both_ready(processes)) == processes.at_once
+
+    run(ask())
+
+
+def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) -> None:
+    async def ask() -> None:
+        await both_ready(processes)
+        files = [tmp_path / "first", tmp_path / "second"]
+        left = [asyncio.ensure_future(processes.call(made_up_work.busy, file)) for file in files]
+        while not all(file.exists() and file.read_text() for file in files):
+            await asyncio.sleep(0.05)
+        for call in left:
+            call.cancel()
+        assert isinstance(await processes.call(made_up_work.process), int)
+        for file in files:
+            await gone(int(file.read_text()))
+
+    run(ask())
+
+
+def test_who_leaves_early_costs_no_process(processes: WorkInProcesses) -> None:
+    async def ask() -> None:
+        before = await both_ready(processes)
+        left = asyncio.ensure_future(processes.call(made_up_work.process, 0.2))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        assert await both_ready(processes) == before
+
+    run(ask())
+
+
+def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
+    async def ask() -> float:
+        await both_ready(processes)
+        began = time.monotonic()
+        await asyncio.gather(*(processes.call(made_up_work.process, 0.3) for _ in range(6)))
+        return time.monotonic() - began
+
+    assert run(ask()) >= 3 * 0.3
+
+
+def test_whose_turn_does_not_come_is_told(models: Models) -> None:
+    here = Work(models, at_once=1)
+
+    async def ask() -> None:
+        first = asyncio.ensure_future(here.call(made_up_work.process, 1))
+        await asyncio.sleep(0.1)
+        here.seconds = 0.2
+        assert await failure(here.call(made_up_work.process)) == worker_pool.TOO_BUSY
+        await first
+
+    run(ask())
+
+
+@pytest.mark.parametrize("architecture", sorted(networks.ARCHITECTURES))
+def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for way in ("load", "save"):
+        monkeypatch.setattr(torch, way, None)
+    channels, _ = made_up_checkpoints.INPUT.get(architecture, (3, 96))
+    network = checkpoints.build(architecture, 2, channels)
+    there = pickle.loads(worker_pool._pickled({"network": network}))["network"]  # type: ignore[dict-item]
+    for (name, tensor), (other, arrived) in zip(network.state_dict().items(), there.state_dict().items(), strict=True):
+        assert name == other
+        assert torch.equal(tensor, arrived)
+
+
+ORPHANS = """
+import asyncio, os, sys
+from pathlib import Path
+from src import weights, work
+from src.models.predictor import Predictor
+from tests import made_up_work
+
+async def main():
+    models = {"breastmnist": Predictor(weights.load("breastmnist", sys.argv[1]))}
+    processes = work.WorkInProcesses(models, at_once=2)
+    told = Path(sys.argv[2])
+    at_work = asyncio.ensure_future(processes.call(made_up_work.busy, told))
+    await processes.call(made_up_work.process)
+    while not told.exists() or not told.read_text():  # whichever of the two is ready first
+        await asyncio.sleep(0.05)
+    print("ready", flush=True)
+    await at_work
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_no_process_is_left_where_this_one_is_killed(tmp_path: Path) -> None:
+    checkpoint = made_up_checkpoints.write(tmp_path / "checkpoint", "breastmnist")
+    script, told = tmp_path / "app.py", tmp_path / "pid"
+    script.write_text(ORPHANS)
+    app = subprocess.Popen(
+        [sys.executable, script, checkpoint, told],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert app.stdout
+    assert app.stdout.readline() == b"ready\n"
+    children = descendants(app.pid)
+    assert int(told.read_text()) in children
+    assert len(children) >= 3, "two at work or idle, and the one they are forked from"
+    app.kill()
+    app.wait()
+    run(asyncio.wait_for(all_gone(children), 30))
+
+
+async def all_gone(pids: set[int]) -> None:
+    for pid in pids:
+        await gone(pid)
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below one."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found |= {child} | descendants(child)
+    return found
+
+
+class Slow:
+    """A page whose one function sleeps until it is cancelled, one visitor at a time."""
+
+    def __init__(self) -> None:
+        self.began, self.ended = threading.Semaphore(0), threading.Semaphore(0)
+        with Page(analytics_enabled=False) as self.page:
+            shown = gr.Number()
+            gr.on([], self.sleep, None, shown, api_name="sleep", preprocess=False)
+        self.page.queue(default_concurrency_limit=1, api_open=False)
+
+    async def sleep(self) -> int:
+        """Sleeps.
+
+        Returns:
+            seconds: None.
+        """
+        self.began.release()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.ended.release()
+        return 0
+
+
+def test_gradio_ends_what_nobody_waits_for() -> None:
+    slow = Slow()
+    _, url, _ = slow.page.launch(
+        prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, ssr_mode=False, share=False
+    )
+    try:
+        address = urlsplit(url)
+
+        def visit() -> HTTPConnection:
+            """Ask, and wait for the answer."""
+            asked = urllib.request.Request(
+                f"{url}gradio_api/call/sleep", b'{"data": []}', {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(asked) as answer:
+                event = json.load(answer)["event_id"]
+            waiting = HTTPConnection(f"{address.hostname}:{address.port}")
+            waiting.request("GET", f"/gradio_api/call/sleep/{event}")
+            return waiting
+
+        first, second = visit(), visit()
+        assert slow.began.acquire(timeout=10)
+        assert len(slow.page._queue) == 1
+        second.close()
+        until = time.monotonic() + 10
+        while len(slow.page._queue) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(slow.page._queue) == 0, "the place in the queue is free"
+        first.close()
+        assert slow.ended.acquire(timeout=10), "what was under way is cancelled"
+        third = visit()
+        assert slow.began.acquire(timeout=10), "the next one's turn has come"
+        third.close()
+        assert slow.ended.acquire(timeout=10)
+    finally:
+        slow.page.close()

@@ -1,0 +1,386 @@
+"""python -m src.score: columns, rows, errors, exit status, and that it stops and goes on as its help says."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src import score
+from src.models.checkpoints import load
+from src.models.predictor import Predictor
+from src.pictures import decode
+from src.pictures.decode import Picture
+from src.results.thresholds import operating_point, promise, threshold_table
+from src.tasks import TASKS
+from tests import made_up_checkpoints
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The folder of a task's made-up checkpoint, written once."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def get(task: str) -> str:
+        if not (folder / task).exists():
+            made_up_checkpoints.write(folder / task, task)
+        return str(folder / task)
+
+    return get
+
+
+def picture(path: Path, seed: int = 0, side: int = 100) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blotches = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    # The format is PNG whatever the suffix: what a file is, its bytes say.
+    Image.fromarray(blotches).resize((side, side)).save(path, "PNG")
+    return path
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as rows:
+        return list(csv.DictReader(rows))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_columns_and_values(
+    task: str, checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = picture(tmp_path / "a.png"), tmp_path / "out.csv"
+    assert score.main([task, str(file), "--weights", checkpoints(task), "--csv", str(out)]) == 0
+    codes = [code for code in TASKS[task].codes if code != "malignant"]
+    header = ["path", "p_malignant", "decision", "prediction", *(f"p_{code}" for code in codes), "quality", "error"]
+    (row,) = read(out)
+    assert list(row) == header
+
+    checkpoint = load(task, checkpoints(task))
+    prediction = Predictor(checkpoint).predict(file)
+    assert row["path"] == str(file)
+    assert float(row["p_malignant"]) == pytest.approx(prediction.p_malignant, abs=1e-5)
+    for code, p in zip(TASKS[task].codes, prediction.probabilities, strict=True):
+        assert float(row[f"p_{code}"]) == pytest.approx(p, abs=1e-5)
+        assert re.fullmatch(r"[01]\.\d{6}", row[f"p_{code}"])
+    assert row["prediction"] == TASKS[task].codes[prediction.top]
+    refers = prediction.p_malignant >= checkpoint.config.vigil.default_threshold
+    assert row["decision"] == ("refer" if refers else "no referral")
+    assert row["quality"] == "; ".join(prediction.warnings)
+    assert row["error"] == ""
+    assert f"{task}: 100%" in capsys.readouterr().err
+
+
+def test_folder_is_searched_by_suffix_and_bad_files_get_a_row(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    good = ["b.JPG", "a/c.jpeg", "a/d.Png", "a/b/e.webp", "a/b/f.tif", "g.TIFF", "h.bmp", ".hidden/i.png"]
+    for i, name in enumerate(good):
+        picture(folder / name, i)
+    picture(folder / "j.gif")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "loop").symlink_to(folder)
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere")
+    out = tmp_path / "out.csv"
+    missing, odd = tmp_path / "missing.png", 'a\nb,"c" ü.png'
+    paths = [folder, missing, picture(tmp_path / odd), folder / "b.JPG"]
+    arguments = [*map(str, paths), "--weights", checkpoints("histopathology"), "--csv", str(out)]
+    assert score.main(["histopathology", *arguments]) == 1
+    rows = read(out)
+    assert [row["path"] for row in rows] == [
+        *sorted(str(folder / name) for name in [*good, "broken.jpg", "gone.png"]),
+        str(missing),
+        str(tmp_path / odd),
+    ]
+    failed = {Path(row["path"]).name for row in rows if row["error"]}
+    assert failed == {"broken.jpg", "gone.png", "missing.png"}
+    for row in rows:
+        assert bool(row["p_malignant"]) == bool(row["decision"]) == (not row["error"])
+    assert "3 of 12 failed" in capsys.readouterr().err
+
+
+def test_many_batches_keep_their_order(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+    for i in range(75):
+        picture(tmp_path / f"{i:02}.png", i, side=40)
+    (tmp_path / "33.png").write_bytes(b"")
+    predictor = Predictor(load("breastmnist", checkpoints("breastmnist")))
+    rows = list(score.score(predictor, score.find([str(tmp_path)]), 0.5))
+    assert [Path(row["path"]).name for row in rows] == [f"{i:02}.png" for i in range(75)]
+    assert [i for i, row in enumerate(rows) if row.get("error")] == [33]
+    for i in (0, 31, 32, 34, 74):
+        alone = predictor.predict(tmp_path / f"{i:02}.png").p_malignant
+        assert float(rows[i]["p_malignant"]) == pytest.approx(alone, abs=1e-5)
+
+
+def test_folder_without_a_picture_is_said(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tmp_path / "empty"), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
+    assert score.main(["breastmnist", *arguments]) == 1
+    assert [(row["path"], row["error"]) for row in read(out)] == [
+        (str(tmp_path / "empty"), "There is no picture in this folder.")
+    ]
+
+
+def test_unreadable_folder_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # tests may run as root, whom no permission stops
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert score.find([str(tmp_path)]) == [
+        (str(tmp_path / "a.png"), None),
+        (str(tmp_path / "closed"), "This folder cannot be read."),
+    ]
+
+
+def test_a_file_named_twice_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "b.png")
+    monkeypatch.chdir(tmp_path)
+    assert score.find(["a/b.png", "a", "a/../a/b.png", str(tmp_path / "a" / "b.png")]) == [("a/b.png", None)]
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@a.png", "\ta.png", "\ra.png"])
+def test_no_path_reads_as_a_formula_and_each_still_names_its_file(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    picture(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    ((path, error),) = score.find(["."])
+    written = score.row(TASKS["skin"], path, error or "Not read.", 0.5)["path"]
+    assert written == f"./{name}"
+    assert Path(written).samefile(tmp_path / name)
+
+
+def test_name_that_is_not_utf8_leaves_the_csv_readable(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    picture(tmp_path / "in" / name)
+    out = tmp_path / "out.csv"
+    arguments = [str(tmp_path / "in"), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
+    assert score.main(["breastmnist", *arguments]) == 0
+    assert Path(read(out)[0]["path"]).name == "\\udcff.png"
+
+
+@pytest.mark.parametrize(("threshold", "decision"), [("0", "refer"), ("1", "no referral")])
+def test_threshold(threshold: str, decision: str, checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    arguments = [str(picture(tmp_path / "a.png")), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
+    assert score.main(["breastmnist", *arguments, "--threshold", threshold]) == 0
+    assert read(out)[0]["decision"] == decision
+
+
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.8])
+def test_target_sensitivity_takes_the_promised_threshold(
+    target: float, checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = checkpoints("breastmnist"), tmp_path / "out.csv"
+    by_group = json.loads((Path(folder) / "evaluation.json").read_text())["splits"]["validation"][
+        "threshold_table_groups"
+    ]["malignant"]
+    threshold = promise(by_group, target).threshold
+    assert threshold is not None
+    files = [str(picture(tmp_path / f"{i}.png", i)) for i in range(8)]
+    arguments = ["breastmnist", *files, "--weights", folder, "--csv", str(out)]
+    assert score.main([*arguments, "--target-sensitivity", str(target)]) == 0
+    chosen = read(out)
+    assert f"score: threshold {threshold:g}; Home: sensitivity 0." in capsys.readouterr().err
+    assert score.main([*arguments, "--threshold", str(threshold)]) == 0
+    assert read(out) == chosen
+    for row in chosen:
+        assert row["decision"] == ("refer" if float(row["p_malignant"]) >= threshold else "no referral")
+
+
+def test_target_sensitivity_that_cannot_be_promised_is_refused(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "few", tmp_path / "out.csv"
+    shutil.copytree(checkpoints("breastmnist"), folder)
+    content = json.loads((folder / "evaluation.json").read_text())
+    few = threshold_table([0.9] * 42 + [0.1] * 42, [True] * 42 + [False] * 42)
+    arguments = ["breastmnist", str(picture(tmp_path / "a.png")), "--weights", str(folder), "--csv", str(out)]
+    for tables, sentence in (
+        (
+            {"malignant": few},
+            "A sensitivity of 0.95 cannot be promised: validation's 42 malignant pictures prove 0.931 at most, and it "
+            "takes 59 without a miss.",
+        ),
+        ({}, "No sensitivity can be promised: evaluation.json does not count validation by picture."),
+    ):
+        content["splits"]["validation"]["threshold_table_groups"] = tables
+        (folder / "evaluation.json").write_text(json.dumps(content))
+        assert score.main([*arguments, "--target-sensitivity", "0.95"]) == 1
+        assert capsys.readouterr().err == f"score: {sentence}\n"
+        assert not out.exists()
+        assert score.main([*arguments, "--target-sensitivity", "0.9"]) == (0 if tables else 1)
+        capsys.readouterr()
+        out.unlink(missing_ok=True)
+
+
+def test_costs_are_said_at_home_and_away(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoints("ultrasound")
+    arguments = [str(picture(tmp_path / "a.png")), "--weights", folder, "--csv", str(tmp_path / "out.csv")]
+    assert score.main(["ultrasound", *arguments]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("score: threshold"))
+    away = operating_point(
+        json.loads((Path(folder) / "evaluation.json").read_text())["external"]["elsewhere"]["threshold_table"][
+            "malignant"
+        ],
+        0.3,
+    )
+    low, high = away.sensitivity_interval
+    assert line.startswith("score: threshold 0.3; Home: sensitivity ")
+    assert f"; away, Elsewhere: sensitivity {away.sensitivity:.3f} ({low:.3f} to {high:.3f}), specificity " in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[f"--target-sensitivity={text}"] for text in ("1", "0", "x")] + [["--target-sensitivity=0.9", "--threshold=0.3"]],
+)
+def test_impossible_target_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        score.main(["skin", "a.png", *arguments])
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("threshold", ["nan", "-0.1", "1.01", "inf", "half", ""])
+def test_impossible_threshold_is_refused(threshold: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        score.main(["skin", "a.png", f"--threshold={threshold}"])
+    assert stopped.value.code == 2
+    assert "is not a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_weights_asked_for_are_used_or_refused(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("of an earlier run\n")
+    for asked in (checkpoints("skin"), str(tmp_path), str(tmp_path / "nowhere"), ""):
+        arguments = [str(picture(tmp_path / "a.png")), "--weights", asked, "--csv", str(out)]
+        assert score.main(["breastmnist", *arguments]) == 1
+        printed = capsys.readouterr()
+        assert printed.err.startswith("score: ")
+        assert printed.err.count("\n") == 1
+        assert printed.out == ""
+    assert out.read_text() == "of an earlier run\n"
+
+
+def test_fallback_to_the_embedded_weights_is_said(
+    checkpoints: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("src.models.checkpoints.EMBEDDED", Path(checkpoints("breastmnist")).parent)
+    monkeypatch.setenv("VIGIL_WEIGHTS_BREASTMNIST", str(tmp_path / "nowhere"))
+    file = picture(tmp_path / "a.png")
+    assert score.main(["breastmnist", str(file), "--csv", str(tmp_path / "out.csv")]) == 0
+    assert "The embedded default serves instead." in capsys.readouterr().err
+
+
+def test_csv_that_cannot_be_written(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(picture(tmp_path / "a.png")), "--weights", checkpoints("breastmnist")]
+    assert score.main(["breastmnist", *arguments, "--csv", str(tmp_path / "nowhere" / "out.csv")]) == 1
+    assert "cannot be written: No such file or directory." in capsys.readouterr().err
+
+
+RUN_AS_MODULE = 'import runpy; runpy.run_module("src.score", run_name="__main__", alter_sys=True)'
+
+
+def run(arguments: list[str]) -> "subprocess.Popen[bytes]":
+    # A shell's background job, and all it starts, ignores the interrupt that one test is about: Python then sets no
+    # handler, so the child sets it by itself.
+    program = f"import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN_AS_MODULE}"
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}
+    )
+
+
+def test_command_writes_csv_alone_to_standard_output(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+    name = picture(tmp_path / "ü.png")
+    (tmp_path / "broken.JPG").write_bytes(b"no picture")
+    process = run(["breastmnist", str(tmp_path), "--weights", checkpoints("breastmnist")])
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    rows = list(csv.DictReader(out.decode("utf-8").splitlines()))
+    assert [row["path"] for row in rows] == [str(tmp_path / "broken.JPG"), str(name)]
+    assert b"\r" not in out
+    assert b"100%" in err
+    assert b"Traceback" not in err
+
+
+def test_interrupt_leaves_whole_rows(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out.csv"
+    first = picture(folder / "0000.png", side=400)
+    for i in range(1, 2000):
+        os.link(first, folder / f"{i:04}.png")
+    process = run(["histopathology", str(folder), "--weights", checkpoints("histopathology"), "--csv", str(out)])
+    deadline = time.monotonic() + 120
+    while not (out.exists() and out.stat().st_size > 2000) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    rows = read(out)
+    assert 0 < len(rows) < 2000
+    assert f"interrupted; {len(rows)} of 2000 rows".encode() in err
+    assert all(row["decision"] and row["error"] == "" for row in rows)
+    assert out.read_bytes().endswith(b"\n")
+
+
+def test_big_pictures_do_not_pile_up(checkpoints: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, alive, most = threading.Lock(), 0, 0
+
+    def gone() -> None:
+        nonlocal alive
+        with lock:
+            alive -= 1
+
+    def read(_: object) -> Picture:
+        nonlocal alive, most
+        image = Image.new("RGB", (300, 300), "grey")
+        weakref.finalize(image, gone)
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        return Picture(image, ())
+
+    monkeypatch.setattr(decode, "read", read)
+    predictor = Predictor(load("breastmnist", checkpoints("breastmnist")))
+    taken = 0
+
+    def paths() -> Iterator[str]:
+        nonlocal taken
+        for _ in range(300):
+            taken += 1
+            yield "a.png"
+
+    answers = predictor.predict_many(paths(), batch_size=8)
+    next(answers)
+    assert taken <= 24, "read further ahead than two batches"
+    assert len(list(answers)) == 299
+    assert most <= 3

@@ -1,0 +1,121 @@
+"""The test pictures of a model sorted into missed cancers, false alarms and correct ones, as one HTML page to look at.
+
+Each with p(malignant) and its heat map. The page holds patients' pictures, so it is never written where git would take
+it. Knows nothing of how the model was evaluated otherwise.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from src.exports import heat_map
+from src.models.checkpoints import EMBEDDED
+from src.models.predictor import Prediction, Predictor
+from src.results.thresholds import decide
+from train.data import Sample
+
+ROOT = EMBEDDED.parent
+IGNORED = ROOT / "runs"
+"""The one folder of the repository that git leaves alone and training writes to."""
+
+SIDE = 192  # pixels: enough to recognise a picture by
+CORRECT_SHOWN = 200
+
+STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; color-scheme: light dark; }
+section { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; width: 24.5rem; }
+figure img { width: 12rem; height: 12rem; object-fit: contain; background: #8883; }
+figcaption { font-size: 0.85rem; overflow-wrap: anywhere; }
+"""
+
+
+class AuditError(ValueError):
+    """A folder that an audit must not be written to; the message says so in one sentence."""
+
+
+def sort(
+    samples: Sequence[Sample], answers: Sequence[Prediction], threshold: float
+) -> dict[str, list[tuple[Sample, Prediction]]]:
+    """Heading -> the samples under it with their answers: the worst mistakes first, the closest decisions first."""
+    sorted_: dict[str, list[tuple[Sample, Prediction]]] = {"Missed cancer": [], "False alarm": [], "Correct": []}
+    for sample, answer in zip(samples, answers, strict=True):
+        ill = answer.task.malignant[sample.label]
+        referred = decide(answer.p_malignant, threshold) == "refer"
+        kind = "Correct" if ill == referred else "Missed cancer" if ill else "False alarm"
+        sorted_[kind].append((sample, answer))
+    for kind, found in sorted_.items():
+        found.sort(key=lambda one: abs(one[1].p_malignant - threshold), reverse=kind != "Correct")
+    return sorted_
+
+
+def write(folder: Path, predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, int]:
+    """Write `folder`/index.html; returns heading -> how many pictures belong under it.
+
+    Of the correct ones the CORRECT_SHOWN closest decisions are shown. Raises AuditError inside the repository, and
+    ImageRefused for a picture that cannot be read.
+    """
+    place = folder.resolve()
+    if place.is_relative_to(ROOT) and not place.is_relative_to(IGNORED):
+        raise AuditError(
+            f"An audit holds patients' pictures: choose a folder outside the repository or below {IGNORED}."
+        )
+    answers = []
+    pictures = (sample.picture() for sample in samples)
+    for answer in tqdm(predictor.predict_many(pictures), total=len(samples), desc="reading", unit="image"):
+        if not isinstance(answer, Prediction):
+            raise answer
+        answers.append(answer)
+    found = sort(samples, answers, threshold)
+    counts = {kind: len(cases) for kind, cases in found.items()}
+    found["Correct"] = found["Correct"][:CORRECT_SHOWN]
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "index.html").open("w", encoding="utf-8") as page:
+        page.write(_head(predictor, counts, threshold))
+        with tqdm(total=sum(map(len, found.values())), desc="heat maps", unit="image") as bar:
+            for kind, cases in found.items():
+                shown = f", {len(cases):,} of them shown: the closest decisions" if len(cases) < counts[kind] else ""
+                page.write(f"<h2>{kind}: {counts[kind]:,}{shown}</h2><section>\n")
+                for sample, _ in cases:
+                    page.write(_figure(predictor, sample))
+                    bar.update()
+                page.write("</section>\n")
+    return counts
+
+
+def _head(predictor: Predictor, counts: Mapping[str, int], threshold: float) -> str:
+    vigil = predictor.checkpoint.config.vigil
+    title = escape(f"Vigil, {predictor.task.title}: {vigil.name}, revision {predictor.checkpoint.revision}")
+    said = ", ".join(f"{kind.lower()} {n:,}" for kind, n in counts.items())
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>\n'
+        f"<h1>{title}</h1><p>Test pictures at threshold {threshold:g}: {said}. Patients' pictures: not to be passed on."
+        "</p>\n"
+    )
+
+
+def _figure(predictor: Predictor, sample: Sample) -> str:
+    picture = sample.picture()
+    answer = predictor.predict(picture, "Grad-CAM")
+    heat = answer.heat_map
+    images = [picture.image, *([heat_map.draw(picture.image, heat, answer.box, answer.task.label_box)] if heat else [])]
+    shown = "".join(f'<img alt="" src="{_inline(image)}">' for image in images)
+    codes = predictor.task.codes
+    return (
+        f"<figure>{shown}<figcaption>{escape(sample.name)}<br>p(malignant) <b>{answer.p_malignant:.3f}</b>, truth "
+        f"{escape(codes[sample.label])}, most probable {escape(codes[answer.top])}, which the heat map argues for"
+        "</figcaption></figure>\n"
+    )
+
+
+def _inline(image: Image.Image) -> str:
+    small = image.copy()
+    small.thumbnail((SIDE, SIDE))
+    stored = io.BytesIO()
+    small.save(stored, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}"

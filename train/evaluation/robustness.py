@@ -1,0 +1,54 @@
+"""How often a checkpoint's decisions flip in small views of the same picture: `robustness` in evaluation.json."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from src.models.perturbations import read_views, views
+from src.models.predictor import Predictor
+from train.data import Sample
+from train.evaluation import metrics
+
+
+def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+    """`measured.Robust` of `samples`, decided at `threshold`."""
+    found = [read_views(predictor, sample.picture()) for sample in tqdm(samples, desc="small views", unit="image")]
+    labels = np.array([sample.label for sample in samples])
+    groups = [f"{sample.source}/{sample.group}" for sample in samples]
+    names = [view.name for view in views(predictor.task)]
+    scores = np.array([[p, *(p for _, p in tried)] for p, tried in found])
+    return figures(scores, metrics.is_malignant(predictor.task, labels), groups, threshold, names)
+
+
+def figures(
+    scores: np.ndarray, positive: np.ndarray, groups: Sequence[str], threshold: float, names: Sequence[str]
+) -> dict[str, Any]:
+    """`scores`: p(malignant) (N, 1 + views), of the picture as it is first; `positive` bool (N,); `names` of the views.
+
+    The share that flips has its exact interval by groups, the spread one from draws of groups.
+    """
+    referred = scores >= threshold
+    flipped = referred[:, 1:] != referred[:, :1]
+    spread = scores.max(axis=1) - scores.min(axis=1)
+    everyone = np.ones(len(scores), dtype=bool)
+    of = {"all": everyone, "malignant": positive, "other": ~positive}
+    return {
+        "n": len(scores),
+        "groups": len(set(groups)),
+        "threshold": threshold,
+        "pictures": {
+            who: {
+                "n": int(rows.sum()),
+                "flipped": metrics.share(flipped[rows].any(axis=1), _at(groups, rows)),
+                "spread": metrics.mean(spread[rows], _at(groups, rows)),
+            }
+            for who, rows in of.items()
+        },
+        "views": {name: metrics.share(flipped[:, i], groups) for i, name in enumerate(names)},
+    }
+
+
+def _at(groups: Sequence[str], rows: np.ndarray) -> list[str]:
+    return [groups[row] for row in np.flatnonzero(rows).tolist()]

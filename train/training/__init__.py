@@ -1,0 +1,1 @@
+"""A recipe and its samples -> the weights of the best epoch."""

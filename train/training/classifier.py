@@ -1,0 +1,155 @@
+"""Learning to classify: a recipe and its samples -> the job that `train.training.loop` runs.
+
+Knows how networks start, what they are shown and how they are judged; not how an epoch goes.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+
+from src.models.checkpoints import PretrainedConfig, build
+from src.models.lesion_finder import LesionFinder, mask_extent
+from src.models.networks import EfficientNetV2MCBAM, Network
+from src.models.predictor import class_logits
+from src.tasks import TASKS
+from train.data import Sample
+from train.evaluation import metrics
+from train.training.dataset import TrainingSet, load_arrays, load_evaluation_tensor, load_masks
+from train.training.loop import Job, Normalise, Precision, load_pretrained
+from train.training.losses import FocalLoss, class_weights
+from train.training.recipe import Recipe
+
+
+def pretrained_config(recipe: Recipe) -> PretrainedConfig:
+    """How the recipe's released model turns a picture into its input."""
+    return PretrainedConfig(
+        input_size=(recipe.channels, recipe.image_size, recipe.image_size),
+        mean=recipe.mean,
+        std=recipe.std,
+        interpolation=recipe.interpolation,
+        crop_pct=1.0,
+        crop_mode=recipe.crop_mode,
+    )
+
+
+def outputs(task: str, architecture: str) -> int:
+    """How many logits a network of this task gives: our two-class networks from the literature have one."""
+    classes = len(TASKS[task].codes)
+    return 1 if architecture in ("vigil_attention_cnn96", "vigil_linear28") and classes == 2 else classes
+
+
+def start(recipe: Recipe, pretrained: str) -> Network:
+    """The network before training: from the Hub's ImageNet weights ("hub"), from a file of timm's key names, or "none".
+
+    Raises TrainingError for a file that does not fit: everything but the classifier must be there.
+    """
+    number = outputs(recipe.task, recipe.architecture)
+    rates: dict[str, Any] = {
+        name: rate
+        for name, rate in (("drop_rate", recipe.drop_rate), ("drop_path_rate", recipe.drop_path_rate))
+        if rate
+    }
+    if pretrained == "hub" and not recipe.architecture.startswith("vigil_"):
+        made = timm.create_model(
+            recipe.architecture, pretrained=True, num_classes=number, in_chans=recipe.channels, **rates
+        )
+        return _undecided(cast(Network, made))
+    network = build(recipe.architecture, number, recipe.channels, **rates)
+    if pretrained in ("hub", "none"):
+        return network
+    # ImageNet weights are for the backbone where our network has one of timm's inside.
+    target = cast(Network, network.backbone) if isinstance(network, EfficientNetV2MCBAM) else network
+    load_pretrained(target, recipe.architecture, pretrained, except_for=target.pretrained_cfg["classifier"])
+    return _undecided(network)
+
+
+def _undecided(network: Network) -> Network:
+    """`network` with a classifier of zeros: all classes alike at first (Kolesnikov et al. 2020, arXiv:1912.11370).
+
+    timm draws EfficientNet's from +-1/sqrt(classes): 0.03 for ImageNet's thousand and 0.7 for two, which is sure of
+    what it cannot know (a loss of 2.5), and pretrained features are bent to fit that (dev/LOG.md).
+    """
+    for parameter in network.get_classifier().parameters():
+        nn.init.zeros_(parameter)
+    return network
+
+
+def predict(network: nn.Module, pixels: Tensor, normalise: Normalise, precision: Precision) -> np.ndarray:
+    """Class logits float64 (N, C) of uint8 pictures (N, channels, H, W), in evaluation mode."""
+    network.eval()
+    rows = []
+    with torch.no_grad(), precision.autocast():
+        for batch in pixels.split(64):
+            rows.append(class_logits(network(normalise(batch)).float()).cpu())
+    return torch.cat(rows).double().numpy()
+
+
+class Classification(Job):
+    """The job of a `Recipe`. `pretrained` as `start` takes it; `finder` for a recipe with `lesion_crops`.
+    `judges`: this process is the one that will call `judge`; others need no validation pictures."""
+
+    recipe: Recipe
+    network: Network
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        samples: Sequence[Sample],
+        pretrained: str = "none",
+        finder: LesionFinder | None = None,
+        judges: bool = True,
+    ) -> None:
+        self.recipe = recipe
+        self.task = task = TASKS[recipe.task]
+        torch.manual_seed(recipe.seed)
+        self.network = start(recipe, pretrained)
+        self.auxiliary = recipe.loss.auxiliary
+        self.some_unused = isinstance(self.network, EfficientNetV2MCBAM) and not self.auxiliary
+
+        training = [sample for sample in samples if sample.split == "train"]
+        self.labels = [sample.label for sample in training]
+        # A quarter larger than the crops: what random crops zoom into keeps its detail, and memory its bounds.
+        side = round(1.25 * max(recipe.train_size or 0, recipe.image_size))
+        arrays = load_arrays(training, task, recipe.channels, side)
+        lesions = list(map(mask_extent, load_masks(training, task, arrays))) if recipe.lesion_crops else []
+        self.pictures = TrainingSet(arrays, self.labels, recipe, lesions)
+        if judges:
+            validation = [sample for sample in samples if sample.split == "validation"]
+            self.held_out = load_evaluation_tensor(validation, task, pretrained_config(recipe), finder)
+            self.truth = np.array([sample.label for sample in validation])
+
+        weights = class_weights(self.labels, len(task.codes), recipe.loss.class_weight_power)
+        self.focal = FocalLoss(
+            recipe.loss.gamma, weights, recipe.loss.label_smoothing, recipe.loss.alpha, recipe.loss.cross_entropy
+        )
+
+    def learner(self) -> nn.Module:
+        """The network, or both its heads."""
+        return _WithAuxiliary(self.network) if self.auxiliary else self.network
+
+    def loss(self, answers: Any, targets: Tensor) -> Tensor:
+        """The main head's loss, and the auxiliary one's share of it."""
+        focal = self.focal.to(targets.device)
+        if not self.auxiliary:
+            return focal(class_logits(answers), targets)
+        main, auxiliary = (focal(class_logits(logits), targets) for logits in answers)
+        return main + self.auxiliary * auxiliary
+
+    def judge(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
+        """`metrics.quick` on validation, as the released model will see it but for test-time augmentation."""
+        return metrics.quick(self.task, predict(network, self.held_out, normalise, precision), self.truth)
+
+
+class _WithAuxiliary(nn.Module):
+    """A network with two heads as a module whose call gives the logits of both, as DistributedDataParallel needs it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = cast(EfficientNetV2MCBAM, network)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.forward_with_auxiliary(x)

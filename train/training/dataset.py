@@ -1,0 +1,243 @@
+"""Samples -> arrays in memory -> augmented batches, the same for a seed whatever the number of workers or processes.
+
+Knows nothing of losses or networks.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
+from tqdm import tqdm
+
+from src.models.checkpoints import PretrainedConfig
+from src.models.lesion_finder import Box, LesionFinder, with_margin
+from src.models.predictor import transform, view
+from src.pictures import decode
+from src.tasks import Task
+from train.data import Sample
+from train.training.augmentation import Augmentation
+from train.training.losses import class_weights
+from train.training.recipe import LesionCrops, Recipe, Run
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Key = tuple[int, int, int]
+"""epoch, index of the picture, which of its copies in that epoch"""
+
+
+def load_arrays(samples: Sequence[Sample], task: Task, channels: int, short_side: int) -> list[np.ndarray]:
+    """Each sample's picture as uint8 (H, W, channels), its short side at most `short_side` pixels, all in memory.
+
+    For a task with a region of interest, the scanned field.
+    """
+
+    def one(sample: Sample) -> np.ndarray:
+        image = view(sample.picture().image, task, channels).image
+        array = np.asarray(image.resize(_reduced(image.size, short_side), Image.Resampling.BICUBIC))
+        return array[..., None] if channels == 1 else array
+
+    return _in_threads(one, samples, "reading")
+
+
+def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Where the lesions are in `arrays` (what `load_arrays` gave for `samples`), uint8 (H, W), 0 or 1."""
+
+    def one(pair: tuple[Sample, np.ndarray]) -> np.ndarray:
+        sample, array = pair
+        height, width = array.shape[:2]
+        if not sample.masks:
+            return np.zeros((height, width), dtype=np.uint8)
+        picture = sample.picture().image
+        return lesion_mask(sample, picture, view(picture, task, 3).box, (width, height))
+
+    return _in_threads(one, list(zip(samples, arrays, strict=True)), "reading masks")
+
+
+def lesion_mask(sample: Sample, picture: Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Where the lesions are in the part `box` of the sample's `picture`, scaled to `size`: uint8 (H, W), 0 or 1."""
+    width, height = size
+    mask = np.zeros((height, width), dtype=np.uint8)
+    for file in sample.masks:
+        drawn = decode.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
+        mask |= np.asarray(drawn.resize(size, Image.Resampling.BILINEAR)) > 127
+    return mask
+
+
+def load_evaluation_tensor(
+    samples: Sequence[Sample], task: Task, config: PretrainedConfig, finder: LesionFinder | None = None
+) -> Tensor:
+    """The samples as the released model will see them, uint8 (N, C, H, W), before normalisation."""
+    prepare = transform(config, normalise=False)
+
+    def one(sample: Sample) -> Tensor:
+        return prepare(view(sample.picture().image, task, config.input_size[0], finder).image)
+
+    return torch.stack(_in_threads(one, samples, "reading validation"))
+
+
+def _reduced(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    scale = min(1.0, short_side / min(size))
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
+    # Pillow decodes without holding the interpreter's lock, so threads do.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(tqdm(pool.map(work, items), total=len(items), desc=label, unit="image"))
+
+
+class Order:
+    """Which pictures an epoch has, in which order: a matter of the recipe's seed and the epoch's number alone.
+
+    `labels` (class indices) and `codes` (the classes' names) are those of the training pictures.
+    """
+
+    def __init__(self, recipe: Run, labels: Sequence[int], codes: Sequence[str]) -> None:
+        self.seed = recipe.seed
+        counts = Counter(labels)
+        wanted = recipe.sampling.copies
+        most = max(counts.values())
+        self.indices: list[int] = []
+        for index, label in enumerate(labels):
+            copies = most // counts[label] if wanted == "balance" else wanted.get(codes[label], 1)
+            self.indices += copies * [index]
+        if wanted == "balance":
+            # Whole copies fall short of the largest class by less than one each; the first pictures make it up.
+            for label, count in counts.items():
+                self.indices += [i for i, other in enumerate(labels) if other == label][: most % count]
+        weights = class_weights(labels, len(codes), recipe.sampling.weight_power)
+        self.weights = [float(weights[label]) for label in labels] if recipe.sampling.weight_power else None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def keys(self, epoch: int) -> list[Key]:
+        """The epoch's pictures in order."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
+        if self.weights is not None:
+            order = list(WeightedRandomSampler(self.weights, len(self.indices), generator=generator))
+        else:
+            order = [self.indices[i] for i in torch.randperm(len(self.indices), generator=generator).tolist()]
+        seen: Counter[int] = Counter()
+        keys = []
+        for index in order:
+            keys.append((epoch, index, seen[index]))
+            seen[index] += 1
+        return keys
+
+
+class Batches(Sampler[list[Key]]):
+    """The batches of the epochs from `first` on, one after the other; of each batch the part of one process.
+
+    One sampler for all epochs, so that the loader's workers go on while an epoch is judged.
+    """
+
+    def __init__(self, order: Order, recipe: Run, first: int, rank: int = 0, processes: int = 1) -> None:
+        self.order, self.recipe, self.first, self.rank, self.processes = order, recipe, first, rank, processes
+        # A last batch of one picture has no batch statistics.
+        self.per_epoch = max(1, len(order) // recipe.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        size = self.recipe.batch_size
+        for epoch in range(self.first, self.recipe.epochs):
+            keys = self.order.keys(epoch)
+            for batch in range(self.per_epoch):
+                yield keys[batch * size : (batch + 1) * size][self.rank :: self.processes]
+
+    def __len__(self) -> int:
+        return self.per_epoch * (self.recipe.epochs - self.first)
+
+
+class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented training pictures by `Key`. The same key gives the same picture in every run with the same seed.
+
+    `arrays` uint8 (H, W, C) with their `labels`; `lesions`, for a recipe with `lesion_crops`, are the boxes around
+    their lesions, None where there is none.
+    """
+
+    def __init__(
+        self,
+        arrays: Sequence[np.ndarray],
+        labels: Sequence[int],
+        recipe: Run,
+        lesions: Sequence[Box | None] = (),
+    ) -> None:
+        self.arrays, self.labels, self.recipe, self.lesions = arrays, labels, recipe, lesions
+        # By side: where batches are made ahead, two epochs may be under way at once.
+        self._pipelines: dict[int, Augmentation] = {}
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """uint8 (C, side, side) and the label, int64 ()."""
+        pipeline, seed = self._drawn(key)
+        array = self.arrays[key[1]]
+        if self.lesions:
+            array = lesion_crop(array, self.lesions[key[1]], cast(Recipe, self.recipe).lesion_crops, seed)
+        return _channels_first(pipeline(array, seed)), torch.tensor(self.labels[key[1]])
+
+    def _drawn(self, key: Key) -> tuple[Augmentation, int]:
+        epoch, index, copy = key
+        side = self.recipe.size_in(epoch)
+        if side not in self._pipelines:
+            self._pipelines[side] = Augmentation(self.recipe.augmentation, side)
+        return self._pipelines[side], int(
+            np.random.SeedSequence([self.recipe.seed, epoch, index, copy]).generate_state(1)[0]
+        )
+
+    def loader(self, batches: Batches, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The pictures of `batches`, made ready by `workers` processes ahead of the network."""
+        return DataLoader(
+            self,
+            batch_sampler=batches,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class LesionSet(TrainingSet):
+    """Augmented pictures with their lesions' masks, uint8 (H, W), 0 or 1."""
+
+    def __init__(
+        self, arrays: Sequence[np.ndarray], masks: Sequence[np.ndarray], labels: Sequence[int], recipe: Run
+    ) -> None:
+        super().__init__(arrays, labels, recipe)
+        self.masks = masks
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """uint8 (C, side, side) and the mask, float32 (1, side, side), 0 or 1."""
+        pipeline, seed = self._drawn(key)
+        image, mask = pipeline.with_mask(self.arrays[key[1]], self.masks[key[1]], seed)
+        return _channels_first(image), torch.from_numpy(mask.astype(np.float32))[None]
+
+
+def _channels_first(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+def lesion_crop(array: np.ndarray, lesion: Box | None, settings: LesionCrops | None, seed: int) -> np.ndarray:
+    """The part of `array` (H, W, C) that a classifier of lesions is trained on; see `LesionCrops`."""
+    settings = settings or LesionCrops()
+    draw = np.random.default_rng([seed, 1])
+    if draw.random() < settings.whole:
+        return array
+    height, width = array.shape[:2]
+    if lesion is None:
+        side = draw.uniform(0.3, 0.9) * min(height, width)
+        x, y = draw.uniform(0, width - side), draw.uniform(0, height - side)
+        left, upper, right, lower = with_margin((x, y, x + side, y + side), 0.0, (width, height))
+    else:
+        moved = draw.uniform(-1, 1, 2) * settings.shift * max(lesion[2] - lesion[0], lesion[3] - lesion[1])
+        x0, y0, x1, y1 = np.asarray(lesion, dtype=float) + np.tile(moved, 2)
+        left, upper, right, lower = with_margin((x0, y0, x1, y1), draw.uniform(*settings.margins), (width, height))
+    return array[upper:lower, left:right]

@@ -1,0 +1,178 @@
+"""Learning to find the lesion in breast ultrasound: the job of a `RegionRecipe`, and the folder it ends with.
+
+A folder of its own, region.safetensors and region.json, which `--region` hands to a classifier's run; that run copies
+both into its checkpoint folder. Knows nothing of classes but that a picture without a lesion has an empty mask.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from src.models import lesion_finder
+from src.models.checkpoints import CheckpointError, fill, sha256
+from src.models.lesion_finder import LesionFinder, LesionUNet, RegionConfig
+from src.models.predictor import view
+from src.tasks import TASKS
+from train.data import Sample
+from train.training.dataset import LesionSet, load_arrays, load_masks
+from train.training.loop import Job, Normalise, Precision, load_pretrained
+from train.training.recipe import RegionRecipe
+
+DESCRIPTION = "region.json"
+
+
+class LesionSearch(Job):
+    """The job of a `RegionRecipe`: cross-entropy and Dice loss for each pixel (Milletari et al. 2016,
+    arXiv:1606.04797). `pretrained`: where the weights of EfficientNetV2-B0, its backbone, come from: "hub", a file or
+    "none".
+    """
+
+    recipe: RegionRecipe
+    network: LesionUNet
+
+    def __init__(
+        self, recipe: RegionRecipe, samples: Sequence[Sample], pretrained: str = "none", judges: bool = True
+    ) -> None:
+        self.recipe = recipe
+        task, side = TASKS[recipe.task], recipe.image_size
+        torch.manual_seed(recipe.seed)
+        self.network = LesionUNet()
+        if pretrained != "none":
+            self._start_from(pretrained)
+        training = _with_masks(samples, "train")
+        self.labels = [sample.label for sample in training]
+        arrays = load_arrays(training, task, 3, round(1.25 * side))
+        self.pictures = LesionSet(arrays, load_masks(training, task, arrays), self.labels, recipe)
+        if judges:
+            self.held_out, self.truth = squeezed(_with_masks(samples, "validation"), side)
+
+    def _start_from(self, pretrained: str) -> None:
+        # The last stage and the head, which pretrained weights have too, are pruned from the backbone.
+        whole: Any = LesionUNet.whole_backbone(from_hub=pretrained == "hub")
+        if pretrained != "hub":
+            load_pretrained(whole, "the backbone", pretrained, except_for=whole.pretrained_cfg["classifier"])
+        known = self.network.backbone.state_dict().keys()
+        self.network.backbone.load_state_dict({key: t for key, t in whole.state_dict().items() if key in known})
+
+    def loss(self, answers: Any, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of the pixels, and one minus the mean Dice coefficient of the pictures."""
+        logits = answers.float()
+        overlap = _soft_dice(logits.sigmoid(), targets)
+        return F.binary_cross_entropy_with_logits(logits, targets) + 1 - overlap.mean()
+
+    def judge(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
+        """Mean Dice coefficient over the pictures with a lesion; share of those without in which none is found."""
+        network.eval()
+        with torch.no_grad(), precision.autocast():
+            rows = [network(normalise(batch)).float().sigmoid()[:, 0].cpu() for batch in self.held_out.split(32)]
+        return figures(torch.cat(rows).numpy(), self.truth, self.recipe.threshold, self.recipe.smallest)
+
+
+def _with_masks(samples: Sequence[Sample], split: str | None = None) -> list[Sample]:
+    """A split's pictures (of all where none is named) whose lesion is drawn, and those that have none."""
+    normal = TASKS["ultrasound"].codes.index("normal")
+    return [s for s in samples if split in (None, s.split) and (s.masks or s.label == normal)]
+
+
+def judged(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float]:
+    """`figures` of the released finder on `samples` with masks or without a lesion, and how many those are (n)."""
+    chosen = _with_masks(samples)
+    task, side = TASKS["ultrasound"], finder.config.side
+    _, truth = squeezed(chosen, side)
+    found = np.stack([finder.probabilities(view(sample.picture().image, task, 3).image) for sample in chosen])
+    return {"n": len(chosen), **figures(found, truth, finder.config.threshold, finder.config.smallest)}
+
+
+def squeezed(samples: Sequence[Sample], side: int) -> tuple[Tensor, np.ndarray]:
+    """The scanned fields, uint8 (N, 3, side, side), and the masks, bool (N, side, side), as the U-Net meets them."""
+    task = TASKS["ultrasound"]
+    arrays = load_arrays(samples, task, 3, 10**6)
+    masks = load_masks(samples, task, arrays)
+    pixels = torch.stack([_resized(torch.from_numpy(array.copy()).permute(2, 0, 1), side) for array in arrays])
+    drawn = torch.stack([_resized(torch.from_numpy(255 * mask)[None], side)[0] for mask in masks])
+    return pixels, drawn.numpy() > 127
+
+
+def _resized(image: Tensor, side: int) -> Tensor:
+    """uint8 (C, H, W) -> uint8 (C, side, side)."""
+    return F.interpolate(image[None].float(), size=(side, side), mode="bilinear", antialias=True)[0].round().byte()
+
+
+def _soft_dice(probabilities: Tensor, truth: Tensor) -> Tensor:
+    """Dice coefficient of each picture; 1 where both are empty."""
+    dims = tuple(range(1, truth.ndim))
+    return (2 * (probabilities * truth).sum(dims) + 1) / (probabilities.sum(dims) + truth.sum(dims) + 1)
+
+
+def figures(probabilities: np.ndarray, truth: np.ndarray, threshold: float, smallest: float) -> dict[str, float]:
+    """How well lesions are found: `probabilities` (N, H, W) in 0..1 against `truth` (N, H, W), bool.
+
+    dice: mean Dice coefficient over the pictures with a lesion, of pixels from `threshold` on; hit: share of those
+    whose found box has its middle in the lesion's own; empty: share of the others in which nothing is found.
+    """
+    lesion = np.asarray(truth.any(axis=(1, 2)))
+    found = probabilities >= threshold
+    dice = 2 * (found & truth).sum(axis=(1, 2))[lesion] / (found.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)))[lesion]
+    boxes = [lesion_finder.lesion_extent(p, threshold, smallest) for p in probabilities]
+    hits = [_inside(box, mask) for box, mask, there in zip(boxes, truth, lesion, strict=True) if there]
+    empty = [box is None for box, there in zip(boxes, lesion, strict=True) if not there]
+    return {
+        "dice": float(np.mean(dice)) if hits else 0.0,
+        "hit": float(np.mean(hits)) if hits else 0.0,
+        "empty": float(np.mean(empty)) if empty else 1.0,
+    }
+
+
+def _inside(box: lesion_finder.Box | None, mask: np.ndarray) -> bool:
+    lesion = lesion_finder.mask_extent(mask)
+    if box is None or lesion is None:
+        return False
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return lesion[0] <= x <= lesion[2] and lesion[1] <= y <= lesion[3]
+
+
+def release(
+    out: Path, recipe: RegionRecipe, tensors: Mapping[str, Tensor], history: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write region.safetensors (float16) and region.json into `out`."""
+    halved = {key: (t.half() if t.is_floating_point() else t).contiguous() for key, t in tensors.items()}
+    safetensors.torch.save_file(halved, out / lesion_finder.FILE, metadata={"format": "pt"})
+    about = {
+        "architecture": recipe.architecture,
+        "side": recipe.image_size,
+        "mean": recipe.mean,
+        "std": recipe.std,
+        "threshold": recipe.threshold,
+        "smallest": recipe.smallest,
+        "margin": recipe.margin,
+        "sha256": sha256(out / lesion_finder.FILE),
+        "recipe": recipe.model_dump(mode="json"),
+        "history": list(history),
+    }
+    (out / DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> LesionFinder:
+    """The finder that `release` wrote into `folder`. Raises CheckpointError, naming what is wrong."""
+    try:
+        config = RegionConfig.model_validate_json((folder / DESCRIPTION).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CheckpointError(f"{folder} holds no {DESCRIPTION} of a run of ultrasound-region.") from error
+    finder = LesionFinder(LesionUNet(), config)
+    fill(finder.network, "U-Net", folder / lesion_finder.FILE, config.sha256)
+    return finder
+
+
+def copy(folder: Path, out: Path) -> dict[str, Any]:
+    """Put the finder in `folder` beside a classifier's weights in `out`; returns what its config says of it."""
+    shutil.copyfile(folder / lesion_finder.FILE, out / lesion_finder.FILE)
+    return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
