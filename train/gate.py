@@ -1,4 +1,5 @@
-"""What tells whether a picture is of a checkpoint's kind at all (`src.models.gate`): fitted, its limit chosen, and measured.
+"""What tells whether a picture is of a checkpoint's kind at all (`src.models.gate`): fitted, its limit chosen, and
+measured.
 
     python -m train.gate runs/skin ... --data DIR
 

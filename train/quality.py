@@ -2,7 +2,8 @@
 
     python -m train.quality --data DIR
 
-writes src/pictures/quality.json anew: for each task the percentiles, named in `src.pictures.quality.FLAWS`, of a seeded sample of its
+writes src/pictures/quality.json anew: for each task the percentiles, named in `src.pictures.quality.FLAWS`, of a
+seeded sample of its
 training split. Validation, test and external pictures are not read. `effects` is `train.evaluate`'s: it puts each flaw
 into validation pictures and compares the answers.
 """

@@ -63,7 +63,8 @@ def write(
     """Write the checkpoint folder `out`: float16 weights, then temperature and default threshold from validation.
 
     `tensors` are the network's whole state dict, `samples` all of the recipe's (only "validation" ones are read),
-    `history` the metrics of every epoch, `region` what `train.training.segmentation.copy` said of the finder that it put there.
+    `history` the metrics of every epoch, `region` what `train.training.segmentation.copy` said of the finder that it
+    put there.
     """
     out.mkdir(parents=True, exist_ok=True)
     task = TASKS[recipe.task]

@@ -52,8 +52,8 @@ def _classifier(features: int, num_classes: int, device: torch.device | None = N
 class Network(nn.Module):
     """timm's contract as a type: what Vigil calls on any network, ours or timm's.
 
-    timm's own networks keep the contract without a common class, so `src.models.checkpoints.build` casts them to this one; no
-    `isinstance` may be asked of it.
+    timm's own networks keep the contract without a common class, so `src.models.checkpoints.build` casts them to this
+    one; no `isinstance` may be asked of it.
     """
 
     num_classes: int

@@ -36,7 +36,7 @@ PICTURE = (
 
 
 async def asked(work: Work, function: Callable[..., Any], task: str, image: Any, *arguments: Any) -> Any:
-    """`function` of src/service/read_picture.py on an uploaded picture. Raises gr.Error with one sentence for the person."""
+    """`function` of src/service/read_picture.py on an uploaded picture. Raises gr.Error with one sentence."""
     if image is None:
         raise refused(NO_PICTURE)
     try:

@@ -1,7 +1,7 @@
 """A zip of pictures -> its members, one by one, or a refusal that says why: read in memory, never unpacked to disk.
 
-Knows zip files and the limits of a public demo; not what a picture is (`src/pictures/decode.py`) nor who asks. Whoever made the
-archive is not trusted: what its directory says is checked before anything is decompressed, and what is decompressed
+Knows zip files and the limits of a public demo; not what a picture is (`src/pictures/decode.py`) nor who asks.
+Whoever made the archive is not trusted: its directory is checked before anything is decompressed, and decompression
 stops at the limit.
 """
 

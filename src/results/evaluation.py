@@ -124,8 +124,8 @@ class Flips(_Part):
 
 
 class Robust(_Part):
-    """How decisions at `threshold` bear small changes (src.models.perturbations), on a sample of `n` pictures: by the pictures'
-    truth, and the share that flips in each view by the view's name."""
+    """How decisions at `threshold` bear small changes (src.models.perturbations), on a sample of `n` pictures: by the
+    pictures' truth, and the share that flips in each view by the view's name."""
 
     n: NonNegativeInt
     groups: NonNegativeInt

@@ -1,1 +1,2 @@
-"""What stands between the network and Gradio: `lifespan`, given to launch(), puts it there (src/server/middleware.py)."""
+"""What stands between the network and Gradio: `lifespan`, given to launch(), puts it there
+(src/server/middleware.py)."""

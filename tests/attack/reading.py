@@ -1,4 +1,5 @@
-"""A process of its own that reads pictures through src/pictures/decode.py, so that a crash, a hang or a bomb is its alone:
+"""A process of its own that reads pictures through src/pictures/decode.py, so that a crash, a hang or a bomb is its
+alone:
 
     python -m tests.attack.reading FILE...               # what each cost, a line of JSON each
     python -m tests.attack.reading --mutants FIRST END   # mutants of these numbers, a line of JSON each

@@ -1,8 +1,8 @@
 """The training loop: a job of any kind -> the weights of its best epoch by validation.
 
 One epoch is the unit of everything: seeded on its own, checkpointed at its end, so that a run killed at any moment and
-resumed ends as the uninterrupted one does. Knows nothing of what is learned (`train.training.classifier`, `train.training.segmentation`), of
-test splits or of what a released folder looks like.
+resumed ends as the uninterrupted one does. Knows nothing of what is learned (`train.training.classifier`,
+`train.training.segmentation`), of test splits or of what a released folder looks like.
 """
 
 import json

@@ -143,7 +143,8 @@ class Run(_Strict):
 
 
 class LesionCrops(_Strict):
-    """How a classifier that is shown lesions (`src.models.lesion_finder`) meets them in training: cut out by their masks.
+    """How a classifier that is shown lesions (`src.models.lesion_finder`) meets them in training: cut out by their
+    masks.
 
     The margin on each side, as a share of the lesion's longer side, is drawn between `margins`, the box moved by up to
     `shift` of that side: the network's own boxes will not be perfect. The share `whole` of all pictures is shown whole,
@@ -198,7 +199,8 @@ class Recipe(Run):
 
 
 class RegionRecipe(Run):
-    """Settings of the U-Net that finds the lesion (`src.models.lesion_finder`); `threshold`, `smallest` and `margin` as there."""
+    """Settings of the U-Net that finds the lesion (`src.models.lesion_finder`); `threshold`, `smallest` and `margin`
+    as there."""
 
     task: Literal["ultrasound"]
     architecture: Literal["vigil_lesion_unet"]

@@ -1,4 +1,5 @@
-"""src/models/checkpoints.py: a whole checkpoint loads, every fault is refused in one sentence, and the page falls back."""
+"""src/models/checkpoints.py: a whole checkpoint loads, every fault is refused in one sentence, and the page falls
+back."""
 
 import shutil
 import struct

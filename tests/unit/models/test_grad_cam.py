@@ -1,4 +1,5 @@
-"""src/models/grad_cam.py: our maps against pytorch-grad-cam's own, against maps known beforehand, and what they cost."""
+"""src/models/grad_cam.py: our maps against pytorch-grad-cam's own, against maps known beforehand, and what they
+cost."""
 
 import copy
 import subprocess

@@ -1,4 +1,5 @@
-"""src/models/hub.py, and src/models/checkpoints.py upon it: what a Hub gives is one commit's; however it misbehaves, the page starts."""
+"""src/models/hub.py, and src/models/checkpoints.py upon it: what a Hub gives is one commit's; however it misbehaves,
+the page starts."""
 
 import io
 import re

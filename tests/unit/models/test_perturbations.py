@@ -1,4 +1,5 @@
-"""src/models/perturbations.py and what is counted with it: small views, what they leave alone, how often decisions flip."""
+"""src/models/perturbations.py and what is counted with it: small views, what they leave alone, how often decisions
+flip."""
 
 from pathlib import Path
 from typing import Any

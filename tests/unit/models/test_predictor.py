@@ -1,4 +1,5 @@
-"""src/models/predictor.py: timm's answer for the same folder, calibrated; the same alone, batched and from many threads."""
+"""src/models/predictor.py: timm's answer for the same folder, calibrated; the same alone, batched and from many
+threads."""
 
 import io
 import math

@@ -1,4 +1,5 @@
-"""src/page/views/threshold_costs.py and src/page/views/curves.py: what the page says of a threshold, against the counts it is made from."""
+"""src/page/views/threshold_costs.py and src/page/views/curves.py: what the page says of a threshold, against the
+counts it is made from."""
 
 import json
 import re

@@ -1,6 +1,7 @@
 """What is wrong with a picture: limits from training pictures, one warning a flaw, and what a flaw did, said beside it.
 
-All pictures are drawn here; limits are the committed ones (src/pictures/quality.json) where a test does not make its own.
+All pictures are drawn here; limits are the committed ones (src/pictures/quality.json) where a test does not make its
+own.
 """
 
 import json

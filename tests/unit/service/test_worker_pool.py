@@ -247,13 +247,14 @@ def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.Monk
 ORPHANS = """
 import asyncio, os, sys
 from pathlib import Path
-from src import weights, work
+from src.models import checkpoints
+from src.service import worker_pool
 from src.models.predictor import Predictor
 from tests import made_up_work
 
 async def main():
-    models = {"breastmnist": Predictor(weights.load("breastmnist", sys.argv[1]))}
-    processes = work.WorkInProcesses(models, at_once=2)
+    models = {"breastmnist": Predictor(checkpoints.load("breastmnist", sys.argv[1]))}
+    processes = worker_pool.WorkInProcesses(models, at_once=2)
     told = Path(sys.argv[2])
     at_work = asyncio.ensure_future(processes.call(made_up_work.busy, told))
     await processes.call(made_up_work.process)
