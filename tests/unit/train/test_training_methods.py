@@ -17,6 +17,7 @@ from src.models import checkpoints
 from src.models.networks import Network
 from src.tasks import TASKS
 from tests.made_up_recipes import recipe_of
+from train import artefacts
 from train.training import augmentation as augment
 from train.training import losses, optimisation
 from train.training import recipe as recipes
@@ -101,7 +102,7 @@ def test_each_transform_changes_the_picture_on_its_own(name: str) -> None:
 
 def test_hairs_are_dark_lines_over_an_untouched_picture() -> None:
     image = np.full((224, 224, 3), 200, dtype=np.uint8)
-    drawn = A.Compose([augment.Hairs(p=1.0)], seed=0)(image=image)["image"]
+    drawn = A.Compose([artefacts.Hairs(p=1.0)], seed=0)(image=image)["image"]
     hidden = (drawn < 200).any(axis=2)
     assert 0.001 < hidden.mean() < 0.2
     assert (drawn <= 200).all()
