@@ -114,7 +114,7 @@ class RoundFrame(_Artefact):
 
 
 class Borders(_Artefact):
-    """Bars along one to four edges, up to a tenth of a side: scanned film, screenshots, padding; black, grey or white."""
+    """Draws bars along one to four edges, up to a tenth of a side, black, grey or white: scanned film, screenshots."""
 
     def __init__(self, p: float = 0.1) -> None:
         super().__init__(p=p)

@@ -1,9 +1,9 @@
 """Dermatoscopy: HAM10000 (Tschandl et al. 2018), ISIC 2017 (Codella et al. 2018), palms and soles (ISIC Archive).
 
-HAM10000's groups are lesions; several pictures show many of them. Eighteen pairs of different lesion ids are known to show the
-same lesion. Their pixels do not give them away (other angle, other light: correlations from 0.05), so they are merged
-where `known_cross_lesion_duplicates.csv` (columns `from_img`, `to_img`) lies beside the metadata; the official download
-has no such file. Patients are not given, so two lesions of one patient may be on different sides.
+HAM10000's groups are lesions; several pictures show many of them. Eighteen pairs of different lesion ids are known to
+show the same lesion. Their pixels do not give them away (other angle, other light: correlations from 0.05), so they are
+merged where `known_cross_lesion_duplicates.csv` (columns `from_img`, `to_img`) lies beside the metadata; the official
+download has no such file. Patients are not given, so two lesions of one patient may be on different sides.
 """
 
 from collections import Counter, defaultdict

@@ -183,10 +183,10 @@ def test_listed_sets_say_what_is_missing(tmp_path: Path, source: str) -> None:
     lines = (folder / "labels.csv").read_text()
     (folder / "labels.csv").write_text(lines.replace(",nv,", ",wart,").replace("benign", "cyst"))
     made_up.save(gone, np.zeros((64, 64, 3), dtype=np.uint8))
-    with pytest.raises(data.DataMissing, match="other classes: (wart|cyst)"):
+    with pytest.raises(data.DataMissing, match=r"other classes: (wart|cyst)"):
         data.READERS[source](folder)
     (folder / "labels.csv").unlink()
-    with pytest.raises(data.DataMissing, match="labels.csv is not there"):
+    with pytest.raises(data.DataMissing, match=r"labels.csv is not there"):
         data.READERS[source](folder)
 
 
