@@ -80,6 +80,56 @@ def ham10000(
     return folder
 
 
+def isic2017(folder: Path, per_class: int = 10, side: int = 64, squashed: bool = True, seed: int = 6) -> Path:
+    """ISIC 2017 with that many images a class, squashed to squares or 4:3; the first two naevi are of one lesion."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for code in ("mel", "bkl", "nv"):
+        for number in range(per_class):
+            name = f"ISIC_3{len(rows):06}"
+            pixels = colour(rng, SKIN.index(code), len(SKIN), side if squashed else side * 4 // 3, side)
+            save(folder / "images" / f"{name}.webp", pixels)
+            lesion = "MSK_1" if code == "nv" and number < 2 else ""
+            rows.append({"image_id": name, "dx": code, "diagnosis": code, "lesion": lesion})
+    write_table(folder / "labels.csv", rows)
+    return folder
+
+
+def acral(folder: Path, lesions: int = 10, side: int = 64, seed: int = 7) -> Path:
+    """Palms and soles with that many lesions a class and contributor; one contributor's have two images each, in
+    squares, and one patient has two lesions."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for code in ("mel", "nv"):
+        for lesion in range(2 * lesions):
+            square = lesion % 2 == 0
+            for _ in range(2 if square else 1):
+                name = f"ISIC_4{len(rows):06}"
+                pixels = colour(rng, SKIN.index(code), len(SKIN), side if square else side * 4 // 3, side)
+                save(folder / "images" / f"{name}.webp", pixels)
+                place = {"confirm": "", "attribution": "Ward, Clinic" if square else "Society", "licence": "CC-BY"}
+                person = {"patient": "IP_1" if lesion in (0, 2) and code == "mel" else ""}
+                rows.append(
+                    {"image_id": name, "dx": code, **person, "lesion": f"IL_{code}{lesion}" if square else "", **place}
+                )
+    write_table(folder / "labels.csv", rows)
+    return folder
+
+
+def multirez(folder: Path, patients: int = 12, size: tuple[int, int] = (80, 64), seed: int = 8) -> Path:
+    """Multi-REZ with that many patients a class, every other one with two images."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for label, code in enumerate(("benign", "malignant")):
+        for patient in range(patients):
+            for _ in range(1 + patient % 2):
+                name = f"images/{len(rows)}.jpg"
+                save(folder / name, grey(rng, label, 3, *size))
+                rows.append({"file": name, "label": code, "patient": f"rez_{label}{patient}", "birads": "4a"})
+    write_table(folder / "labels.csv", rows)
+    return folder
+
+
 def busi(
     folder: Path,
     per_class: int = 10,
@@ -221,10 +271,13 @@ def pcam_folders(folder: Path, counts: tuple[int, int, int] = (40, 12, 16), list
 
 
 def everything(root: Path) -> Path:
-    """The `--data` folder with all six sets."""
+    """The `--data` folder with all sets."""
     ham10000(root / "ham10000")
+    isic2017(root / "isic2017")
+    acral(root / "acral")
     busi(root / "busi")
     busbra(root / "busbra")
+    multirez(root / "multirez")
     breast_usg(root / "breast_usg")
     breastmnist(root / "breastmnist")
     pcam_folders(root / "pcam")

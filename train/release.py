@@ -15,6 +15,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,29 @@ def write(
         wanted = metrics.is_malignant(task, labels)
         if recipe.refer_code is not None:
             wanted &= labels == task.codes.index(recipe.refer_code)
-        # Rounded down, so that rounding never loses a cancer that the threshold was chosen to refer.
-        vigil["default_threshold"] = (
-            int(highest_threshold(scores[wanted].tolist(), recipe.refer_at_least) * 1000) / 1000
+        vigil["default_threshold"] = default_threshold(
+            scores[wanted].tolist(),
+            [sample.source for sample, chosen in zip(validation, wanted, strict=True) if chosen],
+            recipe.refer_at_least,
         )
     _write_json(out / "config.json", content)
     write_golden(out)
     log.info("temperature %.3f, default threshold %.3f", vigil["temperature"], vigil["default_threshold"])
+
+
+def default_threshold(scores: Sequence[float], sources: Sequence[str], share: float) -> float:
+    """The highest threshold, in thousandths, that refers `share` (0..1) of the `scores` of every source.
+
+    Pooled, a large source would pay for a small one: the source that the model reads worst decides. Raises ValueError
+    where there is no score.
+    """
+    by_source: dict[str, list[float]] = defaultdict(list)
+    for score, source in zip(scores, sources, strict=True):
+        by_source[source].append(score)
+    if not by_source:
+        raise ValueError("No picture to choose the default threshold by.")
+    # Rounded down, so that rounding never loses a cancer that the threshold was chosen to refer.
+    return min(int(highest_threshold(some, share) * 1000) / 1000 for some in by_source.values())
 
 
 def answers(predictor: Predictor) -> dict[str, list[float]]:

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     job, precision = Classification(recipe, samples, judges=False), Precision.best()
     step = step_of(job, precision)
-    order = Order(recipe, job.labels, TASKS[recipe.task].codes)
+    order = Order(recipe, job.labels, TASKS[recipe.task].codes, job.sources)
     loader = job.pictures.loader(Batches(order, recipe, 0), options.workers)
     # An epoch after the other, as long as it takes.
     real: Iterator[Batch] = (batch for again in repeat(loader) for batch in again)

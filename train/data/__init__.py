@@ -14,8 +14,8 @@ from train.data import splits
 from train.data.histopathology import pcam
 from train.data.mnist import breastmnist
 from train.data.samples import SOURCES, SPLITS, DataMissing, DataSet, Sample, Source, Split, leaks, split_hash
-from train.data.skin import ham10000
-from train.data.ultrasound import breast_usg, busbra, busi
+from train.data.skin import acral, ham10000, isic2017
+from train.data.ultrasound import breast_usg, busbra, busi, multirez
 
 __all__ = [
     "EXTERNAL",
@@ -28,14 +28,17 @@ __all__ = [
     "Sample",
     "Source",
     "Split",
+    "acral",
     "breast_usg",
     "breastmnist",
     "busbra",
     "busi",
     "ham10000",
+    "isic2017",
     "leaks",
     "load",
     "load_external",
+    "multirez",
     "pcam",
     "split_hash",
 ]
@@ -43,8 +46,11 @@ __all__ = [
 READERS: Mapping[str, Callable[[Path], DataSet]] = MappingProxyType(
     {
         "ham10000": ham10000,
+        "isic2017": isic2017,
+        "acral": acral,
         "busi": busi,
         "busbra": busbra,
+        "multirez": multirez,
         "breast_usg": breast_usg,
         "breastmnist": breastmnist,
         "pcam": pcam,
@@ -52,8 +58,8 @@ READERS: Mapping[str, Callable[[Path], DataSet]] = MappingProxyType(
 )
 TASK_SOURCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "skin": ("ham10000",),
-        "ultrasound": ("busi", "busbra"),
+        "skin": ("ham10000", "isic2017", "acral"),
+        "ultrasound": ("busi", "busbra", "multirez"),
         "breastmnist": ("breastmnist",),
         "histopathology": ("pcam",),
     }

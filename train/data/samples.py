@@ -47,6 +47,20 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 "Tschandl et al. 2018, doi:10.1038/sdata.2018.161",
             ),
             Source(
+                "isic2017",
+                "ISIC 2017",
+                "https://challenge.isic-archive.com/data/#2017 (training data of part 3)",
+                "CC0",
+                "Codella et al. 2018, arXiv:1710.05006",
+            ),
+            Source(
+                "acral",
+                "ISIC Archive, palms and soles",
+                "https://gallery.isic-archive.com (dermoscopic images of palms and soles, melanoma or nevus)",
+                "CC BY-NC 4.0, some CC BY 4.0",
+                "International Skin Imaging Collaboration, isic-archive.com",
+            ),
+            Source(
                 "busi",
                 "BUSI",
                 "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset (Dataset_BUSI_with_GT)",
@@ -66,6 +80,13 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 "https://doi.org/10.7937/9WKK-Q141 (BrEaST-Lesions-USG, The Cancer Imaging Archive)",
                 "CC BY 4.0",
                 "Pawłowska et al. 2024, doi:10.7937/9WKK-Q141",
+            ),
+            Source(
+                "multirez",
+                "Multi-REZ",
+                "https://github.com/JoeTao-097/Multi-REZ-Evalution-for-Breast-Ultrasound-Images",
+                "Apache 2.0 for its repository; hospital and consent not stated: research use",
+                "JoeTao-097, Multi-REZ evaluation for breast ultrasound images",
             ),
             Source(
                 "breastmnist",
@@ -114,6 +135,8 @@ class Sample:
     near-duplicates, slide) has members in two splits. `path` is the picture, or the .npz or .h5 file whose array `key`
     holds it at `row`. `masks` are lesion outlines where the set has them. `meta` has the columns for subgroups,
     None where the set does not say; `lesion_share` is the lesion's bounding box as a share of the picture, 0 to 1.
+    `aspect` is the picture's width over its height before somebody squashed the file to a square; None where the file
+    has the picture's own shape.
     """
 
     name: str
@@ -126,11 +149,16 @@ class Sample:
     row: int | None = None
     masks: tuple[Path, ...] = ()
     meta: Mapping[str, str | float | None] = field(default_factory=dict)
+    aspect: float | None = None
 
     def picture(self) -> decode.Picture:
-        """The picture: RGB, 8 bit. Raises `images.ImageRefused` for a file that is not one."""
+        """The image in its own shape: RGB, 8 bit. Raises `images.ImageRefused` for a file that is not one."""
         if self.key is None:
-            return decode.read(self.path)
+            found = decode.read(self.path)
+            if self.aspect is None:
+                return found
+            size = (round(found.image.height * self.aspect), found.image.height)
+            return decode.Picture(found.image.resize(size, Image.Resampling.BICUBIC), found.notes)
         stored: Any = (
             _h5_file(self.path, os.getpid())[self.key] if self.path.suffix == ".h5" else _npz_array(self.path, self.key)
         )

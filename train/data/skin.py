@@ -1,20 +1,33 @@
-"""HAM10000: dermatoscopic pictures of pigmented lesions (Tschandl et al. 2018).
+"""Dermatoscopy: HAM10000 (Tschandl et al. 2018), ISIC 2017 (Codella et al. 2018), palms and soles (ISIC Archive).
 
-Groups are lesions; several pictures show many of them. Eighteen pairs of different lesion ids are known to show the
-same lesion. Their pixels do not give them away (other angle, other light: correlations from 0.05), so they are merged
-where `known_cross_lesion_duplicates.csv` (columns `from_img`, `to_img`) lies beside the metadata; the official download
-has no such file. Patients are not given, so two lesions of one patient may be on different sides.
+HAM10000's groups are lesions; several pictures show many of them. Eighteen pairs of different lesion ids are known to
+show the same lesion. Their pixels do not give them away (other angle, other light: correlations from 0.05), so they are
+merged where `known_cross_lesion_duplicates.csv` (columns `from_img`, `to_img`) lies beside the metadata; the official
+download has no such file. Patients are not given, so two lesions of one patient may be on different sides.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
+from src.pictures import decode
 from src.tasks import TASKS
 from train.data import files, splits
 from train.data.samples import DataMissing, DataSet, Sample
 
 _METADATA = ("HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab")
 _PAIRS = "known_cross_lesion_duplicates.csv"
+_COLLECTION = "dataset"  # in some copies of HAM10000's metadata: the clinic's own collection
+
+# Correlation of 64×64 grey thumbnails above which two images of ISIC 2017 show the same lesion. Chosen by eye: five
+# pairs lie above, all of one lesion; the next ones below are different lesions.
+NEAR_DUPLICATE = 0.968
+
+ORIGINAL_ASPECT = 4 / 3
+"""Of nearly all images of ISIC 2017, whose copies are often squashed to a square."""
 
 
 def ham10000(root: Path) -> DataSet:
@@ -63,8 +76,94 @@ def ham10000(root: Path) -> DataSet:
                 "age": float(row["age"]) if row["age"] else None,
                 "localization": row["localization"] or None,
                 "dx_type": row["dx_type"] or None,
+                **({_COLLECTION: row[_COLLECTION] or None} if _COLLECTION in row else {}),
             },
         )
         for row in sorted(rows, key=lambda row: row["image_id"])
     ]
     return DataSet(samples, notes=notes)
+
+
+def isic2017(root: Path) -> DataSet:
+    """ISIC 2017's training images: melanoma, seborrhoeic keratosis (`bkl`), naevus; 60/15/25, stratified by class.
+
+    Listed in `labels.csv` (columns `image_id`, `dx`, `lesion`) with the images in `images/`. Patients are not given:
+    groups are lesions where the list names them, near-duplicates, else the image. A square file is a squashed 4:3
+    image, for the camera made none that is square: it is brought back to 4:3. Raises `DataMissing`.
+    """
+    rows, found = _listed("isic2017", root, ("image_id", "dx", "lesion"))
+    names = [row["image_id"] for row in rows]
+    with ThreadPoolExecutor() as pool:
+        shapes, thumbnails = zip(*pool.map(_shape_and_thumbnail, (found[name] for name in names)), strict=True)
+    of_lesion: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row["lesion"]:
+            of_lesion[row["lesion"]].append(row["image_id"])
+    pairs = [
+        *splits.near_duplicates(names, np.stack(thumbnails), NEAR_DUPLICATE),
+        *((first, other) for first, *others in of_lesion.values() for other in others),
+    ]
+    groups = splits.merged(names, pairs)
+    squashed = {name for name, (width, height) in zip(names, shapes, strict=True) if width == height}
+    return DataSet(_samples("isic2017", rows, found, groups, {row["image_id"]: "" for row in rows}, squashed))
+
+
+def acral(root: Path) -> DataSet:
+    """Palms and soles from the ISIC Archive: melanoma and naevus; 60/15/25, stratified by class and contributor.
+
+    Listed in `labels.csv` (columns `image_id`, `dx`, `patient`, `lesion`, `attribution`, `licence`) with the images in
+    `images/`. Groups are patients, else lesions, else images. Its square files are square images: their round frames
+    are circles. `meta`: attribution, licence. Raises `DataMissing`.
+    """
+    columns = ("image_id", "dx", "patient", "lesion", "attribution", "licence")
+    rows, found = _listed("acral", root, columns)
+    groups = {row["image_id"]: row["patient"] or row["lesion"] or row["image_id"] for row in rows}
+    # One hospital under two names.
+    contributors = {row["image_id"]: row["attribution"].split(", ")[-1] for row in rows}
+    return DataSet(_samples("acral", rows, found, groups, contributors))
+
+
+def _listed(source: str, root: Path, columns: Sequence[str]) -> tuple[list[dict[str, str]], dict[str, Path]]:
+    """The rows of labels.csv by image id, and the image files by stem. Raises `DataMissing`."""
+    rows = sorted(files.table(source, root, root / "labels.csv", columns), key=lambda row: row["image_id"])
+    found = files.pictures(root / "images")
+    files.require(source, root, (row["image_id"] for row in rows), found, "listed in labels.csv (folder images)")
+    strange = sorted({row["dx"] for row in rows} - set(TASKS["skin"].codes))
+    if strange:
+        raise DataMissing(source, root, f"labels.csv has other classes: {', '.join(strange)}")
+    return rows, found
+
+
+def _samples(
+    source: str,
+    rows: Sequence[Mapping[str, str]],
+    found: Mapping[str, Path],
+    groups: Mapping[str, str],
+    contributors: Mapping[str, str],
+    squashed: Collection[str] = (),
+) -> list[Sample]:
+    # A group of two classes counts as its most malignant one, so that melanomas are spread as they should be.
+    strata: dict[str, str] = {}
+    for row in rows:
+        stratum = f"{row['dx']} {contributors[row['image_id']]}"
+        group = groups[row["image_id"]]
+        strata[group] = min(strata.get(group, stratum), stratum, key=lambda one: (not one.startswith("mel"), one))
+    split = splits.stratified(Counter(groups.values()), strata, validation=0.15, test=0.25)
+    return [
+        Sample(
+            name=row["image_id"],
+            label=TASKS["skin"].codes.index(row["dx"]),
+            group=groups[row["image_id"]],
+            split=split[groups[row["image_id"]]],
+            source=source,
+            path=found[row["image_id"]],
+            meta={key: row[key] or None for key in ("attribution", "licence") if key in row},
+            aspect=ORIGINAL_ASPECT if row["image_id"] in squashed else None,
+        )
+        for row in rows
+    ]
+
+
+def _shape_and_thumbnail(path: Path) -> tuple[tuple[int, int], np.ndarray]:
+    image = decode.read(path).image
+    return image.size, splits.thumbnail(image, 64)

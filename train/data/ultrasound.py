@@ -1,5 +1,5 @@
-"""Breast ultrasound: BUSI (Al-Dhabyani et al. 2020), BUS-BRA (Gómez-Flores et al. 2024) and, as the set that no model
-may learn from, BrEaST (Pawłowska et al. 2024).
+"""Breast ultrasound: BUSI (Al-Dhabyani et al. 2020), BUS-BRA (Gómez-Flores et al. 2024), Multi-REZ and, as the set
+that no model may learn from, BrEaST (Pawłowska et al. 2024).
 
 BUSI names no patients and holds many a scan several times: frames of one sweep, with and without callipers or text,
 some under two classes. `NEAR_DUPLICATE` finds them. Between BUSI and BUS-BRA, and between BUS-BRA's cases, there are
@@ -152,6 +152,44 @@ def busbra(root: Path) -> DataSet:
             )
         )
     return DataSet(samples)
+
+
+def multirez(root: Path) -> DataSet:
+    """Multi-REZ, benign and malignant lesions, many with callipers; 60/15/25 by patient, stratified by class.
+
+    Listed in `labels.csv` (columns `file`, `label`, `patient`, `birads`). Patients whose images repeat each other make
+    one group. It has no lesion outlines and no image without a lesion. `meta`: BIRADS. Raises `DataMissing`.
+    """
+    rows = files.table("multirez", root, root / "labels.csv", ("file", "label", "patient", "birads"))
+    rows = sorted(rows, key=lambda row: row["file"])
+    found = files.pictures(root / "images")
+    names = [Path(row["file"]).stem for row in rows]
+    files.require("multirez", root, names, found, "listed in labels.csv (folder images)")
+    strange = sorted({row["label"] for row in rows} - set(_CODES))
+    if strange:
+        raise DataMissing("multirez", root, f"labels.csv has other classes: {', '.join(strange)}")
+    patients = {name: row["patient"] for name, row in zip(names, rows, strict=True)}
+    repeats = splits.near_duplicates(names, _thumbnails(found, names, 64), NEAR_DUPLICATE)
+    groups = splits.merged(patients.values(), [(patients[a], patients[b]) for a, b in repeats])
+    strata: dict[str, str] = {}
+    for row in rows:
+        group = groups[row["patient"]]
+        strata[group] = max(strata.get(group, ""), row["label"])
+    split = splits.stratified(Counter(groups[p] for p in patients.values()), strata, validation=0.15, test=0.25)
+    return DataSet(
+        [
+            Sample(
+                name=f"multirez/{name}",
+                label=_CODES.index(row["label"]),
+                group=groups[row["patient"]],
+                split=split[groups[row["patient"]]],
+                source="multirez",
+                path=found[name],
+                meta={"BIRADS": row["birads"] or None},
+            )
+            for name, row in zip(names, rows, strict=True)
+        ]
+    )
 
 
 def breast_usg(root: Path) -> DataSet:

@@ -4,11 +4,12 @@ Each takes an RGB or grey uint8 array (H, W, C) and gives one of (size, size, C)
 """
 
 import random
-from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
+
+from train.artefacts import Borders, Callipers, Hairs, RoundFrame, Ruler, Text
 
 # Each DataLoader worker is a process of its own; OpenCV's threads on top of that only fight over the cores.
 cv2.setNumThreads(0)
@@ -16,65 +17,6 @@ cv2.setNumThreads(0)
 
 def _crop(size: int, smallest: float, ratio: tuple[float, float] = (0.75, 1.333)) -> A.RandomResizedCrop:
     return A.RandomResizedCrop(size=(size, size), scale=(smallest, 1.0), ratio=ratio, interpolation=cv2.INTER_AREA)
-
-
-class Hairs(A.ImageOnlyTransform):
-    """Draws 1 to `most` curved dark hairs, 1 to 2 px wide at 224 px, over an RGB or grey uint8 picture.
-
-    Hair lies over one dermatoscopic picture in three and says nothing of the lesion under it.
-    """
-
-    def __init__(self, most: int = 12, p: float = 0.5) -> None:
-        super().__init__(p=p)
-        self.most = most
-
-    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:  # noqa: ARG002
-        """albumentations' hook."""
-        draw, (height, width) = self.random_generator, img.shape[:2]
-        out, side = np.ascontiguousarray(img).copy(), max(height, width)
-        dark = int(draw.integers(15, 70))
-        colour = (dark + 15, dark + 5, dark)[: img.shape[2]]
-        direction = draw.uniform(0, np.pi)  # hairs of one patch of skin lie alike
-        for _ in range(int(draw.integers(1, self.most + 1))):
-            angle, length = direction + draw.normal(0, 0.5), draw.uniform(0.2, 0.8) * side
-            along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-            t = np.linspace(-0.5, 0.5, 16)[:, None]
-            curve = draw.uniform(0, 1, 2) * (width, height) + length * (t * along + draw.normal(0, 0.4) * t**2 * across)
-            thickness = max(1, round(side / 224 * draw.uniform(0.5, 1.8)))
-            cv2.polylines(out, [curve.round().astype(np.int32)], False, colour, thickness, cv2.LINE_AA)
-        return out
-
-
-class Callipers(A.ImageOnlyTransform):
-    """Draws what an ultrasound machine writes over a picture: pairs of crosses, dotted lines between them, text.
-
-    Lesions that somebody measured are more often malignant: without this the marks are a shortcut.
-    """
-
-    def __init__(self, p: float = 0.3) -> None:
-        super().__init__(p=p)
-
-    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:  # noqa: ARG002
-        """albumentations' hook."""
-        draw, (height, width) = self.random_generator, img.shape[:2]
-        out = np.ascontiguousarray(img).copy()
-        colour = (int(draw.integers(150, 256)),) * img.shape[2]
-        arm = max(2, round(max(height, width) / 224 * draw.uniform(2, 5)))
-        for _ in range(int(draw.integers(1, 3))):
-            ends = (draw.uniform(0.1, 0.9, (2, 2)) * (width, height)).round().astype(int)
-            for x, y in ends.tolist():
-                cv2.drawMarker(out, (x, y), colour, cv2.MARKER_CROSS, 2 * arm, 1)
-            if draw.random() < 0.5:
-                dots = np.linspace(ends[0], ends[1], max(4, int(np.linalg.norm(ends[0] - ends[1]) / (2 * arm))))
-                for x, y in dots.round().astype(int).tolist():
-                    out[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] = colour
-        if draw.random() < 0.3:
-            text = "".join(draw.choice(list("ABCDLR 0123456789."), int(draw.integers(2, 9))))
-            at = (int(draw.uniform(0, 0.7) * width), int(draw.uniform(0.05, 1) * height))
-            cv2.putText(
-                out, text, at, cv2.FONT_HERSHEY_PLAIN, max(0.5, max(height, width) / 224), colour, 1, cv2.LINE_AA
-            )
-        return out
 
 
 def _dermatoscopy(size: int) -> list[A.BasicTransform]:
@@ -117,6 +59,28 @@ def _dermatoscopy_strong(size: int) -> list[A.BasicTransform]:
         A.ImageCompression(quality_range=(60, 95), p=0.2),
         Hairs(p=0.3),
         A.CoarseDropout(num_holes_range=(1, 5), hole_height_range=(0.05, 0.18), hole_width_range=(0.05, 0.18), p=0.4),
+    ]
+
+
+def _dermatoscopy_sources(size: int) -> list[A.BasicTransform]:
+    """As `dermatoscopy`, with what tells clinics apart put onto every image alike: aspect, white balance, tint, gain,
+    sharpness, round frames, borders, rulers, hair, text.
+    """
+    return [
+        _crop(size, 0.5, ratio=(0.6, 1.67)),
+        A.D4(p=1.0),
+        A.Affine(rotate=(-30, 30), shear=(-8, 8), border_mode=cv2.BORDER_REFLECT_101, p=0.4),
+        A.ColorJitter(brightness=(0.75, 1.25), contrast=(0.75, 1.25), saturation=(0.7, 1.3), hue=(-0.04, 0.04), p=0.8),
+        # White balance: one gain a channel.
+        A.MultiplicativeNoise(multiplier=(0.85, 1.15), per_channel=True, elementwise=False, p=0.5),
+        A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.04))], p=0.2),
+        A.ImageCompression(quality_range=(50, 95), p=0.2),
+        Hairs(p=0.1),
+        Ruler(p=0.12),
+        RoundFrame(p=0.2),
+        Borders(p=0.06),
+        Text(p=0.06),
+        A.CoarseDropout(num_holes_range=(1, 4), hole_height_range=(0.05, 0.15), hole_width_range=(0.05, 0.15), p=0.2),
     ]
 
 
@@ -225,6 +189,7 @@ def _histology(size: int) -> list[A.BasicTransform]:
 PIPELINES = {
     "dermatoscopy": _dermatoscopy,
     "dermatoscopy-strong": _dermatoscopy_strong,
+    "dermatoscopy-sources": _dermatoscopy_sources,
     "ultrasound": _ultrasound,
     "ultrasound-strong": _ultrasound_strong,
     "ultrasound-lesion": _ultrasound_lesion,

@@ -24,7 +24,7 @@ from src.tasks import Task
 from train.data import Sample
 from train.training.augmentation import Augmentation
 from train.training.losses import class_weights
-from train.training.recipe import LesionCrops, Recipe, Run
+from train.training.recipe import LesionCrops, Recipe, Run, Sampling
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -97,10 +97,11 @@ def _in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[
 class Order:
     """Which pictures an epoch has, in which order: a matter of the recipe's seed and the epoch's number alone.
 
-    `labels` (class indices) and `codes` (the classes' names) are those of the training pictures.
+    `labels` (class indices), `codes` (the classes' names) and `sources` (the names of their sets, for a recipe with
+    `source_power`) are those of the training pictures.
     """
 
-    def __init__(self, recipe: Run, labels: Sequence[int], codes: Sequence[str]) -> None:
+    def __init__(self, recipe: Run, labels: Sequence[int], codes: Sequence[str], sources: Sequence[str] = ()) -> None:
         self.seed = recipe.seed
         counts = Counter(labels)
         wanted = recipe.sampling.copies
@@ -113,8 +114,7 @@ class Order:
             # Whole copies fall short of the largest class by less than one each; the first pictures make it up.
             for label, count in counts.items():
                 self.indices += [i for i, other in enumerate(labels) if other == label][: most % count]
-        weights = class_weights(labels, len(codes), recipe.sampling.weight_power)
-        self.weights = [float(weights[label]) for label in labels] if recipe.sampling.weight_power else None
+        self.weights = _drawing_weights(recipe.sampling, labels, len(codes), sources)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -132,6 +132,25 @@ class Order:
             keys.append((epoch, index, seen[index]))
             seen[index] += 1
         return keys
+
+
+def _drawing_weights(
+    sampling: Sampling, labels: Sequence[int], classes: int, sources: Sequence[str]
+) -> list[float] | None:
+    """With which weight each picture is drawn; None where each is taken once."""
+    if not sampling.weight_power and sampling.source_power is None:
+        return None
+    weights = class_weights(labels, classes, sampling.weight_power).tolist()
+    if sampling.source_power is None:
+        return [weights[label] for label in labels]
+    strata = Counter(zip(labels, sources, strict=True))
+    shares = {source: size ** (1 - sampling.source_power) for source, size in Counter(sources).items()}
+    of_class = Counter(labels)
+    whole = {label: sum(share for source, share in shares.items() if strata[label, source]) for label in of_class}
+    return [
+        weights[label] * of_class[label] * shares[source] / whole[label] / strata[label, source]
+        for label, source in zip(labels, sources, strict=True)
+    ]
 
 
 class Batches(Sampler[list[Key]]):

@@ -79,14 +79,15 @@ class Normalise:
 class Job(ABC):
     """What one kind of training adds to the loop: its network, pictures, loss and judgement.
 
-    `network` before training, `pictures` with their `labels` (class indices, for the order of an epoch). `some_unused`:
-    not every parameter that learns takes part in every pass.
+    `network` before training, `pictures` with their `labels` (class indices) and `sources` (names of their sets), for
+    the order of an epoch. `some_unused`: not every parameter that learns takes part in every pass.
     """
 
     recipe: Run
     network: nn.Module
     pictures: TrainingSet
     labels: Sequence[int]
+    sources: Sequence[str]
     some_unused: bool = False
 
     def learner(self) -> nn.Module:
@@ -169,7 +170,7 @@ def run(
         history = json.loads(state["history"])
         log.info("resumed after epoch %d", len(history))
 
-    order = Order(recipe, job.labels, TASKS[recipe.task].codes)
+    order = Order(recipe, job.labels, TASKS[recipe.task].codes, job.sources)
     batches = Batches(order, recipe, len(history), processes.rank, processes.count)
     per_epoch = math.ceil(batches.per_epoch / settings.accumulate)
     set_learning_rates = schedule(

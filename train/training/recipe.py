@@ -46,16 +46,19 @@ class Sampling(_Strict):
 
     `weight_power`: drawn with replacement with weights frequency^-power of their class (1: every class as often as any
     other); 0 takes each picture once. `copies`: class code -> how many times each of its pictures stands in an epoch,
-    every copy augmented on its own; "balance" gives every class as many as the largest has.
+    every copy augmented on its own; "balance" gives every class as many as the largest has. `source_power`: pictures
+    are drawn with replacement, and each source's share of a class is proportional to its size^(1 - power), the same in
+    every class that it has, so that the source does not tell the class; None leaves the shares as they are.
     """
 
     weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
     copies: Literal["balance"] | dict[str, PositiveInt] = {}
+    source_power: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "Sampling":
-        if self.weight_power and self.copies:
-            raise ValueError("weight_power and copies both balance the classes: give one of them")
+        if self.copies and (self.weight_power or self.source_power is not None):
+            raise ValueError("weight_power or source_power, which draw with replacement, and copies: give one of them")
         return self
 
 
@@ -164,7 +167,7 @@ class Recipe(Run):
     `test_time_augmentation`: the released model averages its logits over mirrored ("flips") or mirrored and turned
     ("d4") views of a picture. `calibrate_bias` fits a bias for each class to validation before the temperature.
     `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes) that the default
-    threshold must refer; only for tasks whose threshold validation chooses. `lesion_crops`: the model is shown the
+    threshold must refer, in each source; only for tasks whose threshold validation chooses. `lesion_crops`: the model is shown the
     lesion, which a U-Net finds (`--region`).
     """
 

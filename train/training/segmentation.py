@@ -50,6 +50,7 @@ class LesionSearch(Job):
             self._start_from(pretrained)
         training = _with_masks(samples, "train")
         self.labels = [sample.label for sample in training]
+        self.sources = [sample.source for sample in training]
         arrays = load_arrays(training, task, 3, round(1.25 * side))
         self.pictures = LesionSet(arrays, load_masks(training, task, arrays), self.labels, recipe)
         if judges:

@@ -62,7 +62,7 @@ def test_split_hash_ignores_order_and_sees_every_change(root: Path) -> None:
 def test_only_a_tasks_own_sources(root: Path) -> None:
     assert {sample.source for sample in data.load("ultrasound", root, ["busbra"])} == {"busbra"}
     for sources in (["pcam"], [], ["busi", "breast_usg"]):
-        with pytest.raises(ValueError, match="busi, busbra"):
+        with pytest.raises(ValueError, match="busi, busbra, multirez"):
             data.load("ultrasound", root, sources)
 
 
@@ -120,6 +120,90 @@ def test_ham10000_says_what_is_missing(tmp_path: Path) -> None:
         data.ham10000(folder)
     with pytest.raises(FileNotFoundError, match=r"HAM10000_metadata.csv is not there"):
         data.load("skin", tmp_path / "nowhere")
+
+
+# ISIC 2017, and palms and soles
+
+
+def shares(samples: list[data.Sample], label: int) -> dict[str, float]:
+    of_class = [sample for sample in samples if sample.label == label]
+    return {split: sum(sample.split == split for sample in of_class) / len(of_class) for split in SPLIT_NAMES}
+
+
+def test_isic2017_is_brought_back_to_its_shape_where_it_was_squashed(tmp_path: Path) -> None:
+    squashed = data.isic2017(made_up.isic2017(tmp_path / "squashed", side=60)).samples
+    original = data.isic2017(made_up.isic2017(tmp_path / "original", side=60, squashed=False)).samples
+    assert {sample.picture().image.size for sample in squashed} == {(80, 60)}
+    assert {sample.picture().image.size for sample in original} == {(80, 60)}
+    assert {sample.aspect for sample in original} == {None}
+    assert [(a.name, a.split) for a in squashed] == [(b.name, b.split) for b in original]
+    assert pickle.loads(pickle.dumps(squashed)) == squashed
+
+
+def test_isic2017_joins_what_shows_one_lesion_and_keeps_a_quarter_for_test(tmp_path: Path) -> None:
+    folder = made_up.isic2017(tmp_path, per_class=40)
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    first = np.asarray(Image.open(folder / "images" / names[5]).convert("RGB"))
+    made_up.save(folder / "images" / names[11], made_up.repeat(first, np.random.default_rng(0)))
+    samples = {sample.name: sample for sample in data.isic2017(folder).samples}
+    assert data.leaks(samples.values()) == []
+    assert samples[names[5][:-5]].group == samples[names[11][:-5]].group
+    assert samples["ISIC_3000080"].group == samples["ISIC_3000081"].group  # of one lesion by the list
+    assert len({sample.group for sample in samples.values()}) == 118
+    codes = TASKS["skin"].codes
+    for code in ("mel", "bkl", "nv"):
+        found = shares(list(samples.values()), codes.index(code))
+        assert found == pytest.approx({"train": 0.6, "validation": 0.15, "test": 0.25}, abs=0.04)
+
+
+def test_acral_groups_patients_then_lesions_then_images(tmp_path: Path) -> None:
+    samples = data.acral(made_up.acral(tmp_path, lesions=30)).samples
+    assert len(samples) == 2 * 30 * 3
+    assert data.leaks(samples) == []
+    by_name = {sample.name: sample for sample in samples}
+    assert by_name["ISIC_4000000"].group == by_name["ISIC_4000003"].group == "IP_1"
+    assert by_name["ISIC_4000006"].group == "IL_mel4"
+    assert by_name["ISIC_4000002"].group == "ISIC_4000002"
+    assert by_name["ISIC_4000002"].meta == {"attribution": "Society", "licence": "CC-BY"}
+    assert by_name["ISIC_4000000"].picture().image.size == (64, 64), "square images stay square"
+    for code in ("mel", "nv"):
+        for attribution in ("Society", "Ward, Clinic"):
+            some = [sample for sample in samples if sample.meta["attribution"] == attribution]
+            found = shares(some, TASKS["skin"].codes.index(code))
+            assert found == pytest.approx({"train": 0.6, "validation": 0.15, "test": 0.25}, abs=0.06)
+
+
+@pytest.mark.parametrize("source", ["isic2017", "acral", "multirez"])
+def test_listed_sets_say_what_is_missing(tmp_path: Path, source: str) -> None:
+    folder = getattr(made_up, source)(tmp_path / source)
+    gone = sorted((folder / "images").iterdir())[0]
+    gone.unlink()
+    with pytest.raises(data.DataMissing, match=rf"1 of \d+ images listed in labels.csv .* first {gone.stem}"):
+        data.READERS[source](folder)
+    lines = (folder / "labels.csv").read_text()
+    (folder / "labels.csv").write_text(lines.replace(",nv,", ",wart,").replace("benign", "cyst"))
+    made_up.save(gone, np.zeros((64, 64, 3), dtype=np.uint8))
+    with pytest.raises(data.DataMissing, match=r"other classes: (wart|cyst)"):
+        data.READERS[source](folder)
+    (folder / "labels.csv").unlink()
+    with pytest.raises(data.DataMissing, match=r"labels.csv is not there"):
+        data.READERS[source](folder)
+
+
+def test_multirez_splits_by_patient_and_joins_patients_that_share_an_image(tmp_path: Path) -> None:
+    folder = made_up.multirez(tmp_path, patients=40)
+    shared = np.asarray(Image.open(folder / "images" / "0.jpg"))
+    made_up.save(folder / "images" / "9.jpg", made_up.repeat(shared, np.random.default_rng(0)))
+    samples = {sample.name: sample for sample in data.multirez(folder).samples}
+    assert len(samples) == 120
+    assert data.leaks(samples.values()) == []
+    assert samples["multirez/1"].group == samples["multirez/2"].group
+    assert samples["multirez/0"].group == samples["multirez/9"].group
+    assert samples["multirez/0"].meta == {"BIRADS": "4a"}
+    assert {sample.masks for sample in samples.values()} == {()}
+    for label in (0, 1):
+        found = shares(list(samples.values()), label)
+        assert found == pytest.approx({"train": 0.6, "validation": 0.15, "test": 0.25}, abs=0.06)
 
 
 # BUSI
@@ -253,13 +337,13 @@ def test_breast_usg_is_external_and_keeps_its_columns(root: Path, tmp_path: Path
     assert samples[-1].meta["lesion_share"] is None, "no lesion, no size"
     both = data.TASK_SOURCES["ultrasound"]
     assert data.load_external("ultrasound", root, both) == {"breast_usg": samples}
-    assert data.load_external("skin", root, ["ham10000"]) == {}
+    assert data.load_external("skin", root, data.TASK_SOURCES["skin"]) == {}
     assert data.load_external("ultrasound", tmp_path, both) == {}, "left out where it is not there"
 
 
 def test_a_set_left_out_of_training_is_external_to_that_model(root: Path) -> None:
     found = data.load_external("ultrasound", root, ["busi"])
-    assert set(found) == {"busbra", "breast_usg"}
+    assert set(found) == {"busbra", "multirez", "breast_usg"}
     assert len(found["busbra"]) == len(data.busbra(root / "busbra").samples)
     assert {sample.split for sample in found["busbra"]} == {"external"}
 
@@ -395,7 +479,7 @@ def test_the_table_shows_the_counts_and_the_missing(
 ) -> None:
     assert main(["--data", str(root)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("no group crosses a split") == 6
+    assert shown.count("no group crosses a split") == len(data.READERS)
     assert "busi (ultrasound): 30 images" in shown
     assert main(["--data", str(tmp_path), "--task", "breastmnist"]) == 1
     assert "MISSING. BreastMNIST: breastmnist.npz is not there" in capsys.readouterr().out

@@ -27,7 +27,7 @@ from src.tasks import TASKS
 from tests import made_up
 from tests.made_up_recipes import TINY, recipe_of
 from train import __main__ as train_command
-from train import card, evaluate, speed
+from train import card, evaluate, release, speed
 from train.data import leaks, load
 from train.evaluation import metrics
 from train.training import classifier, loop, losses
@@ -342,6 +342,14 @@ def test_the_default_threshold_of_skin_refers_the_melanomas_of_validation(data: 
     ]
     threshold = predictor.checkpoint.config.vigil.default_threshold
     assert all(predictor.predict(sample.picture()).p_malignant >= threshold for sample in melanomas)
+
+
+def test_the_source_that_is_read_worst_chooses_the_default_threshold() -> None:
+    home, away = [i / 1000 for i in range(501, 701)], [0.3004, 0.9]
+    sources = len(home) * ["home"] + len(away) * ["away"]
+    assert release.default_threshold(home, len(home) * ["home"], 0.95) == 0.511
+    assert release.default_threshold(home + away, sources, 0.95) == 0.3
+    assert release.default_threshold(home + away, sources, 0.5) == 0.601
 
 
 def test_missing_data_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from src.models import checkpoints
 from src.models.networks import Network
 from src.tasks import TASKS
 from tests.made_up_recipes import recipe_of
+from train import artefacts
 from train.training import augmentation as augment
 from train.training import losses, optimisation
 from train.training import recipe as recipes
@@ -101,11 +102,29 @@ def test_each_transform_changes_the_picture_on_its_own(name: str) -> None:
 
 def test_hairs_are_dark_lines_over_an_untouched_picture() -> None:
     image = np.full((224, 224, 3), 200, dtype=np.uint8)
-    drawn = A.Compose([augment.Hairs(p=1.0)], seed=0)(image=image)["image"]
+    drawn = A.Compose([artefacts.Hairs(p=1.0)], seed=0)(image=image)["image"]
     hidden = (drawn < 200).any(axis=2)
     assert 0.001 < hidden.mean() < 0.2
     assert (drawn <= 200).all()
     assert (image == 200).all()
+
+
+def test_a_round_frame_hides_the_rim_and_leaves_the_middle() -> None:
+    image = np.full((128, 128, 3), 200, dtype=np.uint8)
+    for seed in range(20):
+        framed = A.Compose([artefacts.RoundFrame(p=1.0)], seed=seed)(image=image)["image"]
+        assert (framed[56:72, 56:72] == 200).all()
+        assert (framed <= 200).all()
+    assert (image == 200).all()
+
+
+def test_a_ruler_lies_beside_the_lesion() -> None:
+    image = np.full((224, 224, 3), 120, dtype=np.uint8)
+    for seed in range(20):
+        ruled = A.Compose([artefacts.Ruler(p=1.0)], seed=seed)(image=image)["image"]
+        touched = (ruled != 120).any(axis=2)
+        assert 0 < touched.mean() < 0.15
+        assert not touched[100:124, 100:124].any()
 
 
 def test_histology_keeps_the_centre_that_makes_the_label() -> None:
@@ -179,6 +198,24 @@ def test_weighted_sampling_draws_every_class_alike() -> None:
     assert rare == pytest.approx(0.5, abs=0.03)  # five standard errors at 4,800 draws are 0.036
     assert len(order.keys(0)) == 40 * len(LABELS)
     assert order.keys(0) == order.keys(0) != order.keys(1)
+
+
+def test_a_source_does_not_tell_the_class_where_drawing_balances_both() -> None:
+    codes = TASKS["skin"].codes
+    mel, nv, df = (codes.index(code) for code in ("mel", "nv", "df"))
+    # At home one melanoma in ten; elsewhere every second; dermatofibroma at home alone.
+    home, away = 100 * [mel] + 900 * [nv] + 20 * [df], 100 * [mel] + 100 * [nv]
+    labels, sources = home + away, len(home) * ["home"] + len(away) * ["away"]
+    order = Order(recipe_of(sampling={"weight_power": 1.0, "source_power": 0.5}), labels, codes, sources)
+    drawn = Counter((labels[i], sources[i]) for epoch in range(20) for _, i, _ in order.keys(epoch))
+    whole = sum(drawn.values())
+    assert drawn[df, "home"] / whole == pytest.approx(1 / 3, abs=0.02)
+    share = math.sqrt(1020) / (math.sqrt(1020) + math.sqrt(200))
+    for label in (mel, nv):
+        of_class = drawn[label, "home"] + drawn[label, "away"]
+        assert of_class / whole == pytest.approx(1 / 3, abs=0.02)
+        assert drawn[label, "home"] / of_class == pytest.approx(share, abs=0.02)
+    assert (df, "away") not in drawn
 
 
 def test_without_a_setting_each_picture_comes_once() -> None:
