@@ -9,7 +9,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from train.artefacts import Borders, Callipers, Hairs, RoundFrame, Ruler, Text
+from train.training.artefacts import Borders, Callipers, Hairs, RoundFrame, Ruler, Text
 
 # Each DataLoader worker is a process of its own; OpenCV's threads on top of that only fight over the cores.
 cv2.setNumThreads(0)

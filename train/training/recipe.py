@@ -167,8 +167,8 @@ class Recipe(Run):
     `test_time_augmentation`: the released model averages its logits over mirrored ("flips") or mirrored and turned
     ("d4") views of a picture. `calibrate_bias` fits a bias for each class to validation before the temperature.
     `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes) that the default
-    threshold must refer, in each source; only for tasks whose threshold validation chooses. `lesion_crops`: the model is shown the
-    lesion, which a U-Net finds (`--region`).
+    threshold must refer, in each source; only for tasks whose threshold validation chooses. `lesion_crops`: the model
+    is shown the lesion, which a U-Net finds (`--region`).
     """
 
     channels: Literal[1, 3] = 3

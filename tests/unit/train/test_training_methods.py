@@ -17,9 +17,8 @@ from src.models import checkpoints
 from src.models.networks import Network
 from src.tasks import TASKS
 from tests.made_up_recipes import recipe_of
-from train import artefacts
+from train.training import artefacts, losses, optimisation
 from train.training import augmentation as augment
-from train.training import losses, optimisation
 from train.training import recipe as recipes
 from train.training.dataset import Batches, Order, TrainingSet
 
