@@ -151,19 +151,18 @@ class Ruler(_Artefact):
         first = start - along * step * count / 2
         ends = [first, first + along * step * count]
         if draw.random() < 0.6:
-            cv2.line(out, *(tuple(end.round().astype(int).tolist()) for end in ends), colour, thickness, cv2.LINE_AA)
+            cv2.line(out, _pixel(ends[0]), _pixel(ends[1]), colour, thickness, cv2.LINE_AA)
         for i in range(count + 1):
             at = first + along * step * i
             top = at + across * tick * (2 if i % 5 == 0 else 1)
-            cv2.line(
-                out,
-                tuple(at.round().astype(int).tolist()),
-                tuple(top.round().astype(int).tolist()),
-                colour,
-                thickness,
-                cv2.LINE_AA,
-            )
+            cv2.line(out, _pixel(at), _pixel(top), colour, thickness, cv2.LINE_AA)
         return out
+
+
+def _pixel(point: np.ndarray) -> tuple[int, int]:
+    """The pixel (x, y) nearest to a point (2,)."""
+    x, y = point.round().astype(int).tolist()
+    return x, y
 
 
 class Text(_Artefact):
@@ -174,5 +173,5 @@ class Text(_Artefact):
 
     def drawn(self, out: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """The image with text."""
-        _write_text(out, draw, tuple(draw.integers(0, 256, out.shape[2]).tolist()))
+        _write_text(out, draw, tuple(int(level) for level in draw.integers(0, 256, out.shape[2])))
         return out
