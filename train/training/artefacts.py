@@ -173,5 +173,5 @@ class Text(_Artefact):
 
     def drawn(self, out: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """The image with text."""
-        _write_text(out, draw, tuple(int(level) for level in draw.integers(0, 256, out.shape[2])))
+        _write_text(out, draw, tuple(draw.integers(0, 256, size=(out.shape[2],)).tolist()))
         return out
