@@ -290,8 +290,8 @@ def intro() -> str:
         "threshold keeps the sensitivity you need there.</p><ol><li>Score your pictures on your own machine: "
         "<code>python -m src.score skin pictures/ --csv scores.csv</code></li><li>Add a column <code>label</code>: "
         "<code>malignant</code> or <code>benign</code>, or the class code; and, if patients have several pictures, a "
-        "column <code>group</code> with a number for each patient.</li><li>Drop the table below. It is deleted as soon "
-        "as it is read and nothing of it is kept; no picture leaves your machine.</li></ol></div>"
+        "column <code>group</code> with a number for each patient.</li><li>Drop the table below. It is deleted within "
+        "an hour and nothing of it is kept; no picture leaves your machine.</li></ol></div>"
     )
 
 

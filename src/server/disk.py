@@ -1,4 +1,8 @@
-"""The folder of uploads and of what is made from them: its own for each run, swept, and never filled."""
+"""The folder of uploads and of what is made from them: its own for each run, swept, and never filled.
+
+Only the sweep deletes. Two visitors who upload the same bytes under the same name are given the same path by Gradio, so
+that whoever deletes a file that they have read may take it from somebody else who still reads it.
+"""
 
 import logging
 import os
@@ -7,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -114,14 +119,14 @@ class Disk:
                 continue  # renamed meanwhile
             at_top = Path(entry.path).parent == self.folder
             if now - status.st_mtime > (self.ages.unfinished if at_top else self.ages.kept):
-                _delete(entry.path)
+                _delete(entry.path, status.st_mtime)
             else:
                 kept.append((status.st_mtime, status.st_size, entry.path))
         held = sum(size for _, size, _ in kept)
         for modified, size, path in sorted(kept):
             if held <= self.room // 2 or now - modified < self.ages.in_use:
                 break
-            _delete(path)
+            _delete(path, modified)
             held -= size
         self._held = held
         self._delete_empty(now)
@@ -156,8 +161,11 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
             yield entry
 
 
-def _delete(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
+def _delete(path: str, modified: float) -> None:
+    """Delete a file that was last written then, unless somebody has uploaded the same anew since."""
+    with suppress(FileNotFoundError):
+        if os.lstat(path).st_mtime == modified:  # noqa: PTH116 - as the sweep's own entries are asked
+            os.unlink(path)  # noqa: PTH108
 
 
 class Room:

@@ -204,7 +204,7 @@ def test_what_takes_too_long_together_is_read_alone(models: Models, tmp_path: Pa
     assert [row["p_malignant"] is None for row in kept] == [file == EXAMPLES[-1] for file in EXAMPLES]
     assert TOO_LONG in shown
     assert steps[0] == (0, len(EXAMPLES))
-    assert not Path(path).exists()
+    assert Path(path).exists(), "somebody else may have uploaded the same, and still read it"
 
 
 def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path: Path) -> None:
@@ -228,10 +228,6 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
     expect(panel.locator(".v-batch").get_by_text(archive.OUTSIDE)).to_be_visible()
     assert panel.locator(".v-batch img[src=x]").count() == 0
     assert rows.first.locator("img").evaluate("image => image.naturalWidth") > 0
-    # What was uploaded is gone.
-    assert not [
-        file for file in server.uploads.rglob("*") if file.is_file() and file.name.startswith(("ward", "loose"))
-    ]
     assert not re.search(r"\bward\b", server.log.read_text())
 
     panel.get_by_role("spinbutton").fill(str(values[1]))

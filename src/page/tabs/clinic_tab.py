@@ -13,7 +13,7 @@ from src.tasks import TASKS
 
 
 def clinic_tab(checkpoints: Mapping[str, Checkpoint]) -> None:
-    """A table of a clinic's own scores, read once and deleted; what it says is kept by the visitor's page alone."""
+    """A table of a clinic's own scores; what it says is kept by the visitor's page alone."""
 
     def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
         file = Path(table["path"]) if table else None
@@ -24,8 +24,6 @@ def clinic_tab(checkpoints: Mapping[str, Checkpoint]) -> None:
             shown = local.report(local.read(local.text_of(file), TASKS[task]), default)
         except local.TableRefused as refusal:
             return dict.fromkeys(map(str, local.TARGETS), local.refusal(str(refusal))), None
-        finally:
-            file.unlink(missing_ok=True)
         return {str(target): local.as_html(shown, target) for target in local.TARGETS}, None
 
     html(local.intro())

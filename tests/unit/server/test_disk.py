@@ -62,6 +62,23 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert theirs.exists()
 
 
+def test_what_is_uploaded_anew_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(tmp_path / "hash" / "picture.png", disk.KEPT + 1)
+    find = disk._files
+
+    def renewed(folder: Path) -> Any:
+        for entry in find(folder):
+            entry.stat(follow_symlinks=False)  # which an entry remembers
+            os.utime(entry.path)
+            yield entry
+
+    monkeypatch.setattr(disk, "_files", renewed)
+    Disk(tmp_path).sweep(time.time())
+    assert file.exists()
+    Disk(tmp_path, room=0).sweep(time.time() + disk.IN_USE)
+    assert file.exists(), "also where there is little room"
+
+
 def test_where_there_is_little_room_the_oldest_goes_first(tmp_path: Path) -> None:
     files = [put(tmp_path / f"hash{age}" / "picture.png", age, 100) for age in (900, 700, 500, 300, 100, 10)]
     swept = Disk(tmp_path, room=500, spare=0)
