@@ -37,7 +37,8 @@ from src.results.thresholds import (
     proportion_interval,
     threshold_table,
 )
-from src.score import a_target
+from src.score import a_target, share_of
+from src.service.worker_pool import Models
 from src.tasks import TASKS, Task
 
 MALIGNANT, BENIGN = "malignant", "benign"
@@ -133,11 +134,8 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _score(number: int, cell: str) -> float:
-    try:
-        score = float(cell)
-    except ValueError:
-        score = math.nan
-    if not 0 <= score <= 1:
+    score = share_of(cell)
+    if score is None:
         raise TableRefused(f"Row {number}: p_malignant is not a number from 0 to 1.")
     return score
 
@@ -269,6 +267,11 @@ def _worded(table: Mapping[str, Sequence[Any]], kept: Promise, default: float) -
     if not here.tn + here.fn:
         said.append("It refers everyone here: at this sensitivity the model decides nothing.")
     return said
+
+
+def evaluated(models: Models, task: str, file: str) -> Report:
+    """What the table in `file` says of the default model of `task`. Raises TableRefused."""
+    return report(read(text_of(Path(file)), TASKS[task]), models[task].checkpoint.config.vigil.default_threshold)
 
 
 def as_text(shown: Report) -> str:

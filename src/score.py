@@ -11,6 +11,7 @@ import csv
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -199,13 +200,21 @@ def _failed(sentence: str) -> int:
     return 1
 
 
+def share_of(text: str) -> float | None:
+    """The number from 0 to 1 that `text` writes in decimal digits, with an exponent or without; None where it does not.
+
+    Python's float() would also take 0_1 for 1 and digits of every script, as no spreadsheet does.
+    """
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
+        return None
+    value = float(text)
+    return value if 0 <= value <= 1 else None
+
+
 def a_threshold(text: str) -> float:
     """A command line's threshold, 0 to 1. Raises ArgumentTypeError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
+    value = share_of(text)
+    if value is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
 

@@ -1,4 +1,4 @@
-"""Where pictures are read: a function and its arguments -> what it returns, with the models at hand.
+"""Where pictures and tables are read: a function and its arguments -> what it returns, with the models at hand.
 
 The page and the API ask for all model work here, and nowhere else, so that one place bounds it: how much is done at
 once, how long each piece may take, and what a visitor is told where it ends before its time. On the CPU it is done in
@@ -61,7 +61,14 @@ TOO_LONG = f"Reading this file took longer than {SECONDS} seconds and was stoppe
 TOO_LARGE = "Reading this file takes more memory than there is for one; try a smaller one."
 ENDED = "Reading this file ended unexpectedly; try again."
 
-PRELOADED: Final = ("src.service.worker_pool", "src.service.read_picture", "pytorch_grad_cam", "matplotlib.colors")
+PRELOADED: Final = (
+    "src.service.worker_pool",
+    "src.service.read_picture",
+    "src.service.batch",
+    "src.local",
+    "pytorch_grad_cam",
+    "matplotlib.colors",
+)
 """What processes are forked with: what they need at once, and what they would otherwise load at the first heat map."""
 
 
