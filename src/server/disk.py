@@ -217,7 +217,7 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
 def _delete(path: str, modified: float) -> None:
     """Delete a file that was last written then, unless somebody has uploaded the same anew since."""
     with suppress(FileNotFoundError):
-        if os.lstat(path).st_mtime == modified:  # noqa: PTH116 - as the sweep's own entries are asked
+        if os.lstat(path).st_mtime == modified:
             os.unlink(path)  # noqa: PTH108
 
 
