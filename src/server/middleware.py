@@ -20,8 +20,8 @@ from src.server.sessions import Sessions
 
 
 def app_kwargs(claimed: Claim) -> dict[str, Any]:
-    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises ValueError where
-    the environment's limits are none."""
+    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises
+    SettingRefused where the environment's limits are none."""
     allowed = Allowed.from_environment()
 
     @asynccontextmanager

@@ -86,8 +86,8 @@ def is_work(scope: Scope) -> bool:
 
 
 class Routes:
-    """ASGI middleware that answers /healthz, by what `healthy` says, and upload_progress by itself, at once, and 404 for
-    what is not open."""
+    """ASGI middleware that answers /healthz, by what `healthy` says, and upload_progress by itself, at once, and 404
+    for what is not open."""
 
     def __init__(self, app: ASGIApp, endpoints: Collection[str], healthy: Callable[[], bool]) -> None:
         self.app = app

@@ -25,17 +25,8 @@ from tests.conftest import ROOT, running
 from tests.space import CORES, VARIABLES
 
 MODULES = (
-    "server",
-    "routes",
-    "load",
-    "dying",
-    "lasting",
-    "pictures",
-    "memory",
-    "arguments",
-    "output",
-    "weights",
-    "supply",
+    *("server", "files", "routes", "load", "dying", "lasting", "pictures", "memory", "arguments", "tables", "output"),
+    *("weights", "supply", "operators"),
 )
 POINTS = {
     1: "Bodies and files",
@@ -48,6 +39,7 @@ POINTS = {
     8: "Output",
     9: "Weights",
     10: "Supply",
+    11: "Settings",
 }
 VERSIONS = ("gradio", "gradio_client", "pillow", "huggingface-hub", "timm", "safetensors", "torch", "starlette")
 DOCS = ROOT / "docs"
