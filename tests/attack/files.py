@@ -6,7 +6,6 @@ import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -70,7 +69,7 @@ def shared(bench: Bench) -> Iterator[Row]:
 
 
 def vanished(bench: Bench) -> Iterator[Row]:
-    """The folder taken away while the app runs, as programs that clean temporary folders do; then a link in its place."""
+    """The folder taken away while the app runs, as cleaners of temporary folders do; then a link in its place."""
     (run,) = (path for path in bench.app.uploads.glob(f"{disk.PREFIX}run-*") if path.is_dir())
     visitor, wrong, times = Visitor(bench.app.url), [], 3 if bench.short else 20
     for number in range(times):

@@ -162,7 +162,8 @@ def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
     answers, _ = run(read.fn({"path": "/somewhere/table.csv"}, "ultrasound"))
     assert set(answers) == set(map(str, TARGETS))
     assert all(TOO_LONG in answer for answer in answers.values())
-    for task in ("kidney", None, ["skin"], {}):
+    wrong: tuple[Any, ...] = ("kidney", None, ["skin"], {})
+    for task in wrong:
         with pytest.raises(gr.Error):
             run(read.fn({"path": "/somewhere/table.csv"}, task))
 
