@@ -1,28 +1,42 @@
 """The server: `python app.py` opens one page, a tab and an API endpoint for each task of src/tasks.py.
 
 The page itself is src/page; what is read, decided and said is src's. Nothing of a picture is logged, and what was
-uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens;
-VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may ask, and how they are told apart
-(src/server/rate_limit.py).
+uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens, by default
+127.0.0.1:7860 and never another port; VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may
+ask, and how they are told apart (src/server/rate_limit.py). A setting that cannot be used ends the start with status 2.
 """
 
 import os
 import shutil
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from src.models import checkpoints, device
 from src.models.predictor import Predictor
 from src.pictures.decode import MAX_BYTES
-from src.server import log
+from src.server import log, settings
 from src.service import worker_pool
 from src.tasks import TASKS
 
 SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is dropped loses nothing
 
 
-def main() -> None:
-    """Load every task's checkpoint and serve the page until stopped."""
+def main() -> int:
+    """Load every task's checkpoint and serve the page until stopped.
+
+    Returns the exit status: 2, with one sentence on standard error, where a setting cannot be used.
+    """
+    try:
+        serve(settings.check())
+    except settings.SettingRefused as refusal:
+        print(f"app: {refusal}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def serve(address: settings.Address) -> None:
+    """Serve the page there until stopped. Raises SettingRefused."""
     log.begin()
     worker_pool.prepare()
     # Imported here: the processes that read pictures are started with this file too, and need no page.
@@ -47,8 +61,11 @@ def main() -> None:
     page = layout.build(worker_pool.start(predictors))
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
     try:
+        settings.listen(address)  # once more: loading takes a while
         page.launch(
             **looks(),
+            server_name=address.name,
+            server_port=address.port,
             footer_links=["api", "settings"],
             max_file_size=MAX_BYTES,
             show_error=False,
@@ -65,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -37,7 +37,8 @@ from src.results.thresholds import (
     proportion_interval,
     threshold_table,
 )
-from src.score import a_target
+from src.score import a_target, share_of
+from src.service.worker_pool import Models
 from src.tasks import TASKS, Task
 
 MALIGNANT, BENIGN = "malignant", "benign"
@@ -133,11 +134,8 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _score(number: int, cell: str) -> float:
-    try:
-        score = float(cell)
-    except ValueError:
-        score = math.nan
-    if not 0 <= score <= 1:
+    score = share_of(cell)
+    if score is None:
         raise TableRefused(f"Row {number}: p_malignant is not a number from 0 to 1.")
     return score
 
@@ -271,6 +269,11 @@ def _worded(table: Mapping[str, Sequence[Any]], kept: Promise, default: float) -
     return said
 
 
+def evaluated(models: Models, task: str, file: str) -> Report:
+    """What the table in `file` says of the default model of `task`. Raises TableRefused."""
+    return report(read(text_of(Path(file)), TASKS[task]), models[task].checkpoint.config.vigil.default_threshold)
+
+
 def as_text(shown: Report) -> str:
     """A report for a terminal."""
     widths = [max(map(len, column)) for column in zip(shown.head, *shown.points, strict=True)]
@@ -290,8 +293,8 @@ def intro() -> str:
         "threshold keeps the sensitivity you need there.</p><ol><li>Score your pictures on your own machine: "
         "<code>python -m src.score skin pictures/ --csv scores.csv</code></li><li>Add a column <code>label</code>: "
         "<code>malignant</code> or <code>benign</code>, or the class code; and, if patients have several pictures, a "
-        "column <code>group</code> with a number for each patient.</li><li>Drop the table below. It is deleted as soon "
-        "as it is read and nothing of it is kept; no picture leaves your machine.</li></ol></div>"
+        "column <code>group</code> with a number for each patient.</li><li>Drop the table below. It is deleted within "
+        "an hour and nothing of it is kept; no picture leaves your machine.</li></ol></div>"
     )
 
 

@@ -7,10 +7,10 @@ is `src.models.checkpoints`'.
 """
 
 import argparse
-import csv
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +24,7 @@ from src.models.predictor import Prediction, Predictor
 from src.pictures.decode import ImageRefused
 from src.results.evaluation import MALIGNANT
 from src.results.thresholds import decide, operating_point
+from src.spreadsheet import Writer, is_formula
 from src.tasks import TASKS, Task
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -36,7 +37,9 @@ A folder is searched with its subfolders (hidden ones too, links to folders not)
 path that does not exist and a folder without a picture each get a row with "error" filled, and the run goes on.
 
 A spreadsheet takes a text that begins with =, + or - or @ for a formula: a path that does is written with ./ before it,
-which names the same file. Bytes of a path that are not UTF-8 are written as \\udcXX.
+which names the same file. Where one of them follows a comma, a semicolon, a bar, a tab, a quote or a line break in a
+path, an apostrophe is written before it, which src.spreadsheet.restored takes away. Bytes of a path that are not UTF-8
+are written as \\udcXX. Every cell is quoted.
 
 Exit status: 0 if every picture was read; 1 if any failed, or the weights or the CSV file could not be used; 2 for a
 wrong argument; 130 if interrupted (the rows written so far are whole).
@@ -53,7 +56,7 @@ def columns(task: Task) -> list[str]:
 
 def row(task: Task, path: str, answer: Prediction | str, threshold: float) -> dict[str, str]:
     """One picture's line: `answer` is what the model says, or in one sentence why it says nothing."""
-    safe = f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r")) else path
+    safe = f"./{path}" if is_formula(path) else path
     if isinstance(answer, str):
         return {"path": safe, "error": answer}
     return {
@@ -124,13 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = written = 0
     try:
         with _output(options.csv) as out:
-            writer = csv.DictWriter(out, columns(task), lineterminator="\n")
-            writer.writeheader()
+            writer = Writer(out, columns(task))
             rows = score(Predictor(checkpoint), entries, threshold)
             # No bar between the rows where both would stand on one terminal.
             clash = options.csv is None and sys.stdout.isatty()
             for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=clash):
-                writer.writerow(line)
+                writer.write(line)
                 written += 1
                 failed += "error" in line
     except KeyboardInterrupt:
@@ -199,13 +201,21 @@ def _failed(sentence: str) -> int:
     return 1
 
 
+def share_of(text: str) -> float | None:
+    """The number from 0 to 1 that `text` writes in decimal digits, with an exponent or without; None where it does not.
+
+    Python's float() would also take 0_1 for 1 and digits of every script, as no spreadsheet does.
+    """
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
+        return None
+    value = float(text)
+    return value if 0 <= value <= 1 else None
+
+
 def a_threshold(text: str) -> float:
     """A command line's threshold, 0 to 1. Raises ArgumentTypeError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
+    value = share_of(text)
+    if value is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
 

@@ -5,6 +5,9 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from src.pictures.decode import ImageRefused
 from src.service.worker_pool import Models
 
@@ -30,6 +33,21 @@ def busy(_models: Models, told: Path) -> None:
 def killed(_models: Models) -> None:
     """As the kernel does where memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hungry(_models: Models, size: int) -> int:
+    """Takes so many bytes at once; how many it was given."""
+    return np.ones(size, np.uint8).nbytes
+
+
+def hungry_network(_models: Models, size: int) -> int:
+    """The same by torch's allocator."""
+    return torch.ones(size, dtype=torch.uint8).nbytes
+
+
+def hungry_bit_by_bit(_models: Models, size: int) -> int:
+    """The same in small pieces, as a list of many values grows."""
+    return sum(map(len, [bytes(100_000) for _ in range(size // 100_000)]))
 
 
 def refused(_models: Models, sentence: str) -> None:

@@ -29,6 +29,9 @@ JPEG_QUALITY = 50
 MAX_PIXELS = 2_000_000
 """Of a larger picture the views are made smaller: far finer still than any network's input, and a dozen of 40
 megapixels would fill the memory."""
+MAX_SIDE = 6_400
+"""Pixels of the longer side of what views are made of: a picture of MAX_PIXELS has no more, unless it is narrower than
+src/pictures/decode.py takes one. With what turning adds at the edges it bounds a view to 7 megapixels, however thin it is."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def read_views(predictor: Predictor, picture: Picture) -> tuple[float, list[tupl
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    scale = (MAX_PIXELS / (image.width * image.height)) ** 0.5
+    scale = min((MAX_PIXELS / (image.width * image.height)) ** 0.5, MAX_SIDE / max(image.size))
     if scale >= 1:
         return image
     return image.resize(

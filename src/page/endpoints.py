@@ -22,7 +22,7 @@ CONCURRENCY = (
 )  # on all tabs together; src/service/worker_pool.py has the limit, and here answers are packed besides
 
 MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": CONCURRENCY, "preprocess": False}
-"""Of every event that reads a picture."""
+"""Of every event that reads what was uploaded."""
 
 NO_PICTURE = "Choose a picture first."
 

@@ -45,7 +45,7 @@ def build(work: Work) -> gr.Blocks:
             with gr.Tab("Evidence", id="evidence") as each["evidence"]:
                 evidence_tab(list(defaults.values()))
             with gr.Tab("Your clinic", id="clinic") as each["clinic"]:
-                clinic_tab(defaults)
+                clinic_tab(work)
         hand_over(tabs, rooms)
         controls = {name: link.Controls(room.threshold, room.model, list(room.served)) for name, room in rooms.items()}
         link.keep(page, tabs, each, {**controls, "batch": many})

@@ -26,6 +26,9 @@ MAX_BYTES = 12_000_000
 MAX_PIXELS = 40_000_000
 # The smallest input of any task (BreastMNIST): below it every model would look at invented pixels only.
 MIN_SIDE = 28
+# Longer side to shorter side. Whole-organ panoramas of ultrasound reach 5:1; a strip beyond 20:1 shows a network
+# nothing, and steps that work by the longer side would need gigabytes for a picture of a few kilobytes.
+MAX_ASPECT = 20
 # Files of a few MB that would keep a core busy for a minute and more, each refused by counting its parts beforehand
 # (_parts): a JPEG is decoded scan by scan over the whole picture (50 ms a scan at 40 megapixels; encoders write 1 to
 # 20), and Pillow handles JPEG segments, PNG chunks and TIFF tiles one by one in Python (5 to 15 us each, EXIF segments
@@ -51,6 +54,7 @@ SCAN, PROGRESSIVE = 0xDA, (0xC2, 0xCA)
 TOO_MANY_FRAMES = f"This file holds more than {MAX_FRAMES} frames or pages; export the one to be read as PNG or JPEG."
 TOO_MANY_PARTS = "This file is made of far too many parts to be an ordinary picture; save it again as PNG or JPEG."
 NOT_A_PICTURE = "This file is not a picture that can be read (JPEG, PNG, WebP, TIFF or BMP)."
+TOO_MUCH_MEMORY = "Reading this picture takes more memory than there is for one picture; make it smaller."
 DAMAGED = "This file is cut off, damaged or of a rare kind that cannot be read; save it again as PNG or JPEG."
 
 # What Pillow's readers of the five formats and the code they share (Image, ImageFile, ImagePalette, Exif) let out on
@@ -186,6 +190,11 @@ def _decoded(data: bytes, notes: list[str]) -> Image.Image:
         )
     if min(width, height) < MIN_SIDE:
         raise ImageRefused(f"The picture has {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageRefused(
+            f"The picture has {width} × {height} pixels, and its longer side is more than {MAX_ASPECT} times its "
+            "shorter one; give the whole picture, not a strip."
+        )
     # n_frames would walk all pages of a TIFF, of which a file of 12 MB can claim a million. A phone's MPO (JPEG) is
     # left out: its further frames are previews and depth maps.
     if image.format != "MPO" and getattr(image, "is_animated", False):
@@ -196,6 +205,8 @@ def _decoded(data: bytes, notes: list[str]) -> Image.Image:
         if image.format in ("JPEG", "MPO"):
             _whole_jpeg(data)
         image.load()
+    except MemoryError as error:
+        raise ImageRefused(TOO_MUCH_MEMORY) from error
     except DECODER_ERRORS as error:
         raise ImageRefused(DAMAGED) from error
     return image

@@ -190,11 +190,13 @@ def promise(table: Mapping[str, Sequence[Any]], target: float, confidence: float
     three decimals, which refers no fewer.
     """
     positives = table["tp"][0] + table["fn"][0] if table["threshold"] else 0
-    for threshold, found in zip(reversed(table["threshold"]), reversed(table["tp"]), strict=True):
-        if lower_bound(found, positives, confidence) >= target:
-            rounded = math.floor(threshold * 1000) / 1000
-            return Promise(target, rounded, positives, operating_point(table, rounded).tp, confidence)
-    return Promise(target, None, positives, 0, confidence)
+    rows = range(len(table["threshold"]))
+    # The more are found, the higher the bound, and the lower the threshold, the more are found.
+    kept = bisect_left(rows, True, key=lambda row: lower_bound(table["tp"][row], positives, confidence) < target) - 1
+    if kept < 0:
+        return Promise(target, None, positives, 0, confidence)
+    rounded = math.floor(table["threshold"][kept] * 1000) / 1000
+    return Promise(target, rounded, positives, operating_point(table, rounded).tp, confidence)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,18 @@
-"""The folder of uploads and of what is made from them: its own for each run, swept, and never filled."""
+"""The folder of uploads and of what is made from them: its own for each run, swept, and never filled.
+
+Only the sweep deletes. Two visitors who upload the same bytes under the same name are given the same path by Gradio, so
+that whoever deletes a file that they have read may take it from somebody else who still reads it.
+"""
 
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,7 +39,10 @@ ROOM: Final = 2_000_000_000
 SPARE: Final = 500_000_000
 """Bytes that stay free on the disk."""
 
+PRIVATE: Final = 0o700
+
 FULL: Final = Refusal(507, "There is no room for another picture just now; try again in a few minutes.", 120)
+GONE: Final = Refusal(503, "Nothing can be uploaded just now; try again in a few minutes.", 120)
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +53,45 @@ class Claim:
 
     folder: Path
     lock: BaseFileLock
+    owner: int
+    """Who the folder above belongs to."""
+
+    def here(self) -> bool:
+        """Whether the folder is there, for this user alone. Makes it again where it has gone, as programs that clean
+        temporary folders take it away, but never in a place that somebody else has made meanwhile."""
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            if self.folder.parent.stat().st_uid not in (self.owner, _user()):
+                return False
+            with suppress(FileExistsError):
+                self.folder.mkdir(mode=PRIVATE)
+                log.warning("The upload folder had gone and was made again")
+            status = self.folder.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != _user():
+                return False
+            if stat.S_IMODE(status.st_mode) != PRIVATE and os.name == "posix":
+                self.folder.chmod(PRIVATE)  # made again by Gradio, for a file that it was about to write
+        except OSError:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Hold the lock again where its file has gone: the next run would not know of the folder, nor clear it."""
+        file = self.folder.with_name(self.folder.name + LOCK)
+        if self.here() and not file.exists():
+            with FileLock(_start(self.folder.parent)):
+                self.lock.release()
+                self.lock.acquire(blocking=False)
+
+
+def _user() -> int:
+    """Who this process runs as; 0, as whose files all are, where there are no users (Windows)."""
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
+def _start(base: Path) -> Path:
+    """What whoever makes or clears folders in `base` holds."""
+    return base / f"{PREFIX}start{LOCK}"
 
 
 def claim(base: Path) -> Claim:
@@ -52,7 +100,7 @@ def claim(base: Path) -> Claim:
     Only folders that claim() made, and that no living process holds, are touched.
     """
     base.mkdir(parents=True, exist_ok=True)
-    with FileLock(base / f"{PREFIX}start{LOCK}"):
+    with FileLock(_start(base)):
         for held in base.glob(f"{PREFIX}run-*{LOCK}"):
             left = FileLock(held)
             try:
@@ -65,7 +113,7 @@ def claim(base: Path) -> Claim:
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}run-", dir=base))
         lock = FileLock(folder.with_name(folder.name + LOCK))
         lock.acquire(blocking=False)
-    return Claim(folder, lock)
+    return Claim(folder, lock, base.stat().st_uid)
 
 
 @dataclass(frozen=True)
@@ -79,10 +127,11 @@ class Ages:
 
 
 class Disk:
-    """What `folder` holds, as of the last sweep and what has been uploaded since."""
+    """What the claimed folder holds, as of the last sweep and what has been uploaded since."""
 
-    def __init__(self, folder: Path, ages: Ages | None = None, room: int = ROOM, spare: int = SPARE) -> None:
-        self.folder, self.ages, self.room, self.spare = folder, ages or Ages(), room, spare
+    def __init__(self, claimed: Claim, ages: Ages | None = None, room: int = ROOM, spare: int = SPARE) -> None:
+        self.claimed, self.folder = claimed, claimed.folder
+        self.ages, self.room, self.spare = ages or Ages(), room, spare
         self._held, self._ended = 0, threading.Event()
         self._sweeper = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -96,9 +145,15 @@ class Disk:
         self._sweeper.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def full(self) -> bool:
-        """Whether nothing more may be put there."""
-        return self._held >= self.room or shutil.disk_usage(self.folder).free < self.spare
+    def refusal(self) -> Refusal | None:
+        """Why nothing more may be put there; None where it may."""
+        if not self.claimed.here():
+            return GONE
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError:  # gone between the two
+            return GONE
+        return FULL if self._held >= self.room or free < self.spare else None
 
     def add(self, size: int) -> None:
         """Count `size` bytes that are being uploaded."""
@@ -106,6 +161,8 @@ class Disk:
 
     def sweep(self, now: float) -> None:
         """Delete what is too old at `now` (seconds since the epoch), or the oldest where there is little room."""
+        if not self.claimed.here():
+            return  # by a link in its place somebody else's files would be swept
         kept: list[tuple[float, int, str]] = []
         for entry in _files(self.folder):
             try:
@@ -114,14 +171,14 @@ class Disk:
                 continue  # renamed meanwhile
             at_top = Path(entry.path).parent == self.folder
             if now - status.st_mtime > (self.ages.unfinished if at_top else self.ages.kept):
-                _delete(entry.path)
+                _delete(entry.path, status.st_mtime)
             else:
                 kept.append((status.st_mtime, status.st_size, entry.path))
         held = sum(size for _, size, _ in kept)
         for modified, size, path in sorted(kept):
             if held <= self.room // 2 or now - modified < self.ages.in_use:
                 break
-            _delete(path)
+            _delete(path, modified)
             held -= size
         self._held = held
         self._delete_empty(now)
@@ -139,6 +196,7 @@ class Disk:
     def _run(self) -> None:
         while not self._ended.wait(self.ages.every):
             try:
+                self.claimed.renew()
                 self.sweep(time.time())
             except OSError:
                 log.exception("The upload folder could not be swept")
@@ -156,12 +214,15 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
             yield entry
 
 
-def _delete(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
+def _delete(path: str, modified: float) -> None:
+    """Delete a file that was last written then, unless somebody has uploaded the same anew since."""
+    with suppress(FileNotFoundError):
+        if os.lstat(path).st_mtime == modified:
+            os.unlink(path)  # noqa: PTH108
 
 
 class Room:
-    """ASGI middleware that takes nothing more in while `disk` is full."""
+    """ASGI middleware that takes nothing more in while `disk` is full or not there."""
 
     def __init__(self, app: ASGIApp, disk: Disk) -> None:
         self.app = app
@@ -173,7 +234,8 @@ class Room:
             self.disk.add(len(message.get("body", b"")))
             return message
 
-        if is_work(scope) and self.disk.full():
-            await answer(FULL, scope, receive, send)
+        refusal = self.disk.refusal() if is_work(scope) else None
+        if refusal:
+            await answer(refusal, scope, receive, send)
         else:
             await self.app(scope, count if scope["path"] == UPLOAD else receive, send)

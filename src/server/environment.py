@@ -1,13 +1,19 @@
 """What Gradio and uvicorn are told by environment variables alone."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Final
 
 from gradio.utils import get_upload_folder
 
-from src.server.disk import Claim, claim
+from src.pictures.decode import MAX_BYTES
+from src.server.disk import SPARE, Claim, claim
+from src.server.settings import SettingRefused
 
+FOLDER: Final = "GRADIO_TEMP_DIR"
+ROOM: Final = SPARE + 10 * MAX_BYTES
+"""Bytes free on the disk without which starting is no use: each picture would be refused."""
 EVENTS: Final = 200
 """Calls that Gradio remembers for the times it promises. At its 10,000 each call took 9 ms of the server's time."""
 
@@ -15,10 +21,23 @@ EVENTS: Final = 200
 def prepare() -> Claim:
     """Set the variables, before the page is built; returns the folder that uploads go into.
 
-    It is a new one below GRADIO_TEMP_DIR, where that is set, or else below the system's folder for such.
+    It is a new one below GRADIO_TEMP_DIR, where that is set, or else below the system's folder for such. Raises
+    SettingRefused where it cannot be made there, or where there is too little room.
     """
-    claimed = claim(Path(get_upload_folder()))
-    os.environ["GRADIO_TEMP_DIR"] = str(claimed.folder)
+    base = Path(get_upload_folder())
+    try:
+        claimed = claim(base)
+        free = shutil.disk_usage(base).free
+    except OSError as error:
+        raise SettingRefused(f"{FOLDER}: no folder can be made in {base} ({error.strerror}).") from error
+    if free < ROOM:
+        claimed.folder.rmdir()
+        claimed.lock.release()
+        raise SettingRefused(
+            f"{FOLDER}: {base} has {free / 1e6:,.0f} MB free, and uploads need {ROOM / 1e6:,.0f} MB; set it to a "
+            "folder with more room."
+        )
+    os.environ[FOLDER] = str(claimed.folder)
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = str(EVENTS)
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(EVENTS // 10)
     # uvicorn would take the visitor's address from what anyone on this machine claims: src/server/rate_limit.py asks.

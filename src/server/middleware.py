@@ -20,13 +20,13 @@ from src.server.sessions import Sessions
 
 
 def app_kwargs(claimed: Claim) -> dict[str, Any]:
-    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises ValueError where
-    the environment's limits are none."""
+    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises
+    SettingRefused where the environment's limits are none."""
     allowed = Allowed.from_environment()
 
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
-        disk = Disk(claimed.folder)
+        disk = Disk(claimed)
         app.state_holder = Sessions()
         app.state_holder.set_blocks(app.get_blocks())
         # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
@@ -48,7 +48,7 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
 def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allowed) -> ASGIApp:
     """`app` with everything in front that a request has to pass, in this order."""
     # Bodies before Room, which counts what comes to lie on the disk: what is refused does not.
-    inside = Headers(Errors(Routes(Visitors(Bodies(Room(app, disk)), allowed), endpoints)))
+    inside = Headers(Errors(Routes(Visitors(Bodies(Room(app, disk)), allowed), endpoints, disk.claimed.here)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -16,6 +16,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from src.server import settings
 from src.server.bodies import LIMIT
 from src.server.refusal import UPLOAD, Refusal, answer
 from src.server.routes import PAGES, is_work
@@ -48,14 +49,11 @@ class Allowed:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """As the environment says; on a Space there is one proxy, elsewhere none. Raises ValueError."""
-        proxies = os.environ.get("VIGIL_PROXIES", "1" if "SPACE_ID" in os.environ else "0")
-        if not proxies.isdecimal():
-            raise ValueError("VIGIL_PROXIES must be a whole number, 0 or more.")
+        """As the environment says; on a Space there is one proxy, elsewhere none. Raises SettingRefused."""
         return cls(
-            parse(os.environ.get("VIGIL_VISITOR_LIMIT", VISITOR)),
-            parse(os.environ.get("VIGIL_TOTAL_LIMIT", TOTAL)),
-            int(proxies),
+            settings.rate("VIGIL_VISITOR_LIMIT", VISITOR),
+            settings.rate("VIGIL_TOTAL_LIMIT", TOTAL),
+            settings.count("VIGIL_PROXIES", 1 if "SPACE_ID" in os.environ else 0),
         )
 
 

@@ -4,7 +4,7 @@ tests/app/test_routes.py holds this list against the routes of the installed Gra
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from starlette.routing import compile_path
@@ -60,6 +60,7 @@ WORK: Final = (UPLOAD, "/gradio_api/queue/join", "/gradio_api/call/", MOUNTED)
 PAGES: Final = ("/", "/config")
 """What Gradio writes the whole page's configuration into."""
 
+UNHEALTHY: Final = Refusal(503, "Nothing can be uploaded: the folder for it has gone and cannot be made again.")
 NOT_FOUND: Final = Refusal(404, "There is nothing here.")
 
 _OPEN = [(method, compile_path(path)[0]) for method, path in OPEN]
@@ -85,16 +86,21 @@ def is_work(scope: Scope) -> bool:
 
 
 class Routes:
-    """ASGI middleware that answers /healthz and upload_progress by itself, at once, and 404 for what is not open."""
+    """ASGI middleware that answers /healthz, by what `healthy` says, and upload_progress by itself, at once, and 404
+    for what is not open."""
 
-    def __init__(self, app: ASGIApp, endpoints: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Collection[str], healthy: Callable[[], bool]) -> None:
         self.app = app
         self.endpoints = endpoints
+        self.healthy = healthy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if path == HEALTH and method in ("GET", "HEAD"):
-            await _say(b"ok", b"text/plain", send)
+            if self.healthy():
+                await _say(b"ok", b"text/plain", send)
+            else:
+                await answer(UNHEALTHY, scope, receive, send)
         elif path == PROGRESS and method == "GET":
             await _say(b'data: {"msg": "done"}\n\n', b"text/event-stream", send)
         elif is_open(method, path, self.endpoints):

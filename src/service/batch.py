@@ -5,7 +5,6 @@ upload's own paths, which it neither shows nor keeps; the names it shows are wha
 """
 
 import base64
-import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from src.pictures.decode import MAX_BYTES, ImageRefused, Picture
 from src.results.thresholds import decide
 from src.score import columns, row
 from src.service.worker_pool import Models
+from src.spreadsheet import Writer
 from src.tasks import Task
 
 MAX_PICTURES: Final = 200
@@ -124,12 +124,11 @@ def as_csv(task: Task, rows: Rows, threshold: float) -> str:
     Raises BatchRefused where a row is not of this task.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns(task), lineterminator="\n")
-    writer.writeheader()
+    writer = Writer(out, columns(task))
     try:
         for one in rows:
             decision = {} if one.p_malignant is None else {"decision": decide(one.p_malignant, threshold)}
-            writer.writerow({**one.line, **decision})
+            writer.write({**one.line, **decision})
     except ValueError as error:
         raise BatchRefused(NO_ROWS) from error
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Where pictures are read: a function and its arguments -> what it returns, with the models at hand.
+"""Where pictures and tables are read: a function and its arguments -> what it returns, with the models at hand.
 
 The page and the API ask for all model work here, and nowhere else, so that one place bounds it: how much is done at
 once, how long each piece may take, and what a visitor is told where it ends before its time. On the CPU it is done in
@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from functools import cached_property, partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
@@ -49,11 +50,25 @@ STARTING_SECONDS = 300
 NICE = 5
 """How far the work stands back for the page, which must answer while it is done."""
 
-TOO_BUSY = "Too many pictures are being read just now; try again in a minute."
-TOO_LONG = f"Reading this picture took longer than {SECONDS} seconds and was stopped; try a smaller one."
-ENDED = "Reading this picture ended unexpectedly; try again."
+MEMORY = 1_500_000_000
+"""Bytes of address space that a piece of work may take beyond what its process holds with all models loaded. The most
+that a picture within the limits of src/pictures/decode.py was seen to take is 0.9 GB (tests/attack/memory.py)."""
+STATM = Path("/proc/self/statm")
+"""Where Linux says how large a process is; elsewhere no limit on memory can be set that means anything."""
 
-PRELOADED: Final = ("src.service.worker_pool", "src.service.read_picture", "pytorch_grad_cam", "matplotlib.colors")
+TOO_BUSY = "Too many pictures are being read just now; try again in a minute."
+TOO_LONG = f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one."
+TOO_LARGE = "Reading this file takes more memory than there is for one; try a smaller one."
+ENDED = "Reading this file ended unexpectedly; try again."
+
+PRELOADED: Final = (
+    "src.service.worker_pool",
+    "src.service.read_picture",
+    "src.service.batch",
+    "src.local",
+    "pytorch_grad_cam",
+    "matplotlib.colors",
+)
 """What processes are forked with: what they need at once, and what they would otherwise load at the first heat map."""
 
 
@@ -277,6 +292,7 @@ def _serve(connection: Connection) -> None:
     torch.set_num_threads(1)
     try:
         models = pickle.loads(connection.recv_bytes())
+        limit_memory(MEMORY)
         os.nice(NICE)  # from here on: until it is ready, a visitor may wait for it
         connection.send_bytes(b"ready")
         while True:
@@ -288,6 +304,19 @@ def _serve(connection: Connection) -> None:
             connection.send_bytes(pickle.dumps(reply))
     except (OSError, EOFError):
         return
+
+
+def limit_memory(further: int) -> None:
+    """Let this process take so many bytes of address space beyond what it has by now: what asks for more gets a
+    MemoryError. Without effect where the system does not say how much it has."""
+    if not STATM.exists():
+        return
+    import resource  # Unix alone has it
+
+    held = int(STATM.read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    lowest = min(limit for limit in (soft, hard, held + further) if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_AS, (lowest, hard))
 
 
 def _end_with_parent() -> None:
@@ -308,7 +337,12 @@ def _without_faults(function: Callable[..., R], models: Models, *args: Any, **kw
         # Without its message, which may quote the name of a visitor's file.
         frames = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s in %s\n%s", type(error).__name__, function.__name__, frames)
-        raise WorkFailed(ENDED) from None
+        raise WorkFailed(TOO_LARGE if _out_of_memory(error) else ENDED) from None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # torch's allocator for the CPU raises a RuntimeError that only its text tells from others.
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 class _Pickler(pickle.Pickler):

@@ -24,7 +24,10 @@ from tests.attack.bench import CANARIES, Bench, Check, settle
 from tests.conftest import ROOT, running
 from tests.space import CORES, VARIABLES
 
-MODULES = ("server", "routes", "load", "dying", "lasting", "pictures", "arguments", "output", "weights", "supply")
+MODULES = (
+    *("server", "files", "routes", "load", "dying", "lasting", "pictures", "memory", "arguments", "tables", "output"),
+    *("weights", "supply", "operators"),
+)
 POINTS = {
     1: "Bodies and files",
     2: "Routes",
@@ -36,6 +39,7 @@ POINTS = {
     8: "Output",
     9: "Weights",
     10: "Supply",
+    11: "Settings",
 }
 VERSIONS = ("gradio", "gradio_client", "pillow", "huggingface-hub", "timm", "safetensors", "torch", "starlette")
 DOCS = ROOT / "docs"

@@ -29,9 +29,14 @@ MUTANTS, FEW_MUTANTS = 100_000, 300
 
 def png(side: int) -> bytes:
     """A PNG of side × side black pixels, all there."""
+    return strip(side, side)
+
+
+def strip(width: int, height: int) -> bytes:
+    """A PNG of width × height black pixels, all there."""
     rows = zlib.compressobj(9)
-    pixels = b"".join(rows.compress(bytes(side + 1)) for _ in range(side)) + rows.flush()
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    pixels = b"".join(rows.compress(bytes(width + 1)) for _ in range(height)) + rows.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
@@ -64,6 +69,8 @@ def pages(number: int) -> bytes:
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 13,300 × 13,300 pixels": (lambda: png(13_300), "40 megapixels"),
     "PNG of 20,000 × 20,000 pixels": (lambda: png(20_000), "40 megapixels"),
+    "PNG of 160,000 × 28 pixels": (lambda: strip(160_000, 28), "20 times"),
+    "PNG of 28 × 160,000 pixels": (lambda: strip(28, 160_000), "20 times"),
     "GIF of 300 frames": (lambda: film("GIF", 300), "GIF"),
     "TIFF of 300 pages": (lambda: film("TIFF", 300), "pages"),
     "TIFF that claims 60,000 pages": (lambda: pages(60_000), "pages"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack import __main__ as attack
-from tests.attack import arguments, output, pictures, supply
+from tests.attack import arguments, files, memory, operators, output, pictures, supply, tables
 from tests.attack.bench import Bench, Check
 from tests.attack.row import Row
 from tests.conftest import Server
@@ -15,6 +15,7 @@ from tests.conftest import Server
 SHORT = (
     pictures.bombs,
     pictures.mutants,
+    memory.largest,
     arguments.calls,
     arguments.functions,
     output.answers,
@@ -23,6 +24,11 @@ SHORT = (
     output.secrets,
     supply.locked,
     supply.connections,
+    files.shared,
+    tables.clinic,
+    tables.numbers,
+    tables.formulas,
+    operators.settings,
 )
 
 

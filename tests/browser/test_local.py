@@ -5,7 +5,9 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any, cast
 
+import gradio as gr
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,9 +17,14 @@ from sklearn.metrics import roc_auc_score
 from src import local, score
 from src.local import TARGETS, Cases, TableRefused
 from src.models import checkpoints
+from src.page.endpoints import MODEL_WORK
+from src.page.tabs.clinic_tab import clinic_tab
+from src.results import thresholds
 from src.results.thresholds import proportion_interval
+from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
 from src.tasks import TASKS
 from tests.conftest import Server
+from tests.loop import run
 
 SKIN, ULTRASOUND = TASKS["skin"], TASKS["ultrasound"]
 
@@ -74,7 +81,25 @@ def test_spreadsheets_own_ways_are_understood(text: str) -> None:
         ("p_malignant,label\n0.5,benign\n0.5\n", "Row 3: it has 1 cells, the header has 2"),
         ("p_malignant,label\n0.5,benign\n\n,benign\n", "Row 4: p_malignant is not a number from 0 to 1"),
         ("p_malignant,label\n1.5,benign\n", "Row 2: p_malignant is not a number from 0 to 1"),
-        ("p_malignant,label\nnan,benign\n", "Row 2: p_malignant is not a number from 0 to 1"),
+        *(
+            (f"p_malignant,label\n{cell},benign\n", "Row 2: p_malignant is not a number from 0 to 1")
+            for cell in (
+                "nan",
+                "inf",
+                "1e309",
+                "0_1",
+                "0_0.5",
+                "０.５",
+                "٠.٥",
+                "½",
+                "0x1",
+                "0.5.1",
+                "--1",
+                "1e",
+                ".",
+                "True",
+            )
+        ),
         ("p_malignant,label\n0.5,\n", "Row 2: the label is none of benign, malignant, normal"),
         ("p_malignant,label\n0.5,<b>mel</b>\n", "Row 2: the label is none of benign, malignant, normal"),
         ("p_malignant,label\n0.5,1\n", "Row 2: the label is a number, and sets differ in which is malignant"),
@@ -91,6 +116,56 @@ def test_a_malformed_table_gets_one_sentence_with_the_row(text: str, said: str) 
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert "<b>" not in sentence, "no cell is repeated"
+
+
+@pytest.mark.parametrize(
+    ("cell", "score"), [("0", 0.0), ("1", 1.0), ("1.", 1.0), (".5", 0.5), ("+0.25", 0.25), ("-0", 0.0), ("2E-3", 0.002)]
+)
+def test_numbers_as_spreadsheets_write_them_are_read(cell: str, score: float) -> None:
+    assert local.read(f"p_malignant,label\n{cell},benign\n", ULTRASOUND).scores == [score]
+
+
+def test_a_hundred_thousand_distinct_scores_cost_little_more_than_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = 0
+
+    def bound(*arguments: Any) -> float:
+        nonlocal counted
+        counted += 1
+        return lower_bound(*arguments)
+
+    lower_bound = thresholds.lower_bound
+    monkeypatch.setattr(thresholds, "lower_bound", bound)
+    asked = {}
+    for n in (10_000, 100_000):
+        rng, counted = np.random.default_rng(n), 0
+        ill = rng.random(n) < 0.02  # few, so that much has to be looked at before a target is reached
+        lines = zip(rng.permutation(n) / n, np.where(ill, "malignant", "benign"), strict=True)
+        text = "p_malignant,label\n" + "".join(f"{score:.6f},{label}\n" for score, label in lines)
+        shown = local.report(local.read(text, ULTRASOUND), 0.3)
+        assert shown.targets[0.95].threshold is not None
+        asked[n] = counted
+    assert asked[100_000] < 2 * asked[10_000] < 400
+
+
+def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
+    class Busy(Work):
+        async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
+            assert function is local.evaluated
+            assert arguments == ("ultrasound", "/somewhere/table.csv")
+            raise WorkFailed(TOO_LONG)
+
+    with gr.Blocks() as page:
+        clinic_tab(Busy(cast("Models", dict.fromkeys(TASKS))))
+    (read,) = (function for function in page.fns.values() if function.name == "read")
+    assert read.fn
+    assert read.concurrency_id == MODEL_WORK["concurrency_id"]
+    answers, _ = run(read.fn({"path": "/somewhere/table.csv"}, "ultrasound"))
+    assert set(answers) == set(map(str, TARGETS))
+    assert all(TOO_LONG in answer for answer in answers.values())
+    wrong: tuple[Any, ...] = ("kidney", None, ["skin"], {})
+    for task in wrong:
+        with pytest.raises(gr.Error):
+            run(read.fn({"path": "/somewhere/table.csv"}, task))
 
 
 def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +344,7 @@ def test_the_command_line(scored: str, tmp_path: Path, capsys: pytest.CaptureFix
         local.main(["breastmnist", str(file), "--target-sensitivity", "95"])
 
 
-def test_the_page_reads_a_table_and_keeps_nothing(page: Page, server: Server, scored: str, tmp_path: Path) -> None:
+def test_the_page_reads_a_table_and_logs_nothing(page: Page, server: Server, scored: str, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Your clinic").click()
     panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Set it for your own clinic"))
     panel.get_by_role("radio", name="BreastMNIST").check()
@@ -282,11 +357,9 @@ def test_the_page_reads_a_table_and_keeps_nothing(page: Page, server: Server, sc
     expect(answer).to_contain_text("at least 90% of malignant cases")
     panel.get_by_role("radio", name="99%").check()
     expect(answer).to_contain_text("Too few malignant cases")
-    assert not list(server.uploads.rglob(file.name))
     assert file.stem not in server.log.read_text()
 
     file.write_text("p_malignant,label\n0.5,benign\n0.5,cancer\n")
     panel.locator("input[type=file]").set_input_files(file)
     expect(panel.get_by_role("alert")).to_contain_text("Row 3: the label is none of")
     expect(panel.get_by_role("status")).to_have_count(0)
-    assert not list(server.uploads.rglob(file.name))

@@ -17,6 +17,7 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import pytest
+from filelock import FileLock
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -24,7 +25,7 @@ from playwright.sync_api import Browser, FilePayload, expect
 
 from src.page import blocks
 from src.server import log
-from src.server.disk import Ages, Disk
+from src.server.disk import Ages, Claim, Disk
 from src.server.sessions import Session
 from src.service.read_picture import REPORTS
 from src.tasks import TASKS
@@ -217,7 +218,7 @@ def test_within_an_hour_nothing_of_it_is_left(visit: Visit, tmp_path: Path) -> N
     (claimed,) = visit.app.uploads.glob("vigil-run-*/")
     copy = tmp_path / "copy"
     shutil.copytree(claimed, copy)
-    Disk(copy).sweep(time.time() + HOUR)
+    Disk(Claim(copy, FileLock(tmp_path / "lock"), os.getuid())).sweep(time.time() + HOUR)
     assert list(copy.iterdir()) == []
 
 

@@ -1,6 +1,5 @@
 """The tab "Many pictures": several files or zips, read in one go."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -63,8 +62,6 @@ def batch_tab(work: Work) -> Controls:
                 rows += await chunk(name, items[len(rows) : len(rows) + AT_ONCE], at)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
             return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
-        finally:
-            _delete(path for path, _ in given)
         return None, batch_table.table(task, rows, at), batch.kept(rows), gr.Button(visible=True)
 
     def take_away(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
@@ -137,8 +134,3 @@ def batch_tab(work: Work) -> Controls:
         take_away, [kept, model, threshold], made, api_visibility="private", queue=False, preprocess=False
     ).success(None, made, js="(csv) => vigil.saveText(csv.text, csv.name)", api_visibility="private")
     return Controls(threshold, model, names)
-
-
-def _delete(paths: Iterable[str]) -> None:
-    for path in paths:
-        Path(path).unlink(missing_ok=True)

@@ -1,38 +1,35 @@
 """The tab "Your clinic": a table of a clinic's own scores -> what the model is worth there."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from src import local
-from src.models.checkpoints import Checkpoint
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
+from src.page.endpoints import MODEL_WORK
+from src.service.worker_pool import Work, WorkFailed
 from src.tasks import TASKS
 
 
-def clinic_tab(checkpoints: Mapping[str, Checkpoint]) -> None:
-    """A table of a clinic's own scores, read once and deleted; what it says is kept by the visitor's page alone."""
+def clinic_tab(work: Work) -> None:
+    """A table of a clinic's own scores; what it says is kept by the visitor's page alone."""
+    tasks = [task for task in TASKS if task in work.models]
 
-    def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
-        file = Path(table["path"]) if table else None
-        if file is None or file in example_files() or task not in checkpoints:
+    async def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
+        if not table or Path(table["path"]) in example_files() or task not in tasks:
             raise refused(NOT_UPLOADED)
-        default = checkpoints[task].config.vigil.default_threshold
         try:
-            shown = local.report(local.read(local.text_of(file), TASKS[task]), default)
-        except local.TableRefused as refusal:
+            shown = await work.call(local.evaluated, task, table["path"])
+        except (local.TableRefused, WorkFailed) as refusal:
             return dict.fromkeys(map(str, local.TARGETS), local.refusal(str(refusal))), None
-        finally:
-            file.unlink(missing_ok=True)
         return {str(target): local.as_html(shown, target) for target in local.TARGETS}, None
 
     html(local.intro())
     with gr.Row():
         task = gr.Radio(
-            [(TASKS[name].title, name) for name in checkpoints],
-            value=next(iter(checkpoints)),
+            [(TASKS[name].title, name) for name in tasks],
+            value=tasks[0],
             label="Scores of",
             elem_classes="v-explain",
         )
@@ -50,9 +47,8 @@ def clinic_tab(checkpoints: Mapping[str, Checkpoint]) -> None:
         [table, task],
         [answers_by_target, table],
         api_visibility="private",
-        concurrency_id="table",
-        preprocess=False,
         show_progress_on=shown,
+        **MODEL_WORK,
     )
     show = "(answers, target) => answers ? answers[target] : ''"
     for event in (reading.then, target.input):

@@ -19,7 +19,7 @@ def intro() -> str:
         '<div class="v-intro"><h2>Many pictures</h2><p>Give several pictures of one kind, or a zip of them, and have '
         f"them in the order of p(malignant). At most {MAX_PICTURES} pictures of {MAX_BYTES // 10**6} MB each and "
         f"{MAX_SUM // 10**6} MB in all; one upload, a zip too, may have {MAX_BYTES // 10**6} MB. The files are deleted "
-        "as soon as they are read, and the results are kept by this page alone.</p></div>"
+        "within an hour, and the results are kept by this page alone.</p></div>"
     )
 
 

@@ -120,6 +120,27 @@ def test_views_of_a_large_picture_are_made_smaller(monkeypatch: pytest.MonkeyPat
     assert views[0][1] == pytest.approx(p, abs=0.02)
 
 
+@pytest.mark.parametrize("size", [(160_000, 28), (28, 160_000), (40_000, 1000), (1, 1_000_000)])
+def test_views_of_a_strip_are_bounded(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, predictor: Predictor
+) -> None:
+    largest = 0
+
+    def padded(array: np.ndarray, *arguments: Any, **options: Any) -> np.ndarray:
+        nonlocal largest
+        made: np.ndarray = pad(array, *arguments, **options)
+        largest = max(largest, made.nbytes)
+        return made
+
+    pad = np.pad
+    monkeypatch.setattr(np, "pad", padded)
+    small = perturbations._reduced(Image.new("RGB", size, "grey"))
+    for view in perturbations.views(predictor.task):
+        if "cut" not in view.name:  # of a single row nothing is left
+            view.change(small)
+    assert 0 < largest <= 3 * 7_000_000
+
+
 def test_views_go_through_all_that_a_picture_goes_through(predictor: Predictor) -> None:
     picture = Picture(photograph(seed=3), ())
     p, views = perturbations.read_views(predictor, picture)

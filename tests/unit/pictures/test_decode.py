@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from src.pictures import decode
 from src.pictures.decode import ImageRefused, Picture, read, region_of_interest
@@ -148,6 +148,27 @@ def test_films_and_stacks_are_refused(kind: str) -> None:
     picture = read(frames(decode.MAX_FRAMES))
     assert pixels(picture).max() <= 1
     assert len(picture.notes) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_strips_are_refused_before_they_are_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in ((28 * decode.MAX_ASPECT, 28), (30, 30 * decode.MAX_ASPECT)):
+        assert read(encoded(photo(*size), kind)).image.size == size
+    strips = {size: encoded(photo(*size), kind) for size in ((28 * decode.MAX_ASPECT + 1, 28), (28, 160_000 // 28))}
+    monkeypatch.setattr(Image.Image, "load", None)
+    for size, strip in strips.items():
+        sentence = refusal(strip)
+        assert f"{size[0]} × {size[1]} pixels" in sentence
+        assert "more than 20 times" in sentence
+
+
+def test_a_picture_that_takes_too_much_memory_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(_: Image.Image) -> None:
+        raise MemoryError
+
+    data = encoded(photo(), "PNG")
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", out_of_memory)
+    assert refusal(data) == decode.TOO_MUCH_MEMORY
 
 
 def test_too_small_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

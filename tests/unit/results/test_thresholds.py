@@ -154,6 +154,21 @@ def test_promise_is_rounded_down() -> None:
     assert promise(table, 0.95).threshold == 0.127
 
 
+@pytest.mark.parametrize("target", [0.5, 0.8, 0.9, 0.95, 0.99])
+def test_a_promise_is_that_of_the_highest_row_that_keeps_it(target: float) -> None:
+    rng = np.random.default_rng(11)
+    for n in (1, 2, 30, 100, 700):
+        scores = rng.integers(0, 400, n) / 1000
+        table = threshold_table(scores.tolist(), (rng.random(n) < 0.7).tolist())
+        positives = table["tp"][0] + table["fn"][0]
+        keeping = [
+            threshold
+            for threshold, found in zip(table["threshold"], table["tp"], strict=True)
+            if lower_bound(found, positives) >= target
+        ]
+        assert promise(table, target).threshold == (max(keeping) if keeping else None)
+
+
 @pytest.mark.parametrize("positives", [0, 1, 42, 58])
 def test_too_few_positives_promise_nothing(positives: int) -> None:
     table = threshold_table([0.9] * positives + [0.1] * 50, [True] * positives + [False] * 50)

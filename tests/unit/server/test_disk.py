@@ -1,15 +1,17 @@
 """The upload folder: one of each run's own, swept, never filled, and nobody else's."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from filelock import FileLock
 from limits import parse
 
 from src.server import disk, environment
@@ -18,6 +20,7 @@ from src.server.disk import Ages, Claim, Disk, Room, claim
 from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
+from src.server.routes import HEALTH
 from tests.conftest import ROOT
 from tests.loop import run
 
@@ -33,13 +36,18 @@ def put(path: Path, age: float, size: int = 10) -> Path:
     return path
 
 
+def ours(folder: Path) -> Claim:
+    """A folder as if claimed."""
+    return Claim(folder, FileLock(folder.with_name(folder.name + disk.LOCK)), os.getuid())
+
+
 def test_what_is_left_over_goes_within_fifteen_minutes_the_rest_within_the_hour(tmp_path: Path) -> None:
     aborted = put(tmp_path / "tmp123", disk.UNFINISHED + 1)
     coming = put(tmp_path / "tmp456", disk.UNFINISHED - 200)
     old = put(tmp_path / "hash1" / "picture.png", disk.KEPT + 1)
     link = put(tmp_path / "deep_links" / "x" / "state.json", disk.KEPT + 1)
     shown = put(tmp_path / "hash2" / "picture.png", disk.KEPT - 200)
-    swept = Disk(tmp_path)
+    swept = Disk(ours(tmp_path))
     swept.sweep(time.time())
     assert [path.exists() for path in (aborted, coming, old, link, shown)] == [False, True, False, False, True]
     begun = tmp_path / "hash3"
@@ -54,25 +62,42 @@ def test_what_is_left_over_goes_within_fifteen_minutes_the_rest_within_the_hour(
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
     theirs = put(tmp_path / "theirs" / "file", disk.KEPT + 1)
-    ours = tmp_path / "ours"
-    ours.mkdir()
-    (ours / "folder").symlink_to(theirs.parent, target_is_directory=True)
-    (ours / "file").symlink_to(theirs)
-    Disk(ours).sweep(time.time() + 2 * disk.KEPT)
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    (folder / "folder").symlink_to(theirs.parent, target_is_directory=True)
+    (folder / "file").symlink_to(theirs)
+    Disk(ours(folder)).sweep(time.time() + 2 * disk.KEPT)
     assert theirs.exists()
+
+
+def test_what_is_uploaded_anew_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(tmp_path / "hash" / "picture.png", disk.KEPT + 1)
+    find = disk._files
+
+    def renewed(folder: Path) -> Any:
+        for entry in find(folder):
+            entry.stat(follow_symlinks=False)  # which an entry remembers
+            os.utime(entry.path)
+            yield entry
+
+    monkeypatch.setattr(disk, "_files", renewed)
+    Disk(ours(tmp_path)).sweep(time.time())
+    assert file.exists()
+    Disk(ours(tmp_path), room=0).sweep(time.time() + disk.IN_USE)
+    assert file.exists(), "also where there is little room"
 
 
 def test_where_there_is_little_room_the_oldest_goes_first(tmp_path: Path) -> None:
     files = [put(tmp_path / f"hash{age}" / "picture.png", age, 100) for age in (900, 700, 500, 300, 100, 10)]
-    swept = Disk(tmp_path, room=500, spare=0)
+    swept = Disk(ours(tmp_path), room=500, spare=0)
     swept.sweep(time.time())
     assert [path.exists() for path in files] == [False] * 4 + [True] * 2
-    assert not swept.full()
+    assert swept.refusal() is None
     # ... but not what may be in use
     files = [put(tmp_path / f"new{i}" / "picture.png", 1, 100) for i in range(5)]
     swept.sweep(time.time())
     assert all(path.exists() for path in files)
-    assert swept.full()
+    assert swept.refusal() == disk.FULL
 
 
 def ask(
@@ -100,14 +125,14 @@ def test_what_is_refused_takes_no_room(tmp_path: Path) -> None:
             yield b"x" * 2**20
 
     limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
-    app = guarded(taking, (), Disk(tmp_path, room=9 * LIMIT, spare=0), limits)
+    app = guarded(taking, (), Disk(ours(tmp_path), room=9 * LIMIT, spare=0), limits)
     form = {"Content-Type": "multipart/form-data; boundary=edge"}
     assert [ask(app, UPLOAD, large(), form).status_code for _ in range(4)] == [413] * 4
     assert ask(app, UPLOAD, b"x", form).status_code == 200
 
 
 def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
-    small = Disk(tmp_path, room=1000, spare=0)
+    small = Disk(ours(tmp_path), room=1000, spare=0)
     # What has come since the last sweep counts, whether or not it was kept
     statuses = [ask(Room(taking, small), UPLOAD, b"x" * 400).status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 507, 507]
@@ -118,14 +143,14 @@ def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
     assert ask(Room(taking, small), "/gradio_api/run/predict", b"x" * 400).status_code == 200
     small.sweep(time.time())
     assert ask(Room(taking, small), UPLOAD, b"x" * 400).status_code == 200
-    crowded = Disk(tmp_path, spare=2**60)
+    crowded = Disk(ours(tmp_path), spare=2**60)
     assert ask(Room(taking, crowded), UPLOAD, b"x").status_code == 507
 
 
 def test_sweeping_goes_on_by_itself_until_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    swept = Disk(folder, Ages(unfinished=0.2, kept=0.2, in_use=0.0, every=0.05))
+    swept = Disk(ours(folder), Ages(unfinished=0.2, kept=0.2, in_use=0.0, every=0.05))
     swept.start()
     (folder / "tmp1").touch()
     (folder / "hash").mkdir()
@@ -137,6 +162,107 @@ def test_sweeping_goes_on_by_itself_until_the_end(tmp_path: Path) -> None:
     swept.stop()
     assert not folder.exists()
     assert tmp_path.exists()
+
+
+def health(app: Any) -> int:
+    async def get() -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            return (await client.get(HEALTH)).status_code
+
+    return run(get())
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Claim]:
+    claimed = claim(tmp_path / "base")
+    yield claimed
+    claimed.lock.release()
+
+
+def served(claimed: Claim) -> Any:
+    """An app that writes what it is sent, in the folder, as Gradio does."""
+
+    async def writing(scope: Any, receive: Any, send: Any) -> None:
+        (claimed.folder / "picture.png").write_bytes((await receive())["body"])
+        await taking(scope, receive, send)
+
+    return guarded(writing, (), Disk(claimed, spare=0), Allowed(parse("1000/minute"), parse("1000/minute"), 0))
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=edge"}
+
+
+@pytest.mark.parametrize("gone", ["folder", "base"])
+def test_a_folder_that_has_gone_is_made_again_as_it_was(gone: str, held: Claim) -> None:
+    app = served(held)
+
+    def swept() -> bool:
+        Disk(held).sweep(time.time())
+        return True
+
+    for use in (lambda: ask(app, UPLOAD, b"x", FORM).status_code == 200, lambda: health(app) == 200, swept):
+        shutil.rmtree(held.folder if gone == "folder" else held.folder.parent)
+        assert use()
+        assert held.folder.stat().st_mode & 0o777 == disk.PRIVATE
+    # As Gradio makes it, where it comes first
+    held.folder.chmod(0o755)
+    assert ask(app, UPLOAD, b"x", FORM).status_code == 200
+    assert held.folder.stat().st_mode & 0o777 == disk.PRIVATE
+
+
+def link(held: Claim, elsewhere: Path) -> None:
+    held.folder.symlink_to(elsewhere, target_is_directory=True)
+
+
+def file(held: Claim, _: Path) -> None:
+    held.folder.write_text("no folder")
+
+
+@pytest.mark.parametrize("put_there", [link, file])
+def test_what_others_put_in_its_place_is_not_used_and_the_app_says_that_it_is_ill(
+    put_there: Callable[[Claim, Path], None], held: Claim, tmp_path: Path
+) -> None:
+    theirs = put(tmp_path / "theirs" / "file", 2 * disk.KEPT)
+    app = served(held)
+    shutil.rmtree(held.folder)
+    put_there(held, theirs.parent)
+    assert health(app) == 503
+    refused = ask(app, UPLOAD, b"x", FORM)
+    assert refused.status_code == 503
+    assert refused.text == disk.GONE.sentence
+    Disk(held).sweep(time.time())
+    assert [each.name for each in theirs.parent.iterdir()] == ["file"], "neither written nor swept"
+    held.folder.unlink()
+    assert health(app) == 200
+    assert ask(app, UPLOAD, b"x", FORM).status_code == 200
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("whose", ["folder", "base"])
+def test_a_folder_of_somebody_elses_is_not_used(whose: str, held: Claim) -> None:
+    app, base = served(held), held.folder.parent
+    shutil.rmtree(base)
+    base.mkdir()
+    if whose == "folder":
+        held.folder.mkdir()
+    os.chown(held.folder if whose == "folder" else base, 65534, 65534)
+    assert health(app) == 503
+    assert ask(app, UPLOAD, b"x", FORM).status_code == 503
+
+
+def test_the_next_run_clears_a_folder_whose_lock_had_gone(tmp_path: Path) -> None:
+    first = claim(tmp_path)
+    lock = first.folder.with_name(first.folder.name + disk.LOCK)
+    lock.unlink()
+    first.renew()
+    assert lock.exists()
+    second = claim(tmp_path)
+    assert first.folder.exists(), "still held"
+    first.lock.release()
+    third = claim(tmp_path)
+    assert not first.folder.exists()
+    for each in (second, third):
+        each.lock.release()
 
 
 HOLD = """

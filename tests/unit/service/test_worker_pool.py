@@ -182,6 +182,34 @@ def test_a_process_killed_while_it_starts_costs_nobody_anything(
     run(ask())
 
 
+@pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
+@pytest.mark.parametrize(
+    "hungry",
+    [made_up_work.hungry, made_up_work.hungry_network, made_up_work.hungry_bit_by_bit],
+    ids=lambda f: f.__name__,
+)
+def test_work_may_take_so_much_memory_and_no_more(processes: WorkInProcesses, hungry: Any) -> None:
+    async def ask() -> None:
+        before = await both_ready(processes)
+        for _ in range(3):
+            assert await processes.call(hungry, worker_pool.MEMORY // 2) > 0
+            assert await failure(processes.call(hungry, 2 * worker_pool.MEMORY)) == worker_pool.TOO_LARGE
+        assert await both_ready(processes) == before, "the next one is read in the same process"
+
+    run(ask())
+
+
+@pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
+def test_a_lower_limit_of_the_operators_stays() -> None:
+    code = (
+        "import resource; from src import work; resource.setrlimit(resource.RLIMIT_AS, (2**45, 2**46)); "
+        "work.limit_memory(2**44); first = resource.getrlimit(resource.RLIMIT_AS); "
+        "work.limit_memory(2**47); print(first[0] < 2**45, resource.getrlimit(resource.RLIMIT_AS) == first)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert said.split() == ["True", "True"]
+
+
 def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) -> None:
     async def ask() -> None:
         await both_ready(processes)

@@ -1,0 +1,155 @@
+"""What the operator sets by environment variables, checked before anything is loaded.
+
+A setting that cannot be meant ends the start with one sentence that names the variable: what is passed over in silence,
+such as a limit with a slip in its name, would be missed only when it is needed. An empty variable counts as not set.
+Without Gradio, which reads some of them while it is imported.
+"""
+
+import errno
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from limits import RateLimitItem, parse_many
+
+from src.tasks import TASKS
+
+OURS: Final = frozenset(
+    {
+        "VIGIL_VISITOR_LIMIT",
+        "VIGIL_TOTAL_LIMIT",
+        "VIGIL_PROXIES",
+        "VIGIL_HOSTS",
+        "VIGIL_WEIGHTS_OWNER",
+        *(f"VIGIL_WEIGHTS_{task.upper()}" for task in TASKS),
+        "VIGIL_WRITER_TOKEN",
+        "VIGIL_WRITER_PROVIDER",
+        "VIGIL_WRITER_MODEL",
+        "VIGIL_WRITER_URL",
+    }
+)
+"""All that begin with VIGIL_."""
+
+NAME, PORT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
+DEFAULT_NAME, DEFAULT_PORT = "127.0.0.1", 7860
+LARGEST_PORT: Final = 65_535
+NOT_HERE: Final = f"{NAME} must be a name or an address of this machine."
+
+
+class SettingRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
+    """A setting that cannot be used; the message is one sentence that names the variable and repeats no value."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens: a host name or an IP address, and a port."""
+
+    name: str
+    port: int
+
+
+def _whole(low: int, high: float = float("inf")) -> Callable[[str], bool]:
+    return lambda text: bool(re.fullmatch(r"[0-9]{1,9}", text)) and low <= int(text) <= high
+
+
+def _rate(text: str) -> bool:
+    try:
+        limits = parse_many(text)
+    except ValueError:
+        return False
+    # Of no request at all one would be let through, since each costs as much as is allowed at most.
+    return len(limits) == 1 and limits[0].amount > 0
+
+
+def _address(text: str) -> bool:
+    return bool(re.match(r"https?://[^/\s@]+(/|$)", text))
+
+
+_RATE: Final = (_rate, "a rate of 1 or more, such as 120/minute")
+_COUNT: Final = (_whole(1), "a whole number, 1 or more")
+CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
+    "VIGIL_VISITOR_LIMIT": _RATE,
+    "VIGIL_TOTAL_LIMIT": _RATE,
+    "VIGIL_PROXIES": (_whole(0), "a whole number, 0 or more"),
+    "VIGIL_WRITER_URL": (_address, "an address that begins with http:// or https://"),
+    PORT: (_whole(1, LARGEST_PORT), f"a port, 1 to {LARGEST_PORT}"),
+    "GRADIO_NODE_SERVER_PORT": (_whole(1, LARGEST_PORT), f"a port, 1 to {LARGEST_PORT}"),
+    "GRADIO_NUM_PORTS": _COUNT,
+    "GRADIO_NODE_NUM_PORTS": _COUNT,
+    "GRADIO_NUM_WORKERS": (_whole(0), "a whole number, 0 or more"),
+    "GRADIO_DEBUG": (_whole(0, 1), "0 or 1"),
+}
+"""Name -> whether a value can be meant, and what it must be: those of ours, and those that Gradio reads as numbers."""
+
+
+def check() -> Address:
+    """Where to listen, once every setting has been checked. Raises SettingRefused."""
+    for name in sorted(os.environ):
+        if name.startswith("VIGIL_") and name not in OURS:
+            raise SettingRefused(f"{name} is no setting of Vigil, which knows {', '.join(sorted(OURS))}.")
+        if name in OURS or name.startswith("GRADIO_"):
+            value = os.environ[name].strip()
+            if not value:
+                del os.environ[name]  # Gradio would take it for a number
+                continue
+            fits, wanted = CHECKED.get(name, (bool, ""))
+            if not fits(value):
+                raise SettingRefused(f"{name} must be {wanted}.")
+    address = Address(os.environ.get(NAME, DEFAULT_NAME), int(os.environ.get(PORT, DEFAULT_PORT)))
+    listen(address)
+    return address
+
+
+def rate(name: str, default: str) -> RateLimitItem:
+    """The rate limit that a variable sets. Raises SettingRefused."""
+    value = os.environ.get(name, "").strip() or default
+    if not _rate(value):
+        raise SettingRefused(f"{name} must be {_RATE[1]}.")
+    return parse_many(value)[0]
+
+
+def count(name: str, default: int) -> int:
+    """The whole number, 0 or more, that a variable sets. Raises SettingRefused."""
+    value = os.environ.get(name, "").strip() or str(default)
+    fits, wanted = CHECKED[name]
+    if not fits(value):
+        raise SettingRefused(f"{name} must be {wanted}.")
+    return int(value)
+
+
+def listen(address: Address) -> None:
+    """Try to listen there, and stop at once. Raises SettingRefused where it cannot be done.
+
+    Gradio would take the next port that is free, also where one was asked for: whoever opens the page at the port that
+    was meant then sees another program's.
+    """
+    try:
+        found = socket.getaddrinfo(address.name.strip("[]"), address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SettingRefused(NOT_HERE) from error
+    reasons = [_tried(family, place) for family, *_, place in found]
+    if errno.EADDRINUSE in reasons:
+        raise SettingRefused(
+            f"{PORT}: another program listens at port {address.port}; set it to a free port, or end that program."
+        )
+    if all(reasons):
+        forbidden = f"{PORT}: only an administrator may listen at port {address.port}."
+        raise SettingRefused(forbidden if errno.EACCES in reasons else NOT_HERE)
+
+
+def _tried(family: int, place: Any) -> int:
+    """Listen there for a moment; 0, or the number of the system's error."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            if os.name == "posix":  # as the server does; elsewhere it would allow two on one port
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            tried.bind(place)
+            tried.listen()
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
