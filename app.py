@@ -28,7 +28,7 @@ def main() -> None:
     # Imported here: the processes that read pictures are started with this file too, and need no page.
     from src.page import layout
     from src.page.theme import looks
-    from src.server import environment, middleware
+    from src.server import environment, middleware, outgoing
 
     claimed = environment.prepare()
 
@@ -46,19 +46,21 @@ def main() -> None:
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
     page = layout.build(worker_pool.start(predictors))
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
+    outgoing.shut(lambda: middleware.addresses(page))
     try:
-        page.launch(
-            **looks(),
-            footer_links=["api", "settings"],
-            max_file_size=MAX_BYTES,
-            show_error=False,
-            enable_monitoring=False,
-            run_history=False,
-            state_session_capacity=SESSIONS,
-            ssr_mode=False,
-            app_kwargs=middleware.app_kwargs(claimed),
-            mcp_server=True,
-        )
+        with outgoing.permitted():  # this thread, which starts the server and serves no one
+            page.launch(
+                **looks(),
+                footer_links=["api", "settings"],
+                max_file_size=MAX_BYTES,
+                show_error=False,
+                enable_monitoring=False,
+                run_history=False,
+                state_session_capacity=SESSIONS,
+                ssr_mode=False,
+                app_kwargs=middleware.app_kwargs(claimed),
+                mcp_server=True,
+            )
     finally:
         # Gradio does so in order, but waits no more than five seconds for visitors to leave.
         shutil.rmtree(claimed.folder, ignore_errors=True)

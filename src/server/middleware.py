@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
+import gradio as gr
 from gradio.routes import App
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server import errors
 from src.server.bodies import Bodies
+from src.server.calls import Calls, FileArguments
 from src.server.connections import close_idle
 from src.server.disk import Claim, Disk, Room
 from src.server.errors import Errors
@@ -32,8 +34,7 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack
-        endpoints = {str(function.api_name) for function in app.get_blocks().fns.values()}
-        app.middleware_stack = guarded(app.middleware_stack, endpoints, disk, allowed)
+        app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed)
         disk.start()
         closing = asyncio.create_task(close_idle(lambda: connections(app)))
         try:
@@ -45,10 +46,12 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
     return {"lifespan": lifespan, "exception_handlers": errors.HANDLERS}
 
 
-def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allowed) -> ASGIApp:
-    """`app` with everything in front that a request has to pass, in this order."""
+def guarded(app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed) -> ASGIApp:
+    """`app`, which serves `page`, with everything in front that a request has to pass, in this order."""
+    endpoints = {str(function.api_name) for function in page.fns.values()}
+    files = FileArguments.of(page)
     # Bodies before Room, which counts what comes to lie on the disk: what is refused does not.
-    inside = Headers(Errors(Routes(Visitors(Bodies(Room(app, disk)), allowed), endpoints)))
+    inside = Headers(Errors(Routes(Visitors(Bodies(Calls(Room(app, disk), files)), allowed), endpoints)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -63,3 +66,9 @@ def connections(app: App) -> Collection[Any]:
     """The open connections of a launched app; none before it has started."""
     server = getattr(app.get_blocks(), "server", None)
     return server.server_state.connections if server else ()
+
+
+def addresses(page: gr.Blocks) -> set[tuple[str, int]]:
+    """Where a launched page is served, by address and port; nowhere before it has started."""
+    server = getattr(page, "server", None)
+    return {socket.getsockname()[:2] for each in server.servers for socket in each.sockets} if server else set()
