@@ -3,7 +3,7 @@
 The page itself is src/page; what is read, decided and said is src's. Nothing of a picture is logged, and what was
 uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens;
 VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may ask, and how they are told apart
-(src/server/rate_limit.py).
+(src/server/rate_limit.py); VIGIL_HOSTS by which names the page may be asked for (src/server/hosts.py).
 """
 
 import os

@@ -1,6 +1,7 @@
 """Puts all of src/server around a Gradio app."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from src.server.connections import close_idle
 from src.server.disk import Claim, Disk, Room
 from src.server.errors import Errors
 from src.server.headers import Headers
+from src.server.hosts import AllowedHosts, Hosts
 from src.server.rate_limit import Allowed, Visitors
 from src.server.routes import Routes
 from src.server.sessions import Sessions
@@ -24,7 +26,7 @@ from src.server.sessions import Sessions
 def app_kwargs(claimed: Claim) -> dict[str, Any]:
     """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises ValueError where
     the environment's limits are none."""
-    allowed = Allowed.from_environment()
+    allowed, hosts = Allowed.from_environment(), AllowedHosts.from_environment()
 
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
@@ -34,7 +36,11 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack
-        app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed)
+        app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed, hosts)
+        # Else the first crowd of values has Python look through all that was loaded, for a second in which nothing is
+        # answered.
+        gc.collect()
+        gc.freeze()
         disk.start()
         closing = asyncio.create_task(close_idle(lambda: connections(app)))
         try:
@@ -46,12 +52,13 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
     return {"lifespan": lifespan, "exception_handlers": errors.HANDLERS}
 
 
-def guarded(app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed) -> ASGIApp:
+def guarded(app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts) -> ASGIApp:
     """`app`, which serves `page`, with everything in front that a request has to pass, in this order."""
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
     # Bodies before Room, which counts what comes to lie on the disk: what is refused does not.
-    inside = Headers(Errors(Routes(Visitors(Bodies(Calls(Room(app, disk), files)), allowed), endpoints)))
+    asking = Visitors(Bodies(Calls(Room(app, disk), files)), allowed)
+    inside = Headers(Errors(Hosts(Routes(asking, endpoints), hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
