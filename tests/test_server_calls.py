@@ -1,4 +1,4 @@
-"""Calls that name a file where none is asked for (src/server/calls.py, src/page/blocks.py): refused, and not fetched."""
+"""Calls that name a file where none is asked for (src/server/calls.py): refused, and not fetched."""
 
 import json
 import os
@@ -115,8 +115,8 @@ def test_it_is_refused_over_every_route_before_gradio_sees_it(server: Server) ->
             assert (said.status_code, said.json()) == (NO_FILE.status, {"detail": NO_FILE.sentence}), path
             said = visitor.post(path, content=json.dumps(body).encode("utf-16"))
             assert said.status_code == 400
-        for body in ("x", "{", '{"data": [}', "9" * 5000):
-            said = visitor.post(JOIN, content=body, headers={"Content-Type": "application/json"})
+        for no_json in ("x", "{", '{"data": [}', "9" * 5000):
+            said = visitor.post(JOIN, content=no_json, headers={"Content-Type": "application/json"})
             assert (said.status_code, said.json()["detail"]) == (400, NOT_UNDERSTOOD.sentence)
         for image in (file, {"path": "x", "url": ADDRESS, **FILE}):
             asked = visitor.post("/gradio_api/call/skin", json={"data": [image, 0.3, "none"]})

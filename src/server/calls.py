@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import gradio as gr
+from gradio.utils import get_function_params
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.server.errors import NOT_UNDERSTOOD
@@ -43,21 +44,19 @@ class FileArguments:
     """Which arguments of a page's functions are files: of each by its number, and of each endpoint by its name, there
     by their positions and by their names."""
 
-    functions: Mapping[int, Set[int]]
+    functions: Mapping[int, Set[int | str]]
     endpoints: Mapping[str, Set[int | str]]
 
     @classmethod
     def of(cls, page: gr.Blocks) -> Self:
         """As the page has them."""
-        functions = {
-            number: {place for place, block in enumerate(function.inputs) if isinstance(block, FILES)}
-            for number, function in page.fns.items()
-        }
-        kinds = {kind.__name__ for kind in FILES}
+        functions: dict[int, Set[int | str]] = {}
         endpoints: dict[str, Set[int | str]] = {}
-        for name, described in page.get_api_info()["named_endpoints"].items():
-            files = [(i, one) for i, one in enumerate(described["parameters"]) if one["component"] in kinds]
-            endpoints[name.removeprefix("/")] = {key for i, one in files for key in (i, one["parameter_name"])}
+        for number, function in page.fns.items():
+            places: set[int | str] = {place for place, block in enumerate(function.inputs) if isinstance(block, FILES)}
+            names = [name for name, *_ in get_function_params(function.fn)] if function.fn else []
+            functions[number] = places
+            endpoints[str(function.api_name)] = places | {name for place, name in enumerate(names) if place in places}
         return cls(functions, endpoints)
 
     def others(self, path: str, body: object) -> Iterator[object]:

@@ -15,7 +15,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import is_work
+from src.server.routes import leaves_files
 
 PREFIX: Final = "vigil-"
 LOCK: Final = ".lock"
@@ -173,7 +173,7 @@ class Room:
             self.disk.add(len(message.get("body", b"")))
             return message
 
-        if is_work(scope) and self.disk.full():
+        if leaves_files(scope) and self.disk.full():
             await answer(FULL, scope, receive, send)
         else:
             await self.app(scope, count if scope["path"] == UPLOAD else receive, send)

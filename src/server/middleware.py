@@ -37,8 +37,8 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack
         app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed, hosts)
-        # Else the first crowd of values has Python look through all that was loaded, for a second in which nothing is
-        # answered.
+        # Else Python looks through all that was loaded every now and then, for nearly a second in which nothing is
+        # answered: a crowd of values in a request can bring that about.
         gc.collect()
         gc.freeze()
         disk.start()
@@ -48,6 +48,7 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         finally:
             closing.cancel()
             disk.stop()
+            gc.unfreeze()
 
     return {"lifespan": lifespan, "exception_handlers": errors.HANDLERS}
 

@@ -58,8 +58,11 @@ MOUNTED: Final = "/gradio_api/mcp"
 RUN: Final = "/gradio_api/run/"
 """How the paths begin by which the page asks without the queue."""
 
-WORK: Final = (UPLOAD, JOIN, "/gradio_api/call/", RUN, MOUNTED)
-"""How the paths begin that cost more than a glance where they are posted to."""
+FILES: Final = (UPLOAD, JOIN, "/gradio_api/call/", MOUNTED)
+"""How the paths begin that may leave a file behind where they are posted to."""
+
+WORK: Final = (*FILES, RUN)
+"""The same for those that cost more than a glance."""
 
 PAGES: Final = ("/", "/config")
 """What Gradio writes the whole page's configuration into."""
@@ -90,8 +93,13 @@ def is_mcp(path: str) -> bool:
 
 
 def is_work(scope: Scope) -> bool:
-    """Whether a request may keep the models or the server busy, or leave a file behind."""
+    """Whether a request may keep the models or the server busy."""
     return scope["method"] == "POST" and scope["path"].startswith(WORK)
+
+
+def leaves_files(scope: Scope) -> bool:
+    """Whether a request may leave a file behind."""
+    return scope["method"] == "POST" and scope["path"].startswith(FILES)
 
 
 class Routes:

@@ -91,7 +91,7 @@ def fetching(bench: Bench) -> Iterator[Row]:
         f"Addresses named as Gradio's files are, in each argument of the {len({t[0].function['id'] for t in tried})} "
         f"functions of /config: {', '.join(SHAPES)}; over {', '.join(ROUTES)}",
         len(tried),
-        f"{len(asked)} names looked up or addresses connected to ({'; '.join(asked[:3]) or 'none'}); {seen['refused']:,} "
+        f"{len(asked)} look-ups and connections to elsewhere ({'; '.join(asked[:3]) or 'none'}); {seen['refused']:,} "
         f"refused with a sentence, {seen['answered']:,} texts answered as texts; {len(wrong)} otherwise "
         f"({'; '.join(wrong[:3]) or 'none'}); highest status {worst}.",
         not asked and not wrong and worst < 500 and bench.app.process.poll() is None,

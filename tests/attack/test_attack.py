@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack import __main__ as attack
-from tests.attack import arguments, output, pictures, supply
+from tests.attack import arguments, fetching, names, output, pictures, supply
 from tests.attack.bench import Bench, Check
 from tests.attack.row import Row
 from tests.conftest import Server
@@ -17,6 +17,8 @@ SHORT = (
     pictures.mutants,
     arguments.calls,
     arguments.functions,
+    fetching.fetching,
+    names.names,
     output.answers,
     output.reports,
     output.page,

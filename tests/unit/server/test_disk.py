@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
 from limits import parse
@@ -15,6 +16,7 @@ from limits import parse
 from src.server import disk, environment
 from src.server.bodies import LIMIT
 from src.server.disk import Ages, Claim, Disk, Room, claim
+from src.server.hosts import AllowedHosts
 from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
@@ -100,7 +102,7 @@ def test_what_is_refused_takes_no_room(tmp_path: Path) -> None:
             yield b"x" * 2**20
 
     limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
-    app = guarded(taking, (), Disk(tmp_path, room=9 * LIMIT, spare=0), limits)
+    app = guarded(taking, gr.Blocks(), Disk(tmp_path, room=9 * LIMIT, spare=0), limits, AllowedHosts(frozenset("x")))
     form = {"Content-Type": "multipart/form-data; boundary=edge"}
     assert [ask(app, UPLOAD, large(), form).status_code for _ in range(4)] == [413] * 4
     assert ask(app, UPLOAD, b"x", form).status_code == 200
