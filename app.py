@@ -3,7 +3,8 @@
 The page itself is src/page; what is read, decided and said is src's. Nothing of a picture is logged, and what was
 uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens, by default
 127.0.0.1:7860 and never another port; VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may
-ask, and how they are told apart (src/server/rate_limit.py). A setting that cannot be used ends the start with status 2.
+ask, and how they are told apart (src/server/rate_limit.py); VIGIL_HOSTS by which names the page may be asked for
+(src/server/hosts.py). A setting that cannot be used ends the start with status 2.
 """
 
 import os
@@ -42,7 +43,7 @@ def serve(address: settings.Address) -> None:
     # Imported here: the processes that read pictures are started with this file too, and need no page.
     from src.page import layout
     from src.page.theme import looks
-    from src.server import environment, middleware
+    from src.server import environment, middleware, outgoing
 
     claimed = environment.prepare()
 
@@ -60,22 +61,24 @@ def serve(address: settings.Address) -> None:
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
     page = layout.build(worker_pool.start(predictors))
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
+    outgoing.shut(lambda: middleware.addresses(page))
     try:
         settings.listen(address)  # once more: loading takes a while
-        page.launch(
-            **looks(),
-            server_name=address.name,
-            server_port=address.port,
-            footer_links=["api", "settings"],
-            max_file_size=MAX_BYTES,
-            show_error=False,
-            enable_monitoring=False,
-            run_history=False,
-            state_session_capacity=SESSIONS,
-            ssr_mode=False,
-            app_kwargs=middleware.app_kwargs(claimed),
-            mcp_server=True,
-        )
+        with outgoing.permitted():  # this thread, which starts the server and serves no one
+            page.launch(
+                **looks(),
+                server_name=address.name,
+                server_port=address.port,
+                footer_links=["api", "settings"],
+                max_file_size=MAX_BYTES,
+                show_error=False,
+                enable_monitoring=False,
+                run_history=False,
+                state_session_capacity=SESSIONS,
+                ssr_mode=False,
+                app_kwargs=middleware.app_kwargs(claimed),
+                mcp_server=True,
+            )
     finally:
         # Gradio does so in order, but waits no more than five seconds for visitors to leave.
         shutil.rmtree(claimed.folder, ignore_errors=True)

@@ -19,12 +19,12 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from src.exports.spreadsheet import Writer, is_formula
 from src.models import checkpoints
 from src.models.predictor import Prediction, Predictor
 from src.pictures.decode import ImageRefused
 from src.results.evaluation import MALIGNANT
 from src.results.thresholds import decide, operating_point
-from src.spreadsheet import Writer, is_formula
 from src.tasks import TASKS, Task
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -38,8 +38,8 @@ path that does not exist and a folder without a picture each get a row with "err
 
 A spreadsheet takes a text that begins with =, + or - or @ for a formula: a path that does is written with ./ before it,
 which names the same file. Where one of them follows a comma, a semicolon, a bar, a tab, a quote or a line break in a
-path, an apostrophe is written before it, which src.spreadsheet.restored takes away. Bytes of a path that are not UTF-8
-are written as \\udcXX. Every cell is quoted.
+path, an apostrophe is written before it, which src.exports.spreadsheet.restored takes away. Bytes of a path that are
+not UTF-8 are written as \\udcXX. Every cell is quoted.
 
 Exit status: 0 if every picture was read; 1 if any failed, or the weights or the CSV file could not be used; 2 for a
 wrong argument; 130 if interrupted (the rows written so far are whole).

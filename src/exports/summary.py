@@ -37,6 +37,7 @@ from src.page.views.result_card import WARNING, percent
 from src.pictures.quality import FLAWS
 from src.results.class_texts import MEANINGS, URGENCIES, confidence
 from src.results.thresholds import CONFIDENCE, decide
+from src.server import outgoing
 from src.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -232,12 +233,13 @@ def explain(result: object, token: object = None) -> Text:
 def _ask(told: str, token: str) -> str:
     """The provider's answer as it came; raises ERRORS, WriterFailed among them. Ends what `_start` began."""
     try:
-        answer = _client(token).chat_completion(
-            [{"role": "system", "content": PROMPT}, {"role": "user", "content": told}],
-            model=model(),
-            max_tokens=MAX_TOKENS,
-            temperature=0.2,
-        )
+        with outgoing.permitted():
+            answer = _client(token).chat_completion(
+                [{"role": "system", "content": PROMPT}, {"role": "user", "content": told}],
+                model=model(),
+                max_tokens=MAX_TOKENS,
+                temperature=0.2,
+            )
         choice = answer.choices[0]
         if choice.finish_reason == "length":
             raise WriterFailed(OVERLONG)

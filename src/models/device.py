@@ -5,9 +5,12 @@ it is not installed, or the hardware is no ZeroGPU, nothing changes.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
+
+from src.server import outgoing
 
 try:
     import spaces
@@ -28,4 +31,13 @@ def name() -> str:
 
 def lent(call: Callable[P, R]) -> Callable[P, R]:
     """`call`, with a GPU while it runs where one has to be borrowed: arguments and result are pickled then."""
-    return call if spaces is None else spaces.GPU(call, duration=SECONDS)
+    if spaces is None:
+        return call
+    borrowing = spaces.GPU(call, duration=SECONDS)
+
+    @wraps(call)
+    def borrowed(*args: P.args, **kwargs: P.kwargs) -> R:
+        with outgoing.permitted():  # to ask the Space's own service for the GPU
+            return borrowing(*args, **kwargs)
+
+    return borrowed

@@ -31,7 +31,8 @@ MAX_PIXELS = 2_000_000
 megapixels would fill the memory."""
 MAX_SIDE = 6_400
 """Pixels of the longer side of what views are made of: a picture of MAX_PIXELS has no more, unless it is narrower than
-src/pictures/decode.py takes one. With what turning adds at the edges it bounds a view to 7 megapixels, however thin it is."""
+src/pictures/decode.py takes one. With what turning adds at the edges it bounds a view to 7 megapixels, however thin
+it is."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from gradio.route_utils import API_PREFIX
 from gradio.state_holder import SessionState
 from gradio.utils import get_function_description, get_upload_folder, is_in_or_equal
 
+from src.server.calls import FILES, NO_FILE, names_a_file
 from src.server.errors import FAILED, NOT_UNDERSTOOD
 
 log = logging.getLogger(__name__)
@@ -44,13 +45,14 @@ class Page(gr.Blocks):
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
     ) -> list[Any]:
-        """As Gradio's, after the pictures among `inputs` were looked at.
+        """As Gradio's, after `inputs` were checked: the files, and that nothing else names one (src/server/calls.py has
+        checked that of requests, but not every call is one).
 
         A caller who knows fewer arguments than there are by now gets the later ones' defaults.
         """
         defaults = [getattr(block, "value", None) for block in block_fn.inputs[len(inputs) :]]
         checked = [
-            looked_at(block, value) if isinstance(block, gr.Image | gr.File) else value
+            looked_at(block, value) if isinstance(block, FILES) else no_file(value)
             for block, value in zip(block_fn.inputs, [*inputs, *defaults], strict=False)
         ]
         try:
@@ -115,6 +117,13 @@ class Page(gr.Blocks):
             for one, text in zip(described["returns"], returned, strict=True):
                 one["python_type"]["description"] = text.partition(": ")[2]
         return info
+
+
+def no_file(value: object) -> object:
+    """`value`, unless it names a file; then raises gr.Error."""
+    if names_a_file(value):
+        raise refused(NO_FILE.sentence)
+    return value
 
 
 def looked_at(block: gr.Image | gr.File, value: object) -> dict[str, Any] | list[dict[str, Any]] | None:

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.pictures.decode import MAX_BYTES
+from src.server.json_limits import JsonLimits
 from src.server.refusal import UPLOAD, Refusal, answer
 
 LIMIT: Final = MAX_BYTES + 2**16
@@ -21,8 +22,6 @@ UNSAID: Final = 10**6
 in memory, some of it several times, up to the limit."""
 PARTS: Final = 256
 """Files and fields in one form."""
-VALUES: Final = 50_000
-"""Values in one body that is no form: twelve megabytes of them would keep the server from anything else for seconds."""
 STALL: Final = 25.0
 """Seconds without a byte, so that with its refusal a connection is closed in 30; also what the whole may take, but for
 what SLOWEST adds."""
@@ -32,7 +31,6 @@ SLOWEST: Final = 32_000
 TOO_LARGE: Final = Refusal(413, f"At most {MAX_BYTES // 10**6} MB are taken in one request.")
 TOO_LARGE_UNSAID: Final = Refusal(413, f"A request of more than {UNSAID // 10**6} MB must say how large it is.")
 TOO_MANY_FILES: Final = Refusal(413, f"At most {PARTS} files are taken in one request.")
-TOO_MANY_VALUES: Final = Refusal(413, f"At most {VALUES:,} values are taken in one request.")
 TOO_SLOW: Final = Refusal(408, "The request did not arrive in time; send it again.")
 
 
@@ -73,11 +71,10 @@ class _Body:
     def __init__(self, limits: Bodies, receive: Receive, headers: Headers, is_upload: bool) -> None:
         self._limits, self._receive = limits, receive
         kind, options = parse_options_header(headers.get("content-type", ""))
-        self._form = kind == b"multipart/form-data"
+        is_form = kind == b"multipart/form-data"
         said = "content-length" in headers
-        self._limit = limits.limit if said or (self._form and is_upload) else min(limits.limit, UNSAID)
-        self._marks = [b"--" + options.get(b"boundary", b"")] if self._form else [b",", b"[", b"{"]
-        self._tail, self._pieces = b"", 0
+        self._limit = limits.limit if said or (is_form and is_upload) else min(limits.limit, UNSAID)
+        self._limits_inside = Parts(options.get(b"boundary", b""), limits.parts) if is_form else JsonLimits()
         self._began = time.monotonic()
         self._size, self._complete = 0, False
         self.refused: Refusal | None = None
@@ -104,11 +101,23 @@ class _Body:
 
     def _count(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        seen = self._tail + chunk
-        self._pieces += sum(seen.count(mark) for mark in self._marks)
-        # As much as may be the beginning of a boundary, and too little to be a whole one.
-        self._tail = seen[max(0, len(seen) - len(self._marks[0]) + 1) :]
         if self._size > self._limit:
             self.refused = TOO_LARGE if self._limit == self._limits.limit else TOO_LARGE_UNSAID
-        elif self._pieces > (self._limits.parts if self._form else VALUES):
-            self.refused = TOO_MANY_FILES if self._form else TOO_MANY_VALUES
+        else:
+            self.refused = self._limits_inside.feed(chunk)
+
+
+class Parts:
+    """Counts the parts of a form."""
+
+    def __init__(self, boundary: bytes, most: int) -> None:
+        self._mark, self._most = b"--" + boundary, most
+        self._tail, self._parts = b"", 0
+
+    def feed(self, chunk: bytes) -> Refusal | None:
+        """Count `chunk`; what the form is refused with, if it is."""
+        seen = self._tail + chunk
+        self._parts += seen.count(self._mark)
+        # As much as may be the beginning of a boundary, and too little to be a whole one.
+        self._tail = seen[max(0, len(seen) - len(self._mark) + 1) :]
+        return TOO_MANY_FILES if self._parts > self._most else None

@@ -21,7 +21,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import is_work
+from src.server.routes import leaves_files
 
 PREFIX: Final = "vigil-"
 LOCK: Final = ".lock"
@@ -234,7 +234,7 @@ class Room:
             self.disk.add(len(message.get("body", b"")))
             return message
 
-        refusal = self.disk.refusal() if is_work(scope) else None
+        refusal = self.disk.refusal() if leaves_files(scope) else None
         if refusal:
             await answer(refusal, scope, receive, send)
         else:

@@ -10,12 +10,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.server.refusal import Refusal, answer
+from src.server.routes import RUN
 
 FAILED: Final = Refusal(500, "Something went wrong here; try again in a moment.")
 NOT_UNDERSTOOD: Final = Refusal(400, "The request is not one that the API describes.")
-
-RUN: Final = "/gradio_api/run/"
-"""How the paths begin by which the page asks without the queue."""
 
 log = logging.getLogger(__name__)
 

@@ -1,19 +1,23 @@
 """Puts all of src/server around a Gradio app."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
+import gradio as gr
 from gradio.routes import App
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server import errors
 from src.server.bodies import Bodies
+from src.server.calls import Calls, FileArguments
 from src.server.connections import close_idle
 from src.server.disk import Claim, Disk, Room
 from src.server.errors import Errors
 from src.server.headers import Headers
+from src.server.hosts import AllowedHosts, Hosts
 from src.server.rate_limit import Allowed, Visitors
 from src.server.routes import Routes
 from src.server.sessions import Sessions
@@ -22,7 +26,7 @@ from src.server.sessions import Sessions
 def app_kwargs(claimed: Claim) -> dict[str, Any]:
     """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises
     SettingRefused where the environment's limits are none."""
-    allowed = Allowed.from_environment()
+    allowed, hosts = Allowed.from_environment(), AllowedHosts.from_environment()
 
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
@@ -32,8 +36,11 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack
-        endpoints = {str(function.api_name) for function in app.get_blocks().fns.values()}
-        app.middleware_stack = guarded(app.middleware_stack, endpoints, disk, allowed)
+        app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed, hosts)
+        # Else Python looks through all that was loaded every now and then, for nearly a second in which nothing is
+        # answered: a crowd of values in a request can bring that about.
+        gc.collect()
+        gc.freeze()
         disk.start()
         closing = asyncio.create_task(close_idle(lambda: connections(app)))
         try:
@@ -41,14 +48,18 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         finally:
             closing.cancel()
             disk.stop()
+            gc.unfreeze()
 
     return {"lifespan": lifespan, "exception_handlers": errors.HANDLERS}
 
 
-def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allowed) -> ASGIApp:
-    """`app` with everything in front that a request has to pass, in this order."""
+def guarded(app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts) -> ASGIApp:
+    """`app`, which serves `page`, with everything in front that a request has to pass, in this order."""
+    endpoints = {str(function.api_name) for function in page.fns.values()}
+    files = FileArguments.of(page)
     # Bodies before Room, which counts what comes to lie on the disk: what is refused does not.
-    inside = Headers(Errors(Routes(Visitors(Bodies(Room(app, disk)), allowed), endpoints, disk.claimed.here)))
+    asking = Visitors(Bodies(Calls(Room(app, disk), files)), allowed)
+    inside = Headers(Errors(Hosts(Routes(asking, endpoints, disk.claimed.here), hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -63,3 +74,9 @@ def connections(app: App) -> Collection[Any]:
     """The open connections of a launched app; none before it has started."""
     server = getattr(app.get_blocks(), "server", None)
     return server.server_state.connections if server else ()
+
+
+def addresses(page: gr.Blocks) -> set[tuple[str, int]]:
+    """Where a launched page is served, by address and port; nowhere before it has started."""
+    server = getattr(page, "server", None)
+    return {socket.getsockname()[:2] for each in server.servers for socket in each.sockets} if server else set()

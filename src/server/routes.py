@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from src.server.refusal import UPLOAD, Refusal, answer
 
 HEALTH: Final = "/healthz"
+JOIN: Final = "/gradio_api/queue/join"
 PROGRESS: Final = "/gradio_api/upload_progress"
 
 OPEN: Final = frozenset(
@@ -35,7 +36,7 @@ OPEN: Final = frozenset(
         # Asking: by page and client, by plain HTTP, and what the page asks without the queue
         ("GET", "/gradio_api/info"),
         ("GET", "/gradio_api/openapi.json"),
-        ("POST", "/gradio_api/queue/join"),
+        ("POST", JOIN),
         ("GET", "/gradio_api/queue/data"),
         ("POST", "/gradio_api/cancel"),
         ("POST", "/gradio_api/reset"),
@@ -54,8 +55,14 @@ OPEN: Final = frozenset(
 MOUNTED: Final = "/gradio_api/mcp"
 """The MCP server, where launch() is told to have one: an app of its own."""
 
-WORK: Final = (UPLOAD, "/gradio_api/queue/join", "/gradio_api/call/", MOUNTED)
-"""How the paths begin that cost more than a glance where they are posted to."""
+RUN: Final = "/gradio_api/run/"
+"""How the paths begin by which the page asks without the queue."""
+
+FILES: Final = (UPLOAD, JOIN, "/gradio_api/call/", MOUNTED)
+"""How the paths begin that may leave a file behind where they are posted to."""
+
+WORK: Final = (*FILES, RUN)
+"""The same for those that cost more than a glance."""
 
 PAGES: Final = ("/", "/config")
 """What Gradio writes the whole page's configuration into."""
@@ -66,23 +73,34 @@ NOT_FOUND: Final = Refusal(404, "There is nothing here.")
 _OPEN = [(method, compile_path(path)[0]) for method, path in OPEN]
 # Gradio would fetch an address on the web for whoever asks; a file's path is absolute.
 _ADDRESS = re.compile(r"/gradio_api/file=(?!/(?!/))")
-# It fails on the name of an endpoint that it does not have.
-_CALLED = re.compile(r"/gradio_api/call/(v2/)?(?P<endpoint>[^/]*)")
+CALLED: Final = re.compile(r"/gradio_api/call/(?P<by_name>v2/)?(?P<endpoint>[^/]*)")
+"""The path of a call by plain HTTP; with `v2` its arguments have names."""
 
 
 def is_open(method: str, path: str, endpoints: Collection[str]) -> bool:
     """Whether a request goes on to Gradio, which has these endpoints (without the slash)."""
-    called = _CALLED.match(path)
+    called = CALLED.match(path)
+    # Gradio fails on the name of an endpoint that it does not have.
     if _ADDRESS.match(path) or (called and called["endpoint"] not in endpoints):
         return False
-    if path == MOUNTED or path.startswith(f"{MOUNTED}/"):
+    if is_mcp(path):
         return method in ("GET", "POST", "DELETE")
     return any(method == known and pattern.match(path) for known, pattern in _OPEN)
 
 
+def is_mcp(path: str) -> bool:
+    """Whether the MCP server answers there."""
+    return path == MOUNTED or path.startswith(f"{MOUNTED}/")
+
+
 def is_work(scope: Scope) -> bool:
-    """Whether a request may keep the models busy or leave a file behind."""
+    """Whether a request may keep the models or the server busy."""
     return scope["method"] == "POST" and scope["path"].startswith(WORK)
+
+
+def leaves_files(scope: Scope) -> bool:
+    """Whether a request may leave a file behind."""
+    return scope["method"] == "POST" and scope["path"].startswith(FILES)
 
 
 class Routes:

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
+from src.exports.spreadsheet import Writer
 from src.models import gate
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
 from src.pictures.decode import MAX_BYTES, ImageRefused, Picture
 from src.results.thresholds import decide
 from src.score import columns, row
 from src.service.worker_pool import Models
-from src.spreadsheet import Writer
 from src.tasks import Task
 
 MAX_PICTURES: Final = 200
@@ -58,16 +58,25 @@ class Item:
     refusal: str | None = None
 
 
+def _line(value: object) -> object:
+    """A row's line, from the pairs that a browser keeps of it."""
+    pairs = isinstance(value, list) and all(isinstance(one, list) and [*map(type, one)] == [str, str] for one in value)
+    return dict(value) if pairs and isinstance(value, list) else value
+
+
 class Row(BaseModel):
     """What is said of one picture. JSON-able but for the thumbnail, since only the visitor's own browser keeps it.
 
-    `line` has the CSV's columns; `p_malignant` is None where it could not be read; `unlike` says in one sentence that
+    `line` has the CSV's columns, in JSON as pairs, since an object with a `path` that comes back is refused as a file
+    (src/server/calls.py). `p_malignant` is None where it could not be read; `unlike` says in one sentence that
     it does not look like such a picture; `thumbnail` is a JPEG in base64.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
-    line: dict[str, str]
+    line: Annotated[
+        dict[str, str], BeforeValidator(_line), PlainSerializer(lambda line: [list(pair) for pair in line.items()])
+    ]
     p_malignant: Annotated[float, Field(ge=0, le=1)] | None = None
     unlike: str | None = None
     thumbnail: Annotated[str, Field(exclude=True)] = ""

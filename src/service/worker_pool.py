@@ -30,6 +30,7 @@ import torch
 
 from src.models import device
 from src.models.predictor import Predictor
+from src.server import outgoing
 
 log = logging.getLogger(__name__)
 
@@ -288,6 +289,7 @@ def _kill(started: "Future[_Worker]") -> None:
 def _serve(connection: Connection) -> None:
     """A process's whole life: the models, then request by request, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the app, whose end ends this
+    outgoing.shut()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:

@@ -87,7 +87,8 @@ def largest(bench: Bench) -> Iterator[Row]:
         f"The largest pictures that are read ({MAX_PIXELS // 10**6} megapixels) in every format, and their views",
         asked,
         f"{len(wrong)} not answered ({'; '.join(wrong[:3]) or 'none'}); at most {most / 1e9:.2f} GB beyond the models "
-        f"({costliest}), where a process may take {worker_pool.MEMORY / 1e9:.1f}; the same processes at the end: {same}.",
+        f"({costliest}), where a process may take {worker_pool.MEMORY / 1e9:.1f}; the same processes "
+        f"at the end: {same}.",
         not wrong and same and 0 < most < worker_pool.MEMORY,
     )
 

@@ -44,7 +44,8 @@ def settings(bench: Bench) -> Iterator[Row]:
         11,
         "Limits, proxies, ports, names and folders that cannot be meant, a slip in a name, a port in use",
         len(tried),
-        f"Each start ends with one sentence that names the variable and status 2; not so: {'; '.join(wrong) or 'none'}.",
+        f"Each start ends with one sentence that names the variable and status 2; not so: "
+        f"{'; '.join(wrong) or 'none'}.",
         not wrong,
     )
 

@@ -98,7 +98,7 @@ def stalled(bench: Bench) -> Iterator[Row]:
     count = 5 if bench.short else 200
     for what, begun in (
         ("Connections over which nothing comes", b""),
-        ("Requests whose headers stop half way", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half:"),
+        ("Requests whose headers stop half way", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half:"),
         ("Uploads that stop half way", half(f"POST {UPLOAD}", FORM)),
         ("Questions that stop half way", half(f"POST {JOIN}", {"Content-Type": "application/json"})),
     ):
@@ -113,7 +113,12 @@ def stalled(bench: Bench) -> Iterator[Row]:
 
 def half(request: str, headers: dict[str, str]) -> bytes:
     """A request that promises more than it brings."""
-    lines = [f"{request} HTTP/1.1", "Host: x", "Content-Length: 5000", *(f"{k}: {v}" for k, v in headers.items())]
+    lines = [
+        f"{request} HTTP/1.1",
+        "Host: localhost",
+        "Content-Length: 5000",
+        *(f"{k}: {v}" for k, v in headers.items()),
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + part("picture.png")
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from src import local
+from src.exports.spreadsheet import STARTS
 from src.server.routes import HEALTH
-from src.spreadsheet import STARTS
 from tests.attack.bench import Bench, Checks
 from tests.attack.files import EXAMPLE, read_many, read_table
 from tests.attack.row import Row

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack import __main__ as attack
-from tests.attack import arguments, files, memory, operators, output, pictures, supply, tables
+from tests.attack import arguments, fetching, files, memory, names, operators, output, pictures, supply, tables
 from tests.attack.bench import Bench, Check
 from tests.attack.row import Row
 from tests.conftest import Server
@@ -18,6 +18,8 @@ SHORT = (
     memory.largest,
     arguments.calls,
     arguments.functions,
+    fetching.fetching,
+    names.names,
     output.answers,
     output.reports,
     output.page,

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from src import score
+from src.exports.spreadsheet import Writer
 from src.models import checkpoints, gate
 from src.models.gate import Verdict
 from src.models.predictor import Predictor
@@ -24,7 +25,6 @@ from src.pictures import archive
 from src.service import batch
 from src.service.batch import BatchRefused, Row
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
-from src.spreadsheet import Writer
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 from tests.conftest import ROOT, Server

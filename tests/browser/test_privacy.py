@@ -162,7 +162,7 @@ def by_hand(app: Server) -> None:
     """What no client does: uploads that are broken off, hidden or too large, and arguments that are no picture."""
     host, port = app.url.removeprefix("http://").split(":")
     head = (
-        "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n"
+        "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
         "Content-Type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n"
         f'Content-Disposition: form-data; name="files"; filename="{NAME}-aborted.jpg"\r\n\r\n'
     )

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
 from filelock import FileLock
@@ -17,6 +18,7 @@ from limits import parse
 from src.server import disk, environment
 from src.server.bodies import LIMIT
 from src.server.disk import Ages, Claim, Disk, Room, claim
+from src.server.hosts import AllowedHosts
 from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
@@ -125,7 +127,8 @@ def test_what_is_refused_takes_no_room(tmp_path: Path) -> None:
             yield b"x" * 2**20
 
     limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
-    app = guarded(taking, (), Disk(ours(tmp_path), room=9 * LIMIT, spare=0), limits)
+    hosts = AllowedHosts(frozenset("x"))
+    app = guarded(taking, gr.Blocks(), Disk(ours(tmp_path), room=9 * LIMIT, spare=0), limits, hosts)
     form = {"Content-Type": "multipart/form-data; boundary=edge"}
     assert [ask(app, UPLOAD, large(), form).status_code for _ in range(4)] == [413] * 4
     assert ask(app, UPLOAD, b"x", form).status_code == 200
@@ -186,7 +189,8 @@ def served(claimed: Claim) -> Any:
         (claimed.folder / "picture.png").write_bytes((await receive())["body"])
         await taking(scope, receive, send)
 
-    return guarded(writing, (), Disk(claimed, spare=0), Allowed(parse("1000/minute"), parse("1000/minute"), 0))
+    limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
+    return guarded(writing, gr.Blocks(), Disk(claimed, spare=0), limits, AllowedHosts(frozenset("x")))
 
 
 FORM = {"Content-Type": "multipart/form-data; boundary=edge"}

@@ -17,9 +17,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server import bodies, connections, rate_limit
-from src.server.bodies import LIMIT, PARTS, STALL, VALUES, Bodies
+from src.server.bodies import LIMIT, PARTS, STALL, Bodies
 from src.server.errors import FAILED, Errors
 from src.server.headers import PAGE, Headers
+from src.server.json_limits import TOO_MANY_VALUES, VALUES
 from src.server.rate_limit import Allowed, Visitors
 from src.server.refusal import LINGER, UPLOAD
 
@@ -109,7 +110,7 @@ def test_many_files_and_many_values_are_refused() -> None:
         for count, status in ((VALUES // 2, 200), (VALUES + 1, 413)):
             said = httpx.post(url, json=[0] * count)
             assert said.status_code == status
-        assert said.json()["detail"] == bodies.TOO_MANY_VALUES.sentence
+        assert said.json()["detail"] == TOO_MANY_VALUES.sentence
         assert httpx.post(url, json="word " * 10**6).status_code == 200
 
 

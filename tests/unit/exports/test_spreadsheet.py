@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from src import local, score
+from src.exports.spreadsheet import SEPARATORS, STARTS, Writer, defused, restored
 from src.pictures import archive
 from src.service import batch
-from src.spreadsheet import SEPARATORS, STARTS, Writer, defused, restored
 from src.tasks import TASKS
 
 TASK = TASKS["skin"]
