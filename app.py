@@ -44,7 +44,8 @@ def main() -> None:
     for task in TASKS:
         found |= checkpoints.find_further(task)
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
-    page = layout.build(worker_pool.start(predictors))
+    working = worker_pool.start(predictors)
+    page = layout.build(working)
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
     try:
         page.launch(
@@ -55,8 +56,9 @@ def main() -> None:
             enable_monitoring=False,
             run_history=False,
             state_session_capacity=SESSIONS,
+            max_threads=layout.UNDER_WAY,
             ssr_mode=False,
-            app_kwargs=middleware.app_kwargs(claimed),
+            app_kwargs=middleware.app_kwargs(claimed, working.turns),
             mcp_server=True,
         )
     finally:

@@ -15,7 +15,9 @@ from gradio.route_utils import API_PREFIX
 from gradio.state_holder import SessionState
 from gradio.utils import get_function_description, get_upload_folder, is_in_or_equal
 
+from src import turns
 from src.server.errors import FAILED, NOT_UNDERSTOOD
+from src.server.rate_limit import visitor_of
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ class Page(gr.Blocks):
         *further: Any,
     ) -> dict[str, Any]:
         """As Gradio's, cancelled once nobody waits for the answer: Gradio would let it run on, and hold its place."""
+        if (request := asked_by(requests)) is not None:
+            turns.visitor.set(visitor_of(request.scope))
         call = asyncio.ensure_future(
             super().call_function(block_fn, processed_input, iterator, requests, event_id, *further)
         )
@@ -115,6 +119,13 @@ class Page(gr.Blocks):
             for one, text in zip(described["returns"], returned, strict=True):
                 one["python_type"]["description"] = text.partition(": ")[2]
         return info
+
+
+def asked_by(requests: Any) -> Any:
+    """The HTTP request that a function is called for; None where there is none, as in tests of a page alone."""
+    one = requests[0] if isinstance(requests, list) else requests
+    request = getattr(one, "request", None)
+    return request if "visitor" in getattr(request, "scope", ()) else None
 
 
 def looked_at(block: gr.Image | gr.File, value: object) -> dict[str, Any] | list[dict[str, Any]] | None:

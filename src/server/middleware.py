@@ -9,19 +9,22 @@ from gradio.routes import App
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server import errors
+from src.server.admission import Admission
 from src.server.bodies import Bodies
-from src.server.connections import close_idle
+from src.server.connections import Connections, most_connections, most_requests
 from src.server.disk import Claim, Disk, Room
 from src.server.errors import Errors
 from src.server.headers import Headers
+from src.server.held import Held
 from src.server.rate_limit import Allowed, Visitors
 from src.server.routes import Routes
 from src.server.sessions import Sessions
+from src.turns import Turns
 
 
-def app_kwargs(claimed: Claim) -> dict[str, Any]:
-    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises ValueError where
-    the environment's limits are none."""
+def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
+    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed and whose work is done
+    in these turns. Raises ValueError where the environment's limits are none."""
     allowed = Allowed.from_environment()
 
     @asynccontextmanager
@@ -33,9 +36,12 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack
         endpoints = {str(function.api_name) for function in app.get_blocks().fns.values()}
-        app.middleware_stack = guarded(app.middleware_stack, endpoints, disk, allowed)
+        most = most_connections()
+        app.middleware_stack = guarded(app.middleware_stack, endpoints, disk, allowed, turns, most_requests(most))
         disk.start()
-        closing = asyncio.create_task(close_idle(lambda: connections(app)))
+        opened = Connections(lambda: connections(app), most)
+        opened.limit(asyncio.get_running_loop())
+        closing = asyncio.create_task(opened.close_idle())
         try:
             yield
         finally:
@@ -45,10 +51,11 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
     return {"lifespan": lifespan, "exception_handlers": errors.HANDLERS}
 
 
-def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allowed) -> ASGIApp:
-    """`app` with everything in front that a request has to pass, in this order."""
+def guarded(app: ASGIApp, endpoints: Collection[str], disk: Disk, allowed: Allowed, turns: Turns, held: int) -> ASGIApp:
+    """`app` with everything in front that a request has to pass, in this order; at most `held` pass at once."""
     # Bodies before Room, which counts what comes to lie on the disk: what is refused does not.
-    inside = Headers(Errors(Routes(Visitors(Bodies(Room(app, disk)), allowed), endpoints)))
+    limited = Held(Admission(Bodies(Room(app, disk)), turns), held)
+    inside = Headers(Errors(Routes(Visitors(limited, allowed), endpoints)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

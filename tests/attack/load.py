@@ -5,6 +5,7 @@ How fast a machine is differs; so throughput is judged against that of four clie
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -123,8 +124,11 @@ class Clients:
         if accepted.status_code in (429, 503) and accepted.headers["Retry-After"].isdigit():
             seen.told_to_wait += 1
             await asyncio.sleep(int(accepted.headers["Retry-After"]))
-        elif accepted.status_code == httpx.codes.OK and json.loads(said) in (ENDED, TOO_BUSY, TOO_LONG):
-            seen.said[json.loads(said)] += 1
+        elif accepted.status_code == httpx.codes.OK and (sentence := json.loads(said)) in (ENDED, TOO_LONG):
+            seen.said[sentence] += 1
+        elif accepted.status_code == httpx.codes.OK and (seconds := to_wait(sentence)) is not None:
+            seen.told_to_wait += 1
+            await asyncio.sleep(seconds)
         else:
             seen.wrong.append(f"{accepted.status_code} {said[:80]}")
         return False
@@ -135,6 +139,12 @@ class Clients:
         limits = httpx.Limits(max_connections=2 * MANY, keepalive_expiry=2)
         async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits) as http:
             yield http
+
+
+def to_wait(said: object) -> int | None:
+    """The seconds after which to come again, where that is what was said."""
+    match = re.fullmatch(re.escape(TOO_BUSY).replace(r"\{after\}", r"(\d+)"), said) if isinstance(said, str) else None
+    return int(match[1]) if match else None
 
 
 class Pulse:
