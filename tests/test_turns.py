@@ -1,4 +1,4 @@
-"""src/turns.py: nobody keeps the places from others, nobody waits for what does not come in time. No real time passes."""
+"""src/turns.py: nobody keeps the places from others, nobody waits in vain. No real time passes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -99,8 +99,8 @@ def test_who_comes_back_when_told_is_answered() -> None:
 def test_a_second_visitor_need_not_wait_for_a_greedy_one() -> None:
     async def greedy() -> tuple[list[Outcome], list[Outcome]]:
         site = Site(3)
-        flood = asyncio.ensure_future(all_of(*(site.ask("greedy", 6.5) for _ in range(58))))
-        others = []
+        flood = asyncio.create_task(all_of(*(site.ask("greedy", 6.5) for _ in range(58))))
+        others: list[Outcome] = []
         for _ in range(20):
             await asyncio.sleep(1)
             others.append(await site.ask("other", 0.3))

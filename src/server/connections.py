@@ -1,4 +1,4 @@
-"""Connections: how many are open at once, and those over which no request comes, which uvicorn waits for without end."""
+"""Connections: how many are open at once, and those without a request, for which uvicorn waits without end."""
 
 import asyncio
 import resource

@@ -24,7 +24,19 @@ from tests.attack.bench import CANARIES, Bench, Check, settle
 from tests.conftest import ROOT, running
 from tests.space import CORES, VARIABLES
 
-MODULES = ("server", "routes", "load", "dying", "lasting", "pictures", "arguments", "output", "weights", "supply")
+MODULES = (
+    "server",
+    "routes",
+    "load",
+    "greedy",
+    "dying",
+    "lasting",
+    "pictures",
+    "arguments",
+    "output",
+    "weights",
+    "supply",
+)
 POINTS = {
     1: "Bodies and files",
     2: "Routes",

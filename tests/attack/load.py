@@ -70,7 +70,7 @@ class Clients:
         asyncio.run(self._quiet())
 
     async def _quiet(self) -> None:
-        async with self._http() as http:
+        async with self.http() as http:
             for ask in (*self.asks, self.bad):
                 _, self.quiet[ask] = await self.ask(http, ask)
 
@@ -100,17 +100,17 @@ class Clients:
         async def client() -> None:
             while time.monotonic() < began + seconds and (number := next(numbers)) < calls:
                 bad = share_bad and number % share_bad == 0
-                answered = await self._one(http, self.bad if bad else self.asks[number % len(self.asks)], seen)
+                answered = await self.one(http, self.bad if bad else self.asks[number % len(self.asks)], seen)
                 if began < time.monotonic() < began + seconds:
                     seen.in_time += answered
                 await asyncio.sleep(pause)
 
-        async with self._http() as http:
+        async with self.http() as http:
             await asyncio.gather(*(client() for _ in range(clients)))
         seen.seconds = seconds
         return seen
 
-    async def _one(self, http: httpx.AsyncClient, ask: Ask, seen: Seen) -> bool:
+    async def one(self, http: httpx.AsyncClient, ask: Ask, seen: Seen) -> bool:
         """Whether it was answered."""
         asked = time.monotonic()
         try:
@@ -134,10 +134,12 @@ class Clients:
         return False
 
     @asynccontextmanager
-    async def _http(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def http(self, who: str = "") -> AsyncIterator[httpx.AsyncClient]:
+        """Connections of the visitor who has this address, as a Space's proxy names it."""
         # The server closes what is idle for 5 s; who uses it in that moment loses a request.
         limits = httpx.Limits(max_connections=2 * MANY, keepalive_expiry=2)
-        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits) as http:
+        headers = {"X-Forwarded-For": who} if who else {}
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits, headers=headers) as http:
             yield http
 
 
