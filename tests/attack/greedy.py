@@ -18,7 +18,7 @@ from src.service.worker_pool import SECONDS
 from tests.attack.bench import Bench, Checks
 from tests.attack.load import Clients, Seen
 from tests.attack.row import Row
-from tests.attack.visitor import PATIENCE, Visitor
+from tests.attack.visitor import Visitor
 from tests.conftest import running
 from tests.space import VARIABLES
 
