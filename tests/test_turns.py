@@ -99,12 +99,17 @@ def test_who_comes_back_when_told_is_answered() -> None:
 def test_a_second_visitor_need_not_wait_for_a_greedy_one() -> None:
     async def greedy() -> tuple[list[Outcome], list[Outcome]]:
         site = Site(3)
-        flood = asyncio.create_task(all_of(*(site.ask("greedy", 6.5) for _ in range(58))))
-        others: list[Outcome] = []
-        for _ in range(20):
-            await asyncio.sleep(1)
-            others.append(await site.ask("other", 0.3))
-        return await flood, others
+
+        async def beside() -> list[Outcome]:
+            others = []
+            for _ in range(20):
+                await asyncio.sleep(1)
+                others.append(await site.ask("other", 0.3))
+            return others
+
+        flood = all_of(*(site.ask("greedy", 6.5) for _ in range(58)))
+        flooded, others = await asyncio.gather(flood, beside())
+        return flooded, others
 
     flood, others = run(greedy)
     assert not any(one.refused for one in others)

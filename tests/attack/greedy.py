@@ -52,7 +52,7 @@ def greedy(bench: Bench) -> Iterator[Row]:
         5,
         f"{flood} flat 16-bit PNGs of 40 megapixels asked for at once by one visitor; another asks beside it",
         flood + others,
-        f"The other: {len(seen.took)} of {others} answered, within {p95:.1f} s (p95), {max(seen.took, default=0):.1f} s "
+        f"The other: {len(seen.took)} of {others} answered, within {p95:.1f} s (p95), {max(seen.took, default=0):.1f} "
         f"at most; {seen.told_to_wait} told to wait; {len(seen.wrong)} otherwise. The greedy one: "
         + ", ".join(f"{count} {what}" for what, count in sorted(said.items()))
         + ".",
