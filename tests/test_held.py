@@ -171,7 +171,6 @@ def test_the_limits_follow_what_the_process_may_open(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(connections.resource, "getrlimit", lambda _, soft=soft: (soft, soft))
         assert connections.most_connections() == most
         assert connections.most_requests(most) < most
-        assert soft < 0 or most + connections.BACKLOG < soft
 
 
 def test_the_log_does_not_grow_with_what_visitors_do() -> None:

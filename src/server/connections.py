@@ -12,7 +12,8 @@ PATIENCE: Final = 25.0
 MOST: Final = 2000
 """Connections at once, whatever the process may open."""
 BACKLOG: Final = 64
-"""Connections that are taken at once, before any of them can be closed."""
+"""Connections that are taken in one go at most. Three times as many can be open beyond the limit for a moment, until
+those that made room for them are closed."""
 
 
 def most_connections() -> int:
@@ -50,7 +51,7 @@ class Connections:
                 self._waiting[protocol] = None, time.monotonic()
                 return protocol
 
-            return await create(connected, *args, **{**options, "backlog": BACKLOG})
+            return await create(connected, *args, **{**options, "backlog": max(1, min(BACKLOG, self._most // 8))})
 
         setattr(loop, "create_server", create_server)  # noqa: B010 - of this loop alone
 
