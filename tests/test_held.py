@@ -96,18 +96,18 @@ def test_a_stream_that_says_something_goes_on() -> None:
 
 
 def test_whose_turn_would_come_too_late_is_told_when_to_come() -> None:
-    app = Admission(named, turns := Turns(1, patience=20))
-    with serving(Visitors(app, FREE)) as (url, _):
+    app = Admission(named, turns := Turns(1, patience=20, clock=lambda: 0.0))
+    with serving(Visitors(app, FREE)) as (url, _), httpx.Client() as http:
         for path in (JOIN, "/gradio_api/call/skin", "/gradio_api/call/v2/skin"):
             turns._on_their_way.clear()
-            answers = [httpx.post(url + path, headers=of("203.0.113.1")) for _ in range(40)]
+            answers = [http.post(url + path, headers=of("203.0.113.1")) for _ in range(40)]
             late = [answer for answer in answers if answer.status_code == 503]
             assert 0 < len(late) < 40
             after = late[-1].headers["retry-after"]
             assert int(after) >= 1
             assert late[-1].json()["detail"] == TOO_BUSY.format(after=after)
-            assert httpx.post(url + path, headers=of("203.0.113.2")).status_code == 200, "it is another's turn"
-        assert httpx.get(url + JOIN, headers=of("203.0.113.1")).status_code == 200
+            assert http.post(url + path, headers=of("203.0.113.2")).status_code == 200, "it is another's turn"
+        assert http.get(url + JOIN, headers=of("203.0.113.1")).status_code == 200
 
 
 def test_what_mcp_asks_on_is_its_visitors_question_and_nobody_can_forge_that() -> None:
