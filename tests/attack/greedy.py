@@ -47,6 +47,11 @@ def kind(text: str) -> str:
     return next((what for end, what in ends.items() if end in text), "otherwise")
 
 
+def broken(said: Counter[str]) -> int:
+    """How many came to what is not promised."""
+    return said["otherwise"] + said["stopped at the time limit"]
+
+
 def greedy(bench: Bench) -> Iterator[Row]:
     """A visitor who asks for many costly pictures at once, and another who asks for one after the other."""
     flood, others = (SHORT_FLOOD, FEW_OTHERS) if bench.short else (FLOOD, OTHERS)
@@ -62,10 +67,7 @@ def greedy(bench: Bench) -> Iterator[Row]:
         f"at most; {seen.told_to_wait} told to wait; {len(seen.wrong)} otherwise. The greedy one: "
         + ", ".join(f"{count} {what}" for what, count in sorted(said.items()))
         + ".",
-        len(seen.took) == others
-        and p95 < OTHER_SECONDS
-        and said.total() == flood
-        and not said["otherwise"] + said["stopped at the time limit"],
+        len(seen.took) == others and p95 < OTHER_SECONDS and said.total() == flood and not broken(said),
     )
 
 
@@ -105,10 +107,7 @@ def slowed(bench: Bench) -> Iterator[Row]:
         visitors,
         ", ".join(f"{count} {what}" for what, count in sorted(said.items()))
         + f"; the longest wait for an answer or a refusal {longest:.1f} s.",
-        said.total() == visitors
-        and not said["otherwise"] + said["stopped at the time limit"]
-        and said["answered"] > 0
-        and longest <= 2 * SECONDS,
+        said.total() == visitors and not broken(said) and said["answered"] > 0 and longest <= 2 * SECONDS,
     )
 
 
