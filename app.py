@@ -41,9 +41,10 @@ def serve(address: settings.Address) -> None:
     log.begin()
     worker_pool.prepare()
     # Imported here: the processes that read pictures are started with this file too, and need no page.
+    from src import outgoing
     from src.page import layout
     from src.page.theme import looks
-    from src.server import environment, middleware, outgoing
+    from src.server import environment, middleware
 
     claimed = environment.prepare()
 
@@ -59,7 +60,8 @@ def serve(address: settings.Address) -> None:
     for task in TASKS:
         found |= checkpoints.find_further(task)
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
-    page = layout.build(worker_pool.start(predictors))
+    working = worker_pool.start(predictors)
+    page = layout.build(working)
     page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
     outgoing.shut(lambda: middleware.addresses(page))
     try:
@@ -75,8 +77,9 @@ def serve(address: settings.Address) -> None:
                 enable_monitoring=False,
                 run_history=False,
                 state_session_capacity=SESSIONS,
+                max_threads=layout.UNDER_WAY,
                 ssr_mode=False,
-                app_kwargs=middleware.app_kwargs(claimed),
+                app_kwargs=middleware.app_kwargs(claimed, working.turns),
                 mcp_server=True,
             )
     finally:

@@ -31,13 +31,13 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from src import outgoing
 from src.models import hub
 from src.models.predictor import NOTHING_FOUND
 from src.page.views.result_card import WARNING, percent
 from src.pictures.quality import FLAWS
 from src.results.class_texts import MEANINGS, URGENCIES, confidence
 from src.results.thresholds import CONFIDENCE, decide
-from src.server import outgoing
 from src.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from src.server import outgoing
+from src import outgoing
 
 try:
     import spaces

@@ -17,6 +17,8 @@ from gradio.utils import get_function_description, get_upload_folder, is_in_or_e
 
 from src.server.calls import FILES, NO_FILE, names_a_file
 from src.server.errors import FAILED, NOT_UNDERSTOOD
+from src.server.rate_limit import visitor_of
+from src.service import turns
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,8 @@ class Page(gr.Blocks):
         *further: Any,
     ) -> dict[str, Any]:
         """As Gradio's, cancelled once nobody waits for the answer: Gradio would let it run on, and hold its place."""
+        if (request := asked_by(requests)) is not None:
+            turns.visitor.set(visitor_of(request.scope))
         call = asyncio.ensure_future(
             super().call_function(block_fn, processed_input, iterator, requests, event_id, *further)
         )
@@ -124,6 +128,13 @@ def no_file(value: object) -> object:
     if names_a_file(value):
         raise refused(NO_FILE.sentence)
     return value
+
+
+def asked_by(requests: Any) -> Any:
+    """The HTTP request that a function is called for; None where there is none, as in tests of a page alone."""
+    one = requests[0] if isinstance(requests, list) else requests
+    request = getattr(one, "request", None)
+    return request if "visitor" in getattr(request, "scope", ()) else None
 
 
 def looked_at(block: gr.Image | gr.File, value: object) -> dict[str, Any] | list[dict[str, Any]] | None:

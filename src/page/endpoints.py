@@ -14,15 +14,11 @@ from src.pictures.decode import MAX_BYTES, ImageRefused
 from src.results.decisions import Result
 from src.service import read_picture
 from src.service.arguments import ArgumentRefused
-from src.service.worker_pool import MOST, Work, WorkFailed
+from src.service.worker_pool import Work, WorkFailed
 from src.tasks import TASKS, Task
 
-CONCURRENCY = (
-    MOST + 1
-)  # on all tabs together; src/service/worker_pool.py has the limit, and here answers are packed besides
-
-MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": CONCURRENCY, "preprocess": False}
-"""Of every event that reads what was uploaded."""
+MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "preprocess": False}
+"""Of every event that reads an upload. Gradio lets all begin; they wait in src/service/turns.py."""
 
 NO_PICTURE = "Choose a picture first."
 

@@ -8,7 +8,7 @@ import gradio as gr
 from src.models.checkpoints import Checkpoint
 from src.page import link
 from src.page.blocks import Page, example_files, html
-from src.page.endpoints import CONCURRENCY, robustness_endpoint
+from src.page.endpoints import robustness_endpoint
 from src.page.tabs.batch_tab import batch_tab
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.tabs.task_tab import TaskTab
@@ -17,8 +17,8 @@ from src.service import arguments, read_picture
 from src.service.worker_pool import Models, Work
 from src.tasks import TASKS
 
-WAITING = 40  # more than these are told to come back later
-PLACES_EVERY = 2  # seconds between two words on how many wait before one; Gradio would tell all after each answer
+UNDER_WAY = 500  # questions; they wait for their turn in src/service/turns.py, which refuses some long before
+OTHERS = 4  # calls at once of a function that asks no model
 SWEEP, KEPT = 300, 2700  # seconds: before src/server/disk.py, since Gradio forgets a file only if it deletes it itself
 
 
@@ -50,7 +50,7 @@ def build(work: Work) -> gr.Blocks:
         controls = {name: link.Controls(room.threshold, room.model, list(room.served)) for name, room in rooms.items()}
         link.keep(page, tabs, each, {**controls, "batch": many})
         robustness_endpoint(work)
-    page.queue(default_concurrency_limit=CONCURRENCY, max_size=WAITING, status_update_rate=PLACES_EVERY, api_open=False)
+    page.queue(default_concurrency_limit=OTHERS, max_size=UNDER_WAY, api_open=False)
     return page
 
 

@@ -11,21 +11,24 @@ from gradio.routes import App
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server import errors
+from src.server.admission import Admission
 from src.server.bodies import Bodies
 from src.server.calls import Calls, FileArguments
-from src.server.connections import close_idle
+from src.server.connections import Connections, most_connections, most_requests
 from src.server.disk import Claim, Disk, Room
 from src.server.errors import Errors
 from src.server.headers import Headers
+from src.server.held import Held
 from src.server.hosts import AllowedHosts, Hosts
 from src.server.rate_limit import Allowed, Visitors
 from src.server.routes import Routes
 from src.server.sessions import Sessions
+from src.service.turns import Turns
 
 
-def app_kwargs(claimed: Claim) -> dict[str, Any]:
-    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed. Raises
-    SettingRefused where the environment's limits are none."""
+def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
+    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed and whose work is done
+    in these turns. Raises SettingRefused where the environment's limits are none."""
     allowed, hosts = Allowed.from_environment(), AllowedHosts.from_environment()
 
     @asynccontextmanager
@@ -36,13 +39,17 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
         # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
         # around those, so that nothing could be added to, or taken off, their answers.
         assert app.middleware_stack
-        app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed, hosts)
+        most = most_connections()
+        held = most_requests(most)
+        app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed, hosts, turns, held)
         # Else Python looks through all that was loaded every now and then, for nearly a second in which nothing is
         # answered: a crowd of values in a request can bring that about.
         gc.collect()
         gc.freeze()
         disk.start()
-        closing = asyncio.create_task(close_idle(lambda: connections(app)))
+        opened = Connections(lambda: connections(app), most)
+        opened.limit(asyncio.get_running_loop())
+        closing = asyncio.create_task(opened.close_idle())
         try:
             yield
         finally:
@@ -53,13 +60,16 @@ def app_kwargs(claimed: Claim) -> dict[str, Any]:
     return {"lifespan": lifespan, "exception_handlers": errors.HANDLERS}
 
 
-def guarded(app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts) -> ASGIApp:
-    """`app`, which serves `page`, with everything in front that a request has to pass, in this order."""
+def guarded(
+    app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts, turns: Turns, held: int
+) -> ASGIApp:
+    """`app`, which serves `page`, with everything in front that a request has to pass, in this order; at most `held`
+    requests pass at once."""
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
-    # Bodies before Room, which counts what comes to lie on the disk: what is refused does not.
-    asking = Visitors(Bodies(Calls(Room(app, disk), files)), allowed)
-    inside = Headers(Errors(Hosts(Routes(asking, endpoints, disk.claimed.here), hosts)))
+    # Bodies and Calls before Admission and Room: a refused request takes no place in the queue and no disk space.
+    limited = Held(Bodies(Calls(Admission(Room(app, disk), turns), files)), held)
+    inside = Headers(Errors(Hosts(Routes(Visitors(limited, allowed), endpoints, disk.claimed.here), hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

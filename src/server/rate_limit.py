@@ -6,6 +6,7 @@ VIGIL_VISITOR_LIMIT and VIGIL_TOTAL_LIMIT set both, as `120/minute`; VIGIL_PROXI
 import ipaddress
 import math
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Final, Self
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from src.server import settings
 from src.server.bodies import LIMIT
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import PAGES, is_work
+from src.server.routes import MOUNTED, PAGES, is_work
 
 VISITOR: Final = "120/minute"
 """Pictures that one visitor may have read, and may send: a sixth of what two cores can (13 a second, dev/LOG.md)."""
@@ -30,6 +31,10 @@ GLANCES: Final = "4000/minute"
 page at once, which takes about a hundred, and one that counts as PAGE."""
 PAGE: Final = 30
 """As how many glances the page itself counts: Gradio writes all of its configuration anew for each, in 70 ms."""
+
+VOUCHER: Final = b"x-vigil-visitor"
+"""The header in which this process tells itself whose question it is: Gradio's MCP server asks what it is asked once
+more over loopback, with the headers that it was sent."""
 
 TOO_OFTEN: Final = "You have asked very often in the last minute; wait a moment, then try again."
 BUSY: Final = "Very many people are asking just now; wait a moment, then try again."
@@ -76,6 +81,11 @@ def visitor(scope: Scope, proxies: int) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
+def visitor_of(scope: Scope) -> str:
+    """The visitor of a request that came through Visitors."""
+    return scope["visitor"]
+
+
 def cost(scope: Scope) -> int:
     """As how many of its kind a request counts.
 
@@ -97,14 +107,28 @@ class Visitors:
         self.allowed = allowed
         self.limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self.glances = parse(GLANCES)
+        self._secret = secrets.token_hex(16)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = "glance" if not is_work(scope) else "upload" if scope["path"] == UPLOAD else "question"
-        refusal = self.refused(visitor(scope, self.allowed.proxies), kind, cost(scope))
+        vouched = self._vouched_for(scope)
+        who = vouched or visitor(scope, self.allowed.proxies)
+        scope["visitor"] = who
+        # What the MCP server asks on was counted when it was asked.
+        refusal = None if vouched else self.refused(who, kind, cost(scope))
         if refusal:
             await answer(refusal, scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+            return
+        if scope["path"].startswith(MOUNTED):
+            scope["headers"].append((VOUCHER, f"{self._secret} {who}".encode()))
+        await self.app(scope, receive, send)
+
+    def _vouched_for(self, scope: Scope) -> str:
+        """The visitor that this process names itself, if it does; without a trace of what anyone else wrote there."""
+        named = [value.decode("latin-1") for name, value in scope["headers"] if name == VOUCHER]
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if name != VOUCHER]
+        secret, _, who = named[-1].partition(" ") if named else ("", "", "")
+        return who if secrets.compare_digest(secret.encode(), self._secret.encode()) else ""
 
     def refused(self, who: str, kind: str, cost: int = 1) -> Refusal | None:
         """Count a request as so many; what it is refused with, if it is."""

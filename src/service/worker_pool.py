@@ -28,9 +28,10 @@ import anyio.to_thread
 import numpy as np
 import torch
 
+from src import outgoing
 from src.models import device
 from src.models.predictor import Predictor
-from src.server import outgoing
+from src.service.turns import Late, Turn, Turns, visitor
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ SECONDS = 20
 GRACE_SECONDS = 1
 """What work that nobody waits for any more may still take: to end nearly costs less than a new process."""
 MOST = 4
-"""Pieces of work at once at most, whatever the machine; each process holds some 0.3 GB of its own."""
+"""Cores that are used at most, whatever the machine. There is a process for each, and one more: it is kept for a
+second visitor, who then shares a core instead of waiting. Each process holds some 0.3 GB of its own."""
 STARTING_SECONDS = 300
 """What the first visitors of a page just started wait for a process at most: it loads code for seconds, or minutes."""
 NICE = 5
@@ -57,7 +59,8 @@ that a picture within the limits of src/pictures/decode.py was seen to take is 0
 STATM = Path("/proc/self/statm")
 """Where Linux says how large a process is; elsewhere no limit on memory can be set that means anything."""
 
-TOO_BUSY = "Too many pictures are being read just now; try again in a minute."
+TOO_BUSY = "Too many pictures are being read just now; try again in {after} s."
+NOT_STARTED = "The page has just started and is not ready yet; try again in a minute."
 TOO_LONG = f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one."
 TOO_LARGE = "Reading this file takes more memory than there is for one; try a smaller one."
 ENDED = "Reading this file ended unexpectedly; try again."
@@ -77,43 +80,52 @@ class WorkFailed(Exception):  # noqa: N818 - as ImageRefused
     """The work was not done, through no fault of the picture's; `str()` is one sentence for the person."""
 
 
+class Busy(WorkFailed):
+    """The work was not begun, since its turn would have come too late; another try will do `after` seconds later."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(TOO_BUSY.format(after=after))
+        self.after = after
+
+
 class Work:
     """Does the work in this process, on a lent GPU where there is one to be lent.
 
-    `at_once` pieces are done at a time, each in at most `seconds`. Threads cannot be killed: what takes too long is
-    left behind.
+    `at_once` pieces are done at a time, each in at most `seconds`, and visitors are served in turn
+    (src/service/turns.py). The context variable `visitor` there says who asks for the work. Threads cannot be killed:
+    work that takes too long is left behind.
     """
 
-    def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 2) -> None:
+    def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
         self.models, self.seconds, self.at_once = models, seconds, at_once
-        self._places = asyncio.Semaphore(at_once)
+        self.turns = Turns(at_once, SECONDS)
         self._lent = device.lent(self._run)
 
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`function(models, *args, **kwargs)`: a module's own function, arguments and a result that can be pickled.
 
-        Raises what it raises of the project's own, such as ImageRefused, and WorkFailed where its turn did not come in
-        time, it took too long or it ended unexpectedly. Where the caller is cancelled, the work is ended.
+        Raises what it raises of the project's own, such as ImageRefused; Busy where its turn would come too late; and
+        WorkFailed where it took too long or ended unexpectedly. Where the caller is cancelled, the work is ended.
         """
-        await self._turn()
+        turn = await self._turn()
+        self.turns.start(turn)
         try:
             with anyio.move_on_after(self.seconds):
                 work = partial(self._lent, function, *args, **kwargs)
                 return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
             raise WorkFailed(TOO_LONG)
         finally:
-            self._places.release()
+            self.turns.give_back(turn)
 
     def close(self) -> None:
         """End whatever is under way, and take no more."""
 
-    async def _turn(self) -> None:
-        """Wait for a place, to be released."""
+    async def _turn(self) -> Turn:
+        """Wait for a place, to be given back."""
         try:
-            async with asyncio.timeout(self.seconds):
-                await self._places.acquire()
-        except TimeoutError:
-            raise WorkFailed(TOO_BUSY) from None
+            return await self.turns.take(visitor.get())
+        except Late as late:
+            raise Busy(late.after) from None
 
     def _run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         return _without_faults(function, self.models, *args, **kwargs)
@@ -128,8 +140,8 @@ class WorkInProcesses(Work):
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int | None = None) -> None:
-        # As many as torch would use threads; each then uses one.
-        super().__init__(models, seconds, at_once or min(torch.get_num_threads(), MOST))
+        # One more than torch would use threads; each then uses one.
+        super().__init__(models, seconds, at_once or min(torch.get_num_threads(), MOST) + 1)
         prepare()
         self._starting = threading.Lock()
         self._idle = [self._start() for _ in range(self.at_once)]
@@ -137,9 +149,10 @@ class WorkInProcesses(Work):
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As Work's."""
         request = pickle.dumps((function, args, kwargs))
-        await self._turn()
-        worker, started = await self._worker()
-        reply = asyncio.ensure_future(self._reply(worker, started, request))
+        turn = await self._turn()
+        worker, started = await self._worker(turn)
+        self.turns.start(turn)
+        reply = asyncio.ensure_future(self._reply(worker, started, turn, request))
         try:
             async with asyncio.timeout(self.seconds):
                 done, value = await asyncio.shield(reply)
@@ -168,11 +181,11 @@ class WorkInProcesses(Work):
         self._idle = [started if _usable(started) else self._start() for started in self._idle]
         return self._idle.pop(next((i for i, started in enumerate(self._idle) if started.done()), 0))
 
-    def _give_back(self, started: "Future[_Worker]") -> None:
+    def _give_back(self, started: "Future[_Worker]", turn: Turn) -> None:
         self._idle.append(started if _usable(started) else self._start())
-        self._places.release()
+        self.turns.give_back(turn)
 
-    async def _worker(self) -> tuple["_Worker", "Future[_Worker]"]:
+    async def _worker(self, turn: Turn) -> tuple["_Worker", "Future[_Worker]"]:
         """A process that is ready to be asked; for one that ended while it was being started, another, once."""
         started = self._take()
         try:
@@ -185,9 +198,9 @@ class WorkInProcesses(Work):
                 started = self._start()
                 return await self._ready(started), started
         except BaseException as error:
-            self._give_back(started)
+            self._give_back(started, turn)
             if isinstance(error, TimeoutError):
-                raise WorkFailed(TOO_BUSY) from None
+                raise WorkFailed(NOT_STARTED) from None
             if isinstance(error, OSError | EOFError):
                 log.error("A process could not be started: %r", error)
                 raise WorkFailed(ENDED) from None
@@ -198,7 +211,9 @@ class WorkInProcesses(Work):
         async with asyncio.timeout(STARTING_SECONDS):
             return await asyncio.shield(asyncio.wrap_future(started))
 
-    async def _reply(self, worker: "_Worker", started: "Future[_Worker]", request: bytes) -> tuple[bool, Any]:
+    async def _reply(
+        self, worker: "_Worker", started: "Future[_Worker]", turn: Turn, request: bytes
+    ) -> tuple[bool, Any]:
         """What the process replies, after which the place is another's."""
         try:
             return await anyio.to_thread.run_sync(worker.ask, request)
@@ -206,7 +221,7 @@ class WorkInProcesses(Work):
             worker.kill()
             return False, WorkFailed(ENDED)
         finally:
-            self._give_back(started)
+            self._give_back(started, turn)
 
     @cached_property
     def _sent(self) -> bytes:

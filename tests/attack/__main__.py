@@ -25,8 +25,8 @@ from tests.conftest import ROOT, running
 from tests.space import CORES, VARIABLES
 
 MODULES = (
-    *("server", "files", "routes", "load", "dying", "lasting", "pictures", "memory", "arguments", "fetching", "tables"),
-    *("output", "weights", "supply", "operators"),
+    *("server", "files", "routes", "load", "greedy", "dying", "lasting", "pictures", "memory", "arguments", "fetching"),
+    *("tables", "output", "weights", "supply", "operators"),
 )
 POINTS = {
     1: "Bodies and files",

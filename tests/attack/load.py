@@ -5,6 +5,7 @@ How fast a machine is differs; so throughput is judged against that of four clie
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -69,7 +70,7 @@ class Clients:
         asyncio.run(self._quiet())
 
     async def _quiet(self) -> None:
-        async with self._http() as http:
+        async with self.http() as http:
             for ask in (*self.asks, self.bad):
                 _, self.quiet[ask] = await self.ask(http, ask)
 
@@ -99,17 +100,17 @@ class Clients:
         async def client() -> None:
             while time.monotonic() < began + seconds and (number := next(numbers)) < calls:
                 bad = share_bad and number % share_bad == 0
-                answered = await self._one(http, self.bad if bad else self.asks[number % len(self.asks)], seen)
+                answered = await self.one(http, self.bad if bad else self.asks[number % len(self.asks)], seen)
                 if began < time.monotonic() < began + seconds:
                     seen.in_time += answered
                 await asyncio.sleep(pause)
 
-        async with self._http() as http:
+        async with self.http() as http:
             await asyncio.gather(*(client() for _ in range(clients)))
         seen.seconds = seconds
         return seen
 
-    async def _one(self, http: httpx.AsyncClient, ask: Ask, seen: Seen) -> bool:
+    async def one(self, http: httpx.AsyncClient, ask: Ask, seen: Seen) -> bool:
         """Whether it was answered."""
         asked = time.monotonic()
         try:
@@ -123,18 +124,29 @@ class Clients:
         if accepted.status_code in (429, 503) and accepted.headers["Retry-After"].isdigit():
             seen.told_to_wait += 1
             await asyncio.sleep(int(accepted.headers["Retry-After"]))
-        elif accepted.status_code == httpx.codes.OK and json.loads(said) in (ENDED, TOO_BUSY, TOO_LONG):
-            seen.said[json.loads(said)] += 1
+        elif accepted.status_code == httpx.codes.OK and (sentence := json.loads(said)) in (ENDED, TOO_LONG):
+            seen.said[sentence] += 1
+        elif accepted.status_code == httpx.codes.OK and (seconds := to_wait(sentence)) is not None:
+            seen.told_to_wait += 1
+            await asyncio.sleep(seconds)
         else:
             seen.wrong.append(f"{accepted.status_code} {said[:80]}")
         return False
 
     @asynccontextmanager
-    async def _http(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def http(self, who: str = "") -> AsyncIterator[httpx.AsyncClient]:
+        """Connections of the visitor who has this address, as a Space's proxy names it."""
         # The server closes what is idle for 5 s; who uses it in that moment loses a request.
         limits = httpx.Limits(max_connections=2 * MANY, keepalive_expiry=2)
-        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits) as http:
+        headers = {"X-Forwarded-For": who} if who else {}
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits, headers=headers) as http:
             yield http
+
+
+def to_wait(said: object) -> int | None:
+    """The seconds after which to come again, where that is what was said."""
+    match = re.fullmatch(re.escape(TOO_BUSY).replace(r"\{after\}", r"(\d+)"), said) if isinstance(said, str) else None
+    return int(match[1]) if match else None
 
 
 class Pulse:

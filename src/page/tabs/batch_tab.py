@@ -1,25 +1,33 @@
 """The tab "Many pictures": several files or zips, read in one go."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import gradio as gr
 
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
 from src.page.link import Controls
 from src.page.views import batch_table, comparison, result_card, threshold_costs
-from src.service import arguments, batch
+from src.service import arguments, batch, turns
 from src.service.arguments import ArgumentRefused
 from src.service.batch import AT_ONCE, BatchRefused, Item, Row
-from src.service.worker_pool import Work, WorkFailed
+from src.service.worker_pool import Busy, Work, WorkFailed
 from src.tasks import TASKS, Task
 
+R = TypeVar("R")
+
 BATCHES = 2
-"""Batches under way at once: each waits for its turn between its pieces of work, and keeps no other visitor waiting."""
+"""Batches of one visitor under way at once. Each waits for its turn between its pieces (src/service/turns.py)."""
+TRIES: Final = 3
+"""How often a piece of a batch asks for its turn: it may be the newcomers' when many come at once."""
 
 NO_PICTURES: Final = "Choose pictures or a zip first."
 NO_MODEL: Final = "Choose what the pictures are."
+TOO_MANY: Final = f"{BATCHES} batches of yours are being read already; wait until one is done."
 NOT_NOW: Final = "The pictures could not be read just now; give them again in a moment."
 
 
@@ -29,6 +37,7 @@ def batch_tab(work: Work) -> Controls:
     names = [name for task in TASKS for name in arguments.models_of(task, checkpoints)]
     defaults = {name: checkpoints[name].config.vigil.default_threshold for name in names}
     first = names[0]
+    under_way = Counter[str]()
 
     def task_of(name: Any) -> Task:
         if not isinstance(name, str) or name not in checkpoints:
@@ -39,9 +48,17 @@ def batch_tab(work: Work) -> Controls:
         several = len(arguments.models_of(task_of(name).name, checkpoints)) > 1
         return task_of(name).title + (f", {comparison.title(checkpoints[name])}" if several else "")
 
+    async def in_turn(function: Callable[..., R], *arguments: Any) -> R:
+        for _ in range(TRIES - 1):
+            try:
+                return await work.call(function, *arguments)
+            except Busy as busy:
+                await asyncio.sleep(busy.after)
+        return await work.call(function, *arguments)
+
     async def chunk(name: str, items: list[Item], threshold: float) -> list[Row]:
         try:
-            return await work.call(batch.read, name, items, threshold)
+            return await in_turn(batch.read, name, items, threshold)
         except WorkFailed as failure:
             if len(items) == 1:
                 return batch.unread(task_of(name), items, str(failure))
@@ -52,16 +69,24 @@ def batch_tab(work: Work) -> Controls:
         given = [(file["path"], file["orig_name"]) for file in files or []]
         if any(Path(path) in example_files() for path, _ in given):
             raise refused(NOT_UPLOADED)
+        who = turns.visitor.get()
+        under_way[who] += 1
         try:
             task, at = task_of(name), arguments.threshold_of(threshold)
             if not given:
                 raise BatchRefused(NO_PICTURES)
-            items, rows = await work.call(batch.items, given), list[Row]()
+            if under_way[who] > BATCHES:
+                raise BatchRefused(TOO_MANY)
+            items, rows = await in_turn(batch.items, given), list[Row]()
             while len(rows) < len(items):
                 progress((len(rows), len(items)), desc="Read", unit="pictures")
                 rows += await chunk(name, items[len(rows) : len(rows) + AT_ONCE], at)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
             return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
+        finally:
+            under_way[who] -= 1
+            if not under_way[who]:
+                del under_way[who]
         return None, batch_table.table(task, rows, at), batch.kept(rows), gr.Button(visible=True)
 
     def take_away(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
@@ -107,7 +132,7 @@ def batch_tab(work: Work) -> Controls:
         [files, shown, kept, save],
         api_visibility="private",
         concurrency_id="batch",
-        concurrency_limit=BATCHES,
+        concurrency_limit=None,
         preprocess=False,
         show_progress_on=shown,
     )

@@ -23,6 +23,7 @@ from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
 from src.server.routes import HEALTH
+from src.service.turns import Turns
 from tests.conftest import ROOT
 from tests.loop import run
 
@@ -128,7 +129,9 @@ def test_what_is_refused_takes_no_room(tmp_path: Path) -> None:
 
     limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
     hosts = AllowedHosts(frozenset("x"))
-    app = guarded(taking, gr.Blocks(), Disk(ours(tmp_path), room=9 * LIMIT, spare=0), limits, hosts)
+    app = guarded(
+        taking, gr.Blocks(), Disk(ours(tmp_path), room=9 * LIMIT, spare=0), limits, hosts, Turns(1, patience=20), 100
+    )
     form = {"Content-Type": "multipart/form-data; boundary=edge"}
     assert [ask(app, UPLOAD, large(), form).status_code for _ in range(4)] == [413] * 4
     assert ask(app, UPLOAD, b"x", form).status_code == 200
@@ -190,7 +193,9 @@ def served(claimed: Claim) -> Any:
         await taking(scope, receive, send)
 
     limits = Allowed(parse("1000/minute"), parse("1000/minute"), 0)
-    return guarded(writing, gr.Blocks(), Disk(claimed, spare=0), limits, AllowedHosts(frozenset("x")))
+    return guarded(
+        writing, gr.Blocks(), Disk(claimed, spare=0), limits, AllowedHosts(frozenset("x")), Turns(1, patience=20), 100
+    )
 
 
 FORM = {"Content-Type": "multipart/form-data; boundary=edge"}

@@ -171,7 +171,8 @@ def test_headers_that_do_not_come_are_not_waited_for() -> None:
         async def closing() -> None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(6):
-                    await connections.close_idle(lambda: server.server_state.connections.copy(), patience=0.5)
+                    opened = connections.Connections(lambda: server.server_state.connections, patience=0.5)
+                    await opened.close_idle()
 
         loop = threading.Thread(target=lambda: asyncio.run(closing()))
         loop.start()

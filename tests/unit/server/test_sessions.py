@@ -11,6 +11,7 @@ from src.page.blocks import Page
 from src.server import middleware
 from src.server.disk import claim
 from src.server.sessions import Session
+from src.service.turns import Turns
 from tests.loop import run
 
 
@@ -31,7 +32,7 @@ def test_for_a_new_session_no_component_is_described(tmp_path: Path, monkeypatch
     monkeypatch.setattr(BlocksConfig, "config_for_block", staticmethod(describe))
 
     async def visit() -> Session:
-        async with middleware.app_kwargs(claimed)["lifespan"](app):
+        async with middleware.app_kwargs(claimed, Turns(1, patience=20))["lifespan"](app):
             session = app.state_holder["a visitor"]
             assert isinstance(session, Session)
             assert app.state_holder["a visitor"] is session

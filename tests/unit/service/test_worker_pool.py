@@ -25,7 +25,7 @@ from src.models import checkpoints, networks
 from src.models.predictor import Predictor
 from src.page.blocks import Page
 from src.pictures.decode import ImageRefused
-from src.service import worker_pool
+from src.service import turns, worker_pool
 from src.service.worker_pool import Models, Work, WorkFailed, WorkInProcesses
 from tests import made_up_checkpoints, made_up_work
 from tests.conftest import ROOT
@@ -81,6 +81,12 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def as_visitor(name: str, call: Coroutine[Any, Any, Any]) -> Any:
+    """What a call gives that this visitor asks for; in a task of its own."""
+    turns.visitor.set(name)
+    return await call
 
 
 async def failure(call: Coroutine[Any, Any, Any]) -> str:
@@ -202,9 +208,9 @@ def test_work_may_take_so_much_memory_and_no_more(processes: WorkInProcesses, hu
 @pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
 def test_a_lower_limit_of_the_operators_stays() -> None:
     code = (
-        "import resource; from src import work; resource.setrlimit(resource.RLIMIT_AS, (2**45, 2**46)); "
-        "work.limit_memory(2**44); first = resource.getrlimit(resource.RLIMIT_AS); "
-        "work.limit_memory(2**47); print(first[0] < 2**45, resource.getrlimit(resource.RLIMIT_AS) == first)"
+        "import resource; from src.service import worker_pool as pool; resource.setrlimit(resource.RLIMIT_AS, (2**45, 2**46)); "
+        "pool.limit_memory(2**44); first = resource.getrlimit(resource.RLIMIT_AS); "
+        "pool.limit_memory(2**47); print(first[0] < 2**45, resource.getrlimit(resource.RLIMIT_AS) == first)"
     )
     said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
     assert said.split() == ["True", "True"]
@@ -214,7 +220,7 @@ def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) 
     async def ask() -> None:
         await both_ready(processes)
         files = [tmp_path / "first", tmp_path / "second"]
-        left = [asyncio.ensure_future(processes.call(made_up_work.busy, file)) for file in files]
+        left = [asyncio.ensure_future(as_visitor(file.name, processes.call(made_up_work.busy, file))) for file in files]
         while not all(file.exists() and file.read_text() for file in files):
             await asyncio.sleep(0.05)
         for call in left:
@@ -241,20 +247,22 @@ def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
     async def ask() -> float:
         await both_ready(processes)
         began = time.monotonic()
-        await asyncio.gather(*(processes.call(made_up_work.process, 0.3) for _ in range(6)))
+        asked = (as_visitor(str(i), processes.call(made_up_work.process, 0.3)) for i in range(6))
+        await asyncio.gather(*asked)
         return time.monotonic() - began
 
     assert run(ask()) >= 3 * 0.3
 
 
-def test_whose_turn_does_not_come_is_told(models: Models) -> None:
+def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> None:
     here = Work(models, at_once=1)
+    here.turns = turns.Turns(1, patience=0.2)
 
     async def ask() -> None:
         first = asyncio.ensure_future(here.call(made_up_work.process, 1))
         await asyncio.sleep(0.1)
-        here.seconds = 0.2
-        assert await failure(here.call(made_up_work.process)) == worker_pool.TOO_BUSY
+        assert await failure(here.call(made_up_work.process)) == worker_pool.TOO_BUSY.format(after=1)
+        assert not first.done()
         await first
 
     run(ask())
@@ -276,7 +284,7 @@ ORPHANS = """
 import asyncio, os, sys
 from pathlib import Path
 from src.models import checkpoints
-from src.service import worker_pool
+from src.service import turns, worker_pool
 from src.models.predictor import Predictor
 from tests import made_up_work
 
@@ -285,6 +293,8 @@ async def main():
     processes = worker_pool.WorkInProcesses(models, at_once=2)
     told = Path(sys.argv[2])
     at_work = asyncio.ensure_future(processes.call(made_up_work.busy, told))
+    await asyncio.sleep(0)
+    turns.visitor.set("another")
     await processes.call(made_up_work.process)
     while not told.exists() or not told.read_text():  # whichever of the two is ready first
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""No way out of the process but our own (src/server/outgoing.py): every client that Gradio has or could have, tried."""
+"""No way out of the process but our own (src/outgoing.py): every client that Gradio has or could have, tried."""
 
 import ast
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.server.outgoing import leaves
+from src.outgoing import leaves
 from tests.app.test_routes import Canary
 from tests.conftest import ROOT
 
@@ -46,7 +46,7 @@ CLIENTS = {
 SCRIPT = """
 import asyncio, concurrent.futures, http.client, json, socket, sys, urllib.request
 import gradio, gradio as gr, gradio_client, httpx, httpx2, huggingface_hub, requests, safehttpx, urllib3
-from src.server import outgoing
+from src import outgoing
 
 def ok(value):
     if value:

@@ -1,0 +1,317 @@
+"""Who is next: one visitor's work does not keep another's waiting, and nobody waits for what will not come in time.
+
+Visitors are served in turn, as fair queueing does: the next place goes to the visitor who has had the fewest seconds of
+work. How long each visitor's work takes is measured, so that the wait before a turn can be foreseen; whoever cannot be
+served in time is refused at once, with the seconds after which another try will do.
+"""
+
+import asyncio
+import heapq
+import math
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+visitor: ContextVar[str] = ContextVar("visitor", default="")
+"""The visitor whose work is asked for; whoever answers a request sets it."""
+
+LET_IN: Final = 0.75
+"""Share of the longest wait that is promised to a newcomer: the rest is for what was foreseen wrongly."""
+PLACES: Final = 32
+"""Pieces of work of one visitor that wait at most: a class behind one address."""
+UNMEASURED: Final = 0.5
+"""Seconds that a piece of work is expected to take before any was measured."""
+WEIGHT: Final = 0.5
+"""Share of a visitor's newest measurement in what its next piece is expected to take."""
+WEIGHT_OF_ALL: Final = 0.1
+"""The same for the next piece of a visitor who was not measured yet, once ten pieces were."""
+ON_ITS_WAY: Final = 2.0
+"""Seconds for which a place is kept for work that was let in and has not arrived."""
+LOOK: Final = 1.0
+"""Seconds between two looks at whether everybody who waits will still be served in time."""
+SOON: Final = 0.02
+"""Seconds after which a place is free again at the earliest."""
+LONGEST_RETRY: Final = 60
+"""Seconds, the longest that anyone is asked to stay away."""
+KNOWN: Final = 1000
+"""Visitors whose measurements are remembered."""
+
+
+class Late(Exception):  # noqa: N818 - a refusal, not an error
+    """The turn would come too late; `after` is how many seconds to wait before another try."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(after)
+        self.after = after
+
+
+@dataclass(eq=False)
+class Turn:
+    """One piece of work: it waits until `granted` is done, and runs from `started` on."""
+
+    visitor: str
+    arrived: float
+    number: int
+    granted: "asyncio.Future[None] | None" = None
+    started: float | None = None
+    charged: float = 0
+
+
+@dataclass
+class _Line:
+    """A visitor who has work here; `had` is its virtual time, in seconds of work."""
+
+    had: float
+    waiting: deque[Turn] = field(default_factory=deque)
+    running: set[Turn] = field(default_factory=set)
+
+
+class Turns:
+    """Places for `at_once` pieces of work, all but one of which a single visitor may hold. No piece waits longer than
+    `patience` seconds from its arrival to its expected end, unless it can start at once."""
+
+    def __init__(self, at_once: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.at_once, self.patience = at_once, patience
+        # With several places one always stays free for somebody else, who then need not wait even for what is running.
+        self.share = max(1, at_once - 1)
+        self._clock = clock
+        self._lines: dict[str, _Line] = {}
+        self._measured: OrderedDict[str, float] = OrderedDict()
+        self._of_all, self._pieces = UNMEASURED, 0
+        self._debts: OrderedDict[str, float] = OrderedDict()
+        self._virtual = 0.0
+        self._on_their_way: deque[Turn] = deque()
+        self._returning: dict[str, float] = {}
+        self._numbers = count()
+        self._looking: asyncio.TimerHandle | None = None
+
+    def let_in(self, who: str) -> None:
+        """Keep a place for a piece of work that will arrive. Raises Late where it could not be served in time."""
+        now = self._clock()
+        turn = Turn(who, now, next(self._numbers))
+        if (after := self._too_late(turn, now)) is not None:
+            raise Late(after)
+        self._on_their_way.append(turn)
+
+    async def take(self, who: str) -> Turn:
+        """Wait for a place; it must be given back. Raises Late as soon as the turn would come too late."""
+        now = self._clock()
+        turn = self._arrival(who, now)
+        if turn is None:
+            turn = Turn(who, now, next(self._numbers))
+            if (after := self._too_late(turn, now)) is not None:
+                raise Late(after)
+        turn.granted = asyncio.get_running_loop().create_future()
+        self._line(who).waiting.append(turn)
+        self._serve()
+        try:
+            await turn.granted
+        except BaseException:
+            self._leave(turn)
+            raise
+        return turn
+
+    def start(self, turn: Turn) -> None:
+        """Measure the work from now on: what came before, such as a process that had to be started, is not its own."""
+        turn.started = self._clock()
+
+    def give_back(self, turn: Turn) -> None:
+        """The work is done, or ended."""
+        line = self._lines[turn.visitor]
+        line.running.remove(turn)
+        took = 0.0 if turn.started is None else self._clock() - turn.started
+        if turn.started is not None:
+            self._measure(turn.visitor, took)
+        line.had += took - turn.charged
+        self._forget(turn.visitor, line)
+        self._serve()
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that wait for their turn."""
+        return sum(len(line.waiting) for line in self._lines.values())
+
+    def seconds(self, who: str) -> float:
+        """What the next piece of a visitor is expected to take, those that run now being the newest measurements."""
+        expected = self._measured.get(who, self._of_all)
+        if line := self._lines.get(who):
+            now = self._clock()
+            so_far = max((now - turn.started for turn in line.running if turn.started is not None), default=0.0)
+            expected += WEIGHT * max(0.0, so_far - expected)
+        return expected
+
+    def _arrival(self, who: str, now: float) -> Turn | None:
+        """The place that was kept for a piece of this visitor's, if one was."""
+        self._drop_lost(now)
+        for turn in self._on_their_way:
+            if turn.visitor == who:
+                self._on_their_way.remove(turn)
+                return turn
+        return None
+
+    def _drop_lost(self, now: float) -> None:
+        while self._on_their_way and now - self._on_their_way[0].arrived > ON_ITS_WAY:
+            self._on_their_way.popleft()
+
+    def _line(self, who: str) -> _Line:
+        if who not in self._lines:
+            self._lines[who] = _Line(max(self._virtual, self._debts.pop(who, 0.0)))
+        return self._lines[who]
+
+    def _forget(self, who: str, line: _Line) -> None:
+        """Of a visitor who has nothing here any more, remember only what it had beyond its share."""
+        if line.waiting or line.running:
+            return
+        del self._lines[who]
+        if not self._lines:
+            self._debts.clear()
+            self._virtual = 0.0
+        elif line.had > self._virtual:
+            _remember(self._debts, who, line.had)
+
+    def _measure(self, who: str, took: float) -> None:
+        before = self._measured.get(who)
+        _remember(self._measured, who, took if before is None else before + WEIGHT * (took - before))
+        self._pieces += 1
+        self._of_all += max(WEIGHT_OF_ALL, 1 / self._pieces) * (took - self._of_all)
+
+    def _serve(self) -> None:
+        """Give free places to those whose turn it is."""
+        free = self.at_once - sum(len(line.running) for line in self._lines.values())
+        while free and (
+            able := [line for line in self._lines.values() if line.waiting and len(line.running) < self.share]
+        ):
+            line = min(able, key=lambda line: (line.had, line.waiting[0].number))
+            turn = line.waiting.popleft()
+            assert turn.granted
+            if turn.granted.done():  # its caller has left, and will learn of it in a moment
+                self._forget(turn.visitor, line)
+                continue
+            free -= 1
+            turn.charged = self.seconds(turn.visitor)
+            self._virtual = max(self._virtual, line.had)
+            line.had += turn.charged
+            line.running.add(turn)
+            turn.granted.set_result(None)
+        self._look()
+
+    def _leave(self, turn: Turn) -> None:
+        """Of whoever waits no longer: refused, or gone."""
+        line = self._lines.get(turn.visitor)
+        if line and turn in line.running:
+            self.give_back(turn)
+        elif line and turn in line.waiting:
+            line.waiting.remove(turn)
+            self._forget(turn.visitor, line)
+
+    def _look(self) -> None:
+        """Refuse whoever will not be served in time after all, and look again while anyone waits."""
+        if self._looking:
+            self._looking.cancel()
+            self._looking = None
+        if not self.waiting:
+            return
+        now = self._clock()
+        _, late = self._foresee(now)
+        for turn, end in late:
+            if turn.granted is not None:
+                self._lines[turn.visitor].waiting.remove(turn)
+                if not turn.granted.done():
+                    turn.granted.set_exception(Late(self._after(turn.visitor, end, now)))
+                self._forget(turn.visitor, self._lines[turn.visitor])
+        self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
+
+    def _too_late(self, turn: Turn, now: float) -> int | None:
+        """After how many seconds the newcomer should try again; None where it can be let in."""
+        self._drop_lost(now)
+        line = self._lines.get(turn.visitor)
+        own = len(line.waiting) if line else 0
+        own += sum(other.visitor == turn.visitor for other in self._on_their_way)
+        ends, late = self._foresee(now, turn)
+        begins, end = ends.get(turn) or next((end, end) for other, end in late if other is turn)
+        if begins <= now or (end - now <= LET_IN * self.patience and own < PLACES):
+            self._returning.pop(turn.visitor, None)
+            return None
+        return self._after(turn.visitor, end, now)
+
+    def _after(self, who: str, end: float, now: float) -> int:
+        """Seconds after which a piece that would end at `end` can be let in, and nobody else was told to come then."""
+        self._returning = {other: due for other, due in self._returning.items() if due > now}
+        earliest = max(now + 1, end - LET_IN * self.patience)
+        others = len(self._returning.keys() - {who})
+        due = self._returning.get(who) or earliest + others * self._of_all / self.at_once
+        due = min(max(due, earliest), now + LONGEST_RETRY)
+        self._returning[who] = due
+        return math.ceil(due - now)
+
+    def _foresee(
+        self, now: float, newcomer: Turn | None = None
+    ) -> tuple[dict[Turn, tuple[float, float]], list[tuple[Turn, float]]]:
+        """When every piece that waits, and the newcomer's, will begin and end, if nobody else comes; and apart from
+        them those that would end too late, with the moment when they would have ended."""
+        waiting: dict[str, list[Turn]] = {who: list(line.waiting) for who, line in self._lines.items()}
+        for turn in (*self._on_their_way, *([newcomer] if newcomer else ())):
+            waiting.setdefault(turn.visitor, []).append(turn)
+        had = {who: self._lines[who].had if who in self._lines else self._newly(who) for who in waiting}
+        seconds = {who: self.seconds(who) for who in waiting}
+        running = Counter({who: len(line.running) for who, line in self._lines.items()})
+        # Of each running piece the moment when its place is free again. What takes longer than expected by some time is
+        # expected to take as much time again.
+        ends = [
+            (now + max(SOON, abs(seconds[who] - (now - (turn.started or now)))), who)
+            for who, line in self._lines.items()
+            for turn in line.running
+        ]
+        heapq.heapify(ends)
+        next_one = dict.fromkeys(waiting, 0)
+        able: list[tuple[float, int, str]] = []
+        held_back: set[str] = set()
+
+        def line_up(who: str) -> None:
+            if next_one[who] < len(waiting[who]):
+                if running[who] < self.share:
+                    heapq.heappush(able, (had[who], waiting[who][next_one[who]].number, who))
+                else:
+                    held_back.add(who)
+
+        for who in waiting:
+            line_up(who)
+        planned: dict[Turn, tuple[float, float]] = {}
+        late: list[tuple[Turn, float]] = []
+        moment = now
+        while able or held_back:
+            if not able or len(ends) >= self.at_once:
+                moment, who = heapq.heappop(ends)
+                running[who] -= 1
+                if who in held_back:
+                    held_back.remove(who)
+                    line_up(who)
+                continue
+            _, _, who = heapq.heappop(able)
+            turn = waiting[who][next_one[who]]
+            next_one[who] += 1
+            end = moment + seconds[who]
+            if moment > now and end - turn.arrived > self.patience:
+                late.append((turn, end))
+            else:
+                planned[turn] = moment, end
+                had[who] += seconds[who]
+                running[who] += 1
+                heapq.heappush(ends, (end, who))
+            line_up(who)
+        return planned, late
+
+    def _newly(self, who: str) -> float:
+        return max(self._virtual, self._debts.get(who, 0.0))
+
+
+def _remember(values: OrderedDict[str, float], who: str, value: float) -> None:
+    """Keep the newest KNOWN of them."""
+    values[who] = value
+    values.move_to_end(who)
+    if len(values) > KNOWN:
+        values.popitem(last=False)

@@ -1,0 +1,183 @@
+"""One visitor who asks for the page, a crowd on a slow machine, and connections that are only held (points 5 and 1)."""
+
+import asyncio
+import io
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Any, Final
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from src.server.routes import HEALTH
+from src.service.worker_pool import SECONDS, TOO_LONG
+from tests.attack.bench import Bench, Checks
+from tests.attack.load import Clients, Seen
+from tests.attack.row import Row
+from tests.attack.visitor import Visitor
+from tests.conftest import running
+from tests.space import VARIABLES
+
+FLOOD, SHORT_FLOOD = 58, 12
+OTHERS, FEW_OTHERS = 40, 5
+OTHER_SECONDS: Final = 5.0
+"""What a second visitor waits for an answer at most (p95)."""
+
+SOCKETS: Final = 280
+DESCRIPTORS: Final = 256
+LOG_BYTES: Final = 10**6
+
+GREEDY: Final = "203.0.113.66"
+
+
+def heavy() -> bytes:
+    """A flat picture of 40 megapixels, 16 bits each: a tenth of a megabyte that costs seconds."""
+    out = io.BytesIO()
+    Image.fromarray(np.full((6300, 6300), 30_000, np.uint16)).save(out, "PNG")
+    return out.getvalue()
+
+
+def kind(text: str) -> str:
+    """What a stream of events came to; as a rule only the first two are promised."""
+    ends = {"event: complete": "answered", "try again in": "told to wait", TOO_LONG: "stopped at the time limit"}
+    return next((what for end, what in ends.items() if end in text), "otherwise")
+
+
+def broken(said: Counter[str]) -> int:
+    """How many came to what is not promised."""
+    return said["otherwise"] + said["stopped at the time limit"]
+
+
+def greedy(bench: Bench) -> Iterator[Row]:
+    """A visitor who asks for many costly pictures at once, and another who asks for one after the other."""
+    flood, others = (SHORT_FLOOD, FEW_OTHERS) if bench.short else (FLOOD, OTHERS)
+    path = Visitor(bench.app.url).upload(heavy(), "flat.png")
+    clients = Clients(bench.app.url)
+    seen, said = asyncio.run(_beside(clients, path, flood, others))
+    p95 = float(np.percentile(seen.took, 95)) if seen.took else float("inf")
+    yield Row(
+        5,
+        f"{flood} flat 16-bit PNGs of 40 megapixels asked for at once by one visitor; another asks beside it",
+        flood + others,
+        f"The other: {len(seen.took)} of {others} answered, within {p95:.1f} s (p95), {max(seen.took, default=0):.1f} "
+        f"at most; {seen.told_to_wait} told to wait; {len(seen.wrong)} otherwise. The greedy one: "
+        + ", ".join(f"{count} {what}" for what, count in sorted(said.items()))
+        + ".",
+        len(seen.took) == others and p95 < OTHER_SECONDS and said.total() == flood and not broken(said),
+    )
+
+
+async def _beside(clients: Clients, path: dict[str, Any], flood: int, others: int) -> tuple[Seen, Counter[str]]:
+    """What came of the second visitor's questions, and of the first's."""
+    seen, said = Seen(), Counter[str]()
+
+    async def one(http: httpx.AsyncClient) -> None:
+        data = {"data": [path, 0.3, "none"]}
+        accepted = await http.post("/gradio_api/call/skin", json=data)
+        if accepted.status_code != httpx.codes.OK:
+            told = accepted.status_code in (429, 503) and accepted.headers.get("Retry-After", "").isdigit()
+            said["told to wait at once" if told else "otherwise"] += 1
+            return
+        text = (await http.get(f"/gradio_api/call/skin/{accepted.json()['event_id']}")).text
+        said[kind(text)] += 1
+
+    async with clients.http(GREEDY) as his, clients.http("203.0.113.7") as hers:
+        flooding = asyncio.gather(*(one(his) for _ in range(flood)))
+        await asyncio.sleep(2)
+        for number in range(others):
+            await clients.one(hers, clients.asks[number % len(clients.asks)], seen)
+        await flooding
+    return seen, said
+
+
+def slowed(bench: Bench) -> Iterator[Row]:
+    """A hundred visitors at once, each with one question, on a machine that answers few."""
+    visitors = 20 if bench.short else 100
+    clients = Clients(bench.app.url)
+    path = Visitor(bench.app.url).upload(heavy(), "flat.png")
+    took, said = asyncio.run(_crowd(clients, path, visitors))
+    longest = max(took, default=0)
+    yield Row(
+        5,
+        f"{visitors} visitors at once, each of whom asks for a picture that costs seconds",
+        visitors,
+        ", ".join(f"{count} {what}" for what, count in sorted(said.items()))
+        + f"; the longest wait for an answer or a refusal {longest:.1f} s.",
+        said.total() == visitors and not broken(said) and said["answered"] > 0 and longest <= 2 * SECONDS,
+    )
+
+
+async def _crowd(clients: Clients, path: dict[str, Any], visitors: int) -> tuple[list[float], Counter[str]]:
+    took: list[float] = []
+    said = Counter[str]()
+
+    async def one(number: int) -> None:
+        async with clients.http(f"198.51.100.{number}") as http:
+            asked = time.monotonic()
+            accepted = await http.post("/gradio_api/call/skin", json={"data": [path, 0.3, "none"]})
+            if accepted.status_code == httpx.codes.OK:
+                text = (await http.get(f"/gradio_api/call/skin/{accepted.json()['event_id']}")).text
+                said[kind(text)] += 1
+            else:
+                told = accepted.headers.get("Retry-After", "").isdigit()
+                said["told to wait at once" if told else "otherwise"] += 1
+            took.append(time.monotonic() - asked)
+
+    await asyncio.gather(*(one(number) for number in range(visitors)))
+    return took, said
+
+
+KINDS: Final = {
+    "over which nothing comes": b"",
+    "each a heartbeat": b"GET /gradio_api/heartbeat/held%d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "each a stream of events": b"GET /gradio_api/queue/data?session_hash=held%d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "each an MCP stream": b"GET /gradio_api/mcp/?%d HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n",
+    "each an upload of which half comes": b"POST /gradio_api/upload?%d HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: 5000\r\n\r\n--edge\r\n",
+}
+"""What is held -> the beginning of each request, with its number."""
+
+STARTED: Final = (
+    "import os, resource, sys\n"
+    f"resource.setrlimit(resource.RLIMIT_NOFILE, ({DESCRIPTORS}, {DESCRIPTORS}))\n"
+    "os.execv(sys.executable, [sys.executable, 'app.py'])"
+)
+
+
+def held(bench: Bench) -> Iterator[Row]:
+    """Connections that are opened and held, against an app that may open few files."""
+    own = bench.folder / "few"
+    own.mkdir()
+    with running(own, VARIABLES, ("-c", STARTED)) as app:
+        address = httpx.URL(app.url)
+        for what, request in KINDS.items():
+            before, opened, took = app.log.stat().st_size, 0, list[float]()
+            with ExitStack() as lines:
+                for number in range(SOCKETS):
+                    with suppress(OSError):
+                        line = socket.create_connection((address.host, address.port or 80), timeout=10)
+                        lines.enter_context(line)
+                        line.sendall(request % number if request else b"")
+                        opened += 1
+                for _ in range(10):
+                    asked = time.monotonic()
+                    with suppress(httpx.HTTPError):
+                        httpx.get(app.url + HEALTH, timeout=20).raise_for_status()
+                        took.append(time.monotonic() - asked)
+                    time.sleep(0.5)
+            logged = app.log.stat().st_size - before
+            yield Row(
+                1,
+                f"Connections held, {what}, against an app that may open {DESCRIPTORS} files",
+                opened,
+                f"{HEALTH} was answered {len(took)} of 10 times meanwhile, within {max(took, default=0):.2f} s; "
+                f"{logged / 1000:.0f} kB of log.",
+                app.process.poll() is None and len(took) == 10 and logged < LOG_BYTES,
+            )
+
+
+CHECKS: Checks = {1: (held,), 5: (greedy, slowed)}
