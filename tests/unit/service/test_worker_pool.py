@@ -208,7 +208,8 @@ def test_work_may_take_so_much_memory_and_no_more(processes: WorkInProcesses, hu
 @pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
 def test_a_lower_limit_of_the_operators_stays() -> None:
     code = (
-        "import resource; from src.service import worker_pool as pool; resource.setrlimit(resource.RLIMIT_AS, (2**45, 2**46)); "
+        "import resource; from src.service import worker_pool as pool; "
+        "resource.setrlimit(resource.RLIMIT_AS, (2**45, 2**46)); "
         "pool.limit_memory(2**44); first = resource.getrlimit(resource.RLIMIT_AS); "
         "pool.limit_memory(2**47); print(first[0] < 2**45, resource.getrlimit(resource.RLIMIT_AS) == first)"
     )
