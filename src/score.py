@@ -23,7 +23,9 @@ from src.exports.spreadsheet import Writer, is_formula
 from src.models import checkpoints
 from src.models.predictor import Prediction, Predictor
 from src.pictures.decode import ImageRefused
+from src.results import evaluation
 from src.results.evaluation import MALIGNANT
+from src.results.gate_sentences import all_warnings
 from src.results.thresholds import decide, operating_point
 from src.tasks import TASKS, Task
 
@@ -66,7 +68,7 @@ def row(task: Task, path: str, answer: Prediction | str, threshold: float) -> di
         "p_malignant": f"{answer.p_malignant:.6f}",
         "decision": decide(answer.p_malignant, threshold),
         "prediction": task.codes[answer.top],
-        "quality": "; ".join(answer.warnings),
+        "quality": "; ".join(all_warnings(answer)),
     }
 
 
@@ -155,7 +157,7 @@ def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, t
     """The threshold asked for, by its value or by the sensitivity it must have; else the checkpoint's own."""
     if target is None:
         return checkpoint.config.vigil.default_threshold if threshold is None else threshold
-    group, promise = TASKS[checkpoint.config.vigil.task].group, checkpoint.measured.promise(target)
+    group, promise = TASKS[checkpoint.config.vigil.task].group, evaluation.of(checkpoint).promise(target)
     if promise is None:
         raise NotPromised(f"No sensitivity can be promised: evaluation.json does not count validation by {group}.")
     if promise.threshold is None:
@@ -169,7 +171,7 @@ def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, t
 def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
     """The operating point at this threshold wherever the model was measured, in one line."""
     costs = [f"threshold {threshold:g}"]
-    for place in checkpoint.measured.places:
+    for place in evaluation.of(checkpoint).places:
         point = operating_point(place.tables[MALIGNANT], threshold)
         shares = (
             f"{name} " + ("unknown" if math.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})")
@@ -179,7 +181,7 @@ def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
             )
         )
         costs.append(f"{'away, ' if place.kind == 'away' else ''}{place.title}: {', '.join(shares)}")
-    return "; ".join(costs if checkpoint.measured.places else [*costs, "not evaluated"]) + "."
+    return "; ".join(costs if evaluation.of(checkpoint).places else [*costs, "not evaluated"]) + "."
 
 
 def _output(file: str | None) -> AbstractContextManager[TextIO]:

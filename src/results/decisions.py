@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src.models.checkpoints import Checkpoint
+from src.results import evaluation
 from src.results.evaluation import MALIGNANT, TARGETS, Place
 from src.results.thresholds import (
     INTERVAL_METHOD,
@@ -119,7 +120,7 @@ def operating_point_at(checkpoint: Checkpoint, threshold: float) -> Result | Non
 
     Sensitivity or specificity is None where the split has no case to count it on.
     """
-    home = checkpoint.measured.home
+    home = evaluation.of(checkpoint).home
     return None if home is None else _point(home, operating_point(home.tables[MALIGNANT], threshold))
 
 
@@ -130,7 +131,7 @@ def screening_at(checkpoint: Checkpoint, threshold: float) -> Result:
     prevalence, with intervals. `promises` is empty where validation was not counted by group; its `threshold` is None
     where there are too few positives.
     """
-    measured = checkpoint.measured
+    measured = evaluation.of(checkpoint)
     places = []
     for place in measured.places:
         point = operating_point(place.tables[MALIGNANT], threshold)

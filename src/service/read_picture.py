@@ -13,15 +13,16 @@ from typing import Final
 from PIL import Image
 
 from src.exports import heat_map, pdf
-from src.models.gate import looks_like, told
 from src.models.lesion_finder import Box
 from src.models.perturbations import read_views
 from src.models.predictor import HeatMap, Prediction
 from src.pictures.decode import Picture
 from src.results import class_texts
 from src.results.decisions import Result, around, operating_point_at, screening_at
+from src.results.gate_sentences import all_warnings, gate_result, rejected
 from src.results.thresholds import decide
 from src.service.arguments import code_of, explanation_of, model_of, models_of, threshold_of
+from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import DISCLAIMER, TASKS
 
@@ -70,7 +71,7 @@ def _read(
         "threshold": at,
         "decision": decide(prediction.p_malignant, at),
         "classes": prediction.classes(),
-        "quality": list(prediction.warnings),
+        "quality": list(all_warnings(prediction, known["looks_like"] if known else None)),
         "operating_point": operating_point_at(predictor.checkpoint, at),
         "disclaimer": DISCLAIMER,
         "explanation": explanation,
@@ -86,16 +87,14 @@ def _read(
         "meaning": class_texts.texts(prediction.task.name),
         "gate": known,
     }
-    if known is not None and not known["accepted"]:
-        result["quality"][0] = known["sentence"]  # the same, and which tab reads such pictures
     return result, picture, heat, prediction.box
 
 
 def _gate(models: Models, prediction: Prediction, picture: Picture) -> Result | None:
     """What the gate says, None of a checkpoint that has none. Asks the other tasks' where this one does not accept."""
     verdict, task = prediction.gate, prediction.task
-    other = None if verdict is None or verdict.accepted else looks_like(models, picture, task)
-    return told(verdict, task, other)
+    other = accepting_task(models, picture, task) if rejected(verdict) else None
+    return gate_result(verdict, task, other)
 
 
 def gate(models: Models, task: str, file: str, model: object = "") -> Result | None:

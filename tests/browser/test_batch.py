@@ -15,13 +15,18 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from src import score
+<<<<<<< HEAD
 from src.exports.spreadsheet import Writer
 from src.models import checkpoints, gate
+=======
+from src.models import checkpoints
+>>>>>>> b8893c2 (Models know no results: the evaluation is parsed in results, the gate's sentences too, the search through other tasks in service)
 from src.models.gate import Verdict
 from src.models.predictor import Predictor
 from src.page.tabs import batch_tab
 from src.page.views import batch_table
 from src.pictures import archive
+from src.results.gate_sentences import sentence
 from src.service import batch
 from src.service.batch import BatchRefused, Row
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
@@ -177,7 +182,7 @@ def test_the_table_is_sorted_escaped_and_says_what_it_leaves_out() -> None:
 def test_what_is_no_such_picture_says_so(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Predictor, "_verdicts", lambda _, prepared, __: [Verdict(9, 1)] * len(prepared))
     rows = read(models, packed(tmp_path))
-    assert {one.unlike for one in rows} == {gate.sentence(TASK)}
+    assert {one.unlike for one in rows} == {sentence(TASK)}
     assert "No picture has an answer" in batch_table.table(TASK, rows, 0.3)
 
 

@@ -104,7 +104,7 @@ def expect_costs(panel: Locator, server: Server, task: str, threshold: float, pr
     """Wait until the page says what src/page/views/threshold_costs.py says of this threshold."""
     expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
     expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
-    model = evaluation.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
     assert shown_costs(panel) == threshold_costs.figures(model, threshold, prevalence)
 
 
@@ -136,7 +136,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
     expect_costs(panel, server, task, float(values[-1]))
     expect(panel.locator(".v-decision")).to_contain_text(f"the threshold of {100 * float(values[-1]):.1f}%")
     # ... and so do the points on the curves
-    model = evaluation.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
     stands = {name: f"translate({at})" for name, (at,) in curves.moves(model, [float(values[-1])]).items()}
     assert stands == panel.locator(".v-curves").evaluate(
         "e => Object.fromEntries([...e.querySelectorAll('[data-move]')]"
@@ -146,7 +146,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
 
 def test_marks_the_reset_and_a_typed_threshold(page: Page, server: Server) -> None:
     panel = open_tab(page, "skin")
-    model = evaluation.read(json.loads((server.checkpoints / "skin" / "evaluation.json").read_text()))
+    model = evaluation.parse(json.loads((server.checkpoints / "skin" / "evaluation.json").read_text()))
     promise = model.promise(0.95)
     assert promise
     assert promise.threshold is not None

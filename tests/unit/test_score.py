@@ -23,6 +23,7 @@ from src.models.checkpoints import load
 from src.models.predictor import Predictor
 from src.pictures import decode
 from src.pictures.decode import Picture
+from src.results.gate_sentences import all_warnings
 from src.results.thresholds import operating_point, promise, threshold_table
 from src.tasks import TASKS
 from tests import made_up_checkpoints
@@ -77,7 +78,7 @@ def test_columns_and_values(
     assert row["prediction"] == TASKS[task].codes[prediction.top]
     refers = prediction.p_malignant >= checkpoint.config.vigil.default_threshold
     assert row["decision"] == ("refer" if refers else "no referral")
-    assert row["quality"] == "; ".join(prediction.warnings)
+    assert row["quality"] == "; ".join(all_warnings(prediction))
     assert row["error"] == ""
     assert f"{task}: 100%" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from src.page.blocks import example_files, html, refused
 from src.page.endpoints import MODEL_WORK, NO_PICTURE, asked, endpoint
 from src.page.tabs.summary_part import written_part
 from src.page.views import comparison, curves, explanation, result_card, robustness, threshold_costs
-from src.results import class_texts, decisions
+from src.results import class_texts, decisions, evaluation
 from src.service import arguments, read_picture
 from src.service.arguments import ArgumentRefused
 from src.service.read_picture import REPORTS
@@ -61,7 +61,7 @@ class TaskTab:
         self.served, self.work = served, work
         self.checkpoint = next(iter(served.values()))
         self.task = TASKS[self.checkpoint.config.vigil.task]
-        self.grids = {name: threshold_costs.grid(one.measured, _default(one)) for name, one in served.items()}
+        self.grids = {name: threshold_costs.grid(evaluation.of(one), _default(one)) for name, one in served.items()}
         self.intro = html(result_card.intro(self.task, self.checkpoint))
         with gr.Row(elem_classes="v-columns"):
             # On a phone one below the other; else picture and heat map to the left (page.css).
@@ -130,7 +130,7 @@ class TaskTab:
         self.certainty, self.comparison = html(""), html("")
 
     def _threshold(self) -> None:
-        slider, measured = f"threshold-{self.task.name}", self.checkpoint.measured
+        slider, measured = f"threshold-{self.task.name}", evaluation.of(self.checkpoint)
         with gr.Row():
             self.threshold = gr.Slider(
                 0,
@@ -166,7 +166,7 @@ class TaskTab:
         )
 
     def _marks(self, checkpoint: Checkpoint, slider: str) -> None:
-        measured, default = checkpoint.measured, _default(checkpoint)
+        measured, default = evaluation.of(checkpoint), _default(checkpoint)
         with gr.Row(elem_classes="v-marks"):
             for mark in threshold_costs.marks(measured, default):
                 gr.Button(
@@ -296,13 +296,13 @@ class TaskTab:
             at, ill = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
-        return threshold_costs.panel(self.task, self.served[name].measured, at, ill, self.grids[name])
+        return threshold_costs.panel(self.task, evaluation.of(self.served[name]), at, ill, self.grids[name])
 
     def draw_curves(self, threshold: Any, model: Any = "", result: Any = None) -> str:
         """The chosen model's curves, with the picture's own place where there is a result."""
         name = self.name_of(model)
         p = result["p_malignant"] if result else None
-        return curves.figures(self.served[name].measured, arguments.threshold_of(threshold), self.grids[name], p)
+        return curves.figures(evaluation.of(self.served[name]), arguments.threshold_of(threshold), self.grids[name], p)
 
     def blank(self, decision: str = "") -> Changes:
         """Nothing of a picture: `decision` stands in the answer's place."""
@@ -339,7 +339,7 @@ class TaskTab:
                 **nothing,
                 **self._ways_on(result["gate"]),
             }
-        measured = self.served[self.name_of(model)].measured
+        measured = evaluation.of(self.served[self.name_of(model)])
         # In a thread, as everybody else's page waits for what this one does.
         view = await anyio.to_thread.run_sync(explanation.view, result, layers, measured)
         return {
@@ -388,7 +388,7 @@ class TaskTab:
         """How sure is it?"""
         await self._let_through(image, model, insisted)
         found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model)
-        return robustness.strip(found, threshold, self.served[self.name_of(model)].measured), found
+        return robustness.strip(found, threshold, evaluation.of(self.served[self.name_of(model)])), found
 
     async def ask_all(
         self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, insisted: Any
@@ -430,7 +430,7 @@ class TaskTab:
         if answer and answer["model"] == comparison.title(checkpoint):
             changes |= {self.result: answer, self.decision: result_card.decision(answer)}
         if around:
-            changes[self.certainty] = robustness.strip(around, at, checkpoint.measured)
+            changes[self.certainty] = robustness.strip(around, at, evaluation.of(checkpoint))
         if both:
             changes[self.comparison] = comparison.side_by_side(both, self.served, at)
         # On the grid the page has the figures already; for a threshold typed by hand they are made here.

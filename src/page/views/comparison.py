@@ -9,6 +9,7 @@ from typing import Any
 
 from src.models.checkpoints import Checkpoint
 from src.page.views.result_card import ARROW, DASH, WARNING, percent
+from src.results import evaluation
 from src.results.evaluation import MALIGNANT, Figure
 from src.results.formatting import table
 from src.results.thresholds import decide, operating_point
@@ -29,7 +30,7 @@ def models(served: Served, speeds: Speeds) -> str:
     """Each model's test figures and speed."""
     rows = []
     for name, checkpoint in served.items():
-        home, threshold = checkpoint.measured.home, checkpoint.config.vigil.default_threshold
+        home, threshold = evaluation.of(checkpoint).home, checkpoint.config.vigil.default_threshold
         shares = ["–", "–"]
         if home is not None:
             point = operating_point(home.tables[MALIGNANT], threshold)
@@ -44,7 +45,7 @@ def models(served: Served, speeds: Speeds) -> str:
         auc = _figure(home.metrics.get("auc_malignant")) if home else "–"
         rows.append([escape(title(checkpoint)), auc, *shares, f"{threshold:g}", speed])
     head = ("Model", "AUC, malignant", "Sensitivity", "Specificity", "at threshold", "A picture takes")
-    counted = {place.pictures for one in served.values() if (place := one.measured.home)}
+    counted = {place.pictures for one in served.values() if (place := evaluation.of(one).home)}
     pictures = " and ".join(f"{n:,}" for n in sorted(counted))
     return (
         f'<div class="v-models">{table(head, rows, "The models to choose from")}'

@@ -132,7 +132,7 @@ def measured_by_views_and_maps() -> Measured:
             "views": {"15% brighter": figure(0.1)},
         },
     }
-    return evaluation.read(content)
+    return evaluation.parse(content)
 
 
 def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -> None:
