@@ -1,9 +1,8 @@
 """What the gate's verdict means for a person, in one sentence."""
 
-from typing import Any
-
 from src.models.gate import Verdict
 from src.models.predictor import Prediction
+from src.results.result import GateResult
 from src.tasks import TASKS, Task
 
 
@@ -28,14 +27,14 @@ def all_warnings(prediction: Prediction, other: str | None = None) -> tuple[str,
     return (*first, *prediction.warnings)
 
 
-def gate_result(verdict: Verdict | None, task: Task, other: str | None = None) -> dict[str, Any] | None:
-    """The API's `gate`; None for a checkpoint without one."""
+def gate_result(verdict: Verdict | None, task: Task, other: str | None = None) -> GateResult | None:
+    """The result's `gate`; None for a checkpoint without a gate."""
     if verdict is None:
         return None
-    return {
-        "accepted": verdict.accepted,
-        "sentence": None if verdict.accepted else sentence(task, other),
-        "looks_like": other,
-        "score": verdict.score,
-        "limit": verdict.limit,
-    }
+    return GateResult(
+        accepted=verdict.accepted,
+        sentence=None if verdict.accepted else sentence(task, other),
+        looks_like=other,
+        score=verdict.score,
+        limit=verdict.limit,
+    )
