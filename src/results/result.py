@@ -17,8 +17,6 @@ from src.tasks import TASKS, Task
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Finite = Annotated[float, Field(strict=True)]
 Interval = tuple[Share, Share]
-Sentence = Annotated[str, Field(max_length=1000)]
-Name = Annotated[str, Field(max_length=200)]
 
 
 class _Frozen(BaseModel):
@@ -28,8 +26,8 @@ class _Frozen(BaseModel):
 class ClassResult(_Frozen):
     """One class of the task and its calibrated probability."""
 
-    code: Name
-    name: Name
+    code: str
+    name: str
     probability: Share
     malignant: StrictBool
 
@@ -46,8 +44,8 @@ class OperatingPointResult(_Frozen):
     specificity_interval: Interval
     positives: NonNegativeInt
     negatives: NonNegativeInt
-    split: Name
-    interval_method: Name
+    split: str
+    interval_method: str
 
 
 class ClassSensitivity(_Frozen):
@@ -82,7 +80,7 @@ class PlaceResult(_Frozen):
     training. `alone` maps the classes that are reported alone to their sensitivity.
     """
 
-    set: Name
+    set: str
     seen: Literal["home", "second", "away"]
     sensitivity: Share | None
     sensitivity_interval: Interval
@@ -90,9 +88,9 @@ class PlaceResult(_Frozen):
     specificity_interval: Interval
     positives: NonNegativeInt
     negatives: NonNegativeInt
-    split: Name
-    interval_method: Name
-    alone: dict[Name, ClassSensitivity]
+    split: str
+    interval_method: str
+    alone: dict[str, ClassSensitivity]
     per_1000: Per1000
 
 
@@ -114,8 +112,8 @@ class PromiseResult(_Frozen):
 class Screening(_Frozen):
     """What the threshold costs on each set that the model was evaluated on, and the sensitivities that hold."""
 
-    places: Annotated[tuple[PlaceResult, ...], Field(max_length=100)]
-    promises: Annotated[tuple[PromiseResult, ...], Field(max_length=100)]
+    places: tuple[PlaceResult, ...]
+    promises: tuple[PromiseResult, ...]
 
 
 class GateResult(_Frozen):
@@ -125,8 +123,8 @@ class GateResult(_Frozen):
     """
 
     accepted: StrictBool
-    sentence: Sentence | None
-    looks_like: Name | None
+    sentence: str | None
+    looks_like: str | None
     score: Finite
     limit: Finite
 
@@ -141,25 +139,25 @@ class Result(_Frozen):
     of the part that the network saw. `gate` is None for a checkpoint without a gate.
     """
 
-    task: Name
+    task: str
     model: str
     revision: str
     p_malignant: Share
     threshold: Share
     decision: Decision
     classes: tuple[ClassResult, ...]
-    quality: Annotated[tuple[Sentence, ...], Field(max_length=100)]
+    quality: tuple[str, ...]
     operating_point: OperatingPointResult | None
-    disclaimer: Sentence
+    disclaimer: str
     explanation: Explanation
-    explained_class: Name | None
+    explained_class: str | None
     heatmap_empty: StrictBool | None
     size: tuple[PositiveInt, PositiveInt]
     region: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt]
     region_kind: RegionKind
     screening: Screening
     confidence: Confidence
-    meaning: dict[Name, ClassMeaning]
+    meaning: dict[str, ClassMeaning]
     gate: GateResult | None
 
     @model_validator(mode="after")
@@ -192,7 +190,7 @@ class Result(_Frozen):
 class PerturbedResult(_Frozen):
     """The prediction for one small change of the image, `name` in plain words."""
 
-    name: Annotated[str, Field(max_length=100)]
+    name: str
     p_malignant: Share
     decision: Decision
 
@@ -216,7 +214,7 @@ class ModelAnswer(_Frozen):
     """What one of a task's models says of an image: `model` is its checkpoint folder's name, `most_probable` the name
     of the most probable class and `probability` that class's probability."""
 
-    model: Name
+    model: str
     p_malignant: Share
-    most_probable: Annotated[str, Field(max_length=100)]
+    most_probable: str
     probability: Share

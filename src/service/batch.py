@@ -15,12 +15,12 @@ from typing import Annotated, Final
 from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
+from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
 from src.pictures.decode import MAX_BYTES, ImageRefused, Picture
 from src.results.gate_sentences import rejected, sentence
 from src.results.thresholds import decide
-from src.score import columns, row
 from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import Task

@@ -15,12 +15,9 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from src import score
-<<<<<<< HEAD
+from src.exports.csv_rows import columns
 from src.exports.spreadsheet import Writer
-from src.models import checkpoints, gate
-=======
 from src.models import checkpoints
->>>>>>> b8893c2 (Models know no results: the evaluation is parsed in results, the gate's sentences too, the search through other tasks in service)
 from src.models.gate import Verdict
 from src.models.predictor import Predictor
 from src.page.tabs import batch_tab
@@ -67,7 +64,7 @@ def test_rows_and_csv_are_those_of_score(models: Models, tmp_path: Path) -> None
     loose = [*EXAMPLES, tmp_path / "note.txt"]
     rows = read(models, *((str(path), str(path)) for path in loose), (str(tmp_path / "=1+1.png"), "=1+1.png"))
     out = io.StringIO()
-    writer = Writer(out, score.columns(TASK))
+    writer = Writer(out, columns(TASK))
     for one in score.score(models[TASK.name], [(str(path), None) for path in loose], 0.3):
         writer.write(one)
     *lines, last = batch.as_csv(TASK, rows, 0.3).splitlines()
@@ -248,7 +245,7 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
     download.value.save_as(tmp_path / "saved.csv")
     with (tmp_path / "saved.csv").open(newline="", encoding="utf-8") as lines:
         table = csv.DictReader(lines)
-        assert list(table.fieldnames or ()) == score.columns(TASK)
+        assert list(table.fieldnames or ()) == columns(TASK)
         found = list(table)
     assert sum(line["decision"] == "refer" for line in found) == referred
     assert [line["error"] for line in found if line["error"]] == [archive.OUTSIDE]

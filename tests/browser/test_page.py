@@ -20,8 +20,8 @@ from src.page.tabs import task_tab
 from src.page.tabs.task_tab import TaskTab
 from src.page.theme import looks
 from src.page.views import curves, threshold_costs
-from src.results import evaluation
-from src.results.decisions import around
+from src.results import decisions, evaluation
+from src.results.result import GateResult
 from src.service import read_picture
 from src.service.read_picture import REPORTS
 from src.service.worker_pool import Work
@@ -81,11 +81,9 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
 
     result = shown(0.3)
     said = [{"model": "breastmnist", "p_malignant": 0.5, "most_probable": "x", "probability": 0.5}]
+    perturbed = decisions.robustness([("darker", 0.1)], 0.4, 0.3).model_dump(mode="json")
     calls = predictor.calls
-    again = [
-        tab.decide_again(result, t, 10, "", around([("darker", 0.1)], 0.4, 0.3), said)
-        for t in (0, 1, result["p_malignant"])
-    ]
+    again = [tab.decide_again(result, t, 10, "", perturbed, said) for t in (0, 1, result["p_malignant"])]
     assert [changes[tab.result]["decision"] for changes in again] == ["refer", "no referral", "refer"]
     assert "the threshold of 100.0%" in again[1][tab.certainty]
     assert "threshold 100.0%" in again[1][tab.comparison]
@@ -350,7 +348,7 @@ def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
 
 
 SENTENCE = "This does not look like breast ultrasound; it looks like histopathology: open that tab."
-DOUBT = {"accepted": False, "sentence": SENTENCE, "looks_like": "histopathology", "score": 9.0, "limit": 4.0}
+DOUBT = GateResult(accepted=False, sentence=SENTENCE, looks_like="histopathology", score=9.0, limit=4.0)
 
 
 class Doubting(Work):
@@ -361,7 +359,8 @@ class Doubting(Work):
         if args[0] == "breastmnist" and function is read_picture.gate:
             return DOUBT
         if args[0] == "breastmnist" and function is read_picture.looked_at:
-            found[0].update(gate=DOUBT, quality=[SENTENCE])
+            result, layers = found
+            return result.model_copy(update={"gate": DOUBT, "quality": (SENTENCE,)}), layers
         return found
 
 

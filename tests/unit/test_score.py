@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from src import score
+from src.exports import csv_rows
 from src.models.checkpoints import load
 from src.models.predictor import Predictor
 from src.pictures import decode
@@ -166,7 +167,7 @@ def test_no_path_reads_as_a_formula_and_each_still_names_its_file(
     picture(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     ((path, error),) = score.find(["."])
-    written = score.row(TASKS["skin"], path, error or "Not read.", 0.5)["path"]
+    written = csv_rows.row(TASKS["skin"], path, error or "Not read.", 0.5)["path"]
     assert written == f"./{name}"
     assert Path(written).samefile(tmp_path / name)
 

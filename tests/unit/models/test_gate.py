@@ -205,7 +205,8 @@ def stored(picture: Picture, folder: Path) -> str:
 
 def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predictor], data: Path, tmp_path: Path) -> None:
     file = stored(pictures("skin", data, "test")[0], tmp_path)
-    result, _ = read_picture.answer(models, "histopathology", file, 0.3, "none")
+    answer, _ = read_picture.answer(models, "histopathology", file, 0.3, "none")
+    result = answer.model_dump(mode="json")
     said = "This does not look like H&E-stained histology; it looks like dermatoscopy: open the tab Skin lesions."
     assert result["gate"] == {
         "accepted": False,
@@ -218,7 +219,7 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predicto
     assert sum("look like" in line for line in result["quality"]) == 1
     assert 0 <= result["p_malignant"] <= 1
     json.dumps(result, allow_nan=False)
-    assert read_picture.gate(models, "histopathology", file) == result["gate"]
+    assert read_picture.gate(models, "histopathology", file) == answer.gate
     # `score` has one model at hand: it says that much.
     row = next(score.score(models["histopathology"], [(file, None)], 0.3))
     assert row["quality"].startswith(gate_sentences.sentence(TASKS["histopathology"]))
@@ -227,9 +228,10 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predicto
 def test_an_own_picture_is_only_said_to_be_accepted(models: dict[str, Predictor], data: Path, tmp_path: Path) -> None:
     accepted = [p for p in pictures("skin", data, "validation") if verdict(models["skin"], p).accepted]
     result, _ = read_picture.answer(models, "skin", stored(accepted[0], tmp_path), 0.3, "none")
-    assert result["gate"]["accepted"] is True
-    assert result["gate"]["sentence"] is result["gate"]["looks_like"] is None
-    assert not any("look like" in line for line in result["quality"])
+    assert result.gate is not None
+    assert result.gate.accepted
+    assert result.gate.sentence is result.gate.looks_like is None
+    assert not any("look like" in line for line in result.quality)
 
 
 def test_only_other_tasks_defaults_are_asked_and_the_surest_is_named(models: dict[str, Predictor], data: Path) -> None:
