@@ -133,4 +133,4 @@ def test_another_threshold_changes_what_depends_on_it_alone(answered: Result, tm
 
 def test_a_result_cannot_be_changed(answered: Result) -> None:
     with pytest.raises(ValidationError):
-        answered.threshold = 0.9  # type: ignore[misc]
+        answered.threshold = 0.9
