@@ -10,7 +10,6 @@ import argparse
 import logging
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -19,13 +18,16 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from src.exports.spreadsheet import Writer, is_formula
+from src.command_line import sensitivity_argument, threshold_argument
+from src.exports.csv_rows import columns, row
+from src.exports.spreadsheet import Writer
 from src.models import checkpoints
-from src.models.predictor import Prediction, Predictor
+from src.models.predictor import Predictor
 from src.pictures.decode import ImageRefused
+from src.results import evaluation
 from src.results.evaluation import MALIGNANT
-from src.results.thresholds import decide, operating_point
-from src.tasks import TASKS, Task
+from src.results.thresholds import operating_point
+from src.tasks import TASKS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -46,28 +48,6 @@ wrong argument; 130 if interrupted (the rows written so far are whole).
 
 Research and education only, not a diagnosis.
 """
-
-
-def columns(task: Task) -> list[str]:
-    """The CSV's header."""
-    own = [f"p_{code}" for code in task.codes if f"p_{code}" != "p_malignant"]
-    return ["path", "p_malignant", "decision", "prediction", *own, "quality", "error"]
-
-
-def row(task: Task, path: str, answer: Prediction | str, threshold: float) -> dict[str, str]:
-    """One picture's line: `answer` is what the model says, or in one sentence why it says nothing."""
-    safe = f"./{path}" if is_formula(path) else path
-    if isinstance(answer, str):
-        return {"path": safe, "error": answer}
-    return {
-        "path": safe,
-        **{f"p_{code}": f"{p:.6f}" for code, p in zip(task.codes, answer.probabilities, strict=True)},
-        # after the classes: of one called "malignant" this is the column
-        "p_malignant": f"{answer.p_malignant:.6f}",
-        "decision": decide(answer.p_malignant, threshold),
-        "prediction": task.codes[answer.top],
-        "quality": "; ".join(answer.warnings),
-    }
 
 
 def find(paths: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -155,7 +135,7 @@ def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, t
     """The threshold asked for, by its value or by the sensitivity it must have; else the checkpoint's own."""
     if target is None:
         return checkpoint.config.vigil.default_threshold if threshold is None else threshold
-    group, promise = TASKS[checkpoint.config.vigil.task].group, checkpoint.measured.promise(target)
+    group, promise = TASKS[checkpoint.config.vigil.task].group, evaluation.of(checkpoint).promise(target)
     if promise is None:
         raise NotPromised(f"No sensitivity can be promised: evaluation.json does not count validation by {group}.")
     if promise.threshold is None:
@@ -169,7 +149,7 @@ def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, t
 def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
     """The operating point at this threshold wherever the model was measured, in one line."""
     costs = [f"threshold {threshold:g}"]
-    for place in checkpoint.measured.places:
+    for place in evaluation.of(checkpoint).places:
         point = operating_point(place.tables[MALIGNANT], threshold)
         shares = (
             f"{name} " + ("unknown" if math.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})")
@@ -179,7 +159,7 @@ def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
             )
         )
         costs.append(f"{'away, ' if place.kind == 'away' else ''}{place.title}: {', '.join(shares)}")
-    return "; ".join(costs if checkpoint.measured.places else [*costs, "not evaluated"]) + "."
+    return "; ".join(costs if evaluation.of(checkpoint).places else [*costs, "not evaluated"]) + "."
 
 
 def _output(file: str | None) -> AbstractContextManager[TextIO]:
@@ -201,33 +181,6 @@ def _failed(sentence: str) -> int:
     return 1
 
 
-def share_of(text: str) -> float | None:
-    """The number from 0 to 1 that `text` writes in decimal digits, with an exponent or without; None where it does not.
-
-    Python's float() would also take 0_1 for 1 and digits of every script, as no spreadsheet does.
-    """
-    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
-        return None
-    value = float(text)
-    return value if 0 <= value <= 1 else None
-
-
-def a_threshold(text: str) -> float:
-    """A command line's threshold, 0 to 1. Raises ArgumentTypeError."""
-    value = share_of(text)
-    if value is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
-def a_target(text: str) -> float:
-    """A command line's sensitivity to reach, between 0 and 1. Raises ArgumentTypeError."""
-    value = a_threshold(text)
-    if value in (0, 1):
-        raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m src.score",
@@ -246,13 +199,13 @@ def _parser() -> argparse.ArgumentParser:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--threshold",
-        type=a_threshold,
+        type=threshold_argument,
         metavar="T",
         help="refer where p_malignant >= T, from 0 to 1 (default: the checkpoint's)",
     )
     chosen.add_argument(
         "--target-sensitivity",
-        type=a_target,
+        type=sensitivity_argument,
         metavar="S",
         help="choose the highest threshold whose sensitivity is at least S, between 0 and 1, with 95%% confidence by "
         "the checkpoint's validation split; refused where that has too few cases",

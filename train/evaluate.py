@@ -22,12 +22,12 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
+from src.command_line import threshold_argument
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.predictor import Prediction, Predictor
 from src.results.formatting import figure
 from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
-from src.score import a_threshold
 from src.tasks import Task
 from train import card, check, gate, quality
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
@@ -298,7 +298,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FOLDER",
         help="write nothing but FOLDER/index.html: the test pictures as missed cancers, false alarms and correct ones",
     )
-    parser.add_argument("--threshold", type=a_threshold, metavar="T", help="of the audit (default: the checkpoint's)")
+    parser.add_argument(
+        "--threshold", type=threshold_argument, metavar="T", help="of the audit (default: the checkpoint's)"
+    )
     options = parser.parse_args(arguments)
     if options.threshold is not None and options.audit is None:
         parser.error("--threshold is for --audit; evaluation is at the checkpoint's own")

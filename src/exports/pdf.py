@@ -1,4 +1,4 @@
-"""A report to take away: the API's `result`, the picture and its heat map -> a PDF, or the same content as JSON.
+"""A report to take away: a Result, the picture and its heat map -> a PDF, or the same content as JSON.
 
 Made in memory. Knows layout and wording; nothing of Gradio, models or files. No file name and no metadata of the
 picture gets in, since either may name a patient. Text is set as text, and no markup in it means anything. The letters
@@ -11,7 +11,6 @@ import unicodedata
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import unescape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from fpdf import FPDF, FontFace
 from fpdf.enums import TableBordersLayout, XPos, YPos
 from PIL import Image
 
-from src.page.views.result_card import percent
-from src.results.class_texts import BARS, HOW_SURE, HOW_URGENT, MEANINGS, URGENCIES, confidence
-from src.tasks import DISCLAIMER, TASKS, Urgency
+from src.results.class_texts import BARS, CLASS_TEXTS, HOW_SURE, HOW_URGENT, URGENCIES
+from src.results.formatting import percent
+from src.results.result import Result
+from src.tasks import DISCLAIMER, Urgency
 
-Result = Mapping[str, Any]
 Colour = tuple[int, int, int]
 
 # Those of src/page/page.css, in light.
@@ -53,7 +52,7 @@ def as_json(result: Result, picture: Image.Image, heat_map: Image.Image | None, 
     content = {
         "report": _title(result),
         "date": _stamp(date),
-        **result,
+        **result.model_dump(mode="json"),
         "picture": _data_url(picture),
         "heatmap": None if heat_map is None else _data_url(heat_map),
     }
@@ -65,7 +64,7 @@ def pdf(result: Result, picture: Image.Image, heat_map: Image.Image | None, date
 
     `picture` and `heat_map` (None where none was asked for) are RGB and upright; `date` knows its time zone.
     """
-    sheet = _set(result, picture, heat_map, date, explained=len(result["classes"]))
+    sheet = _set(result, picture, heat_map, date, explained=len(result.classes))
     # Many warnings and places leave too little room to explain what is less probable.
     return bytes((sheet if sheet.pages_count <= 2 else _set(result, picture, heat_map, date, explained=1)).output())
 
@@ -88,7 +87,7 @@ def _set(
 
 
 def _title(result: Result) -> str:
-    return f"Vigil report: {TASKS[result['task']].title}"
+    return f"Vigil report: {result.about_task.title}"
 
 
 def _stamp(date: datetime) -> str:
@@ -237,16 +236,16 @@ class _Inset:
 def _pictures(sheet: _Sheet, result: Result, picture: Image.Image, heat_map: Image.Image | None) -> None:
     gap = 6
     width = (sheet.epw - gap) / 2
-    (left, upper, right, lower), (wide, high) = result["region"], result["size"]
+    (left, upper, right, lower), (wide, high) = result.region, result.size
     read = f"The picture, {wide} × {high} pixels."
-    if (left, upper, right, lower) == (0, 0, wide, high):
+    if result.whole_image:
         read += " All of it was read."
     else:
-        what = "lesion that was found" if result.get("region_kind") == "lesion" else "scanned field"
+        what = "lesion that was found" if result.region_kind == "lesion" else "scanned field"
         read += f" The {what} was read: {right - left} × {lower - upper} pixels from {left}, {upper}."
     columns = [(picture, read)]
     if heat_map is not None:
-        columns.append((heat_map, _caption(sheet, result)))
+        columns.append((heat_map, _caption(result)))
     else:
         columns[0] = picture, f"{read} No heat map was asked for."
     top = sheet.y
@@ -264,26 +263,25 @@ def _pictures(sheet: _Sheet, result: Result, picture: Image.Image, heat_map: Ima
     sheet.set_xy(MARGIN, max(ends) + 2.5)
 
 
-def _caption(sheet: _Sheet, result: Result) -> str:
-    name = next(d.name for d in TASKS[result["task"]].classes if d.code == result["explained_class"])
-    method = sheet.printable(result["explanation"])
-    if result["heatmap_empty"]:
-        return f"{method}: nothing in the picture argues for {name}."
-    return f"{method}: what argues for {name}; purple is weak, yellow strong."
+def _caption(result: Result) -> str:
+    name = next(one.name for one in result.about_task.classes if one.code == result.explained_class)
+    if result.heatmap_empty:
+        return f"{result.explanation}: nothing in the picture argues for {name}."
+    return f"{result.explanation}: what argues for {name}; purple is weak, yellow strong."
 
 
 def _decision(sheet: _Sheet, result: Result) -> None:
-    p, threshold = result["p_malignant"], result["threshold"]
-    refer = result["decision"] == "refer"
+    p, threshold = result.p_malignant, result.threshold
+    refer = result.decision == "refer"
     edge, ground = (REFER, REFER_GROUND) if refer else (CLEAR, CLEAR_GROUND)
     with sheet.boxed(24, edge, ground):
         sheet.style(15, edge, bold=True)
         sheet.cell(0, 7, "Refer" if refer else "No referral", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         sheet.paragraph(
             ("p(malignant) is ", False),
-            (_percent(p), True),
+            (percent(p), True),
             (f", {'at or above' if refer else 'below'} the threshold of ", False),
-            (f"{_percent(threshold)}.", True),
+            (f"{percent(threshold)}.", True),
         )
         # The bar, and a mark at the threshold.
         x, y, width = sheet.x, sheet.y + 2.2, sheet.epw
@@ -301,61 +299,58 @@ def _decision(sheet: _Sheet, result: Result) -> None:
 
 
 def _warnings(sheet: _Sheet, result: Result) -> None:
-    if result["quality"]:
+    if result.quality:
         sheet.section("About this picture: warnings")
-        gate = result.get("gate") or {"accepted": True}
-        for i, line in enumerate(result["quality"]):
-            asked = " Read all the same, because the reader asked for it." if i == 0 and not gate["accepted"] else ""
+        for i, line in enumerate(result.quality):
+            asked = " Read all the same, because the reader asked for it." if i == 0 and result.rejected else ""
             sheet.paragraph(("! ", True), (sheet.printable(line) + asked, False), colour=WARN)
 
 
 def _classes(sheet: _Sheet, result: Result) -> None:
-    diagnoses = {diagnosis.code: diagnosis for diagnosis in TASKS[result["task"]].classes}
-    first = result["classes"][0]
+    diagnoses = {diagnosis.code: diagnosis for diagnosis in result.about_task.classes}
+    first = result.classes[0]
     sheet.section("Classes", needs=12 + 6 * len(diagnoses))
     rows: list[list[Any]] = [["Class", "Malignant", "Urgency, if it is that", "Probability"]]
-    for one in result["classes"]:
-        diagnosis = diagnoses[one["code"]]
+    for one in result.classes:
+        diagnosis = diagnoses[one.code]
         word, bars = URGENCIES[diagnosis.urgency]
         urgency = f"{'▮' * bars}{'▯' * (BARS - bars)} {word}", FontFace(color=URGENCY_COLOURS[diagnosis.urgency])
-        rows.append(
-            [diagnosis.name, "malignant" if diagnosis.malignant else "no", urgency, _percent(one["probability"])]
-        )
+        rows.append([diagnosis.name, "malignant" if diagnosis.malignant else "no", urgency, percent(one.probability)])
     sheet.rows(rows, (74, 32, 44, 28))
     sheet.ln(1)
     sheet.paragraph(
         ("Most probable: ", False),
-        (f"{diagnoses[first['code']].name}, {confidence(first['probability'])} confidence. ", True),
+        (f"{diagnoses[first.code].name}, {result.confidence} confidence. ", True),
         (HOW_SURE, False),
         size=7.5,
     )
 
 
 def _operating_point(sheet: _Sheet, result: Result) -> None:
-    sheet.section(f"What the threshold of {_percent(result['threshold'])} costs", needs=28)
-    places, point = result["screening"]["places"], result["operating_point"]
+    sheet.section(f"What the threshold of {percent(result.threshold)} costs", needs=28)
+    places, point = result.screening.places, result.operating_point
     if point is None or not places:
         sheet.paragraph(("Not evaluated: this checkpoint brings no figures from a test split.", False))
         return
-    names = {diagnosis.code: diagnosis.name for diagnosis in TASKS[result["task"]].classes}
+    names = {diagnosis.code: diagnosis.name for diagnosis in result.about_task.classes}
     rows = [["Measured on", "Sensitivity", "Specificity", "Malignant / not"]]
     for place in places:
         rows.append(
             [
-                f"{sheet.printable(place['set'])}, {_WHERE[place['seen']]}",
-                _share(place["sensitivity"], place["sensitivity_interval"]),
-                _share(place["specificity"], place["specificity_interval"]),
-                f"{place['positives']:,} / {place['negatives']:,}",
+                f"{sheet.printable(place.set)}, {_WHERE[place.seen]}",
+                _share(place.sensitivity, place.sensitivity_interval),
+                _share(place.specificity, place.specificity_interval),
+                f"{place.positives:,} / {place.negatives:,}",
             ]
         )
-        for code, alone in place["alone"].items():
-            own = _share(alone["sensitivity"], alone["sensitivity_interval"])
-            rows.append([f"   {names[code]} alone", own, "", ""])
+        for code, alone in place.alone.items():
+            own = _share(alone.sensitivity, alone.sensitivity_interval)
+            rows.append([f"   {sheet.printable(names.get(code, code))} alone", own, "", ""])
     sheet.rows(rows, (62, 43, 43, 30))
     sheet.ln(1)
     sheet.paragraph(
         (
-            f"In brackets the 95% interval ({sheet.printable(point['interval_method'])}); last the pictures counted. "
+            f"In brackets the 95% interval ({sheet.printable(point.interval_method)}); last the pictures counted. "
             "Sensitivity: of the malignant ones, how many are referred. Specificity: of the others, how many are not.",
             False,
         ),
@@ -365,12 +360,12 @@ def _operating_point(sheet: _Sheet, result: Result) -> None:
 
 
 def _model(sheet: _Sheet, result: Result) -> None:
-    task = TASKS[result["task"]]
+    task = result.about_task
     sheet.section("Model", needs=30)
     sheet.rows(
         [
-            ["Model", sheet.printable(result["model"])],
-            ["Revision", sheet.printable(result["revision"])],
+            ["Model", sheet.printable(result.model)],
+            ["Revision", sheet.printable(result.revision)],
             ["Reads", f"{task.modality}; learned from {task.data_set}"],
             ["Date", sheet.stamp],
         ],
@@ -380,11 +375,11 @@ def _model(sheet: _Sheet, result: Result) -> None:
 
 
 def _meanings(sheet: _Sheet, result: Result, explained: int) -> None:
-    diagnoses = {diagnosis.code: diagnosis for diagnosis in TASKS[result["task"]].classes}
+    diagnoses = {diagnosis.code: diagnosis for diagnosis in result.about_task.classes}
     sheet.section("What the classes mean", needs=50)
     sheet.paragraph((HOW_URGENT, False), size=7.5, colour=FAINT)
-    for one in result["classes"][:explained]:
-        diagnosis, text = diagnoses[one["code"]], MEANINGS[result["task"]][one["code"]]
+    for one in result.classes[:explained]:
+        diagnosis, text = diagnoses[one.code], CLASS_TEXTS[result.task][one.code]
         if sheet.will_page_break(20):
             sheet.add_page()
         sheet.ln(1.4)
@@ -402,10 +397,6 @@ def _meanings(sheet: _Sheet, result: Result, explained: int) -> None:
         sheet.paragraph(("The JSON report explains the other classes.", False), size=7.5)
 
 
-def _percent(share: float) -> str:
-    return unescape(percent(share))
-
-
 def _share(value: float | None, interval: Sequence[float]) -> str:
-    shown = "–" if value is None else _percent(value)
+    shown = "–" if value is None else percent(value)
     return f"{shown} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"

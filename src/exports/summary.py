@@ -16,12 +16,11 @@ import os
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from html import escape, unescape
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import httpx2
 from huggingface_hub import InferenceClient
@@ -29,14 +28,15 @@ from huggingface_hub.errors import HfHubHTTPError
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from src import outgoing
 from src.models import hub
 from src.models.predictor import NOTHING_FOUND
-from src.page.views.result_card import WARNING, percent
 from src.pictures.quality import FLAWS
-from src.results.class_texts import MEANINGS, URGENCIES, confidence
+from src.results.class_texts import CLASS_TEXTS, URGENCIES, confidence
+from src.results.formatting import percent
+from src.results.result import OperatingPointResult, Result
 from src.results.thresholds import CONFIDENCE, decide
 from src.tasks import TASKS, Task
 
@@ -84,42 +84,6 @@ class Text:
     provider: str
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Part(BaseModel):
-    """Of a result that a browser sent; whatever is not named here is not looked at."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, strict=True)
-
-
-class _Class(_Part):
-    code: str
-    probability: Share
-
-
-class _Point(_Part):
-    sensitivity: Share | None
-    sensitivity_interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
-    specificity: Share | None
-    specificity_interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
-
-
-class _Gate(_Part):
-    accepted: bool
-    looks_like: str | None = None
-
-
-class _Result(_Part):
-    task: str
-    p_malignant: Share
-    threshold: Share
-    classes: Annotated[list[_Class], Field(max_length=max(len(task.classes) for task in TASKS.values()))]
-    operating_point: _Point | None = None
-    quality: Annotated[list[str], Field(max_length=100)] = []
-    gate: _Gate | None = None
-
-
 def available() -> bool:
     """Whether there is a token of the Space's own to ask with."""
     return bool(_setting("TOKEN"))
@@ -144,13 +108,11 @@ def facts(result: object) -> dict[str, Any]:
     The decision and the confidence are derived anew. Raises WriterFailed for what is no whole result.
     """
     try:
-        given = _Result.model_validate(result)
+        given = Result.model_validate(result)
     except ValidationError:
         raise WriterFailed(NOT_A_RESULT) from None
-    task = TASKS.get(given.task)
+    task = given.about_task
     shares = {one.code: one.probability for one in given.classes}
-    if task is None or sorted(one.code for one in given.classes) != sorted(task.codes):
-        raise WriterFailed(NOT_A_RESULT)
     p = given.p_malignant
     malignant = sum(shares[one.code] for one in task.classes if one.malignant)
     if abs(malignant - p) > ROUNDING or abs(sum(shares.values()) - 1) > ROUNDING:
@@ -161,8 +123,8 @@ def facts(result: object) -> dict[str, Any]:
         "learned_from": task.data_set,
         "classes": _classes(task, shares),
         "confidence_in_the_first": confidence(max(shares.values())),
-        "p_malignant": _percent(p),
-        "threshold": _percent(given.threshold),
+        "p_malignant": percent(p),
+        "threshold": percent(given.threshold),
         "decision": decide(p, given.threshold),
         "on_test_pictures_at_this_threshold": given.operating_point and _point(given.operating_point),
         "accepted_as_such_a_picture": given.gate.accepted if given.gate else None,
@@ -175,12 +137,12 @@ def _classes(task: Task, shares: dict[str, float]) -> list[dict[str, Any]]:
     """Most probable first."""
     told = []
     for one in sorted(task.classes, key=lambda diagnosis: -shares[diagnosis.code]):
-        text = MEANINGS[task.name][one.code]
+        text = CLASS_TEXTS[task.name][one.code]
         told.append(
             {
                 "name": one.name,
                 "malignant": one.malignant,
-                "probability": _percent(shares[one.code]),
+                "probability": percent(shares[one.code]),
                 "urgency_if_it_is_that": URGENCIES[one.urgency][0],
                 "plain": text.plain,
                 "what": text.what,
@@ -190,22 +152,18 @@ def _classes(task: Task, shares: dict[str, float]) -> list[dict[str, Any]]:
     return told
 
 
-def _point(point: _Point) -> dict[str, Any]:
-    told: dict[str, Any] = {"intervals": _percent(CONFIDENCE)}
+def _point(point: OperatingPointResult) -> dict[str, Any]:
+    told: dict[str, Any] = {"intervals": percent(CONFIDENCE)}
     for name in ("sensitivity", "specificity"):
         share, ends = getattr(point, name), getattr(point, f"{name}_interval")
-        told[name] = None if share is None else {"value": _percent(share), "interval": [_percent(end) for end in ends]}
+        told[name] = None if share is None else {"value": percent(share), "interval": [percent(end) for end in ends]}
     return told
 
 
-def _warnings(task: Task, sentences: list[str]) -> list[str]:
+def _warnings(task: Task, sentences: Sequence[str]) -> list[str]:
     """Those that `sentences` begin with, of our own."""
     ours = [*(flaw.sentence(task) for flaw in FLAWS if flaw.applies(task)), NOTHING_FOUND]
     return [one for one in ours if any(sentence.startswith(one) for sentence in sentences)]
-
-
-def _percent(share: float) -> str:
-    return unescape(percent(share))
 
 
 def explain(result: object, token: object = None) -> Text:
@@ -287,21 +245,6 @@ def plain(text: str) -> str:
 def _numbers(text: str) -> Iterator[Decimal]:
     without_separators = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     return map(Decimal, re.findall(r"\d+(?:\.\d+)?", without_separators))
-
-
-def as_html(text: Text) -> str:
-    """The explanation as it stands on the page: nothing in it is markup, and who wrote it stands below."""
-    paragraphs = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in text.text.split("\n\n"))
-    return (
-        f'<section class="v-written" aria-label="Written explanation">{paragraphs}<p class="v-note"><b>Written by a '
-        f"machine</b>: {escape(text.model)}, by way of {escape(text.provider)}, from the numbers and texts on this "
-        "page. It has not seen the picture and may be wrong. No diagnosis: see a clinician.</p></section>"
-    )
-
-
-def failed(sentence: str) -> str:
-    """The explanation's place where there is none."""
-    return f'<p class="v-problem" role="alert">{WARNING}<span>{escape(sentence)}</span></p>'
 
 
 def _why(error: BaseException) -> str:

@@ -11,7 +11,6 @@ import logging
 import os
 import struct
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,8 +26,6 @@ from src.models.gate import Gate, GateConfig
 from src.models.hub import HubError
 from src.models.lesion_finder import LesionFinder, LesionUNet, RegionConfig
 from src.models.networks import Network
-from src.results import evaluation as measured
-from src.results.evaluation import Measured
 from src.tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -129,7 +126,7 @@ class Config(BaseModel):
         return (*FILES, *(file for key, file in FURTHER.items() if getattr(self.vigil, key) is not None))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A verified checkpoint.
 
@@ -147,11 +144,6 @@ class Checkpoint:
     problem: str | None = None
     finder: LesionFinder | None = None
     gate: Gate | None = None
-
-    @cached_property
-    def measured(self) -> Measured:
-        """What `evaluation` says of places and promises."""
-        return measured.read(self.evaluation)
 
 
 def find(task: str, asked: str | None = None) -> Checkpoint:

@@ -11,7 +11,6 @@ Knows nothing of classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,11 +20,7 @@ from torch import Tensor, nn
 
 from src.models.networks import Network
 from src.pictures import decode
-from src.pictures.decode import Picture
-from src.tasks import TASKS, Task
-
-if TYPE_CHECKING:
-    from src.service.worker_pool import Models
+from src.tasks import Task
 
 FILE = "gate.safetensors"
 
@@ -189,46 +184,3 @@ def picture_features(image: Image.Image, task: Task, input_side: int) -> np.ndar
         even = grey.shape[0] // 2 * 2
         grey = grey[:even, :even].reshape(even // 2, 2, even // 2, 2).mean(axis=(1, 3))
     return np.array(found, dtype=np.float32)
-
-
-def looks_like(models: "Models", picture: Picture, task: Task) -> str | None:
-    """The name of another task whose gate accepts the picture, the surest of them; None where none does.
-
-    Runs the other tasks' networks. Of two tasks of the same look the first is named. Raises ImageRefused.
-    """
-    surest: dict[str, tuple[float, str]] = {}
-    for name, other in TASKS.items():
-        if name == task.name or name not in models:
-            continue
-        verdict = models[name].predict(picture).gate
-        if verdict is not None and verdict.accepted and other.look not in surest:
-            surest[other.look] = (verdict.limit - verdict.score, name)
-    return max(surest.values())[1] if surest else None
-
-
-def sentence(task: Task, other: str | None = None) -> str:
-    """What is said of a picture that is not accepted; `other` names the task that it looks like, where one is known."""
-    if other is None:
-        return f"This does not look like {task.look}: what the model says of it means little."
-    there = TASKS[other]
-    if there.look == task.look:
-        return f"This does not look like the {task.look} that this model knows; try the tab {there.title}."
-    return f"This does not look like {task.look}; it looks like {there.look}: open the tab {there.title}."
-
-
-def refusal(verdict: Verdict | None, task: Task, other: str | None = None) -> tuple[str, ...]:
-    """The `sentence` where the gate does not accept, else nothing."""
-    return () if verdict is None or verdict.accepted else (sentence(task, other),)
-
-
-def told(verdict: Verdict | None, task: Task, other: str | None = None) -> dict[str, Any] | None:
-    """The API's `gate`; None for a checkpoint without one."""
-    if verdict is None:
-        return None
-    return {
-        "accepted": verdict.accepted,
-        "sentence": None if verdict.accepted else sentence(task, other),
-        "looks_like": other,
-        "score": verdict.score,
-        "limit": verdict.limit,
-    }

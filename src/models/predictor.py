@@ -56,8 +56,8 @@ class Prediction:
     `logits` and `probabilities` stand in the order of the task's classes, the first before calibration (the mean over
     the views, where the checkpoint asks for test-time augmentation), the second calibrated, in 0..1 and adding up to 1.
     `p_malignant` is the sum over the malignant classes. `box` is the part of the picture, of `size` (width, height),
-    that the network saw, and `region` says what it is. `warnings` are for people. `gate` tells whether this is such a
-    picture at all, and where not the first warning says so; None for a checkpoint without a gate.
+    that the network saw, and `region` says what it is. `warnings` are sentences about quality and region. `gate` is
+    None for a checkpoint without a gate; src/results/gate_sentences.py says what a verdict means.
     """
 
     task: Task
@@ -352,7 +352,7 @@ class Predictor:
             size=prepared.size,
             box=prepared.box,
             region=prepared.region,
-            warnings=(*gate.refusal(verdict, self.task), *prepared.warnings),
+            warnings=prepared.warnings,
             gate=verdict,
         )
 

@@ -7,11 +7,11 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.route_utils import API_PREFIX
 from gradio.utils import get_upload_folder
+from pydantic import BaseModel
 
 from src.models.predictor import EXPLANATIONS
 from src.page.blocks import refused
 from src.pictures.decode import MAX_BYTES, ImageRefused
-from src.results.decisions import Result
 from src.service import read_picture
 from src.service.arguments import ArgumentRefused
 from src.service.worker_pool import Work, WorkFailed
@@ -22,8 +22,8 @@ MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": No
 
 NO_PICTURE = "Choose a picture first."
 
-Answered = tuple[Result, str | None]
-"""A result, and the file of its heat map."""
+Answered = tuple[dict[str, Any], str | None]
+"""A Result as JSON, and the file of its heat map."""
 
 PICTURE = (
     f"A picture file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB), uploaded by the client; over MCP "
@@ -47,10 +47,15 @@ def endpoint(task: Task, models: Sequence[str], work: Work) -> Callable[..., Awa
     async def read(image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "") -> Answered:
         result, heatmap = await asked(work, read_picture.answer, task.name, image, threshold, explain, code, model)
         # As a file, not a picture: Gradio would compress it in this process, which takes longer than all the reading.
-        return result, heatmap and save_bytes_to_cache(heatmap, "image.png", get_upload_folder())
+        return as_json(result), heatmap and save_bytes_to_cache(heatmap, "image.png", get_upload_folder())
 
     read.__name__, read.__doc__ = task.name, describe(task, models)
     return read
+
+
+def as_json(result: BaseModel) -> dict[str, Any]:
+    """What Gradio's JSON components, clients and MCP get of a result."""
+    return result.model_dump(mode="json")
 
 
 def describe(task: Task, models: Sequence[str]) -> str:
@@ -77,10 +82,10 @@ looks like one of this task at all (where accepted is false the answer means lit
 def robustness_endpoint(work: Work) -> None:
     """`/robustness`: does the decision survive small changes of the picture?"""
 
-    async def robustness(task: Any, image: Any, threshold: Any = None, model: Any = "") -> Result:
+    async def robustness(task: Any, image: Any, threshold: Any = None, model: Any = "") -> dict[str, Any]:
         if not isinstance(task, str) or task not in TASKS:
             raise refused(f"The task must be one of {', '.join(TASKS)}.")
-        return await asked(work, read_picture.robustness, task, image, threshold, model)
+        return as_json(await asked(work, read_picture.robustness, task, image, threshold, model))
 
     robustness.__doc__ = f"""Reads a picture and small changes of it. Research and education only, not a diagnosis.
 

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Literal
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
+from src.models.checkpoints import Checkpoint
 from src.results.thresholds import CONFIDENCE, Promise, promise
 
 log = logging.getLogger(__name__)
@@ -205,8 +207,18 @@ class Measured:
         return None if self.promised is None else promise(self.promised, target, CONFIDENCE)
 
 
-def read(evaluation: Mapping[str, Any] | None) -> Measured:
-    """What evaluation.json says. One that cannot be used counts as none, and the log says why."""
+def of(checkpoint: Checkpoint) -> Measured:
+    """The evaluation of a checkpoint, parsed once for as long as the checkpoint lives."""
+    if checkpoint not in _parsed:
+        _parsed[checkpoint] = parse(checkpoint.evaluation)
+    return _parsed[checkpoint]
+
+
+_parsed: WeakKeyDictionary[Checkpoint, Measured] = WeakKeyDictionary()
+
+
+def parse(evaluation: Mapping[str, Any] | None) -> Measured:
+    """Parse the content of evaluation.json. If it is invalid, the log says why and the result is empty."""
     try:
         content = _Evaluation.model_validate(evaluation or {})
     except ValidationError as error:

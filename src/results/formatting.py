@@ -29,6 +29,15 @@ SPREAD_NAMES: Final = {
 """What is said of a recipe trained several times over, each with another seed."""
 
 
+def percent(share: float) -> str:
+    """0.1234 -> 12.3%, as plain text; never 0.0% or 100.0% for a share that is not exactly that."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return f"{100 * share:.1f}%"
+
+
 def figure(found: Mapping[str, Any]) -> str:
     """ "0.912 (0.874 to 0.945)" of `value` and `interval` (None where it is not known), or a dash without a value."""
     if found["value"] is None:

@@ -1,13 +1,17 @@
 """Arguments that anyone may have sent, of whatever type -> what they mean, or one sentence for the person."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+
+from pydantic import TypeAdapter, ValidationError
 
 from src.models.predictor import EXPLANATIONS, Explanation
+from src.results.result import ModelAnswer, Result, Robustness
 from src.results.thresholds import PEOPLE
 from src.tasks import Task
 
 NOT_A_THRESHOLD = "The threshold must be a number from 0 to 1."
 NOT_A_PREVALENCE = f"Of {PEOPLE:,}, more than none and fewer than all must have it."
+NO_RESULT = "There is no result to decide on; read the picture again."
 NOT_AN_EXPLANATION = f"The explanation must be one of {', '.join(EXPLANATIONS)}."
 
 
@@ -60,3 +64,32 @@ def model_of(value: object, task: str, names: Iterable[str]) -> str:
 def models_of(task: str, names: Iterable[str]) -> list[str]:
     """Those of checkpoint folders' `names` that are models of `task`, its default first."""
     return [name for name in names if name == task] + [name for name in names if name.startswith(f"{task}-")]
+
+
+def result_of(value: object) -> Result:
+    """A result that comes back from a visitor's browser. Raises ArgumentRefused for anything else."""
+    try:
+        return Result.model_validate(value)
+    except ValidationError as error:
+        raise ArgumentRefused(NO_RESULT) from error
+
+
+def robustness_of(value: object) -> Robustness:
+    """Predictions for small changes that come back from a visitor's browser. Raises ArgumentRefused for anything
+    else."""
+    try:
+        return Robustness.model_validate(value)
+    except ValidationError as error:
+        raise ArgumentRefused(NO_RESULT) from error
+
+
+def model_answers_of(value: object, names: Container[str]) -> list[ModelAnswer]:
+    """The answers of the models `names` that come back from a visitor's browser. Raises ArgumentRefused for anything
+    else."""
+    try:
+        answers = TypeAdapter(list[ModelAnswer]).validate_python(value)
+    except ValidationError as error:
+        raise ArgumentRefused(NO_RESULT) from error
+    if not answers or any(one.model not in names for one in answers):
+        raise ArgumentRefused(NO_RESULT)
+    return answers

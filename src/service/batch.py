@@ -15,12 +15,13 @@ from typing import Annotated, Final
 from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
+from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
-from src.models import gate
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
 from src.pictures.decode import MAX_BYTES, ImageRefused, Picture
+from src.results.gate_sentences import rejected, sentence
 from src.results.thresholds import decide
-from src.score import columns, row
+from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import Task
 
@@ -173,12 +174,11 @@ def _row(models: Models, name: str, item: Item, archives: dict[str, Archive], th
         prediction = predictor.predict(picture)
     except (ArchiveRefused, ImageRefused) as refusal:
         return Row(line=row(predictor.task, item.name, str(refusal), threshold))
-    verdict, task = prediction.gate, predictor.task
-    accepted = verdict is None or verdict.accepted
+    task = predictor.task
     return Row(
         line=row(task, item.name, prediction, threshold),
         p_malignant=prediction.p_malignant,
-        unlike=None if accepted else gate.sentence(task, gate.looks_like(models, picture, task)),
+        unlike=sentence(task, accepting_task(models, picture, task)) if rejected(prediction.gate) else None,
         thumbnail=_thumbnail(picture),
     )
 

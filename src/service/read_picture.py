@@ -13,17 +13,18 @@ from typing import Final
 from PIL import Image
 
 from src.exports import heat_map, pdf
-from src.models.gate import looks_like, told
 from src.models.lesion_finder import Box
 from src.models.perturbations import read_views
 from src.models.predictor import HeatMap, Prediction
 from src.pictures.decode import Picture
-from src.results import class_texts
-from src.results.decisions import Result, around, operating_point_at, screening_at
-from src.results.thresholds import decide
+from src.results import decisions
+from src.results.decisions import decided
+from src.results.gate_sentences import gate_result, rejected
+from src.results.result import GateResult, ModelAnswer, Result, Robustness
 from src.service.arguments import code_of, explanation_of, model_of, models_of, threshold_of
+from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
-from src.tasks import DISCLAIMER, TASKS
+from src.tasks import TASKS
 
 Answer = tuple[Result, bytes | None]
 """And the heat map drawn over the picture, as PNG; None where none was asked for."""
@@ -60,68 +61,37 @@ def _read(
     predictor = models[model_of(model, task, models)]
     picture = predictor.read(file)
     prediction = predictor.predict(picture, explanation, argued)
-    heat = prediction.heat_map
-    known = _gate(models, prediction, picture)
-    result: Result = {
-        "task": prediction.task.name,
-        "model": prediction.model,
-        "revision": prediction.revision,
-        "p_malignant": prediction.p_malignant,
-        "threshold": at,
-        "decision": decide(prediction.p_malignant, at),
-        "classes": prediction.classes(),
-        "quality": list(prediction.warnings),
-        "operating_point": operating_point_at(predictor.checkpoint, at),
-        "disclaimer": DISCLAIMER,
-        "explanation": explanation,
-        "explained_class": heat.code if heat else None,
-        # All zero: nothing in the picture argues for the class.
-        "heatmap_empty": not heat.values.any() if heat else None,
-        "size": list(prediction.size),
-        "region": list(prediction.box),
-        "region_kind": prediction.region,
-        "screening": screening_at(predictor.checkpoint, at),
-        # Of the most probable class; and of every class what it means.
-        "confidence": class_texts.confidence(max(prediction.probabilities)),
-        "meaning": class_texts.texts(prediction.task.name),
-        "gate": known,
-    }
-    if known is not None and not known["accepted"]:
-        result["quality"][0] = known["sentence"]  # the same, and which tab reads such pictures
-    return result, picture, heat, prediction.box
+    result = decided(predictor.checkpoint, prediction, explanation, at, _other_task(models, prediction, picture))
+    return result, picture, prediction.heat_map, prediction.box
 
 
-def _gate(models: Models, prediction: Prediction, picture: Picture) -> Result | None:
-    """What the gate says, None of a checkpoint that has none. Asks the other tasks' where this one does not accept."""
-    verdict, task = prediction.gate, prediction.task
-    other = None if verdict is None or verdict.accepted else looks_like(models, picture, task)
-    return told(verdict, task, other)
+def _other_task(models: Models, prediction: Prediction, picture: Picture) -> str | None:
+    """The name of the task that a rejected image belongs to, if another gate accepts it."""
+    return accepting_task(models, picture, prediction.task) if rejected(prediction.gate) else None
 
 
-def gate(models: Models, task: str, file: str, model: object = "") -> Result | None:
+def gate(models: Models, task: str, file: str, model: object = "") -> GateResult | None:
     """The result's `gate` alone: whether the picture looks like one of `task`. Raises as `answer` does."""
     predictor = models[model_of(model, task, models)]
     picture = predictor.read(file)
-    return _gate(models, predictor.predict(picture), picture)
+    prediction = predictor.predict(picture)
+    return gate_result(prediction.gate, prediction.task, _other_task(models, prediction, picture))
 
 
-def compared(models: Models, task: str, file: str) -> list[Result]:
-    """What each model of `task` says of one picture: its folder's name, p_malignant, the most probable class's name and
-    probability. Raises as `answer` does.
-    """
-    said = []
+def compare_models(models: Models, task: str, file: str) -> list[ModelAnswer]:
+    """What each model of `task` says of one picture, the default first. Raises as `answer` does."""
+    answers = []
     for name in models_of(task, models):
         prediction = models[name].predict(file)
-        first = prediction.classes()[0]
-        said.append(
-            {
-                "model": name,
-                "p_malignant": prediction.p_malignant,
-                "most_probable": first["name"],
-                "probability": first["probability"],
-            }
+        answers.append(
+            ModelAnswer(
+                model=name,
+                p_malignant=prediction.p_malignant,
+                most_probable=prediction.task.classes[prediction.top].name,
+                probability=prediction.probabilities[prediction.top],
+            )
         )
-    return said
+    return answers
 
 
 def milliseconds(models: Models, name: str, file: str, times: int = 5) -> float:
@@ -155,7 +125,7 @@ def taken_away(
     return REPORTS[kind](result, picture.image, drawn, at)
 
 
-def robustness(models: Models, task: str, file: str, threshold: object, model: object = "") -> Result:
+def robustness(models: Models, task: str, file: str, threshold: object, model: object = "") -> Robustness:
     """What the model says of small changes of one picture file, and whether its decision at `threshold`, None for the
     model's own, survives them.
 
@@ -164,4 +134,4 @@ def robustness(models: Models, task: str, file: str, threshold: object, model: o
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
     p_malignant, views = read_views(predictor, predictor.read(file))
-    return around(views, p_malignant, at)
+    return decisions.robustness(views, p_malignant, at)

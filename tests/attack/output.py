@@ -11,6 +11,7 @@ from playwright.sync_api import FilePayload, expect, sync_playwright
 from pypdf import PdfReader
 
 from src.exports import pdf as report
+from src.results.result import Result
 from src.tasks import TASKS
 from tests.app.test_mcp import asked
 from tests.attack.arguments import TRACES
@@ -89,9 +90,10 @@ def reports(bench: Bench) -> Iterator[Row]:
     file = visitor.upload(picture("plain"), "plain.jpg")
     result = content(visitor.ask("skin", [file, 0.3, "none"]))[0]
     active, shown, scripts = 0, 0, SCRIPTS[:2] if bench.short else SCRIPTS
-    usual = _keys(report.pdf(result, Image.new("RGB", (60, 60)), None, datetime.now(UTC)))
+    usual = _keys(report.pdf(Result.model_validate(result), Image.new("RGB", (60, 60)), None, datetime.now(UTC)))
     for script in scripts:
-        hostile = {**result, "quality": [script], "model": script, "revision": script, "disclaimer": script}
+        texts = {"quality": [script], "model": script, "revision": script, "disclaimer": script}
+        hostile = Result.model_validate({**result, **texts})
         made = report.pdf(hostile, Image.new("RGB", (60, 60)), None, datetime.now(UTC))
         pdf = PdfReader(io.BytesIO(made))
         text = "".join(page.extract_text() for page in pdf.pages)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from src import local
 from src.exports.spreadsheet import STARTS
+from src.results import local_validation
 from src.server.routes import HEALTH
 from tests.attack.bench import Bench, Checks
 from tests.attack.files import EXAMPLE, read_many, read_table
@@ -26,7 +26,7 @@ QUICK, ANSWERED = 0.25, 20
 def clinic(bench: Bench) -> Iterator[Row]:
     """As many distinct scores as are read, again and again, while another visitor looks at /healthz."""
     rng = np.random.default_rng(0)
-    rows = 20_000 if bench.short else local.MAX_ROWS
+    rows = 20_000 if bench.short else local_validation.MAX_ROWS
     lines = zip(rng.permutation(rows) / rows, np.where(rng.random(rows) < 0.02, "malignant", "benign"), strict=True)
     text = "p_malignant,label\n" + "".join(f"{score:.6f},{label}\n" for score, label in lines)
     visitor, glancing, times = Visitor(bench.app.url), Visitor(bench.app.url), 2 if bench.short else 10

@@ -15,13 +15,15 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from src import score
+from src.exports.csv_rows import columns
 from src.exports.spreadsheet import Writer
-from src.models import checkpoints, gate
+from src.models import checkpoints
 from src.models.gate import Verdict
 from src.models.predictor import Predictor
 from src.page.tabs import batch_tab
 from src.page.views import batch_table
 from src.pictures import archive
+from src.results.gate_sentences import sentence
 from src.service import batch
 from src.service.batch import BatchRefused, Row
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
@@ -62,7 +64,7 @@ def test_rows_and_csv_are_those_of_score(models: Models, tmp_path: Path) -> None
     loose = [*EXAMPLES, tmp_path / "note.txt"]
     rows = read(models, *((str(path), str(path)) for path in loose), (str(tmp_path / "=1+1.png"), "=1+1.png"))
     out = io.StringIO()
-    writer = Writer(out, score.columns(TASK))
+    writer = Writer(out, columns(TASK))
     for one in score.score(models[TASK.name], [(str(path), None) for path in loose], 0.3):
         writer.write(one)
     *lines, last = batch.as_csv(TASK, rows, 0.3).splitlines()
@@ -177,7 +179,7 @@ def test_the_table_is_sorted_escaped_and_says_what_it_leaves_out() -> None:
 def test_what_is_no_such_picture_says_so(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Predictor, "_verdicts", lambda _, prepared, __: [Verdict(9, 1)] * len(prepared))
     rows = read(models, packed(tmp_path))
-    assert {one.unlike for one in rows} == {gate.sentence(TASK)}
+    assert {one.unlike for one in rows} == {sentence(TASK)}
     assert "No picture has an answer" in batch_table.table(TASK, rows, 0.3)
 
 
@@ -243,7 +245,7 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
     download.value.save_as(tmp_path / "saved.csv")
     with (tmp_path / "saved.csv").open(newline="", encoding="utf-8") as lines:
         table = csv.DictReader(lines)
-        assert list(table.fieldnames or ()) == score.columns(TASK)
+        assert list(table.fieldnames or ()) == columns(TASK)
         found = list(table)
     assert sum(line["decision"] == "refer" for line in found) == referred
     assert [line["error"] for line in found if line["error"]] == [archive.OUTSIDE]

@@ -14,13 +14,16 @@ from playwright.sync_api import Page, expect
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from src import local, score
-from src.local import TARGETS, Cases, TableRefused
+from src import local
+from src.exports.csv_rows import columns
 from src.models import checkpoints
 from src.page.endpoints import MODEL_WORK
 from src.page.tabs.clinic_tab import clinic_tab
-from src.results import thresholds
+from src.page.views import clinic
+from src.results import local_validation, thresholds
+from src.results.local_validation import TARGETS, Cases, TableRefused, as_text, auc, parse_table, validate
 from src.results.thresholds import proportion_interval
+from src.service.clinic_table import validate_table
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
 from src.tasks import TASKS
 from tests.conftest import Server
@@ -47,13 +50,13 @@ def cases(ill: list[float], well: list[float], groups: list[str] | None = None) 
 
 
 def test_what_score_writes_is_read_with_a_label_column() -> None:
-    row = dict.fromkeys(score.columns(SKIN), "")
+    row = dict.fromkeys(columns(SKIN), "")
     rows: list[dict[str, object]] = [
         {**row, "path": "a, b.jpg", "p_malignant": "0.912345", "p_mel": "0.9", "decision": "refer", "label": "mel"},
         {**row, "path": "broken.jpg", "error": "This file is not a picture.", "label": ""},
         {**row, "path": "c.jpg", "p_malignant": "0.1", "quality": "Dark; blurred", "label": " NV "},
     ]
-    read = local.read(table(rows), SKIN)
+    read = parse_table(table(rows), SKIN)
     assert read == Cases(SKIN, [0.912345, 0.1], ["mel", "nv"], None, 1)
 
 
@@ -67,7 +70,7 @@ def test_what_score_writes_is_read_with_a_label_column() -> None:
     ],
 )
 def test_spreadsheets_own_ways_are_understood(text: str) -> None:
-    read = local.read(text, ULTRASOUND)
+    read = parse_table(text, ULTRASOUND)
     assert read.scores == [0.25, 0.75]
     assert read.labels == ["malignant", "benign"]
 
@@ -111,7 +114,7 @@ def test_spreadsheets_own_ways_are_understood(text: str) -> None:
 )
 def test_a_malformed_table_gets_one_sentence_with_the_row(text: str, said: str) -> None:
     with pytest.raises(TableRefused, match=f"^(The table has )?{said}") as refused:
-        local.read(text, ULTRASOUND)
+        parse_table(text, ULTRASOUND)
     sentence = str(refused.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -122,7 +125,7 @@ def test_a_malformed_table_gets_one_sentence_with_the_row(text: str, said: str) 
     ("cell", "score"), [("0", 0.0), ("1", 1.0), ("1.", 1.0), (".5", 0.5), ("+0.25", 0.25), ("-0", 0.0), ("2E-3", 0.002)]
 )
 def test_numbers_as_spreadsheets_write_them_are_read(cell: str, score: float) -> None:
-    assert local.read(f"p_malignant,label\n{cell},benign\n", ULTRASOUND).scores == [score]
+    assert parse_table(f"p_malignant,label\n{cell},benign\n", ULTRASOUND).scores == [score]
 
 
 def test_a_hundred_thousand_distinct_scores_cost_little_more_than_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +144,7 @@ def test_a_hundred_thousand_distinct_scores_cost_little_more_than_ten_thousand(m
         ill = rng.random(n) < 0.02  # few, so that much has to be looked at before a target is reached
         lines = zip(rng.permutation(n) / n, np.where(ill, "malignant", "benign"), strict=True)
         text = "p_malignant,label\n" + "".join(f"{score:.6f},{label}\n" for score, label in lines)
-        shown = local.report(local.read(text, ULTRASOUND), 0.3)
+        shown = validate(parse_table(text, ULTRASOUND), 0.3)
         assert shown.targets[0.95].threshold is not None
         asked[n] = counted
     assert asked[100_000] < 2 * asked[10_000] < 400
@@ -150,7 +153,7 @@ def test_a_hundred_thousand_distinct_scores_cost_little_more_than_ten_thousand(m
 def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
     class Busy(Work):
         async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
-            assert function is local.evaluated
+            assert function is validate_table
             assert arguments == ("ultrasound", "/somewhere/table.csv")
             raise WorkFailed(TOO_LONG)
 
@@ -169,17 +172,17 @@ def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
 
 
 def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "MAX_ROWS", 2)
+    monkeypatch.setattr(local_validation, "MAX_ROWS", 2)
     text = "p_malignant,label\n" + "0.5,benign\n" * 3
     with pytest.raises(TableRefused, match="Row 4: more than 2 rows"):
-        local.read(text, ULTRASOUND)
+        parse_table(text, ULTRASOUND)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_class_code_is_a_label_of_its_side(task: str) -> None:
     codes = TASKS[task].codes
     text = "p_malignant,label\n" + "".join(f"0.5,{code}\n" for code in codes)
-    assert local.read(text, TASKS[task]).counted() == ([0.5] * len(codes), list(TASKS[task].malignant))
+    assert parse_table(text, TASKS[task]).counted() == ([0.5] * len(codes), list(TASKS[task].malignant))
 
 
 def test_a_group_counts_once_by_its_worst_picture() -> None:
@@ -197,7 +200,7 @@ def test_a_group_counts_once_by_its_worst_picture() -> None:
             ]
         ]
     )
-    read = local.read(text, SKIN)
+    read = parse_table(text, SKIN)
     assert read.counted() == ([0.2, 0.3, 0.6, 0.7, 0.8], [True, False, False, False, False])
     assert read.counted("mel") == ([0.9, 0.3, 0.6, 0.7, 0.8], [True, False, False, False, False])
 
@@ -210,7 +213,7 @@ def test_auc_is_scikit_learns_with_delongs_interval(seed: int) -> None:
     rng = np.random.default_rng(seed)
     positive = np.arange(60) < 20
     scores = (rng.normal(size=60) + positive).round(1)  # with ties
-    found = local.auc(scores.tolist(), positive.tolist())
+    found = auc(scores.tolist(), positive.tolist())
     assert found.value == pytest.approx(roc_auc_score(positive, scores))
     # DeLong's variance as his paper has it, pair by pair
     ill, well = scores[positive], scores[~positive]
@@ -222,7 +225,7 @@ def test_auc_is_scikit_learns_with_delongs_interval(seed: int) -> None:
 
 
 def test_auc_of_a_perfect_order_is_no_certainty() -> None:
-    found = local.auc([0.9] * 30 + [0.1] * 200, [True] * 30 + [False] * 200)
+    found = auc([0.9] * 30 + [0.1] * 200, [True] * 30 + [False] * 200)
     assert (found.value, found.low, found.high) == (1.0, *proportion_interval(30, 30))
     assert found.low == pytest.approx(0.884, abs=5e-4)
 
@@ -231,7 +234,7 @@ def test_auc_of_a_perfect_order_is_no_certainty() -> None:
     ("scores", "positive"), [([0.5, 0.4], [True, True]), ([0.5], [False]), ([0.5] * 9, [True] * 4 + [False] * 5)]
 )
 def test_auc_without_anything_to_go_by_promises_nothing(scores: list[float], positive: list[bool]) -> None:
-    found = local.auc(scores, positive)
+    found = auc(scores, positive)
     assert (found.low, found.high) == (0.0, 1.0)
 
 
@@ -241,7 +244,7 @@ def test_the_aucs_interval_holds_as_often_as_it_says() -> None:
     positive = np.arange(150) < 40
     held = 0
     for _ in range(400):
-        found = local.auc((rng.normal(size=150) + 2 * positive).tolist(), positive.tolist())
+        found = auc((rng.normal(size=150) + 2 * positive).tolist(), positive.tolist())
         held += found.low <= truth <= found.high
     assert held / 400 > 0.925
 
@@ -252,7 +255,7 @@ def test_the_aucs_interval_holds_as_often_as_it_says() -> None:
 def test_the_threshold_that_keeps_a_sensitivity_by_hand() -> None:
     # 59 cancers without a miss prove 95%, so the lowest of them sets the threshold, rounded down.
     ill = [0.2014 + 0.01 * n for n in range(59)]
-    shown = local.report(cases(ill, [0.1] * 50 + [0.25] * 50), 0.3, [0.95])
+    shown = validate(cases(ill, [0.1] * 50 + [0.25] * 50), 0.3, [0.95])
     assert shown.targets[0.95].threshold == 0.201
     said = " ".join(shown.targets[0.95].sentences)
     assert "Set the threshold at 0.201: with 95% confidence, at least 95% of malignant cases" in said
@@ -267,14 +270,14 @@ def test_the_threshold_that_keeps_a_sensitivity_by_hand() -> None:
 
 
 def test_a_higher_threshold_than_the_default_is_said_as_such() -> None:
-    shown = local.report(cases([0.9] * 100, [0.4] * 100), 0.3, [0.9])
+    shown = validate(cases([0.9] * 100, [0.4] * 100), 0.3, [0.9])
     said = " ".join(shown.targets[0.9].sentences)
     assert "0.6 higher than Vigil's default of 0.3" in said
     assert "finds 0 fewer, and it raises 100 fewer false alarms" in said
 
 
 def test_too_few_says_how_many_more() -> None:
-    shown = local.report(cases([0.9] * 42, [0.1] * 42), 0.3, [0.95])
+    shown = validate(cases([0.9] * 42, [0.1] * 42), 0.3, [0.95])
     assert shown.targets[0.95].threshold is None
     said = " ".join(shown.targets[0.95].sentences)
     assert "42, all of them found, prove no more than 93.1%" in said
@@ -283,27 +286,27 @@ def test_too_few_says_how_many_more() -> None:
 
 
 def test_a_threshold_that_refers_everyone_is_said_to_decide_nothing() -> None:
-    shown = local.report(cases([0.0] + [0.9] * 58, [0.5] * 20), 0.3, [0.95])
+    shown = validate(cases([0.0] + [0.9] * 58, [0.5] * 20), 0.3, [0.95])
     assert shown.targets[0.95].threshold == 0.0
     assert "refers everyone" in " ".join(shown.targets[0.95].sentences)
 
 
 @pytest.mark.parametrize(("ill", "well"), [(0, 30), (30, 0), (1, 1)])
 def test_one_side_alone_is_no_error(ill: int, well: int) -> None:
-    shown = local.report(cases([0.7] * ill, [0.2] * well), 0.3)
+    shown = validate(cases([0.7] * ill, [0.2] * well), 0.3)
     assert set(shown.targets) == set(TARGETS)
-    for text in (local.as_text(shown), *(local.as_html(shown, target) for target in TARGETS)):
+    for text in (as_text(shown), *(clinic.report(shown, target) for target in TARGETS)):
         assert not re.search(r"\bnan", text)
 
 
 def test_melanoma_stands_on_its_own() -> None:
     labels = ["mel"] * 10 + ["bcc"] * 10 + ["nv"] * 30
     scores = [0.2] * 4 + [0.8] * 6 + [0.9] * 10 + [0.1] * 30
-    shown = local.report(Cases(SKIN, scores, labels, None, 0), 0.5, [0.8])
+    shown = validate(Cases(SKIN, scores, labels, None, 0), 0.5, [0.8])
     assert shown.head[:4] == ["Threshold", "Sensitivity", "Sensitivity for mel", "Specificity"]
     assert shown.points[0][1].startswith("80.0% (")
     assert shown.points[0][2].startswith("60.0% (")
-    with_only = local.report(Cases(SKIN, scores, ["malignant"] * 20 + ["benign"] * 30, None, 0), 0.5, [0.8])
+    with_only = validate(Cases(SKIN, scores, ["malignant"] * 20 + ["benign"] * 30, None, 0), 0.5, [0.8])
     assert "Sensitivity for mel" not in with_only.head
 
 

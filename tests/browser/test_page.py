@@ -20,8 +20,8 @@ from src.page.tabs import task_tab
 from src.page.tabs.task_tab import TaskTab
 from src.page.theme import looks
 from src.page.views import curves, threshold_costs
-from src.results import evaluation
-from src.results.decisions import around
+from src.results import decisions, evaluation
+from src.results.result import GateResult
 from src.service import read_picture
 from src.service.read_picture import REPORTS
 from src.service.worker_pool import Work
@@ -81,11 +81,9 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
 
     result = shown(0.3)
     said = [{"model": "breastmnist", "p_malignant": 0.5, "most_probable": "x", "probability": 0.5}]
+    perturbed = decisions.robustness([("darker", 0.1)], 0.4, 0.3).model_dump(mode="json")
     calls = predictor.calls
-    again = [
-        tab.decide_again(result, t, 10, "", around([("darker", 0.1)], 0.4, 0.3), said)
-        for t in (0, 1, result["p_malignant"])
-    ]
+    again = [tab.decide_again(result, t, 10, "", perturbed, said) for t in (0, 1, result["p_malignant"])]
     assert [changes[tab.result]["decision"] for changes in again] == ["refer", "no referral", "refer"]
     assert "the threshold of 100.0%" in again[1][tab.certainty]
     assert "threshold 100.0%" in again[1][tab.comparison]
@@ -104,7 +102,7 @@ def expect_costs(panel: Locator, server: Server, task: str, threshold: float, pr
     """Wait until the page says what src/page/views/threshold_costs.py says of this threshold."""
     expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
     expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
-    model = evaluation.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
     assert shown_costs(panel) == threshold_costs.figures(model, threshold, prevalence)
 
 
@@ -136,7 +134,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
     expect_costs(panel, server, task, float(values[-1]))
     expect(panel.locator(".v-decision")).to_contain_text(f"the threshold of {100 * float(values[-1]):.1f}%")
     # ... and so do the points on the curves
-    model = evaluation.read(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
+    model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
     stands = {name: f"translate({at})" for name, (at,) in curves.moves(model, [float(values[-1])]).items()}
     assert stands == panel.locator(".v-curves").evaluate(
         "e => Object.fromEntries([...e.querySelectorAll('[data-move]')]"
@@ -146,7 +144,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
 
 def test_marks_the_reset_and_a_typed_threshold(page: Page, server: Server) -> None:
     panel = open_tab(page, "skin")
-    model = evaluation.read(json.loads((server.checkpoints / "skin" / "evaluation.json").read_text()))
+    model = evaluation.parse(json.loads((server.checkpoints / "skin" / "evaluation.json").read_text()))
     promise = model.promise(0.95)
     assert promise
     assert promise.threshold is not None
@@ -350,7 +348,7 @@ def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
 
 
 SENTENCE = "This does not look like breast ultrasound; it looks like histopathology: open that tab."
-DOUBT = {"accepted": False, "sentence": SENTENCE, "looks_like": "histopathology", "score": 9.0, "limit": 4.0}
+DOUBT = GateResult(accepted=False, sentence=SENTENCE, looks_like="histopathology", score=9.0, limit=4.0)
 
 
 class Doubting(Work):
@@ -361,7 +359,8 @@ class Doubting(Work):
         if args[0] == "breastmnist" and function is read_picture.gate:
             return DOUBT
         if args[0] == "breastmnist" and function is read_picture.looked_at:
-            found[0].update(gate=DOUBT, quality=[SENTENCE])
+            result, layers = found
+            return result.model_copy(update={"gate": DOUBT, "quality": (SENTENCE,)}), layers
         return found
 
 

@@ -19,10 +19,12 @@ import pytest
 from PIL import Image
 
 from src import score
+from src.exports import csv_rows
 from src.models.checkpoints import load
 from src.models.predictor import Predictor
 from src.pictures import decode
 from src.pictures.decode import Picture
+from src.results.gate_sentences import all_warnings
 from src.results.thresholds import operating_point, promise, threshold_table
 from src.tasks import TASKS
 from tests import made_up_checkpoints
@@ -77,7 +79,7 @@ def test_columns_and_values(
     assert row["prediction"] == TASKS[task].codes[prediction.top]
     refers = prediction.p_malignant >= checkpoint.config.vigil.default_threshold
     assert row["decision"] == ("refer" if refers else "no referral")
-    assert row["quality"] == "; ".join(prediction.warnings)
+    assert row["quality"] == "; ".join(all_warnings(prediction))
     assert row["error"] == ""
     assert f"{task}: 100%" in capsys.readouterr().err
 
@@ -165,7 +167,7 @@ def test_no_path_reads_as_a_formula_and_each_still_names_its_file(
     picture(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     ((path, error),) = score.find(["."])
-    written = score.row(TASKS["skin"], path, error or "Not read.", 0.5)["path"]
+    written = csv_rows.row(TASKS["skin"], path, error or "Not read.", 0.5)["path"]
     assert written == f"./{name}"
     assert Path(written).samefile(tmp_path / name)
 

@@ -21,8 +21,8 @@ from src.models.predictor import Explanation, HeatMap, Look, Predictor
 from src.results.thresholds import decide
 from src.tasks import Task
 from train.data import Sample
+from train.data.masks import lesion_mask
 from train.evaluation import metrics
-from train.training.dataset import lesion_mask
 
 METHODS: Final[tuple[Explanation, ...]] = ("Grad-CAM", "Guided Grad-CAM")
 REMOVED = (0.1, 0.3)

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from src.models.checkpoints import PretrainedConfig
 from src.models.lesion_finder import Box, LesionFinder, with_margin
 from src.models.predictor import transform, view
-from src.pictures import decode
 from src.tasks import Task
 from train.data import Sample
+from train.data.masks import lesion_mask
 from train.training.augmentation import Augmentation
 from train.training.losses import class_weights
 from train.training.recipe import LesionCrops, Recipe, Run, Sampling
@@ -59,16 +59,6 @@ def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarra
         return lesion_mask(sample, picture, view(picture, task, 3).box, (width, height))
 
     return _in_threads(one, list(zip(samples, arrays, strict=True)), "reading masks")
-
-
-def lesion_mask(sample: Sample, picture: Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Where the lesions are in the part `box` of the sample's `picture`, scaled to `size`: uint8 (H, W), 0 or 1."""
-    width, height = size
-    mask = np.zeros((height, width), dtype=np.uint8)
-    for file in sample.masks:
-        drawn = decode.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
-        mask |= np.asarray(drawn.resize(size, Image.Resampling.BILINEAR)) > 127
-    return mask
 
 
 def load_evaluation_tensor(

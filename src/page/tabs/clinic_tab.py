@@ -5,9 +5,11 @@ from typing import Any
 
 import gradio as gr
 
-from src import local
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
 from src.page.endpoints import MODEL_WORK
+from src.page.views import clinic
+from src.results.local_validation import TARGETS, TableRefused
+from src.service.clinic_table import validate_table
 from src.service.worker_pool import Work, WorkFailed
 from src.tasks import TASKS
 
@@ -20,12 +22,12 @@ def clinic_tab(work: Work) -> None:
         if not table or Path(table["path"]) in example_files() or task not in tasks:
             raise refused(NOT_UPLOADED)
         try:
-            shown = await work.call(local.evaluated, task, table["path"])
-        except (local.TableRefused, WorkFailed) as refusal:
-            return dict.fromkeys(map(str, local.TARGETS), local.refusal(str(refusal))), None
-        return {str(target): local.as_html(shown, target) for target in local.TARGETS}, None
+            report = await work.call(validate_table, task, table["path"])
+        except (TableRefused, WorkFailed) as refusal:
+            return dict.fromkeys(map(str, TARGETS), clinic.refusal(str(refusal))), None
+        return {str(target): clinic.report(report, target) for target in TARGETS}, None
 
-    html(local.intro())
+    html(clinic.intro())
     with gr.Row():
         task = gr.Radio(
             [(TASKS[name].title, name) for name in tasks],
@@ -34,7 +36,7 @@ def clinic_tab(work: Work) -> None:
             elem_classes="v-explain",
         )
         target = gr.Radio(
-            [(f"{target:.0%}", str(target)) for target in local.TARGETS],
+            [(f"{target:.0%}", str(target)) for target in TARGETS],
             value="0.95",
             label="Sensitivity to keep",
             elem_classes="v-explain",

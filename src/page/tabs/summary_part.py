@@ -7,6 +7,7 @@ import gradio as gr
 
 from src.exports import summary
 from src.page.blocks import html
+from src.page.views import written_summary
 
 
 def written_part(result: gr.JSON) -> None:
@@ -14,9 +15,9 @@ def written_part(result: gr.JSON) -> None:
 
     def write(result: Any, token: Any) -> str:
         try:
-            return summary.as_html(summary.explain(result, token))
+            return written_summary.summary(summary.explain(result, token))
         except summary.WriterFailed as failure:
-            return summary.failed(str(failure))
+            return written_summary.failure(str(failure))
 
     receiver, own = summary.provider(), summary.available()
     # The style sheet takes the button away for as long as there is no token to ask with.

@@ -14,10 +14,11 @@ from gradio.utils import get_upload_folder
 from src.models.checkpoints import Checkpoint
 from src.models.predictor import EXPLANATIONS
 from src.page.blocks import example_files, html, refused
-from src.page.endpoints import MODEL_WORK, NO_PICTURE, asked, endpoint
+from src.page.endpoints import MODEL_WORK, NO_PICTURE, as_json, asked, endpoint
 from src.page.tabs.summary_part import written_part
-from src.page.views import comparison, curves, explanation, result_card, robustness, threshold_costs
-from src.results import class_texts, decisions
+from src.page.views import class_meanings, comparison, curves, explanation, result_card, robustness, threshold_costs
+from src.results import decisions, evaluation
+from src.results.result import GateResult, Result
 from src.service import arguments, read_picture
 from src.service.arguments import ArgumentRefused
 from src.service.read_picture import REPORTS
@@ -61,7 +62,7 @@ class TaskTab:
         self.served, self.work = served, work
         self.checkpoint = next(iter(served.values()))
         self.task = TASKS[self.checkpoint.config.vigil.task]
-        self.grids = {name: threshold_costs.grid(one.measured, _default(one)) for name, one in served.items()}
+        self.grids = {name: threshold_costs.grid(evaluation.of(one), _default(one)) for name, one in served.items()}
         self.intro = html(result_card.intro(self.task, self.checkpoint))
         with gr.Row(elem_classes="v-columns"):
             # On a phone one below the other; else picture and heat map to the left (page.css).
@@ -130,7 +131,7 @@ class TaskTab:
         self.certainty, self.comparison = html(""), html("")
 
     def _threshold(self) -> None:
-        slider, measured = f"threshold-{self.task.name}", self.checkpoint.measured
+        slider, measured = f"threshold-{self.task.name}", evaluation.of(self.checkpoint)
         with gr.Row():
             self.threshold = gr.Slider(
                 0,
@@ -166,7 +167,7 @@ class TaskTab:
         )
 
     def _marks(self, checkpoint: Checkpoint, slider: str) -> None:
-        measured, default = checkpoint.measured, _default(checkpoint)
+        measured, default = evaluation.of(checkpoint), _default(checkpoint)
         with gr.Row(elem_classes="v-marks"):
             for mark in threshold_costs.marks(measured, default):
                 gr.Button(
@@ -296,13 +297,13 @@ class TaskTab:
             at, ill = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
-        return threshold_costs.panel(self.task, self.served[name].measured, at, ill, self.grids[name])
+        return threshold_costs.panel(self.task, evaluation.of(self.served[name]), at, ill, self.grids[name])
 
-    def draw_curves(self, threshold: Any, model: Any = "", result: Any = None) -> str:
+    def draw_curves(self, threshold: Any, model: Any = "", result: Result | None = None) -> str:
         """The chosen model's curves, with the picture's own place where there is a result."""
         name = self.name_of(model)
-        p = result["p_malignant"] if result else None
-        return curves.figures(self.served[name].measured, arguments.threshold_of(threshold), self.grids[name], p)
+        p = result.p_malignant if result else None
+        return curves.figures(evaluation.of(self.served[name]), arguments.threshold_of(threshold), self.grids[name], p)
 
     def blank(self, decision: str = "") -> Changes:
         """Nothing of a picture: `decision` stands in the answer's place."""
@@ -333,27 +334,27 @@ class TaskTab:
         except gr.Error as error:
             # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
             return {**self.blank(result_card.refusal(error.message)), **nothing}
-        if insisted != image["path"] and not _accepted(result["gate"]):
+        if insisted != image["path"] and result.gate is not None and not result.gate.accepted:
             return {
-                **self.blank(result_card.gate(self.task, result["gate"])),
+                **self.blank(result_card.gate(self.task, result.gate)),
                 **nothing,
-                **self._ways_on(result["gate"]),
+                **self._ways_on(result.gate),
             }
-        measured = self.served[self.name_of(model)].measured
+        measured = evaluation.of(self.served[self.name_of(model)])
         # In a thread, as everybody else's page waits for what this one does.
         view = await anyio.to_thread.run_sync(explanation.view, result, layers, measured)
         return {
             **self.blank(result_card.decision(result)),
             self.asks: gr.Row(visible=True),
-            self.result: result,
-            self.details: result_card.details(result) + class_texts.meaning(result),
+            self.result: as_json(result),
+            self.details: result_card.details(result) + class_meanings.class_meanings(result),
             self.view: view,
             self.curves: self.draw_curves(threshold, model, result),
         }
 
-    def _ways_on(self, gate: Mapping[str, Any]) -> Changes:
+    def _ways_on(self, gate: GateResult) -> Changes:
         """The buttons beside the gate's question."""
-        other = TASKS.get(gate["looks_like"] or "")
+        other = TASKS.get(gate.looks_like or "")
         return {
             self.gate: gr.Row(visible=True),
             self.looks_like: other.name if other else "",
@@ -379,7 +380,7 @@ class TaskTab:
             raise refused(NO_PICTURE)
         if insisted != image["path"]:
             gate = await asked(self.work, read_picture.gate, self.task.name, image, model)
-            if not _accepted(gate):
+            if gate is not None and not gate.accepted:
                 raise refused(NOT_SHOWN)
 
     async def look_around(
@@ -388,15 +389,15 @@ class TaskTab:
         """How sure is it?"""
         await self._let_through(image, model, insisted)
         found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model)
-        return robustness.strip(found, threshold, self.served[self.name_of(model)].measured), found
+        return robustness.strip(found, threshold, evaluation.of(self.served[self.name_of(model)])), as_json(found)
 
     async def ask_all(
         self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, insisted: Any
     ) -> tuple[str, Any]:
         """All of the task's models on one picture."""
         await self._let_through(image, model, insisted)
-        said = await asked(self.work, read_picture.compared, self.task.name, image)
-        return comparison.side_by_side(said, self.served, threshold), said
+        said = await asked(self.work, read_picture.compare_models, self.task.name, image)
+        return comparison.side_by_side(said, self.served, threshold), [as_json(one) for one in said]
 
     def take_away(self, kind: str) -> Callable[..., Awaitable[str]]:
         """Makes a report as `kind`."""
@@ -420,17 +421,17 @@ class TaskTab:
         checkpoint = self.served[name]
         try:
             at = arguments.threshold_of(threshold)
-            answer = last and decisions.decided_again(checkpoint, last, at)
-            around = views and decisions.robustness_again(views, at)
-            both = said and decisions.compared_again(said, self.served)
+            answer = decisions.at_threshold(checkpoint, arguments.result_of(last), at) if last else None
+            around = decisions.robustness_at_threshold(arguments.robustness_of(views), at) if views else None
+            both = arguments.model_answers_of(said, self.served) if said else None
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
         changes: Changes = {self.decision: gr.skip()}  # Gradio takes no empty dict
         # An answer that another model gave is on its way out.
-        if answer and answer["model"] == comparison.title(checkpoint):
-            changes |= {self.result: answer, self.decision: result_card.decision(answer)}
+        if answer and answer.model == comparison.title(checkpoint):
+            changes |= {self.result: as_json(answer), self.decision: result_card.decision(answer)}
         if around:
-            changes[self.certainty] = robustness.strip(around, at, checkpoint.measured)
+            changes[self.certainty] = robustness.strip(around, at, evaluation.of(checkpoint))
         if both:
             changes[self.comparison] = comparison.side_by_side(both, self.served, at)
         # On the grid the page has the figures already; for a threshold typed by hand they are made here.
@@ -444,7 +445,3 @@ class TaskTab:
 
 def _default(checkpoint: Checkpoint) -> float:
     return checkpoint.config.vigil.default_threshold
-
-
-def _accepted(gate: Mapping[str, Any] | None) -> bool:
-    return gate is None or gate["accepted"]

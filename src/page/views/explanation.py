@@ -1,14 +1,12 @@
 """Where the network looked, as HTML: the picture, the heat map over it, and what shows how far to trust it.
 
-Pure: layers and the API's `result` in, markup out. Opacity and divider are moved by the page's script (page.js), and
+Pure: layers and a Result in, markup out. Opacity and divider are moved by the page's script (page.js), and
 no server is asked. Never colour alone: the caption says for which class the map argues, and of what its colours tell.
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
 from html import escape
 from io import BytesIO
-from typing import Any
 
 from PIL import Image
 
@@ -16,9 +14,8 @@ from src.exports import heat_map
 from src.exports.heat_map import Layers
 from src.page.views.result_card import percent
 from src.results.evaluation import Faithfulness, Figure, Location, Measured, Place
-from src.tasks import TASKS, Task
-
-Result = Mapping[str, Any]
+from src.results.result import Result
+from src.tasks import Task
 
 SMALL = 200
 """Pictures no wider are sent without loss: there is nothing to save."""
@@ -72,13 +69,13 @@ def _data_url(image: Image.Image) -> str:
 
 def caption(result: Result) -> str:
     """Which class the heat map argues for, and its colours."""
-    code = result["explained_class"]
+    code = result.explained_class
     if code is None:
         return '<p class="v-note">No heat map was asked for.</p>'
-    name = escape(next(d.name for d in TASKS[result["task"]].classes if d.code == code))
-    method = escape(str(result["explanation"]))
-    first = code == result["classes"][0]["code"]
-    if result["heatmap_empty"]:
+    name = escape(next(one.name for one in result.classes if one.code == code))
+    method = escape(result.explanation)
+    first = code == result.classes[0].code
+    if result.heatmap_empty:
         because = "; it won because less argues for the others" if first else ""
         return (
             f'<p class="v-caption">{method}: nothing in the picture argues for <b>{name}</b>{_which(result)}{because}.'
@@ -98,8 +95,8 @@ def _trust(result: Result, measured: Measured) -> str:
         for place in measured.places
         if place.explanation is not None
         for line in (
-            _faithful(place, place.explanation.faithfulness, result["explanation"]),
-            _located(TASKS[result["task"]], place, place.explanation.location, result["explanation"]),
+            _faithful(place, place.explanation.faithfulness, result.explanation),
+            _located(result.about_task, place, place.explanation.location, result.explanation),
         )
         if line
     ]
@@ -156,6 +153,6 @@ def _points(found: Figure) -> str:
 
 def _which(result: Result) -> str:
     """The explained class's place among the classes."""
-    if result["explained_class"] == result["classes"][0]["code"]:
+    if result.explained_class == result.classes[0].code:
         return ", the most probable class"
-    return f", which is not the most probable class ({escape(result['classes'][0]['name'])} is)"
+    return f", which is not the most probable class ({escape(result.classes[0].name)} is)"

@@ -1,17 +1,15 @@
-"""The API's `result` -> what the page shows of it, as HTML.
+"""A Result -> what the page shows of it, as HTML.
 
 Pure: knows wording and markup, nothing of Gradio, pictures or models. Whatever is put into markup is escaped here.
 Never colour alone: every state has a word and a sign of its own.
 """
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from src.models.checkpoints import Checkpoint
+from src.results import formatting
+from src.results.result import ClassResult, GateResult, Result
 from src.tasks import DISCLAIMER, Task
-
-Result = Mapping[str, Any]
 
 # Drawn here, so that the page needs no icon font: decorative, the word beside each says the same.
 _ICON = (
@@ -80,21 +78,21 @@ def refusal(sentence: str) -> str:
     )
 
 
-def gate(task: Task, verdict: Result) -> str:
+def gate(task: Task, verdict: GateResult) -> str:
     """The decision's place where the picture does not look like one of `task`: a question, and nothing of an answer.
 
     `verdict` is the result's `gate`.
     """
     return (
         f'<div class="v-decision v-refused v-gate" role="alert">{WARNING}<div><p class="v-word">Not shown yet</p>'
-        f"<p>{escape(str(verdict['sentence']))}</p><p>This tab is for {escape(task.modality)}; of anything else its "
+        f"<p>{escape(verdict.sentence or '')}</p><p>This tab is for {escape(task.modality)}; of anything else its "
         "answer means nothing.</p></div></div>"
     )
 
 
 def decision(result: Result) -> str:
     """The banner: refer or not, and p(malignant) on a bar with a mark at the threshold."""
-    p, threshold, refer = result["p_malignant"], result["threshold"], result["decision"] == "refer"
+    p, threshold, refer = result.p_malignant, result.threshold, result.decision == "refer"
     word, sign, kind = ("Refer", ARROW, "v-refer") if refer else ("No referral", DASH, "v-no-referral")
     relation = "at or above" if refer else "below"
     label = f"p(malignant) {percent(p)}, threshold {percent(threshold)}"
@@ -110,10 +108,9 @@ def decision(result: Result) -> str:
 
 def _although(result: Result) -> str:
     """That the answer is shown although the gate did not know the picture for one of the task."""
-    verdict = result.get("gate")
-    if verdict is None or verdict["accepted"]:
+    if result.gate is None or result.gate.accepted:
         return ""
-    return f'<p class="v-although">{WARNING}<span>Shown at your wish. {escape(str(verdict["sentence"]))}</span></p>'
+    return f'<p class="v-although">{WARNING}<span>Shown at your wish. {escape(result.gate.sentence or "")}</span></p>'
 
 
 def details(result: Result) -> str:
@@ -122,16 +119,16 @@ def details(result: Result) -> str:
 
 
 def _quality(result: Result) -> str:
-    items = "".join(f"<li>{WARNING}<span>{escape(str(line))}</span></li>" for line in result["quality"])
+    items = "".join(f"<li>{WARNING}<span>{escape(line)}</span></li>" for line in result.quality)
     return f'<h3>About this picture</h3><ul class="v-warnings">{items}</ul>' if items else ""
 
 
 def _classes(result: Result) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{escape(str(c["name"]))}{_tag(c)}</th><td class="v-share" aria-hidden="true">'
-        f'<i class="{"v-malignant" if c["malignant"] else ""}" style="width:{100 * c["probability"]:.2f}%"></i></td>'
-        f"<td>{percent(c['probability'])}</td></tr>"
-        for c in result["classes"]
+        f'<tr><th scope="row">{escape(c.name)}{_tag(c)}</th><td class="v-share" aria-hidden="true">'
+        f'<i class="{"v-malignant" if c.malignant else ""}" style="width:{100 * c.probability:.2f}%"></i></td>'
+        f"<td>{percent(c.probability)}</td></tr>"
+        for c in result.classes
     )
     return (
         '<h3>Classes</h3><table class="v-classes"><caption class="v-hidden">Calibrated probability of each class, most '
@@ -140,16 +137,16 @@ def _classes(result: Result) -> str:
     )
 
 
-def _tag(one: Mapping[str, Any]) -> str:
-    return ' <span class="v-tag">malignant</span>' if one["malignant"] else ""
+def _tag(one: ClassResult) -> str:
+    return ' <span class="v-tag">malignant</span>' if one.malignant else ""
 
 
 def _region(result: Result) -> str:
-    (left, upper, right, lower), (width, height) = result["region"], result["size"]
-    if (left, upper, right, lower) == (0, 0, width, height):
+    (left, upper, right, lower), (width, height) = result.region, result.size
+    if result.whole_image:
         seen = f"The whole picture was read, {width} × {height} pixels."
     else:
-        what = "The lesion that was found" if result.get("region_kind") == "lesion" else "The scanned field"
+        what = "The lesion that was found" if result.region_kind == "lesion" else "The scanned field"
         seen = (
             f"{what} was read, {right - left} × {lower - upper} of {width} × {height} pixels, "
             f"from {left}, {upper}; the heat map frames it."
@@ -158,9 +155,5 @@ def _region(result: Result) -> str:
 
 
 def percent(share: float) -> str:
-    """0.1234 -> 12.3%; never 0.0% or 100.0% for what is not exactly that."""
-    if 0 < share < 0.0005:
-        return "&lt;0.1%"
-    if 0.9995 <= share < 1:
-        return "&gt;99.9%"
-    return f"{100 * share:.1f}%"
+    """`formatting.percent`, escaped."""
+    return escape(formatting.percent(share))

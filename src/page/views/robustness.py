@@ -1,41 +1,38 @@
-"""How sure is it? What `answers.robustness` found of a picture's views, as HTML.
+"""How sure is it? A Robustness, as HTML.
 
 Pure: figures in, markup out. Never colour alone: every chip has its decision's word and sign.
 """
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from src.page.views.result_card import ARROW, DASH, INFO, WARNING, percent
 from src.results.evaluation import Figure, Measured
+from src.results.result import PerturbedResult, Robustness
 
-Found = Mapping[str, Any]
 
-
-def strip(found: Found, threshold: float, measured: Measured) -> str:
+def strip(found: Robustness, threshold: float, measured: Measured) -> str:
     """A chip a view, the spread of p(malignant) over them with the threshold on it, and whether the decision holds.
 
-    `found` as `answers.robustness` returns it, decided at `threshold`.
+    `found` is decided at `threshold`.
     """
-    views = found["views"]
+    views = found.views
     chips = "".join(_chip(view) for view in views)
-    low, high = found["lowest"], found["highest"]
+    low, high = found.lowest, found.highest
     spread = f"over {len(views)} views from {percent(low)} to {percent(high)}"
     return (
         f'<section class="v-certainty" role="status"><h3>How sure is it?</h3>{_verdict(found, threshold)}'
         f'<div class="v-scale v-spread" role="img" aria-label="p(malignant) {spread}; the threshold is at '
         f'{percent(threshold)}"><i class="v-fill" style="left:{100 * low:.2f}%;right:{100 - 100 * high:.2f}%"></i>'
-        f'<i class="v-here" style="left:{100 * found["p_malignant"]:.2f}%"></i>'
+        f'<i class="v-here" style="left:{100 * found.p_malignant:.2f}%"></i>'
         f'<i class="v-mark" style="left:{100 * threshold:.2f}%"></i></div>'
         f'<p class="v-note">p(malignant) {spread}. The bar is that spread, the dot the picture as it is, the line the '
         f'threshold of {percent(threshold)}.</p><ul class="v-chips">{chips}</ul>{_flips(measured)}</section>'
     )
 
 
-def _verdict(found: Found, threshold: float) -> str:
-    flipped, views = found["flipped"], len(found["views"])
-    if found["borderline"]:
+def _verdict(found: Robustness, threshold: float) -> str:
+    flipped, views = found.flipped, len(found.views)
+    if found.borderline:
         return (
             f'<p class="v-verdict v-borderline">{WARNING}<span><b>Borderline:</b> small changes of the picture move it '
             f"across the threshold of {percent(threshold)}: {flipped} of {views} views are decided otherwise.</span>"
@@ -47,13 +44,10 @@ def _verdict(found: Found, threshold: float) -> str:
     )
 
 
-def _chip(view: Mapping[str, Any]) -> str:
-    refer = view["decision"] == "refer"
+def _chip(view: PerturbedResult) -> str:
+    refer = view.decision == "refer"
     kind, sign, word = ("v-refer", ARROW, "refer") if refer else ("v-no-referral", DASH, "no referral")
-    return (
-        f'<li class="{kind}">{sign}<span><b>{escape(str(view["name"]))}</b> {percent(view["p_malignant"])}, '
-        f"{word}</span></li>"
-    )
+    return f'<li class="{kind}">{sign}<span><b>{escape(view.name)}</b> {percent(view.p_malignant)}, {word}</span></li>'
 
 
 def _flips(measured: Measured) -> str:

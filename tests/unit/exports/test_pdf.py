@@ -13,58 +13,19 @@ from pypdf import PdfReader
 
 from src.exports import pdf
 from src.results import class_texts
+from src.results.result import Result
 from src.tasks import DISCLAIMER, TASKS
+from tests import made_up_results
+from tests.made_up_results import place
 
 NOON = datetime(2026, 3, 4, 12, 5, tzinfo=UTC)
 SCRIPT = "<script>alert(1)</script> <b>bold</b> **bold** __line__ {nb} \ue000"
 
 
-def place(seen: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "set": f"Set {seen}",
-        "seen": seen,
-        "sensitivity": 0.912,
-        "sensitivity_interval": [0.853, 0.956],
-        "specificity": None,
-        "specificity_interval": [0, 1],
-        "positives": 1234,
-        "negatives": 0,
-        "interval_method": "Clopper-Pearson",
-        "alone": {},
-        **changes,
-    }
-
-
-def result(task: str = "histopathology", **changes: Any) -> dict[str, Any]:
-    """An answer for `task`, whose classes have falling probabilities in the order of the task."""
-    classes = TASKS[task].classes
-    share = 1 / sum(range(1, len(classes) + 1))
-    places = [place("home")]
-    return {
-        "task": task,
-        "model": "EfficientNetV2-B0",
-        "revision": "13a71a65b94b",
-        "p_malignant": 0.604,
-        "threshold": 0.044,
-        "decision": "refer",
-        "classes": [
-            {"code": d.code, "name": d.name, "probability": (len(classes) - i) * share, "malignant": d.malignant}
-            for i, d in enumerate(classes)
-        ],
-        "quality": [],
-        "operating_point": places[0],
-        "disclaimer": DISCLAIMER,
-        "explanation": "Grad-CAM",
-        "explained_class": classes[0].code,
-        "heatmap_empty": False,
-        "size": [60, 45],
-        "region": [0, 0, 60, 45],
-        "region_kind": "picture",
-        "screening": {"places": places, "promises": []},
-        "confidence": "medium",
-        "meaning": class_texts.texts(task),
-        **changes,
-    }
+def result(task: str = "histopathology", **changes: Any) -> Result:
+    """An answer about the picture below."""
+    plain: dict[str, Any] = {"p_malignant": 0.604, "threshold": 0.044, "size": [60, 45], "region": [0, 0, 60, 45]}
+    return made_up_results.result(task, **{**plain, **changes})
 
 
 @pytest.fixture
@@ -100,7 +61,7 @@ def test_text_is_real_and_all_there(task: str, picture: Image.Image, heat_map: I
         f"Grad-CAM: what argues for {first.name}",
         "Refer p(malignant) is 60.4%, at or above the threshold of 4.4%.",
         "The picture is very dark.",
-        f"Most probable: {first.name}, {class_texts.confidence(result(task)['classes'][0]['probability'])} confidence.",
+        f"Most probable: {first.name}, {result(task).confidence} confidence.",
         "Set home, at home: held out from training 91.2% (85.3 to 95.6) – (0.0 to 100.0) 1,234 / 0",
         "Clopper-Pearson",
         "EfficientNetV2-B0",
@@ -109,7 +70,7 @@ def test_text_is_real_and_all_there(task: str, picture: Image.Image, heat_map: I
     ):
         assert needed in text, needed
     for diagnosis in TASKS[task].classes:
-        told = class_texts.MEANINGS[task][diagnosis.code]
+        told = class_texts.CLASS_TEXTS[task][diagnosis.code]
         assert f"({'malignant' if diagnosis.malignant else 'not malignant'}): {told.plain}." in text
         assert told.what in text
         assert told.next_step in text
@@ -160,7 +121,7 @@ def test_an_empty_heat_map_and_the_lesion_that_was_found(picture: Image.Image, h
 def test_every_place_it_was_measured_at(picture: Image.Image, heat_map: Image.Image) -> None:
     own = {"sensitivity": 0.99, "sensitivity_interval": [0.97, 1]}
     places = [place("home", alone={"mel": own}), place("second"), place("away", sensitivity=0.5)]
-    text = words(pdf.pdf(result("skin", screening={"places": places}), picture, heat_map, NOON))
+    text = words(pdf.pdf(result("skin", screening={"places": places, "promises": []}), picture, heat_map, NOON))
     assert "Melanoma alone 99.0% (97.0 to 100.0)" in text
     assert "Set second, at home, second set" in text
     assert "Set away, away: nothing of it in training 50.0%" in text
@@ -173,7 +134,7 @@ def test_two_pages_do_whatever_the_names_hold(picture: Image.Image, heat_map: Im
         model="model " * 500,
         revision="r" * 5000,
         quality=every_warning,
-        screening={"places": [place(seen) for seen in ("home", "second", "away", "away")]},
+        screening={"places": [place(seen) for seen in ("home", "second", "away", "away")], "promises": []},
     )
     data = pdf.pdf(answer, picture.resize((45, 60)), heat_map.resize((45, 60)), NOON)
     assert len(PdfReader(BytesIO(data)).pages) == 2
@@ -195,7 +156,7 @@ def test_markup_in_names_is_text(picture: Image.Image, heat_map: Image.Image) ->
 
 
 def test_letters_of_any_script(picture: Image.Image, heat_map: Image.Image, caplog: pytest.LogCaptureFixture) -> None:
-    european, lacking, control = "Ümlaut Ελληνικά Кириллица", "皮膚 नमस्ते 🩺", "a\x00b\ud800c\u202ed\ne"
+    european, lacking, control = "Ümlaut Ελληνικά Кириллица", "皮膚 नमस्ते 🩺", "a\x00b\ue000c\u202ed\ne"
     answer = result(model=european, revision=lacking, quality=[control])
     text = words(pdf.pdf(answer, picture, heat_map, NOON))
     assert f"Model {european} Revision □□ □□□□□□ □ Reads" in text
@@ -209,8 +170,9 @@ def test_letters_of_any_script(picture: Image.Image, heat_map: Image.Image, capl
 def test_json_has_the_same_content(picture: Image.Image, heat_map: Image.Image) -> None:
     answer = result()
     content = json.loads(pdf.as_json(answer, picture, heat_map, NOON))
-    assert {key: content[key] for key in answer} == answer
-    assert content.keys() - answer.keys() == {"report", "date", "picture", "heatmap"}
+    known = made_up_results.as_dict("histopathology").keys()
+    assert {key: content[key] for key in known} == answer.model_dump(mode="json")
+    assert content.keys() - known == {"report", "date", "picture", "heatmap"}
     assert content["report"] == "Vigil report: Histopathology"
     assert content["date"] == "2026-03-04 12:05 UTC"
     for key, drawn in (("picture", picture), ("heatmap", heat_map)):
@@ -247,7 +209,7 @@ def test_a_large_picture_is_embedded_smaller(heat_map: Image.Image) -> None:
 
 
 def test_a_picture_of_another_kind_is_said_to_be_read_all_the_same(picture: Image.Image) -> None:
-    gate = {"accepted": False, "sentence": "This looks like histology.", "looks_like": "histopathology"}
+    gate = made_up_results.gate()
     doubtful = result("skin", gate=gate, quality=[gate["sentence"], "The picture is very dark."])
     text = words(pdf.pdf(doubtful, picture, None, NOON))
     assert "This looks like histology. Read all the same, because the reader asked for it." in text

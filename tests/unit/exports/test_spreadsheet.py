@@ -10,9 +10,10 @@ from typing import Literal
 import pandas as pd
 import pytest
 
-from src import local, score
+from src.exports import csv_rows
 from src.exports.spreadsheet import SEPARATORS, STARTS, Writer, defused, restored
 from src.pictures import archive
+from src.results.local_validation import parse_table
 from src.service import batch
 from src.tasks import TASKS
 
@@ -37,9 +38,9 @@ PARTED = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 def written(names: list[str]) -> str:
     """A CSV of pictures called so, every second refused."""
     out = io.StringIO()
-    writer = Writer(out, score.columns(TASK))
+    writer = Writer(out, csv_rows.columns(TASK))
     for number, name in enumerate(names):
-        line = score.row(TASK, name, f"{name} is no picture.", 0.5)
+        line = csv_rows.row(TASK, name, f"{name} is no picture.", 0.5)
         writer.write(line if number % 2 else {**line, "error": "", "p_malignant": "0.250000", "decision": "refer"})
     return out.getvalue()
 
@@ -102,7 +103,7 @@ def test_the_table_of_a_clinic_is_read_from_it() -> None:
     rows = list(csv.reader(io.StringIO(written(NAMES), newline="")))
     out = io.StringIO()
     csv.writer(out).writerows([[*row, "label" if number == 0 else "mel"] for number, row in enumerate(rows)])
-    read = local.read(out.getvalue(), TASK)
+    read = parse_table(out.getvalue(), TASK)
     assert len(read.scores) == (len(NAMES) + 1) // 2
     assert set(read.scores) == {0.25}
     assert read.unscored == len(NAMES) // 2
@@ -110,8 +111,8 @@ def test_the_table_of_a_clinic_is_read_from_it() -> None:
 
 def test_every_cell_is_quoted_and_the_pages_csv_is_the_same() -> None:
     names = [archive.printable(name) for name in NAMES]
-    rows = [batch.Row(line=score.row(TASK, name, f"{name} is no picture.", 0.5)) for name in names]
+    rows = [batch.Row(line=csv_rows.row(TASK, name, f"{name} is no picture.", 0.5)) for name in names]
     text = batch.as_csv(TASK, rows, 0.5)
-    assert text.splitlines()[0] == ",".join(f'"{column}"' for column in score.columns(TASK))
+    assert text.splitlines()[0] == ",".join(f'"{column}"' for column in csv_rows.columns(TASK))
     assert all(line.startswith('"') and line.endswith('"') for line in text.splitlines())
     assert [restored(row["path"]).removeprefix("./") for row in csv.DictReader(text.splitlines())] == names

@@ -22,7 +22,9 @@ from src.models.checkpoints import CheckpointError
 from src.models.gate import Gate, Gaussian, Verdict
 from src.models.predictor import Prediction, Predictor
 from src.pictures.decode import ImageRefused, Picture
+from src.results import gate_sentences
 from src.service import read_picture
+from src.service.other_tasks import accepting_task
 from src.tasks import TASKS
 from tests import made_up, made_up_checkpoints
 from tests.hub import Hub
@@ -203,7 +205,8 @@ def stored(picture: Picture, folder: Path) -> str:
 
 def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predictor], data: Path, tmp_path: Path) -> None:
     file = stored(pictures("skin", data, "test")[0], tmp_path)
-    result, _ = read_picture.answer(models, "histopathology", file, 0.3, "none")
+    answer, _ = read_picture.answer(models, "histopathology", file, 0.3, "none")
+    result = answer.model_dump(mode="json")
     said = "This does not look like H&E-stained histology; it looks like dermatoscopy: open the tab Skin lesions."
     assert result["gate"] == {
         "accepted": False,
@@ -216,18 +219,19 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predicto
     assert sum("look like" in line for line in result["quality"]) == 1
     assert 0 <= result["p_malignant"] <= 1
     json.dumps(result, allow_nan=False)
-    assert read_picture.gate(models, "histopathology", file) == result["gate"]
+    assert read_picture.gate(models, "histopathology", file) == answer.gate
     # `score` has one model at hand: it says that much.
     row = next(score.score(models["histopathology"], [(file, None)], 0.3))
-    assert row["quality"].startswith(gate.sentence(TASKS["histopathology"]))
+    assert row["quality"].startswith(gate_sentences.sentence(TASKS["histopathology"]))
 
 
 def test_an_own_picture_is_only_said_to_be_accepted(models: dict[str, Predictor], data: Path, tmp_path: Path) -> None:
     accepted = [p for p in pictures("skin", data, "validation") if verdict(models["skin"], p).accepted]
     result, _ = read_picture.answer(models, "skin", stored(accepted[0], tmp_path), 0.3, "none")
-    assert result["gate"]["accepted"] is True
-    assert result["gate"]["sentence"] is result["gate"]["looks_like"] is None
-    assert not any("look like" in line for line in result["quality"])
+    assert result.gate is not None
+    assert result.gate.accepted
+    assert result.gate.sentence is result.gate.looks_like is None
+    assert not any("look like" in line for line in result.quality)
 
 
 def test_only_other_tasks_defaults_are_asked_and_the_surest_is_named(models: dict[str, Predictor], data: Path) -> None:
@@ -245,25 +249,23 @@ def test_only_other_tasks_defaults_are_asked_and_the_surest_is_named(models: dic
 
     every = {"skin": 0.1, "ultrasound": 0.8, "breastmnist": 0.2, "breastmnist-logistic": 0.1, "histopathology": 0.9}
     said: Any = {name: Said(name, value) for name, value in every.items()}
-    assert gate.looks_like(said, picture, TASKS["skin"]) == "ultrasound"  # breastmnist has the same look
+    assert accepting_task(said, picture, TASKS["skin"]) == "ultrasound"  # breastmnist has the same look
     assert set(asked) <= {"ultrasound", "breastmnist", "histopathology"}
     said["ultrasound"].score = 1.1
-    assert gate.looks_like(said, picture, TASKS["skin"]) == "breastmnist"
+    assert accepting_task(said, picture, TASKS["skin"]) == "breastmnist"
     said["breastmnist"].score = said["histopathology"].score = 1.1
-    assert gate.looks_like(said, picture, TASKS["skin"]) is None
-    assert gate.looks_like({"skin": said["skin"]}, picture, TASKS["skin"]) is None
+    assert accepting_task(said, picture, TASKS["skin"]) is None
+    assert accepting_task({"skin": said["skin"]}, picture, TASKS["skin"]) is None
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("other", [None, *TASKS])
 def test_the_sentence_is_one_line(task: str, other: str | None) -> None:
-    said = gate.sentence(TASKS[task], other)
+    said = gate_sentences.sentence(TASKS[task], other)
     assert said.startswith("This does not look like")
     assert said.endswith(".")
     assert (other is None) or TASKS[other].title in said
-    assert gate.refusal(Verdict(2.0, 1.0), TASKS[task], other) == (said,)
-    assert gate.refusal(Verdict(1.0, 1.0), TASKS[task]) == gate.refusal(None, TASKS[task]) == ()
-    assert gate.told(None, TASKS[task]) is None
+    assert gate_sentences.gate_result(None, TASKS[task]) is None
 
 
 def test_no_test_picture_is_read_for_the_fit(models: dict[str, Predictor], data: Path) -> None:

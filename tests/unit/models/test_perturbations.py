@@ -167,14 +167,15 @@ def test_the_answer_of_page_and_api(predictor: Predictor, tmp_path: Path) -> Non
     between = (min(every) + max(every)) / 2
     for threshold in (0.0, between, 1.0):
         found = read_picture.robustness(models, "breastmnist", str(file), threshold)
-        assert set(found) == {"views", "p_malignant", "lowest", "highest", "flipped", "borderline"}
-        assert [(view["name"], view["p_malignant"]) for view in found["views"]] == views
-        assert [view["decision"] for view in found["views"]] == [
+        names = ["views", "p_malignant", "lowest", "highest", "flipped", "borderline"]
+        assert list(found.model_dump()) == names
+        assert [(view.name, view.p_malignant) for view in found.views] == views
+        assert [view.decision for view in found.views] == [
             "refer" if one >= threshold else "no referral" for _, one in views
         ]
-        assert (found["p_malignant"], found["lowest"], found["highest"]) == (p, min(every), max(every))
-        assert found["flipped"] == sum((one >= threshold) != (p >= threshold) for _, one in views)
-        assert found["borderline"] == (min(every) < threshold <= max(every)) == (threshold == between)
+        assert (found.p_malignant, found.lowest, found.highest) == (p, min(every), max(every))
+        assert found.flipped == sum((one >= threshold) != (p >= threshold) for _, one in views)
+        assert found.borderline == (min(every) < threshold <= max(every)) == (threshold == between)
     with pytest.raises(ArgumentRefused):
         read_picture.robustness(models, "breastmnist", str(file), 2)
     with pytest.raises(ArgumentRefused):

@@ -10,36 +10,37 @@ from src.exports import heat_map as overlay
 from src.exports.heat_map import Layers
 from src.models import checkpoints
 from src.models.checkpoints import Checkpoint
-from src.models.predictor import HeatMap, Predictor
+from src.models.predictor import HeatMap
 from src.page.views import comparison, explanation, result_card, robustness
-from src.results import evaluation
-from src.results.decisions import around, compared_again, decided_again, robustness_again
+from src.results import decisions, evaluation, formatting
 from src.results.evaluation import Measured
-from src.service.arguments import ArgumentRefused, code_of, explanation_of, model_of, prevalence_of, threshold_of
+from src.results.result import GateResult, Result
+from src.service.arguments import (
+    ArgumentRefused,
+    code_of,
+    explanation_of,
+    model_answers_of,
+    model_of,
+    prevalence_of,
+    result_of,
+    robustness_of,
+    threshold_of,
+)
 from src.tasks import TASKS
-from tests import made_up_checkpoints
+from tests import made_up_checkpoints, made_up_results
 
 
-def result(**changes: Any) -> dict[str, Any]:
+def result(**changes: Any) -> Result:
+    """An answer whose most probable class is melanoma."""
+    shares = dict.fromkeys(TASKS["skin"].codes, 0.0) | {"mel": 0.6, "nv": 0.4}
+    ordered = sorted(TASKS["skin"].classes, key=lambda one: -shares[one.code])
     classes = [
-        {"code": "mel", "name": "Melanoma", "probability": 0.6, "malignant": True},
-        {"code": "nv", "name": "Melanocytic naevus", "probability": 0.4, "malignant": False},
+        {"code": one.code, "name": one.name, "probability": shares[one.code], "malignant": one.malignant}
+        for one in ordered
     ]
-    return {
-        "task": "skin",
-        "p_malignant": 0.6,
-        "threshold": 0.3,
-        "decision": "refer",
-        "classes": classes,
-        "quality": [],
-        "operating_point": None,
-        "explanation": "Grad-CAM",
-        "explained_class": "mel",
-        "heatmap_empty": False,
-        "size": [600, 450],
-        "region": [0, 0, 600, 450],
-        **changes,
-    }
+    return made_up_results.result(
+        "skin", **{"p_malignant": 0.6, "classes": classes, "explained_class": "mel", **changes}
+    )
 
 
 def test_decision_is_told_by_word_and_sign() -> None:
@@ -54,14 +55,13 @@ def test_decision_is_told_by_word_and_sign() -> None:
 
 def test_markup_is_escaped() -> None:
     evil = "<script>alert(1)</script>"
-    gate = {"accepted": False, "sentence": evil, "looks_like": None}
-    shown = (
-        result_card.details(result(quality=[evil]))
-        + result_card.refusal(evil)
-        + explanation.caption(result(explanation=evil))
-    )
-    shown += result_card.gate(TASKS["skin"], gate) + result_card.decision(result(gate=gate))
-    shown += robustness.strip({**ROUND, "views": [{**ROUND["views"][0], "name": evil}]}, 0.3, Measured())
+    doubted = result(gate=made_up_results.gate(sentence=evil))
+    assert doubted.gate is not None
+    named = [{**one.model_dump(), "name": evil} for one in doubted.classes]
+    shown = result_card.details(result(quality=[evil])) + result_card.refusal(evil)
+    shown += explanation.caption(result(classes=named))
+    shown += result_card.gate(TASKS["skin"], doubted.gate) + result_card.decision(doubted)
+    shown += robustness.strip(decisions.robustness([(evil, 0.5)], 0.4, 0.3), 0.3, Measured())
     assert "<script" not in shown
     assert shown.count("&lt;script&gt;") == 6
 
@@ -77,8 +77,8 @@ def test_caption_says_for_which_class_or_that_nothing_argues() -> None:
 
 
 def test_a_picture_the_gate_does_not_know_is_asked_about_and_the_answer_says_so_afterwards() -> None:
-    gate = {"accepted": False, "sentence": "This looks like histopathology.", "looks_like": "histopathology"}
-    asked = result_card.gate(TASKS["skin"], gate)
+    gate = made_up_results.gate(sentence="This looks like histopathology.")
+    asked = result_card.gate(TASKS["skin"], GateResult.model_validate(gate))
     assert "This looks like histopathology." in asked
     assert "%" not in asked
     assert "Shown at your wish. This looks like histopathology." in result_card.decision(result(gate=gate))
@@ -132,7 +132,7 @@ def measured_by_views_and_maps() -> Measured:
             "views": {"15% brighter": figure(0.1)},
         },
     }
-    return evaluation.read(content)
+    return evaluation.parse(content)
 
 
 def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -> None:
@@ -148,11 +148,11 @@ def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -
     assert "trusted" not in explanation.view(result(), layers, Measured())
 
 
-ROUND = around([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
+ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
 
 
 def test_views_are_told_by_name_figure_word_and_sign() -> None:
-    assert (ROUND["lowest"], ROUND["highest"], ROUND["flipped"], ROUND["borderline"]) == (0.1, 0.5, 1, True)
+    assert (ROUND.lowest, ROUND.highest, ROUND.flipped, ROUND.borderline) == (0.1, 0.5, 1, True)
     shown = robustness.strip(ROUND, 0.3, measured_by_views_and_maps())
     assert f'<li class="v-refer">{result_card.ARROW}<span><b>brighter</b> 50.0%, refer' in shown
     assert f'<li class="v-no-referral">{result_card.DASH}<span><b>darker</b> 10.0%, no referral' in shown
@@ -160,18 +160,27 @@ def test_views_are_told_by_name_figure_word_and_sign() -> None:
     assert "left:10.00%;right:50.00%" in shown
     assert "of 50 pictures 12.0% (7.0 to 17.0) flip in at least one" in shown
     assert "the 20 malignant ones 12.0%" in shown
-    steady = robustness_again(ROUND, 0.05)
-    assert not steady["borderline"]
+    steady = decisions.robustness_at_threshold(ROUND, 0.05)
+    assert not steady.borderline
     assert "Borderline" not in robustness.strip(steady, 0.05, Measured())
     assert "flip" not in robustness.strip(steady, 0.05, Measured())
 
 
 @pytest.mark.parametrize(
-    "found", [None, {}, [], {"views": [], "p_malignant": 0.1}, {**ROUND, "p_malignant": 2}, {**ROUND, "views": ["x"]}]
+    "found",
+    [
+        None,
+        {},
+        [],
+        ROUND.model_dump() | {"views": []},
+        ROUND.model_dump() | {"p_malignant": 2},
+        ROUND.model_dump() | {"views": ["x"]},
+    ],
 )
 def test_views_that_are_none_are_not_decided_again(found: Any) -> None:
     with pytest.raises(ArgumentRefused):
-        robustness_again(found, 0.5)
+        robustness_of(found)
+    assert robustness_of(ROUND.model_dump(mode="json")) == ROUND
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +207,10 @@ def test_models_stand_beside_each_other_with_figures_and_speed(two: dict[str, Ch
     assert shown.count("0.900 (0.850 to 0.950)") == 2
     assert "4.2 ms" in shown
     assert "Breastmnist-Logistic" in shown
-    both = comparison.side_by_side(SAID, two, 0.3)
+    both = comparison.side_by_side(model_answers_of(SAID, two), two, 0.3)
     assert "They disagree" in both
     assert both.count("</svg>Refer<") == both.count("</svg>No referral<") == 1
-    assert "They disagree" not in comparison.side_by_side(SAID, two, 0.7)
+    assert "They disagree" not in comparison.side_by_side(model_answers_of(SAID, two), two, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +218,8 @@ def test_models_stand_beside_each_other_with_figures_and_speed(two: dict[str, Ch
 )
 def test_what_no_model_said_is_not_compared(said: Any, two: dict[str, Checkpoint]) -> None:
     with pytest.raises(ArgumentRefused):
-        compared_again(said, two)
-    assert compared_again(SAID, two) == SAID
+        model_answers_of(said, two)
+    assert [one.model_dump() for one in model_answers_of(SAID, two)] == SAID
 
 
 @pytest.mark.parametrize("value", [None, "melanoma", 3, ["mel"], "NV"])
@@ -231,10 +240,10 @@ def test_the_region_read_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("share", "shown"),
-    [(0, "0.0%"), (1e-9, "&lt;0.1%"), (0.1234, "12.3%"), (0.99999, "&gt;99.9%"), (1, "100.0%")],
+    [(0, "0.0%"), (1e-9, "<0.1%"), (0.1234, "12.3%"), (0.99999, ">99.9%"), (1, "100.0%")],
 )
 def test_percent_is_never_a_false_certainty(share: float, shown: str) -> None:
-    assert result_card.percent(share) == shown
+    assert formatting.percent(share) == shown
 
 
 def heat_map(values: np.ndarray, box: tuple[int, int, int, int]) -> HeatMap:
@@ -295,10 +304,24 @@ def test_what_is_no_prevalence(value: object) -> None:
     assert prevalence_of(12.5) == 12.5
 
 
+WHOLE_RESULT = result().model_dump(mode="json")
+
+
 @pytest.mark.parametrize(
-    "last", [None, {}, {"p_malignant": "x"}, {"p_malignant": True}, {"p_malignant": float("nan")}, [], "x"]
+    "last",
+    [
+        None,
+        {},
+        [],
+        "x",
+        *(WHOLE_RESULT | {"p_malignant": value} for value in ("0.5", True, float("nan"), 2, None)),
+        WHOLE_RESULT | {"task": "lung"},
+        WHOLE_RESULT | {"classes": WHOLE_RESULT["classes"][1:]},
+        WHOLE_RESULT | {"explained_class": "melanoma"},
+        {key: value for key, value in WHOLE_RESULT.items() if key != "screening"},
+    ],
 )
-def test_a_result_that_is_none_is_not_decided_again(last: Any, tmp_path: Any) -> None:
-    predictor = Predictor(checkpoints.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
+def test_a_result_that_is_none_is_not_decided_again(last: Any) -> None:
     with pytest.raises(ArgumentRefused):
-        decided_again(predictor.checkpoint, last, 0.5)
+        result_of(last)
+    assert result_of(WHOLE_RESULT) == result()

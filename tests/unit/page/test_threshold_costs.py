@@ -17,7 +17,7 @@ from tests import made_up_checkpoints
 
 
 def made_up(task: str, **changes: Any) -> Measured:
-    return evaluation.read(made_up_checkpoints.evaluation("0", task) | changes)
+    return evaluation.parse(made_up_checkpoints.evaluation("0", task) | changes)
 
 
 def with_validation(positives: int) -> Measured:
@@ -25,7 +25,7 @@ def with_validation(positives: int) -> Measured:
     content = made_up_checkpoints.evaluation("0", "skin")
     table = screening.threshold_table([0.5] * positives + [0.1] * 50, [True] * positives + [False] * 50)
     content["splits"]["validation"]["threshold_table_groups"] = {MALIGNANT: table}
-    return evaluation.read(content)
+    return evaluation.parse(content)
 
 
 def text(markup: str) -> str:
@@ -72,7 +72,7 @@ def test_too_few_positives_promise_nothing_and_it_is_said_how_many_it_takes() ->
 def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
     content = made_up_checkpoints.evaluation("0", "skin")
     del content["splits"]["validation"]["threshold_table_groups"]
-    old = evaluation.read(content)
+    old = evaluation.parse(content)
     assert all(mark.threshold is None for mark in threshold_costs.marks(old, 0.3) if mark.name.endswith("sensitivity"))
     assert "does not count validation by lesion" in threshold_costs.promises(TASKS["skin"], old)
 
@@ -171,7 +171,7 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
     content = made_up_checkpoints.evaluation("0", "ultrasound")
     content["splits"]["test"]["sources"] = [evil]
     content["external"] = {evil: content["external"]["elsewhere"] | {"sources": [evil]}}
-    model = evaluation.read(content)
+    model = evaluation.parse(content)
     task = TASKS["ultrasound"]
     shown = threshold_costs.panel(task, model, 0.3, 10, [0.3]) + curves.figures(model, 0.3, [0.3], 0.4)
     assert "<img" not in shown
@@ -244,7 +244,7 @@ def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: i
     content["splits"]["test"]["calibration"] = [
         {"lower": 0.3, "upper": 0.4, "n": n, "mean_score": mean, "share_malignant": malignant / n, "interval": interval}
     ]
-    (place,) = evaluation.read(content).places
+    (place,) = evaluation.parse(content).places
     said = curves.trust(place, 0.3)
     assert said.startswith(
         f"of the {n} test pictures displayed with 30 to 40%, {100 * malignant / n:.1f}% were malignant"

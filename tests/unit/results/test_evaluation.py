@@ -21,7 +21,7 @@ def test_home_comes_first_and_away_last() -> None:
         "splits": {"validation": SOME, "test-busbra": SOME | {"sources": ["BUS-BRA"]}, "test": SOME},
         "external": {"breast_usg": SOME | {"sources": ["BrEaST"]}},
     }
-    read = evaluation.read(content)
+    read = evaluation.parse(content)
     assert [(place.kind, place.name, place.title) for place in read.places] == [
         ("home", "test", "BUSI"),
         ("second", "test-busbra", "BUS-BRA"),
@@ -32,17 +32,17 @@ def test_home_comes_first_and_away_last() -> None:
 
 
 def test_a_promise_needs_validation_counted_by_group() -> None:
-    assert evaluation.read({"splits": {"validation": SOME, "test": SOME}}).promise(0.95) is None
+    assert evaluation.parse({"splits": {"validation": SOME, "test": SOME}}).promise(0.95) is None
     by_group = thresholds.threshold_table([0.5] * 59, [True] * 59)
     counted = SOME | {"threshold_table_groups": {"malignant": by_group}}
-    promise = evaluation.read({"splits": {"validation": counted}}).promise(0.95)
+    promise = evaluation.parse({"splits": {"validation": counted}}).promise(0.95)
     assert promise == thresholds.promise(by_group, 0.95)
     assert promise.threshold == 0.5
 
 
 @pytest.mark.parametrize("content", [None, {}, {"splits": {}}, {"splits": {"test": split([], [])}}])
 def test_what_was_not_evaluated_has_no_place(content: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert evaluation.read(content) == evaluation.Measured()
+    assert evaluation.parse(content) == evaluation.Measured()
     assert not caplog.records
 
 
@@ -65,21 +65,21 @@ GOOD = {"threshold": [0.1, 0.2], "tp": [1, 1], "fp": [1, 0], "tn": [0, 1], "fn":
 )
 def test_a_malformed_evaluation_counts_as_none_and_is_logged(table: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not evaluation.read({"splits": {"test": {"threshold_table": {"malignant": table}}}}).places
+        assert not evaluation.parse({"splits": {"test": {"threshold_table": {"malignant": table}}}}).places
     assert "evaluation.json cannot be used: splits.test.threshold_table.malignant" in caplog.text
-    assert evaluation.read({"splits": {"test": {"threshold_table": {"malignant": GOOD}}}}).places
+    assert evaluation.parse({"splits": {"test": {"threshold_table": {"malignant": GOOD}}}}).places
 
 
 def test_a_figure_may_be_undefined() -> None:
     nothing = {"auc_malignant": {"value": None, "interval": [None, None]}}
     assert (
-        evaluation.read({"splits": {"test": SOME | {"metrics": nothing}}}).places[0].metrics["auc_malignant"].value
+        evaluation.parse({"splits": {"test": SOME | {"metrics": nothing}}}).places[0].metrics["auc_malignant"].value
         is None
     )
 
 
 def test_made_up_checkpoints_are_measured() -> None:
-    assert evaluation.read(made_up_checkpoints.evaluation("0")).home
+    assert evaluation.parse(made_up_checkpoints.evaluation("0")).home
 
 
 def figure(value: float | None) -> dict[str, Any]:
@@ -118,7 +118,7 @@ ROBUSTNESS = {
 
 
 def test_what_was_measured_of_maps_and_small_views_stands_beside_the_place() -> None:
-    (place,) = evaluation.read(
+    (place,) = evaluation.parse(
         {"splits": {"test": SOME | {"explanation": EXPLANATION, "robustness": ROBUSTNESS}}}
     ).places
     assert place.explanation is not None
@@ -128,14 +128,14 @@ def test_what_was_measured_of_maps_and_small_views_stands_beside_the_place() -> 
     assert place.robustness is not None
     assert place.robustness.pictures["malignant"].flipped.value == 0.3
     without = {key: value for key, value in EXPLANATION.items() if key != "location"}
-    (place,) = evaluation.read({"splits": {"test": SOME | {"explanation": without}}}).places
+    (place,) = evaluation.parse({"splits": {"test": SOME | {"explanation": without}}}).places
     assert place.explanation is not None
     assert place.explanation.location is None
     assert place.robustness is None
 
 
 def test_an_evaluation_from_before_has_neither() -> None:
-    (place,) = evaluation.read({"splits": {"test": SOME}}).places
+    (place,) = evaluation.parse({"splits": {"test": SOME}}).places
     assert place.explanation is None
     assert place.robustness is None
 
@@ -143,5 +143,5 @@ def test_an_evaluation_from_before_has_neither() -> None:
 @pytest.mark.parametrize("wrong", [EXPLANATION | {"n": -1}, EXPLANATION | {"faithfulness": {}}, []])
 def test_a_malformed_part_counts_as_no_evaluation(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not evaluation.read({"splits": {"test": SOME | {"explanation": wrong}}}).places
+        assert not evaluation.parse({"splits": {"test": SOME | {"explanation": wrong}}}).places
     assert "splits.test.explanation" in caplog.text

@@ -126,7 +126,7 @@ def test_auc_is_scikit_learns_and_the_share_of_pairs_in_order(seed: int) -> None
 
 def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(content: dict[str, Any]) -> None:
     assert not {"explanation", "robustness"} & set(content["splits"]["validation"])
-    read = evaluation.read(content)
+    read = evaluation.parse(content)
     assert [place.name for place in read.places] == ["test", "test-busbra", "breast_usg"]
     for place in read.places:
         assert place.explanation is not None

@@ -1,0 +1,1 @@
+"""The page: its tabs, its views and its API functions. Only app.py imports it."""

@@ -1,0 +1,40 @@
+"""What the gate's verdict means for a person, in one sentence."""
+
+from src.models.gate import Verdict
+from src.models.predictor import Prediction
+from src.results.result import GateResult
+from src.tasks import TASKS, Task
+
+
+def sentence(task: Task, other: str | None = None) -> str:
+    """The sentence about a rejected image of `task`; `other` names the task that the image looks like, if known."""
+    if other is None:
+        return f"This does not look like {task.look}: what the model says of it means little."
+    there = TASKS[other]
+    if there.look == task.look:
+        return f"This does not look like the {task.look} that this model knows; try the tab {there.title}."
+    return f"This does not look like {task.look}; it looks like {there.look}: open the tab {there.title}."
+
+
+def rejected(verdict: Verdict | None) -> bool:
+    """Whether a gate rejected the image. `verdict` is None for a checkpoint without a gate, which rejects nothing."""
+    return verdict is not None and not verdict.accepted
+
+
+def all_warnings(prediction: Prediction, other: str | None = None) -> tuple[str, ...]:
+    """The prediction's warnings; the gate's sentence comes first if the gate rejected the image."""
+    first = (sentence(prediction.task, other),) if rejected(prediction.gate) else ()
+    return (*first, *prediction.warnings)
+
+
+def gate_result(verdict: Verdict | None, task: Task, other: str | None = None) -> GateResult | None:
+    """The result's `gate`; None for a checkpoint without a gate."""
+    if verdict is None:
+        return None
+    return GateResult(
+        accepted=verdict.accepted,
+        sentence=None if verdict.accepted else sentence(task, other),
+        looks_like=other,
+        score=verdict.score,
+        limit=verdict.limit,
+    )

@@ -1,0 +1,220 @@
+"""The one result: what page, API, PDF, CSV, JSON report, summary and batch read.
+
+`Result.model_dump(mode="json")` is the JSON that leaves: names and order of the fields are part of the API. A result
+that comes back from a visitor's browser is checked by `Result.model_validate`. Probabilities and shares are 0 to 1,
+intervals are exact 95% intervals, and positions are in pixels of the upright image.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StrictBool, model_validator
+
+from src.models.predictor import Explanation, RegionKind
+from src.results.class_texts import ClassMeaning, Confidence
+from src.results.thresholds import Decision
+from src.tasks import TASKS, Task
+
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Finite = Annotated[float, Field(strict=True)]
+Interval = tuple[Share, Share]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class ClassResult(_Frozen):
+    """One class of the task and its calibrated probability."""
+
+    code: str
+    name: str
+    probability: Share
+    malignant: StrictBool
+
+
+class OperatingPointResult(_Frozen):
+    """What a threshold costs on one split. Sensitivity or specificity is None if the split has no case to count.
+
+    `positives` and `negatives` are numbers of images, `split` the key in evaluation.json.
+    """
+
+    sensitivity: Share | None
+    sensitivity_interval: Interval
+    specificity: Share | None
+    specificity_interval: Interval
+    positives: NonNegativeInt
+    negatives: NonNegativeInt
+    split: str
+    interval_method: str
+
+
+class ClassSensitivity(_Frozen):
+    """The sensitivity for one malignant class alone."""
+
+    sensitivity: Share
+    sensitivity_interval: Interval
+
+
+class EstimateResult(_Frozen):
+    """A figure with its 95% interval; `value` is None if there is nothing to count."""
+
+    value: Finite | None
+    interval: tuple[Finite, Finite]
+
+
+class Per1000(_Frozen):
+    """Expected numbers per 1,000 people (or tiles), `ill` of them with the disease; PPV and NPV are shares."""
+
+    ill: PositiveInt
+    found: EstimateResult
+    missed: EstimateResult
+    false_alarms: EstimateResult
+    ppv: EstimateResult
+    npv: EstimateResult
+
+
+class PlaceResult(_Frozen):
+    """What a threshold costs on one set of images: `set` is its name and `seen` its relation to the training data.
+
+    "home" is the test split of the first training set, "second" that of a further one, "away" a set that had no part in
+    training. `alone` maps the classes that are reported alone to their sensitivity.
+    """
+
+    set: str
+    seen: Literal["home", "second", "away"]
+    sensitivity: Share | None
+    sensitivity_interval: Interval
+    specificity: Share | None
+    specificity_interval: Interval
+    positives: NonNegativeInt
+    negatives: NonNegativeInt
+    split: str
+    interval_method: str
+    alone: dict[str, ClassSensitivity]
+    per_1000: Per1000
+
+
+class PromiseResult(_Frozen):
+    """A sensitivity that validation can promise. `threshold` is None if validation has too few malignant cases.
+
+    With `confidence`, at least `sensitivity` of such cancers are referred at `threshold`. `found` of the `positives`
+    are referred there; `positives_needed` would do without a miss.
+    """
+
+    sensitivity: Share
+    confidence: Share
+    threshold: Share | None
+    positives: NonNegativeInt
+    found: NonNegativeInt
+    positives_needed: PositiveInt
+
+
+class Screening(_Frozen):
+    """What the threshold costs on each set that the model was evaluated on, and the sensitivities that hold."""
+
+    places: tuple[PlaceResult, ...]
+    promises: tuple[PromiseResult, ...]
+
+
+class GateResult(_Frozen):
+    """Whether the image looks like one of the task. It is accepted if `score` is at most `limit`; both have no unit.
+
+    `sentence` says so for a rejected image, and `looks_like` names the task that it looks like, if one is known.
+    """
+
+    accepted: StrictBool
+    sentence: str | None
+    looks_like: str | None
+    score: Finite
+    limit: Finite
+
+
+class Result(_Frozen):
+    """What one checkpoint says of one image, decided at one threshold.
+
+    `classes` has every class of the task, the most probable first; `p_malignant` is the sum over the malignant ones.
+    `quality` has warnings, one sentence each. `operating_point` is None if the checkpoint was not evaluated.
+    `explained_class` is the code of the class that the heat map argues for; it and `heatmap_empty` (nothing argues for
+    the class) are None without a heat map. `size` is width and height, `region` the left, upper, right and lower edge
+    of the part that the network saw. `gate` is None for a checkpoint without a gate.
+    """
+
+    task: str
+    model: str
+    revision: str
+    p_malignant: Share
+    threshold: Share
+    decision: Decision
+    classes: tuple[ClassResult, ...]
+    quality: tuple[str, ...]
+    operating_point: OperatingPointResult | None
+    disclaimer: str
+    explanation: Explanation
+    explained_class: str | None
+    heatmap_empty: StrictBool | None
+    size: tuple[PositiveInt, PositiveInt]
+    region: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt]
+    region_kind: RegionKind
+    screening: Screening
+    confidence: Confidence
+    meaning: dict[str, ClassMeaning]
+    gate: GateResult | None
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> "Result":
+        if self.task not in TASKS:
+            raise ValueError("unknown task")
+        codes = TASKS[self.task].codes
+        if sorted(one.code for one in self.classes) != sorted(codes):
+            raise ValueError("the classes are not the task's")
+        if self.explained_class is not None and self.explained_class not in codes:
+            raise ValueError("the explained class is not the task's")
+        return self
+
+    @property
+    def about_task(self) -> Task:
+        """The task's record."""
+        return TASKS[self.task]
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the gate rejected the image."""
+        return self.gate is not None and not self.gate.accepted
+
+    @property
+    def whole_image(self) -> bool:
+        """Whether the network saw all of the image."""
+        return self.region == (0, 0, *self.size)
+
+
+class PerturbedResult(_Frozen):
+    """The prediction for one small change of the image, `name` in plain words."""
+
+    name: str
+    p_malignant: Share
+    decision: Decision
+
+
+class Robustness(_Frozen):
+    """The predictions for small changes of one image.
+
+    `p_malignant` is that of the unchanged image; `lowest` and `highest` include it. `flipped` counts the changes with
+    another decision than the unchanged image, and `borderline` is true if there is one.
+    """
+
+    views: Annotated[tuple[PerturbedResult, ...], Field(min_length=1, max_length=100)]
+    p_malignant: Share
+    lowest: Share
+    highest: Share
+    flipped: NonNegativeInt
+    borderline: StrictBool
+
+
+class ModelAnswer(_Frozen):
+    """What one of a task's models says of an image: `model` is its checkpoint folder's name, `most_probable` the name
+    of the most probable class and `probability` that class's probability."""
+
+    model: str
+    p_malignant: Share
+    most_probable: str
+    probability: Share

@@ -1,0 +1,21 @@
+"""Which other task an image belongs to, if its own task's gate rejects it."""
+
+from src.pictures.decode import Picture
+from src.service.worker_pool import Models
+from src.tasks import TASKS, Task
+
+
+def accepting_task(models: Models, picture: Picture, task: Task) -> str | None:
+    """The name of another task whose gate accepts the image with the widest margin; None if no gate does.
+
+    Runs the networks of the other tasks' default models. If two tasks have the same `look`, only the first is named.
+    Raises ImageRefused.
+    """
+    margins: dict[str, tuple[float, str]] = {}
+    for name, other in TASKS.items():
+        if name == task.name or name not in models:
+            continue
+        verdict = models[name].predict(picture).gate
+        if verdict is not None and verdict.accepted and other.look not in margins:
+            margins[other.look] = (verdict.limit - verdict.score, name)
+    return max(margins.values())[1] if margins else None

@@ -1,0 +1,18 @@
+"""Where the lesion is in a sample: the outlines that some data sets bring."""
+
+import numpy as np
+from PIL import Image
+
+from src.models.lesion_finder import Box
+from src.pictures import decode
+from train.data.samples import Sample
+
+
+def lesion_mask(sample: Sample, picture: Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Where the lesions are in the part `box` of the sample's `picture`, scaled to `size`: uint8 (H, W), 0 or 1."""
+    width, height = size
+    mask = np.zeros((height, width), dtype=np.uint8)
+    for file in sample.masks:
+        drawn = decode.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
+        mask |= np.asarray(drawn.resize(size, Image.Resampling.BILINEAR)) > 127
+    return mask
