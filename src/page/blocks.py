@@ -15,10 +15,10 @@ from gradio.route_utils import API_PREFIX
 from gradio.state_holder import SessionState
 from gradio.utils import get_function_description, get_upload_folder, is_in_or_equal
 
+from src import fair_queue
 from src.server.calls import FILES, NO_FILE, names_a_file
 from src.server.errors import FAILED, NOT_UNDERSTOOD
 from src.server.rate_limit import visitor_of
-from src.service import turns
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Page(gr.Blocks):
     ) -> dict[str, Any]:
         """As Gradio's, cancelled once nobody waits for the answer: Gradio would let it run on, and hold its place."""
         if (request := asked_by(requests)) is not None:
-            turns.visitor.set(visitor_of(request.scope))
+            fair_queue.visitor.set(visitor_of(request.scope))
         call = asyncio.ensure_future(
             super().call_function(block_fn, processed_input, iterator, requests, event_id, *further)
         )

@@ -18,7 +18,7 @@ from src.service.worker_pool import Work, WorkFailed
 from src.tasks import TASKS, Task
 
 MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "preprocess": False}
-"""Of every event that reads an upload. Gradio lets all begin; they wait in src/service/turns.py."""
+"""Of every event that reads an upload. Gradio lets all begin; they wait in src/fair_queue.py."""
 
 NO_PICTURE = "Choose a picture first."
 

@@ -17,7 +17,7 @@ from src.service import arguments, read_picture
 from src.service.worker_pool import Models, Work
 from src.tasks import TASKS
 
-UNDER_WAY = 500  # questions; they wait for their turn in src/service/turns.py, which refuses some long before
+UNDER_WAY = 500  # questions; they wait for their turn in src/fair_queue.py, which refuses some long before
 OTHERS = 4  # calls at once of a function that asks no model
 SWEEP, KEPT = 300, 2700  # seconds: before src/server/disk.py, since Gradio forgets a file only if it deletes it itself
 

@@ -1,13 +1,12 @@
-"""Whether a question is let in: only where its turn will come in time, as src/service/turns.py foresees it."""
+"""Whether a question is let in: only where its turn will come in time, as src/fair_queue.py foresees it."""
 
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from src.fair_queue import TOO_BUSY, Late, Turns
 from src.server.rate_limit import visitor_of
 from src.server.refusal import Refusal, answer
-from src.service.turns import Late, Turns
-from src.service.worker_pool import TOO_BUSY
 
 QUESTIONS: Final = ("/gradio_api/queue/join", "/gradio_api/call/")
 """How the paths begin by which work is asked for. Over MCP Gradio asks by them itself."""

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.routes import App
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from src.fair_queue import Turns
 from src.server import errors
 from src.server.admission import Admission
 from src.server.bodies import Bodies
@@ -23,7 +24,6 @@ from src.server.hosts import AllowedHosts, Hosts
 from src.server.rate_limit import Allowed, Visitors
 from src.server.routes import Routes
 from src.server.sessions import Sessions
-from src.service.turns import Turns
 
 
 def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:

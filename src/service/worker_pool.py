@@ -29,9 +29,9 @@ import numpy as np
 import torch
 
 from src import outgoing
+from src.fair_queue import TOO_BUSY, Late, Turn, Turns, visitor
 from src.models import device
 from src.models.predictor import Predictor
-from src.service.turns import Late, Turn, Turns, visitor
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,6 @@ that a picture within the limits of src/pictures/decode.py was seen to take is 0
 STATM = Path("/proc/self/statm")
 """Where Linux says how large a process is; elsewhere no limit on memory can be set that means anything."""
 
-TOO_BUSY = "Too many pictures are being read just now; try again in {after} s."
 NOT_STARTED = "The page has just started and is not ready yet; try again in a minute."
 TOO_LONG = f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one."
 TOO_LARGE = "Reading this file takes more memory than there is for one; try a smaller one."
@@ -92,7 +91,7 @@ class Work:
     """Does the work in this process, on a lent GPU where there is one to be lent.
 
     `at_once` pieces are done at a time, each in at most `seconds`, and visitors are served in turn
-    (src/service/turns.py). The context variable `visitor` there says who asks for the work. Threads cannot be killed:
+    (src/fair_queue.py). The context variable `visitor` there says who asks for the work. Threads cannot be killed:
     work that takes too long is left behind.
     """
 

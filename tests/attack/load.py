@@ -17,8 +17,9 @@ from typing import Final
 import httpx
 import numpy as np
 
+from src.fair_queue import TOO_BUSY
 from src.server.routes import HEALTH
-from src.service.worker_pool import ENDED, TOO_BUSY, TOO_LONG
+from src.service.worker_pool import ENDED, TOO_LONG
 from src.tasks import TASKS
 from tests.attack.bench import Bench, Checks, meanwhile
 from tests.attack.row import Row

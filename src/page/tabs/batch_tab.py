@@ -9,10 +9,11 @@ from typing import Any, Final, TypeVar
 
 import gradio as gr
 
+from src import fair_queue
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
 from src.page.link import Controls
 from src.page.views import batch_table, comparison, result_card, threshold_costs
-from src.service import arguments, batch, turns
+from src.service import arguments, batch
 from src.service.arguments import ArgumentRefused
 from src.service.batch import AT_ONCE, BatchRefused, Item, Row
 from src.service.worker_pool import Busy, Work, WorkFailed
@@ -21,7 +22,7 @@ from src.tasks import TASKS, Task
 R = TypeVar("R")
 
 BATCHES = 2
-"""Batches of one visitor under way at once. Each waits for its turn between its pieces (src/service/turns.py)."""
+"""Batches of one visitor under way at once. Each waits for its turn between its pieces (src/fair_queue.py)."""
 TRIES: Final = 3
 """How often a piece of a batch asks for its turn: it may be the newcomers' when many come at once."""
 
@@ -69,7 +70,7 @@ def batch_tab(work: Work) -> Controls:
         given = [(file["path"], file["orig_name"]) for file in files or []]
         if any(Path(path) in example_files() for path, _ in given):
             raise refused(NOT_UPLOADED)
-        who = turns.visitor.get()
+        who = fair_queue.visitor.get()
         under_way[who] += 1
         try:
             task, at = task_of(name), arguments.threshold_of(threshold)

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 from limits import parse
 
+from src.fair_queue import Turns
 from src.server import disk, environment
 from src.server.bodies import LIMIT
 from src.server.disk import Ages, Claim, Disk, Room, claim
@@ -23,7 +24,6 @@ from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
 from src.server.routes import HEALTH
-from src.service.turns import Turns
 from tests.conftest import ROOT
 from tests.loop import run
 

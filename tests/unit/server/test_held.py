@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from src.fair_queue import TOO_BUSY, Turns
 from src.server import connections, held
 from src.server.admission import Admission
 from src.server.errors import Errors
@@ -24,8 +25,6 @@ from src.server.held import Held
 from src.server.log import SAME, Sparing
 from src.server.rate_limit import VOUCHER, Allowed, Visitors, visitor_of
 from src.server.routes import MOUNTED
-from src.service.turns import Turns
-from src.service.worker_pool import TOO_BUSY
 from tests.unit.server.test_server import JOIN, connected, serving
 
 FREE = Allowed(parse("1000/day"), parse("1000/day"), 1)

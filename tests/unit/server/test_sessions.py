@@ -7,11 +7,11 @@ import pytest
 from gradio.blocks import BlocksConfig
 from gradio.routes import App
 
+from src.fair_queue import Turns
 from src.page.blocks import Page
 from src.server import middleware
 from src.server.disk import claim
 from src.server.sessions import Session
-from src.service.turns import Turns
 from tests.loop import run
 
 

@@ -21,11 +21,12 @@ import gradio as gr
 import pytest
 import torch
 
+from src import fair_queue
 from src.models import checkpoints, networks
 from src.models.predictor import Predictor
 from src.page.blocks import Page
 from src.pictures.decode import ImageRefused
-from src.service import turns, worker_pool
+from src.service import worker_pool
 from src.service.worker_pool import Models, Work, WorkFailed, WorkInProcesses
 from tests import made_up_checkpoints, made_up_work
 from tests.conftest import ROOT
@@ -85,7 +86,7 @@ def running(pid: int) -> bool:
 
 async def as_visitor(name: str, call: Coroutine[Any, Any, Any]) -> Any:
     """What a call gives that this visitor asks for; in a task of its own."""
-    turns.visitor.set(name)
+    fair_queue.visitor.set(name)
     return await call
 
 
@@ -257,12 +258,12 @@ def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
 
 def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> None:
     here = Work(models, at_once=1)
-    here.turns = turns.Turns(1, patience=0.2)
+    here.turns = fair_queue.Turns(1, patience=0.2)
 
     async def ask() -> None:
         first = asyncio.ensure_future(here.call(made_up_work.process, 1))
         await asyncio.sleep(0.1)
-        assert await failure(here.call(made_up_work.process)) == worker_pool.TOO_BUSY.format(after=1)
+        assert await failure(here.call(made_up_work.process)) == fair_queue.TOO_BUSY.format(after=1)
         assert not first.done()
         await first
 
@@ -285,7 +286,8 @@ ORPHANS = """
 import asyncio, os, sys
 from pathlib import Path
 from src.models import checkpoints
-from src.service import turns, worker_pool
+from src import fair_queue
+from src.service import worker_pool
 from src.models.predictor import Predictor
 from tests import made_up_work
 
@@ -295,7 +297,7 @@ async def main():
     told = Path(sys.argv[2])
     at_work = asyncio.ensure_future(processes.call(made_up_work.busy, told))
     await asyncio.sleep(0)
-    turns.visitor.set("another")
+    fair_queue.visitor.set("another")
     await processes.call(made_up_work.process)
     while not told.exists() or not told.read_text():  # whichever of the two is ready first
         await asyncio.sleep(0.05)

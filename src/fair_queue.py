@@ -41,6 +41,9 @@ KNOWN: Final = 1000
 """Visitors whose measurements are remembered."""
 
 
+TOO_BUSY: Final = "Too many pictures are being read just now; try again in {after} s."
+
+
 class Late(Exception):  # noqa: N818 - a refusal, not an error
     """The turn would come too late; `after` is how many seconds to wait before another try."""
 

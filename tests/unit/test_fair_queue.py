@@ -1,4 +1,4 @@
-"""src/service/turns.py: nobody keeps the places from others, nobody waits in vain. No real time passes."""
+"""src/fair_queue.py: nobody keeps the places from others, nobody waits in vain. No real time passes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.service.turns import PLACES, Late, Turns
+from src.fair_queue import PLACES, Late, Turns
 from tests.virtual_time import run
 
 PATIENCE = 20.0
