@@ -35,6 +35,12 @@ def colour(rng: np.random.Generator, label: int, classes: int, width: int, heigh
     return np.clip(np.asarray(hue, dtype=np.float32) + lightness[..., None], 0, 255).astype(np.uint8)
 
 
+def speckle(width: int, height: int) -> Image.Image:
+    """Grey speckle, as an ultrasound field has it."""
+    values = np.random.default_rng(0).gamma(2, 40, (height, width)).clip(0, 255)
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
 def repeat(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The same picture once more, with a little noise: a near-duplicate."""
     return np.clip(pixels + rng.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)

@@ -126,11 +126,7 @@ def text(folder: Path, repo: str | None = None) -> str:
         ["RGB"] if config["pretrained_cfg"]["input_size"][0] == 3 else []
     )
     converted = "".join(f'.convert("{colour}")' for colour in colours)
-    crop = (
-        " Vigil crops to the scanned field first (`src.pictures.decode.region_of_interest`)."
-        if task.crop_to_roi
-        else ""
-    )
+    crop = " Vigil crops to the scanned field first (`src.pictures.scanned_field`)." if task.crop_to_roi else ""
     if vigil.get("region"):
         crop = " Vigil crops to the lesion first (`src.models.lesion_finder`, region.safetensors)."
     content = f"""---

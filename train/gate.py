@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from src.models import checkpoints, gate
+from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
-from src.models.gate import Gate, GateConfig, Gaussian
+from src.models.config import GATE_FILE, GateConfig
+from src.models.gate import Gate, Gaussian
 from src.models.predictor import Prediction, Predictor
 from src.pictures import decode
 from src.pictures.decode import ImageRefused, Picture
@@ -130,9 +131,9 @@ def _scores(made: Gate, picture: Tensor, network: Tensor) -> np.ndarray:
 def save(made: Gate, folder: Path) -> dict[str, Any]:
     """Write gate.safetensors into a checkpoint folder; returns what its config says of it."""
     tensors = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
-    safetensors.torch.save_file(tensors, folder / gate.FILE, metadata={"format": "pt"})
+    safetensors.torch.save_file(tensors, folder / GATE_FILE, metadata={"format": "pt"})
     about = made.config.model_dump(mode="json")
-    return {**about, "sha256": checkpoints.sha256(folder / gate.FILE)}
+    return {**about, "sha256": checkpoints.sha256(folder / GATE_FILE)}
 
 
 def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> Gate | None:
@@ -251,8 +252,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         if made is None:
             return 1
-        size = (folder / gate.FILE).stat().st_size
-        print(f"{folder}: limit {made.config.limit:.2f}, {gate.FILE} {size / 1000:,.0f} kB")
+        size = (folder / GATE_FILE).stat().st_size
+        print(f"{folder}: limit {made.config.limit:.2f}, {GATE_FILE} {size / 1000:,.0f} kB")
     return 0
 
 

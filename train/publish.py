@@ -33,6 +33,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from src.models import checkpoints, hub
 from src.models.checkpoints import Checkpoint, CheckpointError
+from src.models.config import FILES
 from src.models.predictor import Predictor
 from train import card, release
 
@@ -87,7 +88,7 @@ def check(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] = checkpoints.FILES) -> Plan:
+def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] = FILES) -> Plan:
     """Compare the `files` of a checked folder, with its card for `repo`, to what the Hub has. Raises ERRORS."""
     try:
         readme = card.text(folder, repo)

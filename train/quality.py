@@ -24,8 +24,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from tqdm import tqdm
 
 from src.models.predictor import Prediction, Predictor
-from src.pictures import decode, quality
-from src.pictures.decode import Picture
+from src.pictures import quality, scanned_field
+from src.pictures.limits import MIN_SIDE
+from src.pictures.picture import Picture
 from src.pictures.quality import FLAWS
 from src.results.thresholds import decide
 from src.tasks import TASKS, Task
@@ -47,9 +48,7 @@ def some(samples: Sequence[Sample], n: int) -> list[Sample]:
 def derive(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
     """What quality.json says of a task, from its training `samples`."""
     side = SIDES[task.name]
-    measured = [
-        quality.measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")
-    ]
+    measured = [_measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")]
     limits = {}
     for flaw in FLAWS:
         if flaw.applies(task):
@@ -59,6 +58,10 @@ def derive(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
             limit = max(limit, flaw.at_least) if flaw.tail == "high" else limit
             limits[flaw.code] = {"percentile": at, "limit": round(limit, 4)}
     return {"side": side, "n": len(measured), "limits": limits}
+
+
+def _measures(image: Image.Image, task: Task, side: int) -> dict[str, float]:
+    return quality.measures(image, scanned_field.crop(image, task).image, task, side)
 
 
 def _blurred(image: Image.Image) -> Image.Image:
@@ -83,12 +86,12 @@ def _level(gain: float) -> Callable[[Image.Image], Image.Image]:
 
 
 def _small_copy(image: Image.Image) -> Image.Image:
-    scale = max(decode.MIN_SIDE / min(image.size), 0.25)
+    scale = max(MIN_SIDE / min(image.size), 0.25)
     return image.resize((max(28, round(image.width * scale)), max(28, round(image.height * scale))))
 
 
 def _strip(image: Image.Image) -> Image.Image:
-    high = max(decode.MIN_SIDE, round(image.width / 4))
+    high = max(MIN_SIDE, round(image.width / 4))
     return ImageOps.fit(image, (image.width, high)) if high < image.height else image
 
 

@@ -25,9 +25,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from src.models import checkpoints, gate
-from src.models.checkpoints import PretrainedConfig
-from src.models.predictor import Prediction, Predictor, calibrated
+from src.models import checkpoints
+from src.models.config import GATE_FILE, PretrainedConfig
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
+from src.models.probabilities import calibrated
 from src.results.thresholds import highest_threshold
 from src.tasks import TASKS
 from train.data import SOURCES, Sample, split_hash
@@ -70,7 +72,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     task = TASKS[recipe.task]
     # What was said of earlier weights does not hold for these.
-    for stale in ("evaluation.json", "README.md", gate.FILE):
+    for stale in ("evaluation.json", "README.md", GATE_FILE):
         (out / stale).unlink(missing_ok=True)
     own_config = checkpoints.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
     halved = {

@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from src.models.predictor import Box, HeatMap
+from src.models.prediction import HeatMap
+from src.pictures.picture import Box
 
 # Perceptually uniform and readable with any colour vision (van der Walt & Smith 2015); its bright end, green to yellow,
 # stands out from skin, from grey speckle and from H&E's pink and purple.

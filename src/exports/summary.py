@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from src import outgoing
 from src.models import hub
-from src.models.predictor import NOTHING_FOUND
+from src.models.lesion_finder import NOTHING_FOUND
 from src.pictures.quality import FLAWS
 from src.results.class_texts import CLASS_TEXTS, URGENCIES, confidence
 from src.results.formatting import percent

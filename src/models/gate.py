@@ -1,12 +1,11 @@
-"""Is this such a picture at all? How far a picture lies from those that a checkpoint learned from, and what it looks
-like instead.
+"""The gate: is this a picture of the task's kind? It measures how far a picture lies from the training images.
 
-No second pass of the network: the mean and standard deviation of each channel of the maps that it computes for the
-prediction, in its first stages, and some plain statistics of the picture itself (all there is for the logistic
-regression, which has no stages). Of either a Gaussian of the training pictures, fitted by `train.gate` and stored
-beside the weights (`vigil.gate`, gate.safetensors); the Mahalanobis distance to it (Lee et al. 2018, arXiv:1807.03888)
-has a covariance of a few principal axes and one variance for all the rest (probabilistic PCA, Tipping and Bishop 1999).
-Knows nothing of classes.
+It needs no pass of the network of its own. Its features are the mean and the standard deviation of each channel of the
+feature maps in the first stages, which the prediction computes anyway, and plain statistics of the picture (the only
+features for the logistic regression, which has no stages). `train.gate` fits one Gaussian to each of the two sets of
+features on the training images, and stores them beside the weights (`vigil.gate`, gate.safetensors). The distance is
+the Mahalanobis distance (Lee et al. 2018, arXiv:1807.03888). The covariance has a few principal axes and one variance
+for all other directions (probabilistic PCA, Tipping and Bishop 1999). The gate knows nothing of classes.
 """
 
 from collections.abc import Sequence
@@ -15,68 +14,36 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from src.models.config import GateConfig
 from src.models.networks import Network
-from src.pictures import decode
 from src.tasks import Task
 
-FILE = "gate.safetensors"
-
-MAX_SIDE = 64  # px: to what a picture is brought for its statistics, or to the network's own input where that is less
+MAX_SIDE = 64  # px: a picture is scaled to this for its statistics, or to the network's input where that is smaller
 BANDS = 7
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 OCTAVES = 3
-STAGES = 3  # the first so many: the later, the more they know of lesions and the less of what kind a picture is
-FAINT = 1e-3  # of brightness 0..1: added before a logarithm
+STAGES = 3  # the first ones: later stages respond to lesions more and to the kind of picture less
+EPSILON = 1e-3  # of brightness 0..1: keeps divisors and logarithms away from 0
 PICTURE_FEATURES = 2 * 4 + 2 + len(QUANTILES) + 4 * BANDS + 4 * OCTAVES
-
-
-class BlockConfig(BaseModel):
-    """One Gaussian: how many `features` it has and how many principal `axes`; the `middle` and `spread` of the log
-    distances of validation pictures, which make those of two Gaussians comparable."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-    features: PositiveInt
-    axes: PositiveInt
-    middle: float
-    spread: PositiveFloat
-
-
-class GateConfig(BaseModel):
-    """The `vigil.gate` block. A picture is accepted up to the score `limit`. Further keys are ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-    picture: BlockConfig
-    network: BlockConfig | None = None
-    limit: float
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-    @property
-    def blocks(self) -> dict[str, BlockConfig]:
-        """The Gaussians by name."""
-        named = {"picture": self.picture, "network": self.network}
-        return {name: block for name, block in named.items() if block is not None}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far a picture lies from the training pictures: accepted where the `score` is at most `limit`."""
+    """How far a picture lies from the training images: the gate accepts it where `score` is at most `limit`."""
 
     score: float
     limit: float
 
     @property
     def accepted(self) -> bool:
-        """Whether it is such a picture."""
+        """Whether it is a picture of the task's kind."""
         return self.score <= self.limit
 
 
 class Gaussian(nn.Module):
-    """Training pictures' features, standardised, by their principal axes and one variance for all other directions."""
+    """The training images' standardised features: principal axes, and one variance for all other directions."""
 
     mean: Tensor
     scale: Tensor
@@ -93,8 +60,10 @@ class Gaussian(nn.Module):
         self.register_buffer("rest", torch.ones(1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """The mean squared Mahalanobis distance a feature (N,) of features (N, D), as a logarithm; about 0 for a
-        training picture."""
+        """The squared Mahalanobis distance of features (N, D), divided by D, as a logarithm (N,).
+
+        About 0 for a training image.
+        """
         standard = (features - self.mean) / self.scale
         along = standard @ self.axes.T
         beside = (standard.square().sum(dim=1) - along.square().sum(dim=1)).clamp(min=0)
@@ -103,52 +72,55 @@ class Gaussian(nn.Module):
 
 
 class Gate(nn.Module):
-    """The fitted Gaussians and their limit. Keeps no state between calls."""
+    """The fitted Gaussians and the limit. Keeps no state between calls."""
 
     def __init__(self, config: GateConfig) -> None:
         super().__init__()
         self.config = config
         self.gaussians = nn.ModuleDict(
-            {name: Gaussian(block.features, block.axes) for name, block in config.blocks.items()}
+            {name: Gaussian(one.features, one.axes) for name, one in config.gaussians.items()}
         )
 
     def fits(self, network: Network, input_size: tuple[int, int, int]) -> bool:
-        """Whether the Gaussians are of this network's features, and sound; `input_size` as in its config."""
+        """Whether the Gaussians have as many features as this network, and no variance of 0 or less.
+
+        `input_size`: channels, height and width, as in its config.
+        """
         with torch.no_grad():
             _, stages = network.forward_intermediates(torch.zeros(1, *input_size))
         sizes = {"picture": PICTURE_FEATURES, "network": network_features(stages).shape[1]}
-        fit = all(block.features == sizes[name] for name, block in self.config.blocks.items())
+        fit = all(one.features == sizes[name] for name, one in self.config.gaussians.items())
         divisors = [tensor for name, tensor in self.named_buffers() if name.endswith(("scale", "variances", "rest"))]
         return fit and all(bool((tensor > 0).all()) for tensor in divisors)
 
     def scores(self, picture: Tensor, network: Tensor) -> Tensor:
-        """(N,) from the features of N pictures, (N, PICTURE_FEATURES) and (N, channels of `network_features`).
+        """The scores (N,) of N pictures from their `picture_features` and `network_features`, each (N, features).
 
-        The distances are standardised by those of validation pictures and added up, so that a picture that is odd in
-        both ways is refused first.
+        The distances are standardised by those of validation images and then combined, so that a picture that is
+        unusual by both sets of features has the highest score.
         """
-        given = {"picture": picture, "network": network}
+        features = {"picture": picture, "network": network}
         standard = [
-            (self.gaussians[name](given[name]) - block.middle) / block.spread
-            for name, block in self.config.blocks.items()
+            (self.gaussians[name](features[name]) - one.middle) / one.spread
+            for name, one in self.config.gaussians.items()
         ]
         return combined(torch.stack(standard))
 
     def verdicts(self, picture: Tensor, network: Tensor) -> list[Verdict]:
-        """One a picture; `scores` tells what is given."""
+        """The verdicts on N pictures. Takes the same features as `scores`."""
         with torch.no_grad():
             return [Verdict(score, self.config.limit) for score in self.scores(picture, network).tolist()]
 
 
 def combined(standard: Tensor) -> Tensor:
-    """The score (N,) of standardised distances (blocks, N)."""
+    """The scores (N,) of standardised distances (Gaussians, N): the root mean square of those above 0."""
     return standard.clamp(min=0).square().mean(dim=0).sqrt()
 
 
 def network_features(stages: Sequence[Tensor]) -> Tensor:
-    """Mean and standard deviation of each channel of the first STAGES maps (N, channels, h, w): (N, 2 × channels).
+    """Mean and standard deviation of each channel in the first STAGES maps, each (N, channels, h, w): (N, features).
 
-    (1, 0) where there is no stage.
+    (1, 0) for a network without stages.
     """
     if not stages:
         return torch.zeros(1, 0)
@@ -156,20 +128,20 @@ def network_features(stages: Sequence[Tensor]) -> Tensor:
     return torch.cat([part for m in maps for part in (m.mean(dim=2), m.std(dim=2, correction=0))], dim=1)
 
 
-def picture_features(image: Image.Image, task: Task, input_side: int) -> np.ndarray:
-    """Plain statistics of an upright RGB picture, float32 (PICTURE_FEATURES,); of a task with a scanned field, of that.
+def picture_features(field: Image.Image, task: Task, input_side: int) -> np.ndarray:
+    """Plain statistics of a picture, float32 (PICTURE_FEATURES,).
 
-    Of two colour differences the mean, spread and outer quantiles; of brightness mean, spread and quantiles, mean and
-    spread of bands of rows and of columns, and how steep it is across and down, at three sizes. The picture is brought
-    to the network's input, `input_side` pixels, or MAX_SIDE first; one that is read in grey loses its tint.
+    `field`: the part that is read, RGB (`scanned_field.crop`). `input_side`: of the network's input, in pixels. The
+    features are: of two colour differences the mean, the spread and two outer quantiles; of brightness the mean, the
+    spread and QUANTILES; the mean and spread of horizontal and of vertical bands; and at three sizes the mean and
+    spread of the steps across and down. The task's colour decides whether a tint is removed first.
     """
     side = min(MAX_SIDE, input_side)
-    field = image.crop(decode.region_of_interest(image)) if task.crop_to_roi else image
     small = field.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3)
     rgb = np.asarray(small).astype(np.float32) / 255
     if task.colour == "grey":
-        # Many scanners' displays tint their grey; a picture of another kind keeps its colours' differences.
-        rgb = rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), FAINT))
+        # Many scanners' displays tint their grey. A picture of another kind keeps its differences between colours.
+        rgb = rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), EPSILON))
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
     found: list[float] = []
@@ -180,7 +152,7 @@ def picture_features(image: Image.Image, task: Task, input_side: int) -> np.ndar
         found += [band.mean() for band in bands] + [band.std() for band in bands]
     for _ in range(OCTAVES):
         across, down = np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0))
-        found += [float(np.log(step + FAINT)) for step in (across.mean(), down.mean(), across.std(), down.std())]
+        found += [float(np.log(step + EPSILON)) for step in (across.mean(), down.mean(), across.std(), down.std())]
         even = grey.shape[0] // 2 * 2
         grey = grey[:even, :even].reshape(even // 2, 2, even // 2, 2).mean(axis=(1, 3))
     return np.array(found, dtype=np.float32)

@@ -1,102 +1,43 @@
-"""Where the lesion is in a breast ultrasound picture: a small U-Net and the box around what it finds.
+"""Finds the lesion in a breast ultrasound picture: a small U-Net, and the box around the patch that it finds.
 
-The network and its safetensors stand beside the ultrasound checkpoint and are named in its config (`vigil.region`).
-Knows nothing of classes or of what is done with the box.
+The U-Net's weights lie beside the ultrasound checkpoint, whose config describes them (`vigil.region`). Knows nothing of
+classes, and nothing of what the box is used for.
 """
 
-from typing import Any
-
 import numpy as np
-import timm
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import nn
 
-Box = tuple[int, int, int, int]
-"""left, upper, right, lower in pixels; right and lower exclusive."""
+from src.models import engine
+from src.models.config import LesionFinderConfig
+from src.pictures.picture import Box
 
-FILE = "region.safetensors"
-
-
-class RegionConfig(BaseModel):
-    """How a picture becomes the U-Net's input, and its answer a box. Further keys are ignored.
-
-    `side`: of the square input, in pixels. `threshold`: the probability from which a pixel is lesion. `smallest`: the
-    share of the picture below which a patch is no lesion. `margin`: what is added on each side of a lesion, as a share
-    of its longer side.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-    side: int = Field(ge=32, le=640, multiple_of=16)
-    mean: tuple[float, float, float]
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    threshold: float = Field(gt=0, lt=1)
-    smallest: float = Field(ge=0, lt=1)
-    margin: float = Field(ge=0, le=2)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class LesionUNet(nn.Module):
-    """U-Net (Ronneberger et al. 2015, arXiv:1505.04597) on the first four stages of EfficientNetV2-B0.
-
-    Normalised pictures (N, 3, side, side), side a multiple of 16 -> logits (N, 1, side, side) of "lesion", for each
-    pixel. 1.5 million parameters.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = self.whole_backbone()
-        self.stages = self.backbone.prune_intermediate_layers([0, 1, 2, 3], prune_head=True)
-        channels = [stage["num_chs"] for stage in self.backbone.feature_info[:4]]
-        widths = [16, 32, 64]
-        below = [*widths[1:], channels[-1]]
-        self.up = nn.ModuleList(
-            nn.Sequential(*_convolution(deep + skip, width), *_convolution(width, width))
-            for deep, skip, width in zip(below, channels[:-1], widths, strict=True)
-        )
-        self.head = nn.Conv2d(widths[0], 1, 1)
-
-    @staticmethod
-    def whole_backbone(from_hub: bool = False) -> Any:
-        """timm's network whose first four stages are the backbone; untrained, or the Hub's ImageNet weights."""
-        return timm.create_model("tf_efficientnetv2_b0", pretrained=from_hub, num_classes=0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of the input's height and width."""
-        *skips, deep = self.backbone.forward_intermediates(x, indices=self.stages, intermediates_only=True)
-        for skip, merge in zip(reversed(skips), reversed(self.up), strict=True):
-            deep = merge(torch.cat([_enlarged(deep, skip.shape[-2:]), skip], dim=1))
-        return _enlarged(self.head(deep), x.shape[-2:])
-
-
-def _convolution(in_chans: int, out_chans: int) -> list[nn.Module]:
-    return [nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=False), nn.BatchNorm2d(out_chans), nn.ReLU(inplace=True)]
-
-
-def _enlarged(x: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+NOTHING_FOUND = "No lesion was found to look at closely; the whole scanned field was read."
 
 
 class LesionFinder:
-    """The trained U-Net made ready: a picture in, the box around the lesion out. Deterministic, keeps no state."""
+    """The trained U-Net, ready for use: a picture in, the box around the lesion out. Deterministic, keeps no state.
 
-    def __init__(self, network: LesionUNet, config: RegionConfig, device: str = "cpu") -> None:
-        self.network = network.eval().requires_grad_(False).to(device)
+    `network`: one of `networks.SEGMENTERS`, with its weights. It runs on the CPU, where pictures are prepared.
+    """
+
+    def __init__(self, network: nn.Module, config: LesionFinderConfig) -> None:
         self.config = config
-        self.device = torch.device(device)
+        self._forward = engine.forward_of(network.eval().requires_grad_(False), torch.device("cpu"))
 
     def probabilities(self, image: Image.Image) -> np.ndarray:
-        """Probability of "lesion" for each pixel of the grey picture squeezed to side × side; float32, 0..1."""
+        """The probability of "lesion" for each pixel of the picture in grey, squeezed to side × side.
+
+        float32 (side, side), 0..1.
+        """
         side = self.config.side
         small = image.convert("L").convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].to(self.device) / 255
-        mean, std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (self.config.mean, self.config.std))
-        with torch.inference_mode(False), torch.no_grad():
-            return self.network((pixels - mean) / std)[0, 0].float().sigmoid().cpu().numpy()
+        pixels = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None] / 255
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.config.mean, self.config.std))
+        (logits,) = self._forward((pixels - mean) / std)
+        return logits[0, 0].float().sigmoid().numpy()
 
     def find(self, image: Image.Image) -> Box | None:
         """The box around the likeliest lesion with its margin, in pixels of `image`; None where there is none."""
@@ -114,9 +55,10 @@ def mask_extent(mask: np.ndarray) -> Box | None:
 
 
 def lesion_extent(probabilities: np.ndarray, threshold: float, smallest: float) -> Box | None:
-    """The bounding box of the connected patch with the largest sum of `probabilities` (H, W) from `threshold` on.
+    """The bounding box of the likeliest lesion in `probabilities` (H, W).
 
-    None where no patch covers the share `smallest` of all pixels.
+    A patch is connected pixels from `threshold` on; the likeliest has the largest sum of probabilities. None where it
+    covers less than the share `smallest` of all pixels.
     """
     patches, count = ndimage.label(probabilities >= threshold)
     if not count:
@@ -133,7 +75,7 @@ def lesion_extent(probabilities: np.ndarray, threshold: float, smallest: float) 
 def with_margin(lesion: tuple[float, float, float, float], margin: float, size: tuple[int, int]) -> Box:
     """A square around `lesion` with `margin` of its longer side on each side, moved and cut to lie within `size`.
 
-    Square where the picture has room, since taller than wide is a sign that squeezing would wipe out.
+    Square where the picture has room: "taller than wide" is a sign of cancer, which squeezing would remove.
     """
     left, upper, right, lower = lesion
     side = max(right - left, lower - upper) * (1 + 2 * margin)

@@ -1,8 +1,7 @@
-"""Does the answer survive small changes of the picture? A fixed list of views that mean the same to a reader.
+"""Does the answer survive small changes of the picture? A fixed list of perturbations that mean nothing to a reader.
 
-Views are made of the decoded picture, before the search for the region and the scaling, so that everything a picture
-passes through is tried. Knows the Predictor; knows nothing of thresholds or the page. The same picture has the same
-views every time, and nothing of them is kept.
+They change the decoded picture, before the lesion is searched and before scaling, so that they test every step of the
+way to the answer. Knows the Predictor; knows nothing of thresholds or the page. Deterministic, and keeps nothing.
 """
 
 import io
@@ -13,82 +12,81 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from src.models.prediction import Prediction
 from src.models.predictor import Predictor
-from src.pictures.decode import ImageRefused, Picture
+from src.pictures.picture import ImageRefused, Picture
 from src.tasks import Task
-
-Change = Callable[[Image.Image], Image.Image]
 
 BRIGHTNESS = 0.15
 DEGREES = 5
-"""Of a turn: what a hand does not notice, and little for the acoustic shadows that run straight down."""
-CUT = 0.04
-"""Of the width and the height, cut off at each side; and how far a picture is moved."""
+"""A rotation that a hand does not notice, and small enough for acoustic shadows, which run straight down."""
+SHIFT = 0.04
+"""Share of the width and of the height: cropped off at each side, or moved by."""
 JPEG_QUALITY = 50
 
 MAX_PIXELS = 2_000_000
-"""Of a larger picture the views are made smaller: far finer still than any network's input, and a dozen of 40
-megapixels would fill the memory."""
+"""Larger pictures are scaled down first: a dozen copies of 40 megapixels would fill the memory, and 2 are still far
+finer than any network's input."""
 MAX_SIDE = 6_400
-"""Pixels of the longer side of what views are made of: a picture of MAX_PIXELS has no more, unless it is narrower than
-src/pictures/decode.py takes one. With what turning adds at the edges it bounds a view to 7 megapixels, however thin
-it is."""
+"""Pixels of the longer side after scaling down: a picture of MAX_PIXELS has no more, unless it is narrower than
+`decode.read` takes one. With the edges that rotation adds, it bounds a copy to 7 megapixels, however thin it is."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A small change of an upright RGB picture that keeps its size or nearly, `name` in plain words."""
+class Perturbation:
+    """A small change of an upright RGB picture that keeps its size, or nearly; `name` in plain words."""
 
     name: str
-    change: Change
+    change: Callable[[Image.Image], Image.Image]
 
 
-def views(task: Task) -> tuple[View, ...]:
-    """What is tried on pictures of `task`, in the order of telling.
+def perturbations(task: Task) -> tuple[Perturbation, ...]:
+    """The perturbations of pictures of `task`, in the order in which they are reported.
 
-    Where one part of the picture alone makes the label, it stays in the middle. Ultrasound comes from above, so its
+    Where the centre of a picture alone decides its label, it stays in the centre. Ultrasound enters from above, so its
     pictures are not mirrored; skin and tissue have no such side.
     """
     found = [
-        View(f"{BRIGHTNESS:.0%} brighter", lambda image: _brighter(image, 1 + BRIGHTNESS)),
-        View(f"{BRIGHTNESS:.0%} darker", lambda image: _brighter(image, 1 - BRIGHTNESS)),
-        View(f"turned {DEGREES}° to the left", lambda image: _turned(image, DEGREES)),
-        View(f"turned {DEGREES}° to the right", lambda image: _turned(image, -DEGREES)),
-        View(f"{CUT:.0%} cut off all round", _cut),
-        View(f"JPEG of quality {JPEG_QUALITY}", _as_jpeg),
+        Perturbation(f"{BRIGHTNESS:.0%} brighter", lambda image: _brighter(image, 1 + BRIGHTNESS)),
+        Perturbation(f"{BRIGHTNESS:.0%} darker", lambda image: _brighter(image, 1 - BRIGHTNESS)),
+        Perturbation(f"turned {DEGREES}° to the left", lambda image: _turned(image, DEGREES)),
+        Perturbation(f"turned {DEGREES}° to the right", lambda image: _turned(image, -DEGREES)),
+        Perturbation(f"{SHIFT:.0%} cut off all round", _cropped),
+        Perturbation(f"JPEG of quality {JPEG_QUALITY}", _as_jpeg),
     ]
     if task.label_box is None:
         found += [
-            View(f"moved {CUT:.0%} to the right", lambda image: _moved(image, CUT, 0)),
-            View(f"moved {CUT:.0%} down", lambda image: _moved(image, 0, CUT)),
+            Perturbation(f"moved {SHIFT:.0%} to the right", lambda image: _moved(image, SHIFT, 0)),
+            Perturbation(f"moved {SHIFT:.0%} down", lambda image: _moved(image, 0, SHIFT)),
         ]
     if task.colour == "rgb":
         found += [
-            View("mirrored left to right", lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
-            View("mirrored upside down", lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)),
+            Perturbation("mirrored left to right", lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+            Perturbation("mirrored upside down", lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)),
         ]
     return tuple(found)
 
 
-def read_views(predictor: Predictor, picture: Picture) -> tuple[float, list[tuple[str, float]]]:
-    """p(malignant) of the picture as it is, and name and p(malignant) of each of its views, in one batch.
+def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Prediction, list[tuple[str, float]]]:
+    """The prediction for the picture as it is, and the name and p(malignant) of each perturbation, in one batch.
 
     Raises ImageRefused where one of them cannot be answered.
     """
-    tried = views(predictor.task)
+    tried = perturbations(predictor.task)
 
     def pictures() -> Iterator[Picture]:
         yield picture
         small = _reduced(picture.image)
-        for view in tried:
-            yield Picture(view.change(small), picture.notes)
+        for one in tried:
+            yield Picture(one.change(small), picture.notes)
 
-    found = []
+    predictions = []
     for answer in predictor.predict_many(pictures(), batch_size=1 + len(tried)):
         if isinstance(answer, ImageRefused):
             raise answer
-        found.append(answer.p_malignant)
-    return found[0], [(view.name, p) for view, p in zip(tried, found[1:], strict=True)]
+        predictions.append(answer)
+    as_it_is, *perturbed = predictions
+    return as_it_is, [(one.name, prediction.p_malignant) for one, prediction in zip(tried, perturbed, strict=True)]
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -105,14 +103,14 @@ def _brighter(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _turned(image: Image.Image, degrees: float) -> Image.Image:
-    """About its middle, to the left where `degrees` are positive; what comes in at the corners is the edge mirrored."""
+    """Turned about its centre, to the left where `degrees` are positive; the mirrored edges fill the corners."""
     margin = math.ceil(math.sin(math.radians(abs(degrees))) * max(image.size) / 2) + 2
     wide = _framed(image, margin, margin).rotate(degrees, Image.Resampling.BICUBIC)
     return wide.crop((margin, margin, margin + image.width, margin + image.height))
 
 
 def _moved(image: Image.Image, right: float, down: float) -> Image.Image:
-    """By these shares of width and height, a pixel at least; what comes in at the edges is the edge mirrored."""
+    """Moved by these shares of width and height, at least a pixel; the mirrored edges fill the gap."""
     x, y = _pixels(right, image.width), _pixels(down, image.height)
     return _framed(image, x, y).crop((0, 0, *image.size))
 
@@ -126,8 +124,8 @@ def _pixels(share: float, length: int) -> int:
     return max(1, round(share * length)) if share else 0
 
 
-def _cut(image: Image.Image) -> Image.Image:
-    x, y = _pixels(CUT, image.width), _pixels(CUT, image.height)
+def _cropped(image: Image.Image) -> Image.Image:
+    x, y = _pixels(SHIFT, image.width), _pixels(SHIFT, image.height)
     return image.crop((x, y, image.width - x, image.height - y))
 
 

@@ -1,7 +1,9 @@
-"""Predictor: image -> Prediction. The one way to a probability, for page, API, command line, evaluation and tests.
+"""Predictor: picture -> Prediction. The one way to a probability, for page, API, command line, evaluation and tests.
 
-Knows nothing of Gradio, of what a threshold costs or of where weights come from. Safe for concurrent calls: it keeps no
-state between them, and explanations hook modules of their own.
+It decodes a picture once and runs the backbone once, and everything else starts from there: the gate's verdict comes
+with the prediction, and Grad-CAM starts from the same feature map. It knows nothing of Gradio, of what a threshold
+costs or of where weights come from. Concurrent calls are safe: it keeps no state between them, and explanations hook
+modules of their own.
 """
 
 import os
@@ -10,152 +12,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import timm.data
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from src.models import gate, grad_cam
-from src.models.checkpoints import Checkpoint, PretrainedConfig, TestTimeAugmentation
+from src.models import engine, gate, grad_cam
+from src.models.backbone import Backbone
+from src.models.checkpoints import Checkpoint
 from src.models.gate import Verdict
-from src.models.lesion_finder import Box, LesionFinder
-from src.models.tta import SYMMETRIES
-from src.pictures import decode, quality
-from src.pictures.decode import ImageRefused, Picture
-from src.tasks import TASKS, Task
+from src.models.lesion_finder import NOTHING_FOUND
+from src.models.prediction import Explanation, HeatMap, Prediction, RegionKind
+from src.models.preprocess import select_region, transform, visible
+from src.models.probabilities import calibrated, class_logits, class_score
+from src.models.tta import SYMMETRIES, views
+from src.pictures import decode, quality, scanned_field
+from src.pictures.picture import Box, ImageRefused, Picture
+from src.tasks import TASKS
 
-Explanation = Literal["Grad-CAM", "Guided Grad-CAM", "none"]
-EXPLANATIONS: tuple[Explanation, ...] = ("Grad-CAM", "Guided Grad-CAM", "none")
-
-
-RegionKind = Literal["picture", "field", "lesion"]
-"""What the network was shown: the whole picture, the scanned field of an ultrasound picture, or the lesion in it."""
-
-NOTHING_FOUND = "No lesion was found to look at closely; the whole scanned field was read."
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Where the network looked. `values` float32 (side, side) in 0..1 over `box` of the picture; all zero where nothing
-    argues for the class `code`."""
-
-    method: Explanation
-    code: str
-    values: np.ndarray
-    box: Box
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a checkpoint says of one picture.
-
-    `logits` and `probabilities` stand in the order of the task's classes, the first before calibration (the mean over
-    the views, where the checkpoint asks for test-time augmentation), the second calibrated, in 0..1 and adding up to 1.
-    `p_malignant` is the sum over the malignant classes. `box` is the part of the picture, of `size` (width, height),
-    that the network saw, and `region` says what it is. `warnings` are sentences about quality and region. `gate` is
-    None for a checkpoint without a gate; src/results/gate_sentences.py says what a verdict means.
-    """
-
-    task: Task
-    model: str
-    revision: str
-    logits: tuple[float, ...]
-    probabilities: tuple[float, ...]
-    p_malignant: float
-    size: tuple[int, int]
-    box: Box
-    region: RegionKind
-    warnings: tuple[str, ...]
-    heat_map: HeatMap | None = None
-    gate: Verdict | None = None
-
-    @property
-    def top(self) -> int:
-        """Index of the most probable class."""
-        return int(np.argmax(self.probabilities))
-
-    def classes(self) -> list[dict[str, Any]]:
-        """code, name, probability and malignant of every class, most probable first."""
-        order = sorted(range(len(self.probabilities)), key=lambda i: -self.probabilities[i])
-        return [
-            {
-                "code": self.task.classes[i].code,
-                "name": self.task.classes[i].name,
-                "probability": self.probabilities[i],
-                "malignant": self.task.classes[i].malignant,
-            }
-            for i in order
-        ]
-
-
-def class_logits(logits: Tensor) -> Tensor:
-    """(N, 1) -> (N, 2): a single logit is that of class 1 of two, so that softmax gives its sigmoid. Else unchanged."""
-    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
-
-
-def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Class logits (N, C) -> probabilities float64 (N, C), temperature-scaled (Guo et al. 2017, arXiv:1706.04599)."""
-    return F.softmax(torch.as_tensor(logits, dtype=torch.float64) / temperature, dim=1).numpy()
-
-
-def views(pixels: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
-    """The views of a batch (N, C, side, side), of that shape, whose logits are averaged; the batch is the first."""
-    return [symmetry.of(pixels) for symmetry in SYMMETRIES[kind]]
-
-
-class View(NamedTuple):
-    """What the network is shown of a picture: `image` is the part in `box`, in the task's colour."""
-
-    image: Image.Image
-    box: Box
-    kind: RegionKind
-
-
-def view(image: Image.Image, task: Task, channels: int, finder: LesionFinder | None = None) -> View:
-    """What the network is shown of an upright RGB picture: its region of interest, in the task's colour.
-
-    `channels` 1 gives mode L, 3 gives RGB (grey for a grey task). `finder` looks for the lesion in the scanned field;
-    where it finds none, the field is shown.
-    """
-    whole = (0, 0, *image.size)
-    box: Box = decode.region_of_interest(image) if task.crop_to_roi else whole
-    shown = image.crop(box) if box != whole else image
-    kind: RegionKind = "field" if task.crop_to_roi else "picture"
-    lesion = finder.find(shown) if finder is not None else None
-    if lesion is not None:
-        left, upper, right, lower = lesion
-        shown, kind = shown.crop(lesion), "lesion"
-        box = left + box[0], upper + box[1], right + box[0], lower + box[1]
-    if task.colour == "grey":
-        shown = shown.convert("L")
-    return View(shown.convert("L" if channels == 1 else "RGB"), box, kind)
-
-
-def transform(config: PretrainedConfig, normalise: bool = True) -> Any:
-    """timm's evaluation transform for a checkpoint: PIL image -> float32 (C, H, W), or uint8 where not normalised.
-
-    The very one that `timm.data.create_transform(**timm.data.resolve_model_data_config(model))` gives anyone.
-    """
-    return timm.data.create_transform(
-        input_size=config.input_size,
-        mean=config.mean,
-        std=config.std,
-        interpolation=config.interpolation,
-        crop_pct=config.crop_pct,
-        crop_mode=config.crop_mode,
-        normalize=normalise,
-    )
+Source = Picture | str | os.PathLike[str] | bytes
+"""A decoded picture, the path of its file, or the file's bytes."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """All that is needed of a picture once its pixels are scaled: `pixels` float32 (1, C, side, side) on the CPU.
+    """Everything that is kept of a picture: `pixels` float32 (1, C, side, side) on the CPU, and what was found in it.
 
-    `statistics` float32 (1, gate.PICTURE_FEATURES); None for a checkpoint without a gate.
+    `statistics` float32 (1, gate.PICTURE_FEATURES).
     """
 
     pixels: Tensor
@@ -163,14 +46,14 @@ class _Prepared:
     box: Box
     region: RegionKind
     warnings: tuple[str, ...]
-    statistics: Tensor | None
+    statistics: Tensor
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a picture: what the checkpoint says, and what it takes to explain why, on the predictor's device.
+    """One pass of the backbone over a picture: the prediction, and the tensors that heat maps start from.
 
-    `pixels` float32 (1, C, side, side), `features` float32 (views, channels, h, w).
+    `pixels` float32 (1, C, side, side), `features` float32 (views, channels, h, w), on the predictor's device.
     """
 
     prediction: Prediction
@@ -179,7 +62,7 @@ class Look:
 
 
 class Predictor:
-    """A checkpoint made ready to read pictures on the CPU or a GPU.
+    """A checkpoint, ready to read pictures on the CPU or a GPU.
 
     `checkpoint` from `src.models.checkpoints`; `device` as torch names it.
     """
@@ -189,119 +72,117 @@ class Predictor:
         self.task = TASKS[checkpoint.config.vigil.task]
         self.device = torch.device(device)
         self._network = checkpoint.network.to(self.device)
+        self._backbone = engine.forward_of(Backbone(self._network), self.device)
         self._transform = transform(checkpoint.config.pretrained_cfg)
 
-    def read(self, source: str | os.PathLike[str] | bytes) -> Picture:
-        """Decode a picture as `src.pictures.decode` does. Raises ImageRefused with a sentence for the person."""
-        return decode.read(source)
+    def predict(self, source: Source, explanation: Explanation = "none", code: str | None = None) -> Prediction:
+        """Read one picture.
 
-    def predict(
-        self,
-        picture: Picture | str | os.PathLike[str] | bytes,
-        explanation: Explanation = "none",
-        code: str | None = None,
-    ) -> Prediction:
-        """Read one picture. `explanation` adds a heat map that argues for the class `code`, by default the most
-        probable one. The same picture gives the same answer, whatever is asked besides.
-
-        Raises ImageRefused for a picture that cannot be read or answered.
+        `explanation` adds a heat map that argues for the class `code`, by default the most probable one; it never
+        changes the answer. Raises ImageRefused for a picture that cannot be read or answered.
         """
-        look = self.look(picture)
+        look = self.look(source)
         if explanation == "none":
             return look.prediction
         return replace(look.prediction, heat_map=self.heat_map(look, explanation, code))
 
-    def look(self, picture: Picture | str | os.PathLike[str] | bytes) -> Look:
-        """Read one picture and keep what explanations need; raises as `predict` does."""
-        prepared = self._prepare(picture)
+    def look(self, source: Source) -> Look:
+        """Read one picture, and keep the tensors that heat maps start from. Raises ImageRefused as `predict` does."""
+        prepared = self._prepare(source)
         pixels = prepared.pixels.to(self.device)
-        with torch.inference_mode(False), torch.no_grad():
-            features, stages = self._network.forward_intermediates(torch.cat(self._views(pixels)))
-            logits = class_logits(self._network.forward_head(features)).mean(dim=0)
-            (verdict,) = self._verdicts([prepared], [stage[:1] for stage in stages])
+        features, statistics = self._backbone(torch.cat(self._views(pixels)))
+        logits = self._class_logits(features).mean(dim=0)
+        (verdict,) = self._verdicts([prepared], statistics[:1])
         return Look(self._prediction(prepared, logits, verdict), pixels, features)
 
     def heat_map(self, look: Look, explanation: Explanation, code: str | None = None) -> HeatMap:
-        """Why `look` came out as it did: a map, not "none", that argues for the class `code`, by default the most
-        probable one. It explains the logits that decide, their mean over the views where the checkpoint asks for those.
+        """A heat map, by any method but "none", that argues for the class `code`, by default the most probable one.
+
+        It explains the logits that decide: with test-time augmentation, their mean over the views.
         """
         index = look.prediction.top if code is None else self.task.codes.index(code)
-        target = partial(_class_score, index=index)
-        symmetries = SYMMETRIES[self.checkpoint.config.vigil.test_time_augmentation]
+        target = partial(class_score, index=index)
+        config = self.checkpoint.config
+        symmetries = SYMMETRIES[config.vigil.test_time_augmentation]
         values = grad_cam.grad_cam(self._network, look.features, target, look.pixels.shape[-1], symmetries)
         if explanation == "Guided Grad-CAM":
             values = grad_cam.guided_grad_cam(self._network, look.pixels, target, values, symmetries)
-        return HeatMap(explanation, self.task.codes[index], values, self._seen(look.prediction.box))
+        box = visible(look.prediction.box, config.pretrained_cfg)
+        return HeatMap(explanation, self.task.codes[index], values, box)
 
     def gate_features(self, picture: Picture) -> tuple[Tensor, Tensor]:
-        """By what a gate judges a picture: `gate.picture_features` (1, PICTURE_FEATURES) and `gate.network_features` of
-        the picture as it is (1, channels), float32 on the CPU. They do not need a checkpoint with a gate."""
-        channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
-        shown = view(picture.image, self.task, channels, self.checkpoint.finder).image
-        with torch.inference_mode(False), torch.no_grad():
-            _, stages = self._network.forward_intermediates(self._transform(shown)[None].to(self.device))
-        statistics = torch.from_numpy(gate.picture_features(picture.image, self.task, side))[None]
-        return statistics, gate.network_features(stages).cpu()
+        """The features that a gate judges a picture by, also of a checkpoint without a gate.
+
+        `gate.picture_features` (1, PICTURE_FEATURES) and `gate.network_features` of the picture as it is (1, features),
+        float32 on the CPU.
+        """
+        prepared = self._prepare(picture)
+        _, statistics = self._backbone(prepared.pixels)
+        return prepared.statistics, statistics.cpu()
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """The logits that decide, before calibration: (N, C, side, side) as the network takes them -> (N, classes)."""
-        return self._read(pixels)[0]
-
-    def _read(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """`logits`, and the maps of the network's stages for the pictures as they are, each (N, channels, h, w)."""
-        first, *others = self._views(pixels)
-        with torch.inference_mode(False), torch.no_grad():
-            features, stages = self._network.forward_intermediates(first)
-            logits = [self._network.forward_head(features), *(self._network(one) for one in others)]
-            return torch.stack([class_logits(one) for one in logits]).mean(dim=0), stages
-
-    def _verdicts(self, batch: Sequence[_Prepared], stages: Sequence[Tensor]) -> list[Verdict | None]:
-        """What the gate says of each picture, from the `stages` of `_read`."""
-        keeper = self.checkpoint.gate
-        if keeper is None:
-            return [None] * len(batch)
-        statistics = torch.cat([item.statistics for item in batch if item.statistics is not None])
-        return list(keeper.verdicts(statistics, gate.network_features(stages).cpu()))
+        """The class logits that decide, before calibration, (N, classes), of normalised images (N, C, side, side)."""
+        return self._run(pixels)[0]
 
     def predict_many(
-        self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], batch_size: int = 32, workers: int = 2
+        self, sources: Iterable[Source], batch_size: int = 32, workers: int = 2
     ) -> Iterator[Prediction | ImageRefused]:
-        """Read many pictures, batched; yields one answer a picture, in order, a refusal where one cannot be read.
+        """Read many pictures in batches. Yields one answer a picture, in order: a prediction or a refusal.
 
-        `workers` threads decode and scale up to two batches ahead of the network. Of a picture only the network's input
-        is kept, so that memory stays the same however many and however large they are: at any time at most `workers`
-        are there at their own size, besides those that `pictures` itself hands over decoded.
+        `workers` threads decode and scale up to two batches ahead of the network. Only the network's input is kept of a
+        picture, so memory does not grow with their number or size: at any time at most `workers` pictures are in memory
+        at their own size, besides those that `sources` itself hands over decoded.
         """
         batch: list[_Prepared | ImageRefused] = []
-        for item in self._ahead(pictures, 2 * batch_size, workers):
+        for item in self._ahead(sources, 2 * batch_size, workers):
             batch.append(item)
             if len(batch) == batch_size:
                 yield from self._answers(batch)
                 batch = []
         yield from self._answers(batch)
 
-    def _ahead(
-        self, pictures: Iterable[Picture | str | os.PathLike[str] | bytes], depth: int, workers: int
-    ) -> Iterator[_Prepared | ImageRefused]:
+    def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """`logits`, and `gate.network_features` of the images as they are (N, features). One view after the other, so
+        that a batch takes no more memory with test-time augmentation than without."""
+        first, *others = self._views(pixels)
+        features, statistics = self._backbone(first)
+        logits = [self._class_logits(features), *(self._class_logits(self._backbone(view)[0]) for view in others)]
+        return torch.stack(logits).mean(dim=0), statistics
+
+    def _views(self, pixels: Tensor) -> list[Tensor]:
+        return views(pixels, self.checkpoint.config.vigil.test_time_augmentation)
+
+    def _class_logits(self, features: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            return class_logits(self._network.forward_head(features))
+
+    def _verdicts(self, batch: Sequence[_Prepared], network_features: Tensor) -> list[Verdict | None]:
+        """The gate's verdict on each picture; None for a checkpoint without a gate."""
+        if self.checkpoint.gate is None:
+            return [None] * len(batch)
+        statistics = torch.cat([item.statistics for item in batch])
+        return list(self.checkpoint.gate.verdicts(statistics, network_features.cpu()))
+
+    def _ahead(self, sources: Iterable[Source], depth: int, workers: int) -> Iterator[_Prepared | ImageRefused]:
         """The prepared pictures in order, up to `depth` of them under way or waiting."""
         executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         waiting: deque[Future[_Prepared | ImageRefused]] = deque()
         try:
-            for picture in pictures:
-                waiting.append(executor.submit(self._prepare_or_refuse, picture))
+            for source in sources:
+                waiting.append(executor.submit(self._prepare_or_refuse, source))
                 if len(waiting) == depth:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            # Also where the caller stops early: what has not begun never does.
+            # Where the caller stops early, pictures that have not begun never do.
             executor.shutdown(cancel_futures=True)
 
     def _answers(self, batch: Sequence[_Prepared | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
         prepared = [item for item in batch if isinstance(item, _Prepared)]
         if prepared:
-            read, stages = self._read(torch.cat([item.pixels for item in prepared]).to(self.device))
-            logits, verdicts = iter(read), iter(self._verdicts(prepared, stages))
+            batch_logits, statistics = self._run(torch.cat([item.pixels for item in prepared]).to(self.device))
+            logits, verdicts = iter(batch_logits), iter(self._verdicts(prepared, statistics))
         for item in batch:
             if isinstance(item, ImageRefused):
                 yield item
@@ -313,25 +194,21 @@ class Predictor:
             else:
                 yield prediction
 
-    def _views(self, pixels: Tensor) -> list[Tensor]:
-        return views(pixels, self.checkpoint.config.vigil.test_time_augmentation)
-
-    def _prepare(self, picture: Picture | str | os.PathLike[str] | bytes) -> _Prepared:
-        if not isinstance(picture, Picture):
-            picture = self.read(picture)
+    def _prepare(self, source: Source) -> _Prepared:
+        picture = source if isinstance(source, Picture) else decode.read(source)
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
-        shown, box, region = view(picture.image, self.task, channels, self.checkpoint.finder)
-        warnings = quality.warnings(picture, self.task, side, self.checkpoint.evaluation)
-        if self.checkpoint.finder is not None and region != "lesion":
+        field = scanned_field.crop(picture.image, self.task)
+        region = select_region(field, self.task, channels, self.checkpoint.finder)
+        warnings = quality.warnings(picture, field.image, self.task, side, self.checkpoint.evaluation)
+        if self.checkpoint.finder is not None and region.kind != "lesion":
             warnings = (*warnings, NOTHING_FOUND)
-        statistics = None
-        if self.checkpoint.gate is not None:
-            statistics = torch.from_numpy(gate.picture_features(picture.image, self.task, side))[None]
-        return _Prepared(self._transform(shown)[None], picture.image.size, box, region, warnings, statistics)
+        statistics = torch.from_numpy(gate.picture_features(field.image, self.task, side))[None]
+        pixels = self._transform(region.image)[None]
+        return _Prepared(pixels, picture.image.size, region.box, region.kind, warnings, statistics)
 
-    def _prepare_or_refuse(self, picture: Picture | str | os.PathLike[str] | bytes) -> _Prepared | ImageRefused:
+    def _prepare_or_refuse(self, source: Source) -> _Prepared | ImageRefused:
         try:
-            return self._prepare(picture)
+            return self._prepare(source)
         except ImageRefused as refusal:
             return refusal
 
@@ -355,17 +232,3 @@ class Predictor:
             warnings=prepared.warnings,
             gate=verdict,
         )
-
-    def _seen(self, box: Box) -> Box:
-        """The part of `box` that reaches the network: timm's "center" keeps the central square only."""
-        left, upper, right, lower = box
-        if self.checkpoint.config.pretrained_cfg.crop_mode == "squash":
-            return box
-        side = min(right - left, lower - upper)
-        left, upper = left + (right - left - side) // 2, upper + (lower - upper - side) // 2
-        return left, upper, left + side, upper + side
-
-
-def _class_score(logits: Tensor, index: int) -> Tensor:
-    """The logit of a class; where there is only one logit, class 0's is its negative."""
-    return (logits[0] if index == 1 else -logits[0]) if logits.numel() == 1 else logits[index]

@@ -9,7 +9,7 @@ from gradio.route_utils import API_PREFIX
 from gradio.utils import get_upload_folder
 from pydantic import BaseModel
 
-from src.models.predictor import EXPLANATIONS
+from src.models.prediction import EXPLANATIONS
 from src.page.blocks import refused
 from src.pictures.decode import MAX_BYTES, ImageRefused
 from src.service import read_picture

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Final
 
-from src.pictures.decode import MAX_BYTES
+from src.pictures.limits import MAX_BYTES
 
 MAX_ENTRIES: Final = 2_000
 """Folders and what macOS adds count too: each entry is an object in memory before we see one."""

@@ -16,8 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 from scipy import ndimage
 
-from src.pictures import decode
-from src.pictures.decode import Picture
+from src.pictures.picture import Picture
 from src.tasks import Task
 
 FILE = Path(__file__).with_name("quality.json")
@@ -196,10 +195,13 @@ def limits() -> Mapping[str, Limits]:
     return MappingProxyType(TypeAdapter(dict[str, Limits]).validate_json(FILE.read_bytes()))
 
 
-def found(picture: Picture, task: Task, input_side: int) -> list[Flaw]:
-    """The flaws of a picture, of which a network takes `input_side` pixels; an empty list promises nothing."""
+def found(picture: Picture, field: Image.Image, task: Task, input_side: int) -> list[Flaw]:
+    """The flaws of a picture; an empty list promises nothing.
+
+    `field`: the part that is read (`scanned_field.crop`). `input_side`: of the network's input, in pixels.
+    """
     usual = limits()[task.name]
-    measured = measures(picture.image, task, usual.side)
+    measured = measures(picture.image, field, task, usual.side)
     flaws = [flaw for flaw in FLAWS if flaw.applies(task) and flaw.code in usual.limits]
     there = []
     for flaw in flaws:
@@ -222,11 +224,18 @@ def found(picture: Picture, task: Task, input_side: int) -> list[Flaw]:
 
 
 def warnings(
-    picture: Picture, task: Task, input_side: int, evaluation: Mapping[str, Any] | None = None
+    picture: Picture,
+    field: Image.Image,
+    task: Task,
+    input_side: int,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
-    """Plain sentences for the person: `picture.notes`, then the flaws and, where `evaluation` (the content of
-    evaluation.json) says it, what each did to the model's answers."""
-    flaws = found(picture, task, input_side)
+    """Sentences for the person: `picture.notes`, then one for each flaw of `found`.
+
+    Where `evaluation`, the content of evaluation.json, has the effect of a flaw on the model's answers, the sentence
+    says it.
+    """
+    flaws = found(picture, field, task, input_side)
     told = effects(evaluation) if flaws else {}
     sentences = [" ".join(filter(None, (flaw.sentence(task), told.get(flaw.code)))) for flaw in flaws]
     return (*picture.notes, *sentences)
@@ -258,15 +267,15 @@ def effects(evaluation: Mapping[str, Any] | None) -> dict[str, str]:
     }
 
 
-def measures(image: Image.Image, task: Task, side: int) -> dict[str, float]:
-    """Every measure of an upright RGB picture; of a task with a scanned field, of the field.
+def measures(image: Image.Image, field: Image.Image, task: Task, side: int) -> dict[str, float]:
+    """Every measure of an upright RGB picture `image`, of which `field` is the part that is read.
 
-    `side`: to what its shorter side is brought first, in pixels, so that a large picture and its small copy agree.
+    `side`: the length in pixels to which the shorter side is scaled first, so that a large picture and its small copy
+    agree.
     short_side in pixels and aspect (longer over shorter side) are the picture's own; brightness is the 95th percentile
     and contrast the standard deviation of grey; focus the standard deviation of its Laplacian over that of itself.
     """
     width, height = image.size
-    field = image.crop(decode.region_of_interest(image)) if task.crop_to_roi else image
     scale = side / min(field.size)
     size = round(field.width * scale), round(field.height * scale)
     # Long strips are not enlarged without end.

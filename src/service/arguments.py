@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable
 
 from pydantic import TypeAdapter, ValidationError
 
-from src.models.predictor import EXPLANATIONS, Explanation
+from src.models.prediction import EXPLANATIONS, Explanation
 from src.results.result import ModelAnswer, Result, Robustness
 from src.results.thresholds import PEOPLE
 from src.tasks import Task

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
+from src.pictures import decode
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
 from src.pictures.decode import MAX_BYTES, ImageRefused, Picture
 from src.results.gate_sentences import rejected, sentence
@@ -170,7 +171,7 @@ def _row(models: Models, name: str, item: Item, archives: dict[str, Archive], th
     try:
         if item.refusal is not None:
             raise ArchiveRefused(item.refusal)
-        picture = predictor.read(_content(item, archives))
+        picture = decode.read(_content(item, archives))
         prediction = predictor.predict(picture)
     except (ArchiveRefused, ImageRefused) as refusal:
         return Row(line=row(predictor.task, item.name, str(refusal), threshold))

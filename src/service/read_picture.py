@@ -13,10 +13,10 @@ from typing import Final
 from PIL import Image
 
 from src.exports import heat_map, pdf
-from src.models.lesion_finder import Box
-from src.models.perturbations import read_views
-from src.models.predictor import HeatMap, Prediction
-from src.pictures.decode import Picture
+from src.models.perturbations import predict_perturbed
+from src.models.prediction import HeatMap, Prediction
+from src.pictures import decode
+from src.pictures.picture import Box, Picture
 from src.results import decisions
 from src.results.decisions import decided
 from src.results.gate_sentences import gate_result, rejected
@@ -59,7 +59,7 @@ def _read(
 ) -> tuple[Result, Picture, HeatMap | None, Box]:
     at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
-    picture = predictor.read(file)
+    picture = decode.read(file)
     prediction = predictor.predict(picture, explanation, argued)
     result = decided(predictor.checkpoint, prediction, explanation, at, _other_task(models, prediction, picture))
     return result, picture, prediction.heat_map, prediction.box
@@ -73,7 +73,7 @@ def _other_task(models: Models, prediction: Prediction, picture: Picture) -> str
 def gate(models: Models, task: str, file: str, model: object = "") -> GateResult | None:
     """The result's `gate` alone: whether the picture looks like one of `task`. Raises as `answer` does."""
     predictor = models[model_of(model, task, models)]
-    picture = predictor.read(file)
+    picture = decode.read(file)
     prediction = predictor.predict(picture)
     return gate_result(prediction.gate, prediction.task, _other_task(models, prediction, picture))
 
@@ -133,5 +133,5 @@ def robustness(models: Models, task: str, file: str, threshold: object, model: o
     """
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
-    p_malignant, views = read_views(predictor, predictor.read(file))
-    return decisions.robustness(views, p_malignant, at)
+    prediction, perturbed = predict_perturbed(predictor, decode.read(file))
+    return decisions.robustness(perturbed, prediction.p_malignant, at)

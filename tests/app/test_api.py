@@ -231,7 +231,9 @@ def test_a_further_model_answers_on_request(client: Client) -> None:
 
 def test_robustness_reads_the_views(client: Client, server: Server) -> None:
     found = client.predict("skin", example("skin"), api_name="/robustness")
-    assert [view["name"] for view in found["views"]] == [view.name for view in perturbations.views(TASKS["skin"])]
+    assert [view["name"] for view in found["views"]] == [
+        view.name for view in perturbations.perturbations(TASKS["skin"])
+    ]
     result, _ = client.predict(example("skin"), 0.3, "none", api_name="/skin")
     # Read in one batch with its views, for which a processor may take other kernels.
     assert found["p_malignant"] == pytest.approx(result["p_malignant"], abs=1e-5)

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from src.models import checkpoints
-from src.models.checkpoints import VigilConfig
+from src.models.config import VigilConfig
 from src.page.views import evidence, published
 from src.page.views.evidence import Model
 from src.results import formatting

@@ -314,7 +314,7 @@ def test_how_sure_it_is_is_told_on_request_and_decided_again_by_the_slider(page:
     upload(panel, ROOT / "examples" / EXAMPLE["histopathology"])
     panel.get_by_role("button", name="How sure is it?").click()
     chips = panel.locator(".v-chips li")
-    expect(chips).to_have_count(len(perturbations.views(TASKS["histopathology"])))
+    expect(chips).to_have_count(len(perturbations.perturbations(TASKS["histopathology"])))
     queued: list[str] = []
     page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
     threshold(panel, 0)

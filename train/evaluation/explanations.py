@@ -17,7 +17,8 @@ from pytorch_grad_cam.metrics.road import ROADMostRelevantFirst
 from torch import Tensor
 from tqdm import tqdm
 
-from src.models.predictor import Explanation, HeatMap, Look, Predictor
+from src.models.prediction import Explanation, HeatMap
+from src.models.predictor import Look, Predictor
 from src.results.thresholds import decide
 from src.tasks import Task
 from train.data import Sample

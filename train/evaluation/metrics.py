@@ -19,7 +19,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from src.models.predictor import calibrated
+from src.models.probabilities import calibrated
 from src.results.thresholds import OperatingPoint, operating_point, proportion_interval
 from src.tasks import Task
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.models.perturbations import read_views, views
+from src.models.perturbations import perturbations, predict_perturbed
 from src.models.predictor import Predictor
 from train.data import Sample
 from train.evaluation import metrics
@@ -14,11 +14,13 @@ from train.evaluation import metrics
 
 def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
     """`measured.Robust` of `samples`, decided at `threshold`."""
-    found = [read_views(predictor, sample.picture()) for sample in tqdm(samples, desc="small views", unit="image")]
+    found = [
+        predict_perturbed(predictor, sample.picture()) for sample in tqdm(samples, desc="perturbations", unit="image")
+    ]
     labels = np.array([sample.label for sample in samples])
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
-    names = [view.name for view in views(predictor.task)]
-    scores = np.array([[p, *(p for _, p in tried)] for p, tried in found])
+    names = [perturbation.name for perturbation in perturbations(predictor.task)]
+    scores = np.array([[as_it_is.p_malignant, *(p for _, p in perturbed)] for as_it_is, perturbed in found])
     return figures(scores, metrics.is_malignant(predictor.task, labels), groups, threshold, names)
 
 

@@ -11,10 +11,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from src.models.checkpoints import PretrainedConfig, build
+from src.models.checkpoints import build
+from src.models.config import PretrainedConfig
 from src.models.lesion_finder import LesionFinder, mask_extent
 from src.models.networks import EfficientNetV2MCBAM, Network
-from src.models.predictor import class_logits
+from src.models.probabilities import class_logits
 from src.tasks import TASKS
 from train.data import Sample
 from train.evaluation import metrics

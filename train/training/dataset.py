@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 from tqdm import tqdm
 
-from src.models.checkpoints import PretrainedConfig
-from src.models.lesion_finder import Box, LesionFinder, with_margin
-from src.models.predictor import transform, view
+from src.models.config import PretrainedConfig
+from src.models.lesion_finder import LesionFinder, with_margin
+from src.models.preprocess import Region, select_region, transform
+from src.pictures import scanned_field
+from src.pictures.picture import Box
 from src.tasks import Task
 from train.data import Sample
 from train.data.masks import lesion_mask
@@ -40,7 +42,7 @@ def load_arrays(samples: Sequence[Sample], task: Task, channels: int, short_side
     """
 
     def one(sample: Sample) -> np.ndarray:
-        image = view(sample.picture().image, task, channels).image
+        image = _region(sample, task, channels).image
         array = np.asarray(image.resize(_reduced(image.size, short_side), Image.Resampling.BICUBIC))
         return array[..., None] if channels == 1 else array
 
@@ -56,7 +58,7 @@ def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarra
         if not sample.masks:
             return np.zeros((height, width), dtype=np.uint8)
         picture = sample.picture().image
-        return lesion_mask(sample, picture, view(picture, task, 3).box, (width, height))
+        return lesion_mask(sample, picture, scanned_field.crop(picture, task).box, (width, height))
 
     return _in_threads(one, list(zip(samples, arrays, strict=True)), "reading masks")
 
@@ -68,9 +70,13 @@ def load_evaluation_tensor(
     prepare = transform(config, normalise=False)
 
     def one(sample: Sample) -> Tensor:
-        return prepare(view(sample.picture().image, task, config.input_size[0], finder).image)
+        return prepare(_region(sample, task, config.input_size[0], finder).image)
 
     return torch.stack(_in_threads(one, samples, "reading validation"))
+
+
+def _region(sample: Sample, task: Task, channels: int, finder: LesionFinder | None = None) -> Region:
+    return select_region(scanned_field.crop(sample.picture().image, task), task, channels, finder)
 
 
 def _reduced(size: tuple[int, int], short_side: int) -> tuple[int, int]:

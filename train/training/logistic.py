@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from torch import Tensor
 
 from src.models import networks
-from src.models.checkpoints import PretrainedConfig
+from src.models.config import PretrainedConfig
 from src.tasks import TASKS
 from train.data import Sample
 from train.training.dataset import load_evaluation_tensor

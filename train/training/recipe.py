@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from src.models.checkpoints import TestTimeAugmentation
+from src.models.tta import TestTimeAugmentation
 from src.tasks import TASKS
 from train.data import TASK_SOURCES
 

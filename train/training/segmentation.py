@@ -8,19 +8,23 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors.torch
+import timm
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from src.models import lesion_finder
-from src.models.checkpoints import CheckpointError, fill, sha256
-from src.models.lesion_finder import LesionFinder, LesionUNet, RegionConfig
-from src.models.predictor import view
+from src.models.checkpoints import CheckpointError, build, load_lesion_finder, sha256
+from src.models.config import LESION_FINDER_FILE, LesionFinderConfig
+from src.models.lesion_finder import LesionFinder
+from src.models.networks import LesionUNet
+from src.pictures import scanned_field
+from src.pictures.picture import Box
 from src.tasks import TASKS
 from train.data import Sample
 from train.training.dataset import LesionSet, load_arrays, load_masks
@@ -45,7 +49,7 @@ class LesionSearch(Job):
         self.recipe = recipe
         task, side = TASKS[recipe.task], recipe.image_size
         torch.manual_seed(recipe.seed)
-        self.network = LesionUNet()
+        self.network = cast(LesionUNet, build(recipe.architecture, 1, 3))
         if pretrained != "none":
             self._start_from(pretrained)
         training = _with_masks(samples, "train")
@@ -58,7 +62,7 @@ class LesionSearch(Job):
 
     def _start_from(self, pretrained: str) -> None:
         # The last stage and the head, which pretrained weights have too, are pruned from the backbone.
-        whole: Any = LesionUNet.whole_backbone(from_hub=pretrained == "hub")
+        whole: Any = timm.create_model(LesionUNet.BACKBONE, pretrained=pretrained == "hub", num_classes=0)
         if pretrained != "hub":
             load_pretrained(whole, "the backbone", pretrained, except_for=whole.pretrained_cfg["classifier"])
         known = self.network.backbone.state_dict().keys()
@@ -89,7 +93,9 @@ def judged(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float]:
     chosen = _with_masks(samples)
     task, side = TASKS["ultrasound"], finder.config.side
     _, truth = squeezed(chosen, side)
-    found = np.stack([finder.probabilities(view(sample.picture().image, task, 3).image) for sample in chosen])
+    found = np.stack(
+        [finder.probabilities(scanned_field.crop(sample.picture().image, task).image) for sample in chosen]
+    )
     return {"n": len(chosen), **figures(found, truth, finder.config.threshold, finder.config.smallest)}
 
 
@@ -133,7 +139,7 @@ def figures(probabilities: np.ndarray, truth: np.ndarray, threshold: float, smal
     }
 
 
-def _inside(box: lesion_finder.Box | None, mask: np.ndarray) -> bool:
+def _inside(box: Box | None, mask: np.ndarray) -> bool:
     lesion = lesion_finder.mask_extent(mask)
     if box is None or lesion is None:
         return False
@@ -146,7 +152,7 @@ def release(
 ) -> None:
     """Write region.safetensors (float16) and region.json into `out`."""
     halved = {key: (t.half() if t.is_floating_point() else t).contiguous() for key, t in tensors.items()}
-    safetensors.torch.save_file(halved, out / lesion_finder.FILE, metadata={"format": "pt"})
+    safetensors.torch.save_file(halved, out / LESION_FINDER_FILE, metadata={"format": "pt"})
     about = {
         "architecture": recipe.architecture,
         "side": recipe.image_size,
@@ -155,7 +161,7 @@ def release(
         "threshold": recipe.threshold,
         "smallest": recipe.smallest,
         "margin": recipe.margin,
-        "sha256": sha256(out / lesion_finder.FILE),
+        "sha256": sha256(out / LESION_FINDER_FILE),
         "recipe": recipe.model_dump(mode="json"),
         "history": list(history),
     }
@@ -165,15 +171,13 @@ def release(
 def load(folder: Path) -> LesionFinder:
     """The finder that `release` wrote into `folder`. Raises CheckpointError, naming what is wrong."""
     try:
-        config = RegionConfig.model_validate_json((folder / DESCRIPTION).read_bytes())
+        config = LesionFinderConfig.model_validate_json((folder / DESCRIPTION).read_bytes())
     except (OSError, ValidationError) as error:
         raise CheckpointError(f"{folder} holds no {DESCRIPTION} of a run of ultrasound-region.") from error
-    finder = LesionFinder(LesionUNet(), config)
-    fill(finder.network, "U-Net", folder / lesion_finder.FILE, config.sha256)
-    return finder
+    return load_lesion_finder(config, folder)
 
 
 def copy(folder: Path, out: Path) -> dict[str, Any]:
     """Put the finder in `folder` beside a classifier's weights in `out`; returns what its config says of it."""
-    shutil.copyfile(folder / lesion_finder.FILE, out / lesion_finder.FILE)
+    shutil.copyfile(folder / LESION_FINDER_FILE, out / LESION_FINDER_FILE)
     return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))

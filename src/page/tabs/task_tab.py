@@ -12,7 +12,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from src.models.checkpoints import Checkpoint
-from src.models.predictor import EXPLANATIONS
+from src.models.prediction import EXPLANATIONS
 from src.page.blocks import example_files, html, refused
 from src.page.endpoints import MODEL_WORK, NO_PICTURE, as_json, asked, endpoint
 from src.page.tabs.summary_part import written_part

@@ -12,7 +12,8 @@ from html import escape
 from typing import Any, Final
 
 from src.models import checkpoints
-from src.models.checkpoints import Checkpoint, VigilConfig
+from src.models.checkpoints import Checkpoint
+from src.models.config import VigilConfig
 from src.page.views import learning_curves, published
 from src.results.formatting import (
     METRIC_NAMES,

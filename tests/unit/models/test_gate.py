@@ -19,6 +19,7 @@ from scipy.spatial.distance import mahalanobis
 from src import score
 from src.models import checkpoints, gate, networks
 from src.models.checkpoints import CheckpointError
+from src.models.config import GATE_FILE
 from src.models.gate import Gate, Gaussian, Verdict
 from src.models.predictor import Prediction, Predictor
 from src.pictures.decode import ImageRefused, Picture
@@ -107,7 +108,7 @@ def test_the_distance_is_mahalanobis_with_the_covariance_of_the_axes_and_the_res
         assert abs(float(made(torch.tensor(found).float()).exp().mean()) - 1) < 0.1
 
 
-@pytest.mark.parametrize("name", sorted(networks.ARCHITECTURES))
+@pytest.mark.parametrize("name", sorted(networks.CLASSIFIERS))
 def test_the_stages_are_had_in_the_pass_that_gives_the_answer(name: str) -> None:
     channels, side = made_up_checkpoints.INPUT.get(name, (3, 96))
     network = checkpoints.build(name, 2, channels).eval()
@@ -160,8 +161,8 @@ def test_own_pictures_are_accepted_and_other_tasks_refused(
     name: str, models: dict[str, Predictor], data: Path, folders: dict[str, Path]
 ) -> None:
     predictor = models[name]
-    assert (folders[name] / gate.FILE).stat().st_size < 2 * 2**20
-    assert ("network" in keeper(predictor).config.blocks) == (name != "breastmnist-logistic")
+    assert (folders[name] / GATE_FILE).stat().st_size < 2 * 2**20
+    assert ("network" in keeper(predictor).config.gaussians) == (name != "breastmnist-logistic")
     own = [verdict(predictor, picture).accepted for picture in pictures(predictor.task.name, data, "validation")]
     assert np.mean(own) >= 0.9
     for other in ("skin", "histopathology") if predictor.task.colour == "grey" else ("breastmnist",):
@@ -190,7 +191,7 @@ def test_the_answer_is_the_same_with_and_without_a_gate(
     config = json.loads((bare / "config.json").read_text(encoding="utf-8"))
     del config["vigil"]["gate"]
     made_up_checkpoints.rewrite(bare / "config.json", config)
-    (bare / gate.FILE).unlink()
+    (bare / GATE_FILE).unlink()
     picture = pictures("skin", data, "test")[0]
     without, with_gate = Predictor(checkpoints.load("skin", bare)).predict(picture), models["skin"].predict(picture)
     assert without.gate is None
@@ -325,8 +326,8 @@ def broken_block(config: Any, **fields: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder, _: (folder / gate.FILE).unlink(), "missing"),
-        (lambda folder, _: (folder / gate.FILE).write_bytes(b"something else"), "sha256"),
+        (lambda folder, _: (folder / GATE_FILE).unlink(), "missing"),
+        (lambda folder, _: (folder / GATE_FILE).write_bytes(b"something else"), "sha256"),
         (lambda _, config: broken_block(config, features=7), "fit"),
         (lambda _, config: broken_block(config, spread=0), "spread"),
         (lambda _, config: config["vigil"]["gate"].update(limit=None), "limit"),
@@ -359,7 +360,7 @@ def test_a_gate_of_another_network_or_with_a_variance_of_zero_is_refused(
 def test_the_hub_carries_the_gate(hub: Hub, folders: dict[str, Path]) -> None:
     folder = folders["breastmnist"]
     files = checkpoints.load("breastmnist", folder).config.files
-    assert gate.FILE in files
+    assert GATE_FILE in files
     hub.put("owner/vigil-breastmnist", {name: (folder / name).read_bytes() for name in files})
     pulled = checkpoints.load("breastmnist", "owner/vigil-breastmnist")
     assert pulled.gate is not None

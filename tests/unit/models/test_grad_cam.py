@@ -17,8 +17,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from src.models import checkpoints, grad_cam
-from src.models.networks import ARCHITECTURES
-from src.models.tta import SYMMETRIES
+from src.models.networks import CLASSIFIERS
+from src.models.tta import SYMMETRIES, TestTimeAugmentation
 from tests import made_up_checkpoints
 
 # network -> channels, side, the module whose output is the last feature map
@@ -200,7 +200,7 @@ def test_an_activation_that_would_be_missed_is_refused(activation: nn.Module) ->
         activation(torch.ones(2))
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS))
 def test_every_activation_of_every_network_is_met_once(name: str) -> None:
     channels = 1 if name.endswith("28") else 3
     side = {"vigil_cnn28": 28, "vigil_linear28": 28, "vigil_attention_cnn96": 96}.get(name, 64)
@@ -245,13 +245,13 @@ def test_guided_network_computes_the_same_and_is_left_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SYMMETRIES)
-def test_symmetries_can_be_undone(kind: str) -> None:
+def test_symmetries_can_be_undone(kind: TestTimeAugmentation) -> None:
     picture = torch.arange(18.0).reshape(1, 2, 3, 3)
     assert all(torch.equal(one.undone(one.of(picture)), picture) for one in SYMMETRIES[kind])
 
 
 @pytest.mark.parametrize("kind", ["flips", "d4"])
-def test_averaged_logits_are_explained_and_not_the_first_views(kind: str) -> None:
+def test_averaged_logits_are_explained_and_not_the_first_views(kind: TestTimeAugmentation) -> None:
     network, pixels = made("vigil_attention_cnn96")
     symmetries = SYMMETRIES[kind]
 

@@ -16,6 +16,7 @@ import torch
 
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError, find, load
+from src.models.config import FILES, FURTHER_FILES
 from tests.hub import Hub, Reply, instead
 from tests.made_up_checkpoints import edit, replace_tensors, reseal
 
@@ -26,7 +27,7 @@ REPO = "owner/vigil-breastmnist"
 @pytest.fixture
 def uploaded(hub: Hub, folder: Path) -> str:
     """The commit of a Hub's repository that holds `folder` and files nobody may fetch."""
-    files = {name: (folder / name).read_bytes() for name in checkpoints.FILES}
+    files = {name: (folder / name).read_bytes() for name in FILES}
     return hub.put(REPO, {**files, "pytorch_model.bin": b"\x80\x04.", "modeling.py": b"raise SystemExit"}).oid
 
 
@@ -37,12 +38,12 @@ def test_hub_gives_three_files_of_one_commit(hub: Hub, folder: Path, uploaded: s
     assert checkpoint.config == load(TASK, folder).config
     assert checkpoint.evaluation is not None
     fetched = [line for line in hub.asked if "/resolve/" in line]
-    assert {line.rpartition("/")[2] for line in fetched} == set(checkpoints.FILES)
+    assert {line.rpartition("/")[2] for line in fetched} == set(FILES)
     assert all(f"/resolve/{uploaded}/" in line for line in fetched)
 
 
 def test_revisions_are_branches_and_commits(hub: Hub, folder: Path, uploaded: str) -> None:
-    newer = hub.put(REPO, {name: (folder / name).read_bytes() for name in checkpoints.FILES}, branch="two/words").oid
+    newer = hub.put(REPO, {name: (folder / name).read_bytes() for name in FILES}, branch="two/words").oid
     assert load(TASK, f"{REPO}@two/words").revision == newer
     assert load(TASK, f"{REPO}@{uploaded}").revision == uploaded
     with pytest.raises(CheckpointError, match=f"^{REPO} has no revision three on the Hub.$"):
@@ -56,7 +57,7 @@ def test_owner_of_all_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_private_weights_take_a_token(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.put(REPO, {name: (folder / name).read_bytes() for name in checkpoints.FILES}, private=True)
+    hub.put(REPO, {name: (folder / name).read_bytes() for name in FILES}, private=True)
     with pytest.raises(CheckpointError, match="or HF_TOKEN is not allowed to read it"):
         load(TASK, REPO)
     monkeypatch.setenv("HF_TOKEN", "hf_read")
@@ -214,12 +215,12 @@ def test_a_bad_checkpoint_on_the_hub_never_stops_the_page(content: str, hub: Hub
     assert sentence in checkpoint.problem
 
 
-@pytest.mark.parametrize(("key", "file"), checkpoints.FURTHER.items())
+@pytest.mark.parametrize(("key", "file"), FURTHER_FILES.items())
 def test_what_the_config_tells_of_is_fetched_too_and_named_where_it_lacks(
     key: str, file: str, hub: Hub, folder: Path
 ) -> None:
     edit(folder / "config.json", lambda c: c["vigil"].update({key: {}}))
-    held = {name: (folder / name).read_bytes() for name in checkpoints.FILES}
+    held = {name: (folder / name).read_bytes() for name in FILES}
     hub.put(REPO, held)
     with pytest.raises(CheckpointError, match=f"^{REPO} has no {file}.$"):
         load(TASK, REPO)

@@ -14,8 +14,12 @@ import yaml
 from PIL import Image
 
 from src.models import checkpoints, lesion_finder
-from src.models.lesion_finder import LesionFinder, LesionUNet, RegionConfig
-from src.models.predictor import NOTHING_FOUND, Predictor, view
+from src.models.config import LESION_FINDER_FILE, LesionFinderConfig
+from src.models.lesion_finder import NOTHING_FOUND, LesionFinder
+from src.models.predictor import Predictor
+from src.models.preprocess import Region, select_region
+from src.pictures.picture import Box
+from src.pictures.scanned_field import crop
 from src.tasks import TASKS
 from tests import made_up
 from train import __main__ as train_command
@@ -73,9 +77,18 @@ def test_the_likeliest_patch_wins_and_specks_are_none() -> None:
     ],
 )
 def test_the_box_is_square_where_there_is_room(
-    lesion: tuple[float, float, float, float], margin: float, expected: lesion_finder.Box
+    lesion: tuple[float, float, float, float], margin: float, expected: Box
 ) -> None:
     assert lesion_finder.with_margin(lesion, margin, (100, 80)) == expected
+
+
+def unet() -> Any:
+    return checkpoints.build("vigil_lesion_unet", 1, 3).eval()
+
+
+def region(image: Image.Image, finder: LesionFinder | None = None) -> Region:
+    task = TASKS["ultrasound"]
+    return select_region(crop(image, task), task, 3, finder)
 
 
 class Seeing(LesionFinder):
@@ -83,7 +96,8 @@ class Seeing(LesionFinder):
 
     def __init__(self) -> None:
         config = {"side": 64, "mean": 3 * [0.5], "std": 3 * [0.5], "threshold": 0.5, "smallest": 0.001, "margin": 0.25}
-        super().__init__(LesionUNet(), RegionConfig.model_validate(config | {"sha256": 64 * "0"}))
+        named = {"architecture": "vigil_lesion_unet", "sha256": 64 * "0"}
+        super().__init__(unet(), LesionFinderConfig.model_validate(config | named))
 
     def probabilities(self, image: Image.Image) -> np.ndarray:
         side = self.config.side
@@ -94,20 +108,20 @@ def test_the_view_is_cropped_to_what_was_found_in_the_field() -> None:
     pixels = np.full((200, 300, 3), 60, dtype=np.uint8)
     pixels[:, :40] = 0  # a black margin, trimmed before the lesion is looked for
     pixels[80:120, 160:200] = 255
-    picture, task = Image.fromarray(pixels), TASKS["ultrasound"]
-    field = view(picture, task, 3)
+    picture = Image.fromarray(pixels)
+    field = region(picture)
     assert field.kind == "field"
     assert field.box == pytest.approx((40, 0, 300, 200), abs=4)
-    seen = view(picture, task, 3, Seeing())
+    seen = region(picture, Seeing())
     assert seen.kind == "lesion"
     assert seen.box == pytest.approx((150, 70, 210, 130), abs=8)
     assert seen.image.size == (seen.box[2] - seen.box[0], seen.box[3] - seen.box[1])
-    assert view(Image.new("RGB", (300, 200), (60, 60, 60)), task, 3, Seeing()).kind == "field"
+    assert region(Image.new("RGB", (300, 200), (60, 60, 60)), Seeing()).kind == "field"
 
 
 def test_the_unet_gives_a_logit_for_each_pixel() -> None:
     with torch.no_grad():
-        assert LesionUNet().eval()(torch.zeros(2, 3, 96, 64)).shape == (2, 1, 96, 64)
+        assert unet()(torch.zeros(2, 3, 96, 64)).shape == (2, 1, 96, 64)
 
 
 def test_dice_and_hits_by_hand() -> None:
@@ -194,7 +208,7 @@ def test_a_classifier_brings_its_finder_along(
     assert f"Dice {found['dice']:.3f}" in card
     assert "| external, BUS-BRA (n = " in card, "a set it did not learn from stands beside the test split"
     assert "near-duplicate" in card
-    (out / lesion_finder.FILE).write_bytes(b"something else")
+    (out / LESION_FINDER_FILE).write_bytes(b"something else")
     with pytest.raises(checkpoints.CheckpointError, match="sha256"):
         checkpoints.load("ultrasound", out)
 

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 
 from src.models import checkpoints, perturbations
 from src.models.predictor import Predictor
-from src.pictures.decode import ImageRefused, Picture
+from src.pictures import decode
+from src.pictures.picture import ImageRefused, Picture
 from src.results import evaluation
 from src.results.thresholds import proportion_interval
 from src.service import read_picture
@@ -32,11 +33,11 @@ def photograph(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
 
 
 def changed(task: str, image: Image.Image) -> dict[str, np.ndarray]:
-    return {view.name: np.asarray(view.change(image)).astype(int) for view in perturbations.views(TASKS[task])}
+    return {view.name: np.asarray(view.change(image)).astype(int) for view in perturbations.perturbations(TASKS[task])}
 
 
 def test_what_is_tried_on_which_task() -> None:
-    names = {name: [view.name for view in perturbations.views(task)] for name, task in TASKS.items()}
+    names = {name: [view.name for view in perturbations.perturbations(task)] for name, task in TASKS.items()}
     assert (
         names["ultrasound"]
         == names["breastmnist"]
@@ -51,11 +52,11 @@ def test_what_is_tried_on_which_task() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("size", [(90, 60), (28, 28), (3000, 30), (96, 96)])
-def test_every_view_is_a_small_change_and_always_the_same(task: str, size: tuple[int, int]) -> None:
+def test_every_perturbation_is_a_small_change_and_always_the_same(task: str, size: tuple[int, int]) -> None:
     image = photograph(*size)
     before, pixels = image.tobytes(), np.asarray(image).astype(int)
     first, again = changed(task, image), changed(task, image)
-    assert len(first) == len(perturbations.views(TASKS[task])), "no two views have one name"
+    assert len(first) == len(perturbations.perturbations(TASKS[task])), "no two perturbations have one name"
     for name, view in first.items():
         assert np.array_equal(view, again[name]), name
         if "cut" in name:
@@ -73,7 +74,7 @@ def test_every_view_is_a_small_change_and_always_the_same(task: str, size: tuple
     assert image.tobytes() == before
 
 
-def test_each_view_does_what_it_says() -> None:
+def test_each_perturbation_does_what_it_says() -> None:
     image = Image.new("RGB", (200, 100), (100, 100, 100))
     ImageDraw.Draw(image).rectangle((150, 40, 159, 49), fill=(200, 200, 200))
     views = changed("skin", image)
@@ -106,7 +107,7 @@ def test_the_middle_of_a_histology_tile_stays_in_the_middle() -> None:
         assert (rows.mean(), columns.mean()) == pytest.approx((middle, middle), abs=0.6), name
 
 
-def test_views_of_a_large_picture_are_made_smaller(monkeypatch: pytest.MonkeyPatch, predictor: Predictor) -> None:
+def test_large_pictures_are_scaled_down_first(monkeypatch: pytest.MonkeyPatch, predictor: Predictor) -> None:
     monkeypatch.setattr(perturbations, "MAX_PIXELS", 10_000)
     seen: list[tuple[int, int]] = []
 
@@ -114,14 +115,14 @@ def test_views_of_a_large_picture_are_made_smaller(monkeypatch: pytest.MonkeyPat
         seen.append(image.size)
         return image
 
-    monkeypatch.setattr(perturbations, "views", lambda _: (perturbations.View("as it is", note),))
-    p, views = perturbations.read_views(predictor, Picture(photograph(400, 200), ()))
+    monkeypatch.setattr(perturbations, "perturbations", lambda _: (perturbations.Perturbation("as it is", note),))
+    prediction, perturbed = perturbations.predict_perturbed(predictor, Picture(photograph(400, 200), ()))
     assert seen == [(141, 71)]
-    assert views[0][1] == pytest.approx(p, abs=0.02)
+    assert perturbed[0][1] == pytest.approx(prediction.p_malignant, abs=0.02)
 
 
 @pytest.mark.parametrize("size", [(160_000, 28), (28, 160_000), (40_000, 1000), (1, 1_000_000)])
-def test_views_of_a_strip_are_bounded(
+def test_perturbations_of_a_strip_are_bounded(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, predictor: Predictor
 ) -> None:
     largest = 0
@@ -135,34 +136,35 @@ def test_views_of_a_strip_are_bounded(
     pad = np.pad
     monkeypatch.setattr(np, "pad", padded)
     small = perturbations._reduced(Image.new("RGB", size, "grey"))
-    for view in perturbations.views(predictor.task):
+    for view in perturbations.perturbations(predictor.task):
         if "cut" not in view.name:  # of a single row nothing is left
             view.change(small)
     assert 0 < largest <= 3 * 7_000_000
 
 
-def test_views_go_through_all_that_a_picture_goes_through(predictor: Predictor) -> None:
+def test_perturbed_pictures_go_through_every_step(predictor: Predictor) -> None:
     picture = Picture(photograph(seed=3), ())
-    p, views = perturbations.read_views(predictor, picture)
-    assert p == pytest.approx(predictor.predict(picture).p_malignant, abs=1e-5)
-    for view, (name, found) in zip(perturbations.views(predictor.task), views, strict=True):
-        assert name == view.name
-        alone = predictor.predict(Picture(view.change(picture.image), ())).p_malignant
+    prediction, perturbed = perturbations.predict_perturbed(predictor, picture)
+    assert prediction.p_malignant == pytest.approx(predictor.predict(picture).p_malignant, abs=1e-5)
+    for one, (name, found) in zip(perturbations.perturbations(predictor.task), perturbed, strict=True):
+        assert name == one.name
+        alone = predictor.predict(Picture(one.change(picture.image), ())).p_malignant
         assert found == pytest.approx(alone, abs=1e-5), name
-    assert len({round(found, 6) for _, found in views}) > 4
+    assert len({round(found, 6) for _, found in perturbed}) > 4
 
 
-def test_a_view_that_cannot_be_answered_is_refused(tmp_path: Path) -> None:
+def test_a_perturbed_picture_without_an_answer_is_refused(tmp_path: Path) -> None:
     folder = made_up_checkpoints.write(tmp_path, "breastmnist", std=[1e-38])
     broken = Predictor(checkpoints.load("breastmnist", folder))
     with pytest.raises(ImageRefused):
-        perturbations.read_views(broken, Picture(photograph(), ()))
+        perturbations.predict_perturbed(broken, Picture(photograph(), ()))
 
 
 def test_the_answer_of_page_and_api(predictor: Predictor, tmp_path: Path) -> None:
     models, file = {"breastmnist": predictor}, tmp_path / "picture.png"
     photograph(seed=5).save(file)
-    p, views = perturbations.read_views(predictor, predictor.read(str(file)))
+    prediction, views = perturbations.predict_perturbed(predictor, decode.read(file))
+    p = prediction.p_malignant
     every = [p, *(found for _, found in views)]
     between = (min(every) + max(every)) / 2
     for threshold in (0.0, between, 1.0):

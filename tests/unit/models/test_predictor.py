@@ -17,10 +17,14 @@ import torch
 from PIL import Image
 
 from src.models import checkpoints
-from src.models.checkpoints import TestTimeAugmentation
-from src.models.predictor import EXPLANATIONS, Prediction, Predictor, calibrated, class_logits, view, views
+from src.models.prediction import EXPLANATIONS, Prediction
+from src.models.predictor import Predictor
+from src.models.preprocess import select_region
+from src.models.probabilities import calibrated, class_logits
+from src.models.tta import TestTimeAugmentation, views
 from src.pictures import decode, quality
-from src.pictures.decode import ImageRefused, Picture
+from src.pictures.picture import ImageRefused, Picture
+from src.pictures.scanned_field import crop
 from src.tasks import TASKS
 from tests import made_up_checkpoints
 
@@ -73,8 +77,8 @@ def test_answer_is_timms_for_the_same_folder(name: str, made: Callable[[str], tu
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     preprocess = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     image = photograph(1)
-    shown = view(image, predictor.task, predictor.checkpoint.config.pretrained_cfg.input_size[0]).image
-    pixels = preprocess(shown)[None]
+    channels, _, _ = predictor.checkpoint.config.pretrained_cfg.input_size
+    pixels = preprocess(select_region(crop(image, predictor.task), predictor.task, channels).image)[None]
     prediction = predictor.predict(png(image))
     with torch.no_grad():
         logits = class_logits(model(pixels))[0]
@@ -230,11 +234,11 @@ def test_box_is_what_the_network_saw(made: Callable[[str], tuple[Path, Predictor
     assert centre.box == (50, 0, 250, 200)
 
 
-def test_views() -> None:
+def test_the_region_has_the_colour_of_its_task() -> None:
     image = photograph(7)
     for name, task in TASKS.items():
         for channels, mode in ((1, "L"), (3, "RGB")):
-            shown = view(image, task, channels).image
+            shown = select_region(crop(image, task), task, channels).image
             assert shown.mode == mode
             if channels == 3:
                 red, green, blue = (np.asarray(band) for band in shown.split())

@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from src.pictures import decode
-from src.pictures.decode import ImageRefused, Picture, read, region_of_interest
+from src.pictures import decode, limits
+from src.pictures.decode import read
+from src.pictures.orientation import TURNS
+from src.pictures.picture import ImageRefused, Picture
+from tests.made_up import speckle
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 
@@ -144,17 +147,17 @@ def test_films_and_stacks_are_refused(kind: str) -> None:
         first, *others = [Image.new("L", (28, 28), i % 2 * 200 + i) for i in range(n)]
         return encoded(first, kind, save_all=True, append_images=others)
 
-    assert refusal(frames(decode.MAX_FRAMES + 1)) == decode.TOO_MANY_FRAMES
-    picture = read(frames(decode.MAX_FRAMES))
+    assert refusal(frames(limits.MAX_FRAMES + 1)) == decode.TOO_MANY_FRAMES
+    picture = read(frames(limits.MAX_FRAMES))
     assert pixels(picture).max() <= 1
     assert len(picture.notes) == 1
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 def test_strips_are_refused_before_they_are_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for size in ((28 * decode.MAX_ASPECT, 28), (30, 30 * decode.MAX_ASPECT)):
+    for size in ((28 * limits.MAX_ASPECT, 28), (30, 30 * limits.MAX_ASPECT)):
         assert read(encoded(photo(*size), kind)).image.size == size
-    strips = {size: encoded(photo(*size), kind) for size in ((28 * decode.MAX_ASPECT + 1, 28), (28, 160_000 // 28))}
+    strips = {size: encoded(photo(*size), kind) for size in ((28 * limits.MAX_ASPECT + 1, 28), (28, 160_000 // 28))}
     monkeypatch.setattr(Image.Image, "load", None)
     for size, strip in strips.items():
         sentence = refusal(strip)
@@ -182,7 +185,7 @@ def test_too_small_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(50_000_000_000)
     assert "50000.0 MB" in refusal(tmp_path / "large.jpg")
-    assert "MB" in refusal(b"\xff\xd8\xff" + b"\0" * decode.MAX_BYTES)
+    assert "MB" in refusal(b"\xff\xd8\xff" + b"\0" * limits.MAX_BYTES)
 
 
 def _jpeg_scans() -> bytes:
@@ -245,7 +248,7 @@ def test_exif_turns_the_picture_upright(kind: str, orientation: int) -> None:
     stored = photo()
     inverse = {6: 8, 8: 6}.get(orientation, orientation)
     if inverse > 1:
-        stored = stored.transpose(decode.UPRIGHT[inverse])
+        stored = stored.transpose(TURNS[inverse])
     exif = Image.Exif()
     exif[0x0112] = orientation
     picture = read(encoded(stored, kind, exif=exif))
@@ -368,34 +371,3 @@ def test_mutated_files_are_read_or_refused_and_nothing_else() -> None:
         assert picture.image.mode == "RGB"
         assert len(picture.image.tobytes()) == 3 * picture.image.width * picture.image.height
     assert time.perf_counter() - began < 30
-
-
-def speckle(width: int, height: int) -> Image.Image:
-    """Grey speckle, as an ultrasound field has it."""
-    values = np.random.default_rng(0).gamma(2, 40, (height, width)).clip(0, 255)
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-
-
-@pytest.mark.parametrize("scale", [1, 3])
-@pytest.mark.parametrize("margin", [0, 255])
-def test_region_of_interest_trims_margins_header_and_ticks(scale: int, margin: int) -> None:
-    page = Image.new("RGB", (380, 300), (margin,) * 3)
-    page.paste(speckle(240, 200), (70, 60))
-    ink = (255 - margin,) * 3
-    for x in range(20, 200, 12):
-        page.paste(ink, (x, 8, x + 3, 20))  # a line of text
-    for y in range(60, 260, 40):
-        page.paste(ink, (340, y, 346, y + 2))  # depth ticks
-    box = region_of_interest(page.resize((380 * scale, 300 * scale), Image.Resampling.NEAREST))
-    assert np.abs(np.array(box) - scale * np.array((70, 60, 310, 260))).max() <= 3 * scale
-
-
-def test_region_of_interest_keeps_all_where_unsure() -> None:
-    assert region_of_interest(speckle(300, 200)) == (0, 0, 300, 200)
-    assert region_of_interest(Image.new("RGB", (300, 200))) == (0, 0, 300, 200)
-    small = Image.new("RGB", (300, 200))
-    small.paste(speckle(80, 150), (100, 20))
-    assert region_of_interest(small) == (0, 0, 300, 200)
-    cyst = speckle(300, 200)
-    cyst.paste("black", (0, 70, 300, 130))  # a cyst from side to side does not end the field
-    assert region_of_interest(cyst) == (0, 0, 300, 200)

@@ -17,8 +17,9 @@ from scipy import ndimage
 from src.models import checkpoints
 from src.models.predictor import Prediction, Predictor
 from src.pictures import quality
-from src.pictures.decode import Picture
+from src.pictures.picture import Picture
 from src.pictures.quality import FLAWS
+from src.pictures.scanned_field import crop
 from src.tasks import TASKS
 from tests import made_up, made_up_checkpoints
 from train import quality as derive
@@ -48,14 +49,18 @@ def ordinary(task: str, seed: int = 0) -> Image.Image:
     return Image.fromarray((np.asarray(image) + grain).clip(0, 249).astype(np.uint8))
 
 
+def found(image: Image.Image, task: str) -> list[quality.Flaw]:
+    return quality.found(Picture(image, ()), crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
+
+
 def codes(image: Image.Image, task: str) -> set[str]:
-    return {flaw.code for flaw in quality.found(Picture(image, ()), TASKS[task], INPUT[task])}
+    return {flaw.code for flaw in found(image, task)}
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_ordinary_picture_has_no_flaw_and_its_notes_are_passed_on(task: str) -> None:
     picture = Picture(ordinary(task), ("A note.",))
-    assert quality.warnings(picture, TASKS[task], INPUT[task]) == ("A note.",)
+    assert quality.warnings(picture, picture.image, TASKS[task], INPUT[task]) == ("A note.",)
 
 
 OFTEN = ["focus", "contrast", "dark", "narrow"]
@@ -111,9 +116,9 @@ def test_every_flaw_is_said_in_one_line_with_what_to_do(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_any_shape_can_be_judged(task: str, size: tuple[int, int]) -> None:
     for image in (Image.new("RGB", size), Image.new("RGB", size, "white"), ordinary(task).resize(size)):
-        measured = quality.measures(image, TASKS[task], INPUT[task])
+        measured = quality.measures(image, crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
         assert np.isfinite(list(measured.values())).all()
-        quality.found(Picture(image, ()), TASKS[task], INPUT[task])
+        found(image, task)
 
 
 def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +134,8 @@ def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monk
         assert written[name]["n"] == len(training)
         values: dict[str, list[Any]] = {flaw.code: [] for flaw in FLAWS}
         for sample in training:
-            measured = quality.measures(sample.picture().image, task, INPUT[name])
+            image = sample.picture().image
+            measured = quality.measures(image, crop(image, task).image, task, INPUT[name])
             for flaw in FLAWS:
                 values[flaw.code].append(measured.get(flaw.measure))
         applying = [flaw for flaw in FLAWS if flaw.applies(task)]
@@ -154,8 +160,8 @@ def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
     dark = Picture(derive.PUT["dark"](ordinary("skin")), ())
     effect = {"n": 100, "mean_change": 0.123, "flipped": 0.07, "warned": 1.0}
     evaluation = {"splits": {"validation": {"quality": {"effects": {"dark": effect}}}}}
-    (plain,) = quality.warnings(dark, TASKS["skin"], 224)
-    (told,) = quality.warnings(dark, TASKS["skin"], 224, evaluation)
+    (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
+    (told,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, evaluation)
     added = (
         "(In 100 validation pictures made so, p(malignant) moved by 0.12 on average and 7% of the decisions changed.)"
     )

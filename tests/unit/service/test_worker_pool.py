@@ -270,7 +270,7 @@ def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> Non
     run(ask())
 
 
-@pytest.mark.parametrize("architecture", sorted(networks.ARCHITECTURES))
+@pytest.mark.parametrize("architecture", sorted(networks.CLASSIFIERS))
 def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for way in ("load", "save"):
         monkeypatch.setattr(torch, way, None)

@@ -142,7 +142,7 @@ def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(conte
         assert len(told) == 1, "both kinds of map are of the same pictures"
         assert 0 < max(told) <= place.explanation.n
         assert place.robustness.threshold == 0.3
-        assert list(place.robustness.views) == [view.name for view in perturbations.views(TASKS["ultrasound"])]
+        assert list(place.robustness.views) == [view.name for view in perturbations.perturbations(TASKS["ultrasound"])]
         by_truth = place.robustness.pictures
         assert by_truth["all"].n == by_truth["malignant"].n + by_truth["other"].n == place.robustness.n
 

@@ -1,0 +1,157 @@
+"""config.json of a checkpoint folder as types: timm's Hub format, and the `vigil` block beside it.
+
+Whoever reads a checkpoint reads these. They know the tasks and the networks' names; they open no file.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from src.models.networks import CLASSIFIERS, SEGMENTERS
+from src.models.tta import TestTimeAugmentation
+from src.tasks import TASKS
+
+LESION_FINDER_FILE = "region.safetensors"
+GATE_FILE = "gate.safetensors"
+FILES = ("config.json", "evaluation.json", "model.safetensors")
+"""The files of every checkpoint folder."""
+FURTHER_FILES = {"region": LESION_FINDER_FILE, "gate": GATE_FILE}
+"""The files that a checkpoint folder may have besides: the key of the `vigil` block that describes one -> its name."""
+
+Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Block(BaseModel):
+    """A part of config.json. Further keys are ignored, because later versions and timm write more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class PretrainedConfig(_Block):
+    """timm's `pretrained_cfg`: how an image becomes the network's input.
+
+    `input_size`: channels, height and width in pixels. `mean` and `std`: one value a channel, of pixels in 0..1.
+    """
+
+    input_size: tuple[Literal[1, 3], int, int]
+    mean: tuple[float, ...]
+    std: tuple[PositiveFloat, ...]
+    interpolation: Literal["bilinear", "bicubic"]
+    crop_pct: float = Field(ge=1, le=1)
+    crop_mode: Literal["squash", "center"]
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "PretrainedConfig":
+        channels, height, width = self.input_size
+        if not len(self.mean) == len(self.std) == channels:
+            raise ValueError("mean and std need one value a channel")
+        if height != width or not 16 <= height <= 640:
+            raise ValueError("input_size must be square, 16 to 640 pixels")
+        return self
+
+
+class LesionFinderConfig(_Block):
+    """The `vigil.region` block: how an image becomes the U-Net's input, and how its output becomes a box.
+
+    `side`: of the square input, in pixels. `threshold`: the probability from which a pixel counts as lesion.
+    `smallest`: the share of all pixels that a patch must cover to count as a lesion. `margin`: added on each side of a
+    lesion, as a share of its longer side. `sha256`: of region.safetensors.
+    """
+
+    architecture: str
+    side: int = Field(ge=32, le=640, multiple_of=16)
+    mean: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    threshold: float = Field(gt=0, lt=1)
+    smallest: float = Field(ge=0, lt=1)
+    margin: float = Field(ge=0, le=2)
+    sha256: str = Sha256
+
+    @model_validator(mode="after")
+    def _known(self) -> "LesionFinderConfig":
+        if self.architecture not in SEGMENTERS:
+            raise ValueError(f"unknown network {self.architecture[:80]!r}")
+        return self
+
+
+class GaussianConfig(_Block):
+    """One Gaussian of the gate: the number of its `features` and of its principal `axes`.
+
+    `middle` and `spread` are those of the log distances of validation images. They make the distances to two Gaussians
+    comparable.
+    """
+
+    features: PositiveInt
+    axes: PositiveInt
+    middle: float
+    spread: PositiveFloat
+
+
+class GateConfig(_Block):
+    """The `vigil.gate` block. The gate accepts an image whose score is at most `limit`.
+
+    `sha256`: of gate.safetensors.
+    """
+
+    picture: GaussianConfig
+    network: GaussianConfig | None = None
+    limit: float
+    sha256: str = Sha256
+
+    @property
+    def gaussians(self) -> dict[str, GaussianConfig]:
+        """The Gaussians by name."""
+        named = {"picture": self.picture, "network": self.network}
+        return {name: gaussian for name, gaussian in named.items() if gaussian is not None}
+
+
+class VigilConfig(_Block):
+    """The `vigil` block: what a checkpoint says about itself beyond timm's format."""
+
+    task: str
+    name: str
+    temperature: float = Field(gt=0, le=100)
+    test_time_augmentation: TestTimeAugmentation = "none"
+    default_threshold: float = Field(ge=0, le=1)
+    sha256: str = Sha256
+    """Of model.safetensors."""
+    data: tuple[dict[str, str], ...] = ()
+    """Name, licence and citation of each dataset that the network was trained on."""
+    history: tuple[dict[str, Any], ...] = ()
+    """The metrics of every epoch."""
+    region: LesionFinderConfig | None = None
+    """The U-Net that finds the part of the image that the network reads; None where it reads the whole field."""
+    gate: GateConfig | None = None
+    """The gate, which decides whether an image is of the task's kind; None for a checkpoint without one."""
+    golden: dict[str, tuple[float, ...]] = {}
+    """The file name of an image in examples/TASK -> the probability of each class that the checkpoint must give for it,
+    to 1e-3 (`train.release`)."""
+
+
+class Config(_Block):
+    """config.json as a whole."""
+
+    architecture: str
+    num_classes: int
+    label_names: tuple[str, ...]
+    pretrained_cfg: PretrainedConfig
+    vigil: VigilConfig
+
+    @model_validator(mode="after")
+    def _known(self) -> "Config":
+        if self.architecture not in CLASSIFIERS:
+            raise ValueError(f"unknown network {self.architecture[:80]!r}")
+        task = TASKS.get(self.vigil.task)
+        if task is None:
+            raise ValueError(f"unknown task {self.vigil.task[:80]!r}")
+        if self.label_names != task.codes:
+            raise ValueError(f"label_names must be {', '.join(task.codes)}, in this order")
+        # One output is the logit of the second of two classes (probabilities.class_logits).
+        if self.num_classes != len(task.codes) and not (self.num_classes == 1 and len(task.codes) == 2):
+            raise ValueError(f"num_classes {self.num_classes} does not fit {self.vigil.task}")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all files that the checkpoint needs."""
+        return (*FILES, *(file for key, file in FURTHER_FILES.items() if getattr(self.vigil, key) is not None))

@@ -1,0 +1,22 @@
+"""The limits of a public demo: larger files are refused before a decoder spends memory or time on them."""
+
+MAX_BYTES = 12_000_000
+"""Bytes of a file. A phone's 12-megapixel JPEG has 3 to 6 MB; larger files are mostly raw or uncompressed ones. In
+sentences 1 MB is 10^6 bytes."""
+MAX_PIXELS = 40_000_000
+"""Decoded, 40 megapixels take 160 MB (Pillow keeps RGB in 4 bytes a pixel): two of them fit beside a model in 2 GB."""
+MIN_SIDE = 28
+"""Pixels of the shorter side: the smallest input of any task (BreastMNIST). A network would read mostly invented pixels
+of a smaller picture."""
+MAX_ASPECT = 20
+"""Longer side to shorter side. Whole-organ panoramas of ultrasound reach 5:1; a strip beyond 20:1 shows a network
+nothing, and steps that work by the longer side would need gigabytes for a picture of a few kilobytes."""
+MAX_FRAMES = 50
+"""A scanner's TIFF has a thumbnail and some ten sizes of the same picture. A file with more frames is a film, a stack
+or a document, and its first frame does not stand for it."""
+MAX_SCANS = 50
+"""Scans of a JPEG. A decoder goes over the whole picture for each (50 ms at 40 megapixels); encoders write 1 to 20."""
+MAX_PARTS = 20_000
+"""Parts that Pillow handles one by one in Python: JPEG segments, PNG chunks and TIFF tiles take 5 to 15 us each, EXIF
+segments quadratic time. A file of a few MB could keep a core busy for minutes. A 40-megapixel picture in strips of one
+row has some 6,000."""

@@ -1,0 +1,32 @@
+"""EXIF orientation: a picture as stored -> upright."""
+
+from PIL import ExifTags, Image
+
+from src.pictures.formats import DECODER_ERRORS
+
+# ImageOps.exif_transpose also rewrites the EXIF block and fails on blocks it cannot write back, which phones do
+# produce. Vigil keeps no EXIF, so the turn alone is needed.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> the turn that makes the picture upright."""
+
+
+def upright(rgb: Image.Image, source: Image.Image, notes: list[str]) -> Image.Image:
+    """`rgb`, turned as the EXIF block of `source`, the file it came from, says.
+
+    Adds a sentence to `notes` where that cannot be read.
+    """
+    try:
+        orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
+    except DECODER_ERRORS:
+        notes.append("Its orientation could not be read; the picture is shown as stored.")
+        return rgb
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return rgb if turn is None else rgb.transpose(turn)

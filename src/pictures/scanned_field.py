@@ -1,0 +1,73 @@
+"""The scanned field of an ultrasound picture: the part that shows tissue, without margins, header and scale.
+
+Found once a picture, and handed to whoever needs it: quality, gate and network.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from src.pictures.picture import Box
+from src.tasks import Task
+
+# A row or column belongs to the field where more than FIELD_SHARE of it is not background.
+PROFILE_SIDE = 384  # px: fine enough for margins, and the same boxes from a large picture and its small copy
+NOT_BLACK = 8  # brightness: above JPEG's ringing in black margins, below the speckle of deep, dark tissue
+WHITE = 240  # a border at least this bright is a page, not a scan
+FIELD_SHARE = 0.1  # lines of text and depth ticks light up less of their rows and columns
+MIN_BAND = 0.15  # of the side: outer bands thinner than this and apart from the rest are header or grey bar, not field
+MAX_GAP = 0.02  # of the side: dark bands up to this within the field do not end it
+MIN_FIELD = 0.4  # of the side: less than this and the profile is not to be trusted
+
+
+class Field(NamedTuple):
+    """The part of a picture that is read: `image`, mode RGB, 8 bit, is the part in `box`."""
+
+    image: Image.Image
+    box: Box
+
+
+def crop(image: Image.Image, task: Task) -> Field:
+    """The scanned field of an upright RGB picture, for a task that crops to it; else the whole picture."""
+    whole = (0, 0, *image.size)
+    box = find(image) if task.crop_to_roi else whole
+    return Field(image if box == whole else image.crop(box), box)
+
+
+def find(image: Image.Image) -> Box:
+    """The box of the scanned ultrasound field, in pixels: black or white margins trimmed off.
+
+    Header lines, depth ticks and grey bars go with the margin that sets them apart. The whole picture where that would
+    leave less than MIN_FIELD of either side. Deterministic.
+    """
+    factor = max(1, -(-max(image.size) // PROFILE_SIDE))
+    grey = np.asarray(image.convert("L").reduce(factor))
+    border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    field = grey < WHITE if np.median(border) >= WHITE else grey > NOT_BLACK
+
+    height, width = grey.shape
+    left, upper, right, lower = 0, 0, width, height
+    # Each axis is judged within the other's extent, so that wide margins do not dilute the profile: settles in two.
+    for _ in range(3):
+        left, right = _extent(field[upper:lower].mean(axis=0))
+        upper, lower = _extent(field[:, left:right].mean(axis=1))
+    if right - left < MIN_FIELD * width or lower - upper < MIN_FIELD * height:
+        return 0, 0, image.width, image.height
+    return left * factor, upper * factor, min(right * factor, image.width), min(lower * factor, image.height)
+
+
+def _extent(profile: np.ndarray) -> tuple[int, int]:
+    """[start, stop) from the first to the last broad band of a profile; all of it where there is none.
+
+    All broad bands, not the broadest: a large cyst is as black as a margin and splits the field.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], profile >= FIELD_SHARE, [False])).astype(np.int8)))
+    bands: list[tuple[int, int]] = []
+    for start, stop in edges.reshape(-1, 2).tolist():
+        if bands and start - bands[-1][1] <= MAX_GAP * len(profile):
+            bands[-1] = bands[-1][0], stop
+        else:
+            bands.append((start, stop))
+    broad = [(start, stop) for start, stop in bands if stop - start >= MIN_BAND * len(profile)]
+    return (broad[0][0], broad[-1][1]) if broad else (0, len(profile))

@@ -1,0 +1,46 @@
+"""src/pictures/scanned_field.py: where the scanned field of an ultrasound picture lies."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.pictures import scanned_field
+from src.pictures.scanned_field import find
+from src.tasks import TASKS
+from tests.made_up import speckle
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("margin", [0, 255])
+def test_the_field_trims_margins_header_and_ticks(scale: int, margin: int) -> None:
+    page = Image.new("RGB", (380, 300), (margin,) * 3)
+    page.paste(speckle(240, 200), (70, 60))
+    ink = (255 - margin,) * 3
+    for x in range(20, 200, 12):
+        page.paste(ink, (x, 8, x + 3, 20))  # a line of text
+    for y in range(60, 260, 40):
+        page.paste(ink, (340, y, 346, y + 2))  # depth ticks
+    box = find(page.resize((380 * scale, 300 * scale), Image.Resampling.NEAREST))
+    assert np.abs(np.array(box) - scale * np.array((70, 60, 310, 260))).max() <= 3 * scale
+
+
+def test_the_field_keeps_all_where_unsure() -> None:
+    assert find(speckle(300, 200)) == (0, 0, 300, 200)
+    assert find(Image.new("RGB", (300, 200))) == (0, 0, 300, 200)
+    small = Image.new("RGB", (300, 200))
+    small.paste(speckle(80, 150), (100, 20))
+    assert find(small) == (0, 0, 300, 200)
+    cyst = speckle(300, 200)
+    cyst.paste("black", (0, 70, 300, 130))  # a cyst from side to side does not end the field
+    assert find(cyst) == (0, 0, 300, 200)
+
+
+def test_the_crop_is_the_field_of_a_task_that_has_one() -> None:
+    page = Image.new("RGB", (300, 200))
+    page.paste(speckle(200, 150), (50, 20))
+    image, box = scanned_field.crop(page, TASKS["ultrasound"])
+    assert box == find(page) != (0, 0, 300, 200)
+    assert image.tobytes() == page.crop(box).tobytes()
+    whole, everything = scanned_field.crop(page, TASKS["skin"])
+    assert whole is page
+    assert everything == (0, 0, 300, 200)
