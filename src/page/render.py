@@ -1,0 +1,46 @@
+"""Renders the page's HTML from the templates in src/page/templates.
+
+The views compute plain values; a template makes markup of them. Every value is escaped, and a name that the view did
+not pass is an error.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def percent(share: float) -> str:
+    """0.1234 -> 12.3%; never 0.0% or 100.0% for a share that is not exactly that."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return f"{100 * share:.1f}%"
+
+
+_ENVIRONMENT: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+# Columns keep their order, and a dash stays one character.
+_ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+_ENVIRONMENT.filters |= {
+    "percent": percent,
+    "thousands": lambda number: f"{number:,}",
+    "general": lambda number: f"{number:g}",
+    "fixed": lambda number, decimals=1: f"{number:.{decimals}f}",
+}
+
+
+def render(template: str, /, **values: object) -> Markup:
+    """The HTML of `template`, a file name in src/page/templates, with `values`.
+
+    Markup that another template rendered passes through as it is; everything else is escaped. Raises
+    jinja2.UndefinedError for a value that the template needs and did not get.
+    """
+    return Markup(_ENVIRONMENT.get_template(template).render(values))
