@@ -94,7 +94,7 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
 def shown_costs(panel: Locator) -> dict[str, str]:
     """Every figure of the costs as it stands on the page."""
     return panel.locator(".v-costs").evaluate(
-        "e => Object.fromEntries([...e.querySelectorAll('[data-v]')].map(v => [v.dataset.v, v.innerHTML]))"
+        "e => Object.fromEntries([...e.querySelectorAll('[data-v]')].map(v => [v.dataset.v, v.textContent]))"
     )
 
 
@@ -103,7 +103,7 @@ def expect_costs(panel: Locator, server: Server, task: str, threshold: float, pr
     expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
     expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
     model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
-    assert shown_costs(panel) == threshold_costs.figures(model, threshold, prevalence)
+    assert shown_costs(panel) == threshold_costs.moving_figures(model, threshold, prevalence)
 
 
 MOVE = """(slider, values) => {
@@ -135,7 +135,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
     expect(panel.locator(".v-decision")).to_contain_text(f"the threshold of {100 * float(values[-1]):.1f}%")
     # ... and so do the points on the curves
     model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
-    stands = {name: f"translate({at})" for name, (at,) in curves.moves(model, [float(values[-1])]).items()}
+    stands = {name: f"translate({at})" for name, (at,) in curves.moving_positions(model, [float(values[-1])]).items()}
     assert stands == panel.locator(".v-curves").evaluate(
         "e => Object.fromEntries([...e.querySelectorAll('[data-move]')]"
         ".map(p => [p.dataset.move, p.getAttribute('transform')]))"

@@ -62,7 +62,9 @@ class TaskTab:
         self.served, self.work = served, work
         self.checkpoint = next(iter(served.values()))
         self.task = TASKS[self.checkpoint.config.vigil.task]
-        self.grids = {name: threshold_costs.grid(evaluation.of(one), _default(one)) for name, one in served.items()}
+        self.grids = {
+            name: threshold_costs.slider_thresholds(evaluation.of(one), _default(one)) for name, one in served.items()
+        }
         self.intro = html(result_card.intro(self.task, self.checkpoint))
         with gr.Row(elem_classes="v-columns"):
             # On a phone one below the other; else picture and heat map to the left (page.css).
@@ -114,7 +116,7 @@ class TaskTab:
             elem_classes="v-explain",
         )
         if several:
-            html(comparison.models(self.served, speeds))
+            html(comparison.models_table(self.served, speeds))
 
     def _answer(self) -> None:
         self.decision = html(result_card.empty())
@@ -169,13 +171,16 @@ class TaskTab:
     def _marks(self, checkpoint: Checkpoint, slider: str) -> None:
         measured, default = evaluation.of(checkpoint), _default(checkpoint)
         with gr.Row(elem_classes="v-marks"):
-            for mark in threshold_costs.marks(measured, default):
+            for mark in threshold_costs.named_thresholds(measured, default):
                 gr.Button(
                     f"{mark.name} {'–' if mark.threshold is None else f'{mark.threshold:g}'}",
                     size="sm",
                     interactive=mark.threshold is not None,
                 ).click(None, None, self.threshold, js=f"() => {json.dumps(mark.threshold)}", api_visibility="private")
-        html(threshold_costs.promises(self.task, measured) + threshold_costs.ticks(measured, default, slider))
+        html(
+            threshold_costs.promised_sensitivities(self.task, measured)
+            + threshold_costs.slider_ticks(measured, default, slider)
+        )
 
     def _details(self) -> None:
         self.details = html("", "v-details")
@@ -297,13 +302,13 @@ class TaskTab:
             at, ill = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
-        return threshold_costs.panel(self.task, evaluation.of(self.served[name]), at, ill, self.grids[name])
+        return threshold_costs.cost_section(self.task, evaluation.of(self.served[name]), at, ill, self.grids[name])
 
     def draw_curves(self, threshold: Any, model: Any = "", result: Result | None = None) -> str:
         """The chosen model's curves, with the picture's own place where there is a result."""
         name = self.name_of(model)
         p = result.p_malignant if result else None
-        return curves.figures(evaluation.of(self.served[name]), arguments.threshold_of(threshold), self.grids[name], p)
+        return curves.curves_section(evaluation.of(self.served[name]), arguments.threshold_of(threshold), self.grids[name], p)
 
     def blank(self, decision: str = "") -> Changes:
         """Nothing of a picture: `decision` stands in the answer's place."""

@@ -203,7 +203,7 @@ SAID = [
 
 
 def test_models_stand_beside_each_other_with_figures_and_speed(two: dict[str, Checkpoint]) -> None:
-    shown = comparison.models(two, {"breastmnist": 4.25})
+    shown = comparison.models_table(two, {"breastmnist": 4.25})
     assert shown.count("0.900 (0.850 to 0.950)") == 2
     assert "4.2 ms" in shown
     assert "Breastmnist-Logistic" in shown
