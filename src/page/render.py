@@ -20,6 +20,21 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
+def thousands(number: int) -> str:
+    """1234 -> 1,234."""
+    return f"{number:,}"
+
+
+def general(number: float) -> str:
+    """0.30 -> 0.3, as short as it can be written with six digits."""
+    return f"{number:g}"
+
+
+def fixed(number: float, decimals: int = 1) -> str:
+    """1.25 -> 1.2."""
+    return f"{number:.{decimals}f}"
+
+
 _ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -31,9 +46,9 @@ _ENVIRONMENT: Final = Environment(
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
 _ENVIRONMENT.filters |= {
     "percent": percent,
-    "thousands": lambda number: f"{number:,}",
-    "general": lambda number: f"{number:g}",
-    "fixed": lambda number, decimals=1: f"{number:.{decimals}f}",
+    "thousands": thousands,
+    "general": general,
+    "fixed": fixed,
 }
 
 
