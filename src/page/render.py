@@ -10,14 +10,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-
-def percent(share: float) -> str:
-    """0.1234 -> 12.3%; never 0.0% or 100.0% for a share that is not exactly that."""
-    if 0 < share < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= share < 1:
-        return ">99.9%"
-    return f"{100 * share:.1f}%"
+from src.results.formatting import percent
 
 
 def thousands(number: int) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from src.page.render import percent, render
+from src.page.render import render
 from src.results import chart_data
 from src.results.chart_data import Point
 from src.results.evaluation import MALIGNANT, Measured, Place
+from src.results.formatting import percent
 from src.results.thresholds import CONFIDENCE, operating_point, proportion_interval
 
 SCORE_BINS = 20

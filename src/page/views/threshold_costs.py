@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.page.render import percent, render
+from src.page.render import render
 from src.page.views import curves
 from src.results.evaluation import MALIGNANT, TARGETS, Measured
+from src.results.formatting import percent
 from src.results.thresholds import INTERVAL_METHOD, PEOPLE, PREVALENCE, Estimate, Promise, operating_point, outcome
 from src.tasks import Task
 
