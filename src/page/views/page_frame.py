@@ -1,4 +1,4 @@
-"""The parts of the page that stand around the answers, as HTML: header, notice, and the introductions of a task's tab."""
+"""The parts of the page that stand around the answers, as HTML: header, notice, introductions of a task's tab."""
 
 from src.models.checkpoints import Checkpoint
 from src.page.render import render

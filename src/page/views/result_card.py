@@ -31,4 +31,6 @@ def decision(result: Result) -> str:
 def details(result: Result) -> str:
     """Class probabilities, warnings and what part of the picture was read."""
     left, upper, right, lower = result.region
-    return render("details.html", result=result, left=left, upper=upper, seen_width=right - left, seen_height=lower - upper)
+    return render(
+        "details.html", result=result, left=left, upper=upper, seen_width=right - left, seen_height=lower - upper
+    )
