@@ -146,7 +146,7 @@ def set_title(evaluation: Mapping[str, Any], name: str) -> str:
     return f"{kind}, {' and '.join(split['sources'])} (n = {split['n']:,})"
 
 
-def _share(found: Mapping[str, Any], n: str = "") -> Share:
+def share_of(found: Mapping[str, Any], n: str = "") -> Share:
     """A proportion's figure, unless it is of fewer than MIN_CASES; `n` where `of` is not what to show."""
     few = found["of"] < MIN_CASES or found["value"] is None
     return Share(None if few else figure(found), n or f"{found['of']:,}")
@@ -176,7 +176,7 @@ def _metrics(sets: Mapping[str, Split]) -> list[list[str | Share]]:
         for share in ("sensitivity", "specificity", "ppv", "npv") if who == "malignant" else ("sensitivity",):
             title = share.upper() if len(share) == 3 else share.capitalize()
             title += f" for {who}" if who != "malignant" else ""
-            cells = (_share(split["at_default_threshold"][who][share]) for split in sets.values())
+            cells = (share_of(split["at_default_threshold"][who][share]) for split in sets.values())
             rows.append([f"{title} at {point['threshold']:g}", *cells])
     return rows
 
@@ -253,8 +253,8 @@ def _subgroups(split: Split, title: str) -> list[dict[str, Any]]:
                 "interval": found.get("auc_malignant_interval"),  # older evaluations have none
                 "of": min(positives, others),
             }
-            shares = [_share(auc, f"{positives:,} + {others:,}")]
-            shares += [_share(found[name]) for name in ("sensitivity", "specificity")]
+            shares = [share_of(auc, f"{positives:,} + {others:,}")]
+            shares += [share_of(found[name]) for name in ("sensitivity", "specificity")]
             rows.append([value, f"{found['n']:,}", *shares])
         kind_title = _KINDS.get(kind, kind)
         threshold = f"{next(iter(values.values()))['threshold']:g}"

@@ -87,7 +87,8 @@ def test_a_picture_the_gate_does_not_know_is_asked_about_and_the_answer_says_so_
 
 def test_the_view_lays_the_map_over_the_part_it_is_of() -> None:
     picture, colours = Image.new("RGB", (300, 200)), Image.new("RGBA", (8, 8))
-    shown = explanation.heat_map_viewer(result(), Layers(picture, colours, (0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1)), Measured())
+    layers = Layers(picture, colours, (0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1))
+    shown = explanation.heat_map_viewer(result(), layers, Measured())
     assert shown.count("left:10.000%;top:20.000%;width:80.000%;height:80.000%") == 2  # the map, and its frame
     assert shown.count('type="range"') == shown.count("aria-label=") == 2
     assert "what argues for <b>Melanoma</b>" in shown
