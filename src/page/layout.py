@@ -12,7 +12,7 @@ from src.page.endpoints import robustness_endpoint
 from src.page.tabs.batch_tab import batch_tab
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.tabs.task_tab import TaskTab
-from src.page.views import evidence, result_card
+from src.page.views import evidence, page_frame
 from src.service import arguments, read_picture
 from src.service.worker_pool import Models, Work
 from src.tasks import TASKS
@@ -29,25 +29,28 @@ def build(work: Work) -> gr.Blocks:
     gr.set_static_paths([str(path) for path in example_files()])
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
         with gr.Row(elem_classes="v-top"):
-            html(result_card.header())
+            html(page_frame.header())
             link.copy_button()
-        html(result_card.notice())
-        rooms: dict[str, TaskTab] = {}
+        html(page_frame.notice())
+        task_tabs: dict[str, TaskTab] = {}
         each: dict[str, gr.Tab] = {}
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             for name, task in TASKS.items():
                 if name in defaults:
                     with gr.Tab(task.title, id=name) as each[name]:
                         served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
-                        rooms[name] = TaskTab(served, speeds(work.models, list(served)), work)
+                        task_tabs[name] = TaskTab(served, speeds(work.models, list(served)), work)
             with gr.Tab("Many pictures", id="batch") as each["batch"]:
                 many = batch_tab(work)
             with gr.Tab("Evidence", id="evidence") as each["evidence"]:
                 evidence_tab(list(defaults.values()))
             with gr.Tab("Your clinic", id="clinic") as each["clinic"]:
                 clinic_tab(work)
-        hand_over(tabs, rooms)
-        controls = {name: link.Controls(room.threshold, room.model, list(room.served)) for name, room in rooms.items()}
+        hand_over(tabs, task_tabs)
+        controls = {
+            name: link.Controls(one.controls.threshold, one.controls.model, list(one.models.checkpoints))
+            for name, one in task_tabs.items()
+        }
         link.keep(page, tabs, each, {**controls, "batch": many})
         robustness_endpoint(work)
     page.queue(default_concurrency_limit=OTHERS, max_size=UNDER_WAY, api_open=False)
@@ -63,15 +66,15 @@ def speeds(models: Models, names: Sequence[str]) -> dict[str, float]:
     return {name: read_picture.milliseconds(models, name, picture) for name in names}
 
 
-def hand_over(tabs: gr.Tabs, rooms: Mapping[str, TaskTab]) -> None:
+def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab]) -> None:
     """From the tab that a picture was dropped on, take it along to the tab that it looks like."""
-    images = [room.image for room in rooms.values()]
-    for room in rooms.values():
-        room.elsewhere.click(
+    images = [one.controls.image for one in task_tabs.values()]
+    for one in task_tabs.values():
+        one.controls.open_other_tab.click(
             None,
-            [room.image, room.looks_like],
+            [one.controls.image, one.controls.other_task],
             [tabs, *images],
-            js=f"(image, other) => vigil.handOver({json.dumps(list(rooms))}, image, other)",
+            js=f"(image, other) => vigil.handOver({json.dumps(list(task_tabs))}, image, other)",
             api_visibility="private",
         )
 

@@ -1,5 +1,5 @@
-// What the page does by itself, without asking the server: see src/page/views/threshold_costs.py and src/page/views/curves.py, where every figure and
-// place it shows is made.
+// What the page does by itself, without asking the server. Every figure and position that it shows is made in
+// src/page/views/threshold_costs.py and src/page/views/curves.py.
 
 window.vigil = {
   // Put what stands beside a task's threshold slider to this threshold, where the board has it.
@@ -9,7 +9,7 @@ window.vigil = {
     const board = JSON.parse(panel.dataset.board);
     const row = board.at.indexOf(threshold);
     if (row < 0) return; // typed by hand: the server answers
-    for (const shown of panel.querySelectorAll("[data-v]")) shown.innerHTML = board[shown.dataset.v][row];
+    for (const shown of panel.querySelectorAll("[data-v]")) shown.textContent = board[shown.dataset.v][row];
     for (const part of document.querySelectorAll(`#curves-${task} [data-move]`)) {
       part.setAttribute("transform", `translate(${board[part.dataset.move][row]})`);
     }

@@ -1,11 +1,10 @@
 """How the figures of evaluation.json are written, the same on the page and on the cards; knows no model."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
 from typing import Any, Final
 
 MIN_CASES = 20
-"""Of fewer cases no figure is given: the exact 95% interval of 10 in 20 spans 46 points."""
+"""No figure is given for fewer cases: the exact 95% interval of 10 in 20 spans 46 points."""
 
 METRIC_NAMES: Final[Mapping[str, str]] = {
     "auc_malignant": "AUC, malignant",
@@ -48,38 +47,10 @@ def figure(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.3f} ({low:.3f} to {high:.3f})"
 
 
-def counted(found: Mapping[str, Any], n: str = "") -> str:
-    """A cell: the figure and of how many (`n` where `of` is not what to say); of few, that they are too few."""
-    of = f"<small>n = {n or format(found['of'], ',')}</small>"
-    if found["of"] < MIN_CASES or found["value"] is None:
-        return f'<span class="v-few">too few</span> {of}'
-    return f"{figure(found)} {of}"
-
-
 def held_out(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Name -> what is known of each set that the model was not chosen by: the test splits, then sets from elsewhere."""
     tests = {name: split for name, split in evaluation["splits"].items() if name.startswith("test")}
     return tests | evaluation.get("external", {})
-
-
-def set_title(evaluation: Mapping[str, Any], name: str) -> str:
-    """What a set is called on the page: at home or elsewhere, where it is from and how large it is. Markup."""
-    split = held_out(evaluation)[name]
-    kind = "elsewhere" if name in evaluation.get("external", {}) else "test"
-    return f"{kind}, {escape(' and '.join(split['sources']))} (n = {split['n']:,})"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, classes: str = "") -> str:
-    """Cells are markup; the first of a row is its header."""
-    columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{cells[0]}</th>{"".join(f"<td>{cell}</td>" for cell in cells[1:])}</tr>' for cells in rows
-    )
-    return (
-        f'<div class="v-scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
-        f'<table class="v-evidence {classes}"><caption class="v-hidden">{escape(caption)}</caption>'
-        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
 
 
 def over_seeds(evaluation: Mapping[str, Any], name: str, metric: str) -> str | None:

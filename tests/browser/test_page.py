@@ -16,7 +16,7 @@ from pypdf import PdfReader
 from src.models import checkpoints, perturbations
 from src.models.predictor import Prediction, Predictor
 from src.page import endpoints, layout
-from src.page.tabs import task_tab
+from src.page.tabs import task_answers
 from src.page.tabs.task_tab import TaskTab
 from src.page.theme import looks
 from src.page.views import curves, threshold_costs
@@ -77,24 +77,24 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
     picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
 
     def shown(threshold: float) -> Any:
-        return run(tab.show(picture, threshold, "Grad-CAM", "", "", ""))[tab.result]
+        return run(tab.answers.show(picture, threshold, "Grad-CAM", "", "", ""))[tab.controls.result]
 
     result = shown(0.3)
     said = [{"model": "breastmnist", "p_malignant": 0.5, "most_probable": "x", "probability": 0.5}]
     perturbed = decisions.robustness([("darker", 0.1)], 0.4, 0.3).model_dump(mode="json")
     calls = predictor.calls
-    again = [tab.decide_again(result, t, 10, "", perturbed, said) for t in (0, 1, result["p_malignant"])]
-    assert [changes[tab.result]["decision"] for changes in again] == ["refer", "no referral", "refer"]
-    assert "the threshold of 100.0%" in again[1][tab.certainty]
-    assert "threshold 100.0%" in again[1][tab.comparison]
+    again = [tab.answers.decide_again(result, t, 10, "", perturbed, said) for t in (0, 1, result["p_malignant"])]
+    assert [changes[tab.controls.result]["decision"] for changes in again] == ["refer", "no referral", "refer"]
+    assert "the threshold of 100.0%" in again[1][tab.controls.robustness]
+    assert "threshold 100.0%" in again[1][tab.controls.comparison]
     assert predictor.calls == calls
-    assert tab.decide_again(result, 0.5, 10, "")[tab.result] == shown(0.5), "as if read anew"
+    assert tab.answers.decide_again(result, 0.5, 10, "")[tab.controls.result] == shown(0.5), "as if read anew"
 
 
 def shown_costs(panel: Locator) -> dict[str, str]:
     """Every figure of the costs as it stands on the page."""
     return panel.locator(".v-costs").evaluate(
-        "e => Object.fromEntries([...e.querySelectorAll('[data-v]')].map(v => [v.dataset.v, v.innerHTML]))"
+        "e => Object.fromEntries([...e.querySelectorAll('[data-v]')].map(v => [v.dataset.v, v.textContent]))"
     )
 
 
@@ -103,7 +103,7 @@ def expect_costs(panel: Locator, server: Server, task: str, threshold: float, pr
     expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
     expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
     model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
-    assert shown_costs(panel) == threshold_costs.figures(model, threshold, prevalence)
+    assert shown_costs(panel) == threshold_costs.moving_figures(model, threshold, prevalence)
 
 
 MOVE = """(slider, values) => {
@@ -135,7 +135,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
     expect(panel.locator(".v-decision")).to_contain_text(f"the threshold of {100 * float(values[-1]):.1f}%")
     # ... and so do the points on the curves
     model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
-    stands = {name: f"translate({at})" for name, (at,) in curves.moves(model, [float(values[-1])]).items()}
+    stands = {name: f"translate({at})" for name, (at,) in curves.moving_positions(model, [float(values[-1])]).items()}
     assert stands == panel.locator(".v-curves").evaluate(
         "e => Object.fromEntries([...e.querySelectorAll('[data-move]')]"
         ".map(p => [p.dataset.move, p.getAttribute('transform')]))"
@@ -392,7 +392,7 @@ def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(do
     expect(panel.get_by_text("p_malignant")).to_have_count(0)
     expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
     panel.get_by_role("button", name="Report (PDF)").click()
-    expect(doubting.get_by_text(task_tab.NOT_SHOWN)).to_be_visible()
+    expect(doubting.get_by_text(task_answers.NOT_SHOWN)).to_be_visible()
 
     panel.get_by_role("button", name="Show the answer anyway").click()
     expect(panel.locator(".v-decision")).to_contain_text("p(malignant) is")

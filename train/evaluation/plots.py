@@ -1,6 +1,7 @@
 """The figures of an evaluation: ROC, precision-recall, confusion matrix, reliability, learning curves, as PNG files.
 
-Draws what it is given; chooses and computes nothing. scikit-learn's displays do the drawing.
+Draws what it is given; chooses and computes nothing. The curves that the page shows too are described once, in
+src/results/chart_data.py; scikit-learn's displays draw the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay
 
+from src.results import chart_data
+from src.results.chart_data import Chart
+from src.results.evaluation import Bin
+from src.results.thresholds import threshold_table
 from src.tasks import Task
 from train.evaluation import metrics
 
@@ -29,6 +35,21 @@ def _save(figure: Figure, folder: Path, name: str) -> None:
     figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
 
 
+def _plot(axes: Axes, chart: Chart) -> None:
+    """Draw a chart's lines, with the whiskers of their intervals."""
+    for line in chart.lines:
+        x, y = np.array(line.points).T
+        whiskers = np.abs(np.array(line.intervals).T - y) if line.intervals else None
+        axes.errorbar(x, y, yerr=whiskers, marker=".", capsize=3, label=line.name)
+    if chart.diagonal:
+        axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set(title=chart.title, xlabel=chart.axes.x, xscale="log" if chart.axes.log_x else "linear")
+    if chart.axes.y != chart.title:
+        axes.set_ylabel(chart.axes.y)
+    axes.legend()
+
+
 def draw(folder: Path, split: str, task: Task, labels: np.ndarray, probabilities: np.ndarray) -> None:
     """ROC, precision-recall, confusion matrix and reliability of one split, into `folder`.
 
@@ -36,7 +57,8 @@ def draw(folder: Path, split: str, task: Task, labels: np.ndarray, probabilities
     """
     positive, scores = metrics.is_malignant(task, labels), metrics.p_malignant(task, probabilities)
     figure = _figure()
-    RocCurveDisplay.from_predictions(positive, scores, ax=figure.subplots(), name="malignant", plot_chance_level=True)
+    name = f"{split}, AUC {metrics.auc(positive, scores):.3f}"
+    _plot(figure.subplots(), chart_data.roc([(name, threshold_table(scores.tolist(), positive.tolist()))]))
     _save(figure, folder, f"{split}-roc")
 
     figure = _figure()
@@ -59,38 +81,19 @@ def draw(folder: Path, split: str, task: Task, labels: np.ndarray, probabilities
 
     figure = _figure()
     axes = figure.subplots()
-    rows = metrics.calibration(positive, scores)
-    share = np.array([row["share_malignant"] for row in rows])
-    bounds = np.array([row["interval"] for row in rows]).T
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    axes.errorbar(
-        [row["mean_score"] for row in rows], share, yerr=np.abs(bounds - share), marker="o", capsize=3, color="#1f5f8b"
-    )
-    for row in rows:
-        axes.annotate(
-            f"{row['n']}", (row["mean_score"], row["share_malignant"]), textcoords="offset points", xytext=(6, -10)
-        )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean p(malignant) shown", ylabel="share found malignant (95% interval)")
+    bins = [Bin.model_validate(row) for row in metrics.calibration(positive, scores)]
+    _plot(axes, chart_data.reliability(bins, split))
+    for one in bins:
+        axes.annotate(f"{one.n}", (one.mean_score, one.share_malignant), textcoords="offset points", xytext=(6, -10))
     _save(figure, folder, f"{split}-reliability")
 
 
 def learning_curves(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Losses and metrics over epochs, or cross-validated over C for the logistic regression, into `folder`."""
-    x_name = "epoch" if "epoch" in history[0] else "C"
-    labels = {
-        "train_loss": "training loss",
-        "loss": "validation log loss",
-        "accuracy": "validation accuracy",
-        "auc_malignant": "AUC, malignant",
-        "auc_macro": "AUC, macro",
-    }
-    panels = [[key for key in keys if key in history[0]] for keys in (list(labels)[:2], list(labels)[2:])]
-    panels = [keys for keys in panels if keys]
-    figure = _figure(4 * len(panels), 4)
-    for axes, keys in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for key in keys:
-            axes.plot([row[x_name] for row in history], [row[key] for row in history], marker=".", label=labels[key])
-        axes.set_xlabel(x_name)
-        axes.set_xscale("linear" if x_name == "epoch" else "log")
-        axes.legend()
+    charts = chart_data.learning_curves(history)
+    if not charts:
+        return
+    figure = _figure(4 * len(charts), 4)
+    for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
+        _plot(axes, chart)
     _save(figure, folder, "learning-curves")

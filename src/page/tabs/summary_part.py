@@ -1,6 +1,5 @@
 """The written explanation on a task's tab: a token of the visitor's own, a button, and the text."""
 
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -23,10 +22,7 @@ def written_part(result: gr.JSON) -> None:
     # The style sheet takes the button away for as long as there is no token to ask with.
     kind = "" if own else "v-needs-token"
     with gr.Accordion("In plain words, written by a machine", open=False, elem_classes=["v-writing", kind]):
-        html(
-            f'<p class="v-note">A language model at {escape(receiver)} puts the numbers and texts of this page into a '
-            "few sentences. The picture, its name and its heat map are not sent.</p>"
-        )
+        html(written_summary.introduction(receiver))
         token = gr.Textbox(
             label=f"Your own token for {receiver}" + (" (optional)" if own else ""),
             placeholder="paste it here",

@@ -8,24 +8,17 @@ nothing of Gradio, pictures or networks.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
+
+from markupsafe import Markup
 
 from src.models import checkpoints
 from src.models.checkpoints import Checkpoint
 from src.models.config import VigilConfig
-from src.page.views import learning_curves, published
-from src.results.formatting import (
-    METRIC_NAMES,
-    MIN_CASES,
-    SPREAD_NAMES,
-    counted,
-    figure,
-    held_out,
-    over_seeds,
-    set_title,
-    table,
-)
+from src.page.render import render
+from src.page.views import published
+from src.page.views.learning_curves import learning_curves
+from src.results.formatting import METRIC_NAMES, MIN_CASES, SPREAD_NAMES, figure, held_out, over_seeds
 from src.tasks import TASKS, Task
 
 _KINDS: Final[Mapping[str, str]] = {
@@ -36,6 +29,12 @@ _KINDS: Final[Mapping[str, str]] = {
     "lesion_share": "Lesion size: its bounding box, as a share of the picture",
     "Device": "Scanner",
 }
+
+_UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What a file that Vigil did not write can raise. Anyone can publish a checkpoint, and the page must stand."""
+
+Split = Mapping[str, Any]
+"""What evaluation.json says of one set."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,14 @@ class Model:
     def title(self) -> str:
         """As it is chosen by: task, name, and where it is from if it is not embedded."""
         return f"{self.task.title}, {self.about.name}" + (f" ({self.origin})" if self.origin else "")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A proportion as it is shown: `figure` with its interval, None for too few cases; `n` how many cases it is of."""
+
+    figure: str | None
+    n: str
 
 
 def models(served: Iterable[Checkpoint]) -> list[Model]:
@@ -78,70 +85,90 @@ def overview(shown: Iterable[Model]) -> str:
     rows = []
     for model in shown:
         try:
-            for name, split in held_out(model.evaluation or {"splits": {}}).items():
-                point = split["at_default_threshold"]["malignant"]
-                rows.append(
-                    [
-                        escape(model.title),
-                        set_title(model.evaluation or {}, name),
-                        figure(split["metrics"]["auc_malignant"]),
-                        figure(point["sensitivity"]),
-                        figure(point["specificity"]),
-                        f"{point['threshold']:g}",
-                    ]
-                )
-        except (KeyError, TypeError, ValueError, AttributeError):
+            rows += _overview_rows(model)
+        except _UNREADABLE:
             continue  # its own page says that it cannot be shown
     head = ("Model", "Read on", "AUC, malignant", "Sensitivity", "Specificity", "at threshold")
-    return (
-        '<div class="v-evidence-page"><h2>Evidence</h2><p>Counted on pictures that no model learned from and no '
-        "threshold was chosen by; in brackets the 95% interval. “Elsewhere” is another hospital, which no model saw "
-        f"before: expect figures like those, not like the ones at home.</p>{table(head, rows, 'All models')}</div>"
-    )
+    return render("evidence_overview.html", head=head, rows=rows)
+
+
+def _overview_rows(model: Model) -> list[list[str]]:
+    evaluation = model.evaluation or {"splits": {}}
+    rows = []
+    for name, split in held_out(evaluation).items():
+        point = split["at_default_threshold"]["malignant"]
+        figures = (split["metrics"]["auc_malignant"], point["sensitivity"], point["specificity"])
+        rows.append([model.title, set_title(evaluation, name), *map(figure, figures), f"{point['threshold']:g}"])
+    return rows
 
 
 def page(model: Model) -> str:
     """Everything about one model; one sentence where its evaluation.json is missing or is none of ours."""
-    if model.evaluation is None:
-        body = "<p>This checkpoint brings no evaluation.json, so nothing can be said of how well it reads.</p>"
-    else:
+    body: Markup | None = None
+    if model.evaluation is not None:
         try:
-            body = _figures(model, model.evaluation)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            # Whoever published a checkpoint wrote this file, and the page must stand whatever is in it.
-            body = "<p>This checkpoint's evaluation.json is not as Vigil writes it, so its figures are not shown.</p>"
-    return f'<div class="v-evidence-page"><h2>{escape(model.title)}</h2>{_learned_from(model)}{body}</div>'
-
-
-def _learned_from(model: Model) -> str:
-    items = "".join(
-        f"<li><b>{escape(source.get('name', ''))}</b> ({escape(source.get('licence', ''))}): "
-        f"{escape(source.get('citation', ''))}</li>"
-        for source in model.about.data
+            body = _evaluated(model, model.evaluation)
+        except _UNREADABLE:
+            body = None
+    sources = [{key: source.get(key, "") for key in ("name", "licence", "citation")} for source in model.about.data]
+    return render(
+        "evidence.html",
+        title=model.title,
+        sources=sources,
+        has_evaluation=model.evaluation is not None,
+        body=body,
     )
-    return f"<h3>What it learned from</h3><ul>{items}</ul>" if items else ""
 
 
-def _figures(model: Model, evaluation: Mapping[str, Any]) -> str:
+def _evaluated(model: Model, evaluation: Mapping[str, Any]) -> Markup:
     sets = held_out(evaluation)
-    parts = [_training(evaluation), _metrics(evaluation, sets), _seeds(evaluation, sets)]
-    parts += [published.beside(model.task, sets), _confusion(model.task, evaluation, sets)]
-    parts += [learning_curves.curves(model.about.history)]
-    parts += [_subgroups(split, set_title(evaluation, name)) for name, split in sets.items()]
-    return "".join(parts)
+    titles = {name: set_title(evaluation, name) for name in sets}
+    return render(
+        "evidence_figures.html",
+        training=_training(evaluation),
+        titles=list(titles.values()),
+        metrics=_metrics(sets),
+        intervals={key: evaluation["intervals"][key] for key in ("metrics", "proportions")},
+        notes=[_notes(titles[name], split) for name, split in sets.items()],
+        seeds=_seeds(evaluation, sets),
+        published=published.beside(model.task, sets),
+        codes=model.task.codes,
+        confusion=[_confusion(model.task, titles[name], split) for name, split in sets.items()],
+        learning_curves=learning_curves(model.about.history),
+        subgroups=[(titles[name], _subgroups(split, titles[name])) for name, split in sets.items()],
+        min_cases=MIN_CASES,
+    )
 
 
-def _training(evaluation: Mapping[str, Any]) -> str:
+def set_title(evaluation: Mapping[str, Any], name: str) -> str:
+    """What a set is called on the page: at home or elsewhere, where it is from and how large it is."""
+    split = held_out(evaluation)[name]
+    kind = "elsewhere" if name in evaluation.get("external", {}) else "test"
+    return f"{kind}, {' and '.join(split['sources'])} (n = {split['n']:,})"
+
+
+def share_of(found: Mapping[str, Any], n: str = "") -> Share:
+    """A proportion's figure, unless it is of fewer than MIN_CASES; `n` where `of` is not what to show."""
+    few = found["of"] < MIN_CASES or found["value"] is None
+    return Share(None if few else figure(found), n or f"{found['of']:,}")
+
+
+def _training(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How many pictures it learned from, by class; older evaluations do not say."""
     if "training" not in evaluation:
-        return ""
+        return None
     training = evaluation["training"]
-    classes = ", ".join(f"{escape(code)} {n:,}" for code, n in training["n_per_class"].items())
-    return f"<p>{training['n']:,} pictures in {training['groups']:,} groups: {classes}.</p>"
+    return {
+        "n": f"{training['n']:,}",
+        "groups": f"{training['groups']:,}",
+        "classes": ", ".join(f"{code} {n:,}" for code, n in training["n_per_class"].items()),
+    }
 
 
-def _metrics(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> str:
+def _metrics(sets: Mapping[str, Split]) -> list[list[str | Share]]:
+    """A row for each metric and each proportion at the default threshold, with a cell for each set."""
     first = next(iter(sets.values()))
-    rows = [
+    rows: list[list[str | Share]] = [
         [title, *(figure(split["metrics"][name]) for split in sets.values())]
         for name, title in METRIC_NAMES.items()
         if name in first["metrics"]
@@ -149,97 +176,77 @@ def _metrics(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]
     for who, point in first["at_default_threshold"].items():
         for share in ("sensitivity", "specificity", "ppv", "npv") if who == "malignant" else ("sensitivity",):
             title = share.upper() if len(share) == 3 else share.capitalize()
-            title += f" for {escape(who)}" if who != "malignant" else ""
-            cells = (counted(split["at_default_threshold"][who][share]) for split in sets.values())
+            title += f" for {who}" if who != "malignant" else ""
+            cells = (share_of(split["at_default_threshold"][who][share]) for split in sets.values())
             rows.append([f"{title} at {point['threshold']:g}", *cells])
-    head = ["", *(set_title(evaluation, name) for name in sets)]
-    notes = "".join(f"<li>{_notes(evaluation, name, split)}</li>" for name, split in sets.items())
-    intervals = evaluation["intervals"]
-    return (
-        f"<h3>On pictures it did not learn from</h3>{table(head, rows, 'Figures of each set')}"
-        f'<p class="v-note">Intervals: {escape(intervals["metrics"])}; of proportions, '
-        f'{escape(intervals["proportions"])}.</p><ul class="v-note">{notes}</ul>'
-    )
+    return rows
 
 
-def _notes(evaluation: Mapping[str, Any], name: str, split: Mapping[str, Any]) -> str:
-    said = [f"{set_title(evaluation, name)}: {split['groups']:,} groups."]
-    if split["groups"] == split["n"]:
-        said.append(
-            "Each picture counts on its own: the data does not say which share a patient or a slide, so these "
-            "intervals may be too narrow."
-        )
-    if "region" in split:
-        region = split["region"]
-        said.append(
-            f"The lesion finder, on {region['n']:,} of them with known outlines: Dice {region['dice']:.3f}, its box "
-            f"lies on the lesion in {region['hit']:.1%}, and it finds none where there is none in "
-            f"{region['empty']:.1%}."
-        )
-    without = split.get("without_near_duplicates")
-    if without is not None:
-        left_out = split["n"] - without["n"]
-        nearest = (
-            f"correlation of {without['thumbnail_side']:d}-pixel thumbnails above "
-            f"{without['correlation_above']:g}; the highest is {without['highest_correlation']:.3f}"
-        )
-        if left_out:
-            auc, point = without["metrics"]["auc_malignant"], without["at_default_threshold"]["malignant"]
-            said.append(
-                f"Without the {left_out:,} pictures that have a near-duplicate in training ({nearest}; n = "
-                f"{without['n']:,}): AUC {figure(auc)}, sensitivity {figure(point['sensitivity'])}, specificity "
-                f"{figure(point['specificity'])}."
-            )
-        else:
-            said.append(f"None of them has a near-duplicate in training ({nearest}).")
-    return " ".join(said)
+def _notes(title: str, split: Split) -> dict[str, Any]:
+    """What has to be known to read a set's figures."""
+    region, without = split.get("region"), split.get("without_near_duplicates")
+    return {
+        "title": title,
+        "groups": f"{split['groups']:,}",
+        "independent": split["groups"] == split["n"],
+        "region": region
+        and {
+            "n": f"{region['n']:,}",
+            "dice": f"{region['dice']:.3f}",
+            "hit": f"{region['hit']:.1%}",
+            "empty": f"{region['empty']:.1%}",
+        },
+        "near_duplicates": without and _near_duplicates(split, without),
+    }
 
 
-def _seeds(evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> str:
+def _near_duplicates(split: Split, without: Mapping[str, Any]) -> dict[str, Any]:
+    """How the figures change without the pictures that resemble a training picture."""
+    left_out = split["n"] - without["n"]
+    found: dict[str, Any] = {
+        "left_out": left_out,
+        "thumbnail_side": f"{without['thumbnail_side']:d}",
+        "correlation_above": f"{without['correlation_above']:g}",
+        "highest_correlation": f"{without['highest_correlation']:.3f}",
+    }
+    if left_out:
+        point = without["at_default_threshold"]["malignant"]
+        found |= {
+            "n": f"{without['n']:,}",
+            "auc": figure(without["metrics"]["auc_malignant"]),
+            "sensitivity": figure(point["sensitivity"]),
+            "specificity": figure(point["specificity"]),
+        }
+    return found
+
+
+def _seeds(evaluation: Mapping[str, Any], sets: Mapping[str, Split]) -> dict[str, Any] | None:
+    """Mean and range over the seeds that the recipe was trained with; None where it was trained once."""
     if not evaluation.get("seeds"):
-        return ""
+        return None
     rows = [
         [title[0].upper() + title[1:], *(over_seeds(evaluation, name, metric) or "–" for name in sets)]
         for metric, title in SPREAD_NAMES.items()
         if any(over_seeds(evaluation, name, metric) for name in sets)
     ]
-    head = ["", *(set_title(evaluation, name) for name in sets)]
-    trained = ", ".join(f"{run['seed']}" for run in evaluation["seeds"])
-    return (
-        f"<h3>Trained again with other seeds</h3>{table(head, rows, 'Mean and range over seeds')}"
-        f'<p class="v-note">Mean, and lowest to highest, of the same recipe with seeds {escape(trained)}; which of '
-        "them is shown here was chosen on validation.</p>"
-    )
+    return {"rows": rows, "trained": ", ".join(f"{run['seed']}" for run in evaluation["seeds"])}
 
 
-# Confusion matrix
+def _confusion(task: Task, title: str, split: Split) -> dict[str, Any]:
+    """A set's confusion matrix: a row for each true class, each count with its share of the row, 0 to 100."""
+    rows = []
+    for code, counts in zip(task.codes, split["confusion_matrix"], strict=True):
+        total = sum(counts)
+        cells = [(f"{n:,}", f"{100 * n / total if total else 0:.0f}") for n in counts]
+        rows.append({"code": code, "total": f"{total:,}", "cells": cells})
+    return {"title": title, "rows": rows}
 
 
-def _confusion(task: Task, evaluation: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> str:
-    head = ["truth \\ most probable", *map(escape, task.codes)]
-    tables = []
-    for name, split in sets.items():
-        rows = []
-        for code, counts in zip(task.codes, split["confusion_matrix"], strict=True):
-            total = sum(counts)
-            shares = (100 * n / total if total else 0 for n in counts)
-            cells = (
-                f'<span class="v-cell" style="--share:{share:.0f}%">{n:,}</span>'
-                for n, share in zip(counts, shares, strict=True)
-            )
-            rows.append([f"{escape(code)} <small>n = {total:,}</small>", *cells])
-        title = set_title(evaluation, name)
-        tables.append(f"<figure><figcaption>{title}</figcaption>{table(head, rows, title)}</figure>")
-    return f'<h3>Confusion matrix</h3><div class="v-charts v-matrices">{"".join(tables)}</div>'
-
-
-# Subgroups
-
-
-def _subgroups(split: Mapping[str, Any], title: str) -> str:
+def _subgroups(split: Split, title: str) -> list[dict[str, Any]]:
+    """A table for each way that the set is divided."""
     tables = []
     for kind, values in split["subgroups"].items():
-        rows = []
+        rows: list[list[str | Share]] = []
         for value, found in values.items():
             positives, others = found["tp"] + found["fn"], found["tn"] + found["fp"]
             auc = {
@@ -247,21 +254,10 @@ def _subgroups(split: Mapping[str, Any], title: str) -> str:
                 "interval": found.get("auc_malignant_interval"),  # older evaluations have none
                 "of": min(positives, others),
             }
-            cells = (counted(auc, f"{positives:,} + {others:,}"), counted(found["sensitivity"]))
-            rows.append([escape(value), f"{found['n']:,}", *cells, counted(found["specificity"])])
-        threshold = next(iter(values.values()))["threshold"]
-        head = (
-            escape(_KINDS.get(kind, kind)),
-            "n",
-            "AUC, malignant <small>n malignant + others</small>",
-            f"Sensitivity at {threshold:g}",
-            f"Specificity at {threshold:g}",
-        )
-        tables.append(table(head, rows, f"{_KINDS.get(kind, kind)}, {title}"))
-    if not tables:
-        return ""
-    return (
-        f"<h3>For whom: {title}</h3>"
-        f'<p class="v-note">No figure is given of fewer than {MIN_CASES} cases. So many cells hold some that differ by '
-        f"chance: about one 95% interval in twenty misses its true value.</p>{''.join(tables)}"
-    )
+            shares = [share_of(auc, f"{positives:,} + {others:,}")]
+            shares += [share_of(found[name]) for name in ("sensitivity", "specificity")]
+            rows.append([value, f"{found['n']:,}", *shares])
+        kind_title = _KINDS.get(kind, kind)
+        threshold = f"{next(iter(values.values()))['threshold']:g}"
+        tables.append({"kind": kind_title, "caption": f"{kind_title}, {title}", "threshold": threshold, "rows": rows})
+    return tables

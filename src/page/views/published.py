@@ -5,11 +5,13 @@ Theirs come from references.json, ours from evaluation.json.
 
 import json
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from src.results.formatting import METRIC_NAMES, figure, table
+from markupsafe import Markup
+
+from src.page.render import render
+from src.results.formatting import METRIC_NAMES, figure
 from src.results.thresholds import operating_point, proportion_interval
 from src.tasks import Task
 
@@ -32,31 +34,21 @@ REFERENCES: Final[Mapping[str, Any]] = json.loads(
 """Task -> what others publish on its data; the file says at its top what its keys mean."""
 
 
-def beside(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> str:
+def beside(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> Markup:
     """The table of a task; `sets` are what is known of our model on each set that it was not chosen by."""
     rows = []
     for reference in REFERENCES[task.name]:
         ours = sets.get(reference["beside"])
-        source = escape(reference["source"])
-        link = (
-            f'<a href="{source}" target="_blank" rel="noopener">source</a>' if source.startswith("https:") else source
-        )
-        claims = reference["figures"]
-        rows.append(
-            [
-                f"{escape(reference['model'])}<br><small>{link}</small>",
-                escape(reference["split"]) + (f" (n = {reference['n']:,})" if reference["n"] else ""),
-                "<br>".join(NAMES[claim["metric"]] for claim in claims),
-                "<br>".join(map(_claimed, claims)),
-                "<br>".join(_own(claim["metric"], ours) if ours else "–" for claim in claims),
-                _comparable(reference, ours),
-            ]
-        )
-    head = ("Published by others", "Read on", "Figure", "Theirs", "Vigil", "Comparable?")
-    return (
-        '<h3>Beside what others publish</h3><p class="v-note">Theirs as their authors state it; none was derived again '
-        f"here.</p>{table(head, rows, 'Published figures', 'v-published')}"
-    )
+        claims = [
+            {
+                "metric": NAMES[claim["metric"]],
+                "theirs": _claimed(claim),
+                "ours": _own(claim["metric"], ours) if ours else "–",
+            }
+            for claim in reference["figures"]
+        ]
+        rows.append({**reference, "claims": claims, "comparable": _comparable(reference, ours)})
+    return render("published.html", rows=rows)
 
 
 def _claimed(claimed: Mapping[str, Any]) -> str:
@@ -69,7 +61,7 @@ def _claimed(claimed: Mapping[str, Any]) -> str:
 
 def _comparable(reference: Mapping[str, Any], ours: Mapping[str, Any] | None) -> str:
     if reference["difference"]:
-        return f"No: {escape(reference['difference'])}."
+        return f"No: {reference['difference']}."
     if ours is None:
         return "No: this model was not read on it as a set from elsewhere."
     if ours["n"] == reference["n"]:

@@ -1,21 +1,19 @@
 """The written summary, or the reason why there is none, as HTML. Nothing in the text is markup."""
 
-from html import escape
-
 from src.exports.summary import Text
-from src.page.views.result_card import WARNING
+from src.page.render import render
+
+
+def introduction(receiver: str) -> str:
+    """What is sent to `receiver`, the provider of the language model, and what is not."""
+    return render("writing_introduction.html", receiver=receiver)
 
 
 def summary(text: Text) -> str:
-    """The explanation as it stands on the page: nothing in it is markup, and who wrote it stands below."""
-    paragraphs = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in text.text.split("\n\n"))
-    return (
-        f'<section class="v-written" aria-label="Written explanation">{paragraphs}<p class="v-note"><b>Written by a '
-        f"machine</b>: {escape(text.model)}, by way of {escape(text.provider)}, from the numbers and texts on this "
-        "page. It has not seen the picture and may be wrong. No diagnosis: see a clinician.</p></section>"
-    )
+    """The explanation as it stands on the page, with its author below."""
+    return render("written_summary.html", text=text, paragraphs=text.text.split("\n\n"))
 
 
 def failure(sentence: str) -> str:
     """The explanation's place where there is none."""
-    return f'<p class="v-problem" role="alert">{WARNING}<span>{escape(sentence)}</span></p>'
+    return render("problem.html", sentence=sentence)

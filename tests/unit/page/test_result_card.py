@@ -1,5 +1,6 @@
 """What the page says and draws, without a browser: panel.py, overlay.py and the arguments of answers.py."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ from src.service.arguments import (
 from src.tasks import TASKS
 from tests import made_up_checkpoints, made_up_results
 
+ARROW, DASH = "M8 12h8M12.5 8l4 4-4 4", '"M8 12h8"'
+"""The strokes in the icons of the two decisions (macros.html)."""
+
 
 def result(**changes: Any) -> Result:
     """An answer whose most probable class is melanoma."""
@@ -49,8 +53,8 @@ def test_decision_is_told_by_word_and_sign() -> None:
     assert "at or above the threshold of <b>30.0%" in refer
     assert ">No referral<" in other
     assert "below the threshold of <b>70.0%" in other
-    assert result_card.ARROW in refer
-    assert result_card.DASH in other
+    assert ARROW in refer
+    assert DASH in other
 
 
 def test_markup_is_escaped() -> None:
@@ -59,26 +63,26 @@ def test_markup_is_escaped() -> None:
     assert doubted.gate is not None
     named = [{**one.model_dump(), "name": evil} for one in doubted.classes]
     shown = result_card.details(result(quality=[evil])) + result_card.refusal(evil)
-    shown += explanation.caption(result(classes=named))
-    shown += result_card.gate(TASKS["skin"], doubted.gate) + result_card.decision(doubted)
-    shown += robustness.strip(decisions.robustness([(evil, 0.5)], 0.4, 0.3), 0.3, Measured())
+    shown += explanation.heat_map_caption(result(classes=named))
+    shown += result_card.gate_question(TASKS["skin"], doubted.gate) + result_card.decision(doubted)
+    shown += robustness.robustness_section(decisions.robustness([(evil, 0.5)], 0.4, 0.3), 0.3, Measured())
     assert "<script" not in shown
     assert shown.count("&lt;script&gt;") == 6
 
 
 def test_caption_says_for_which_class_or_that_nothing_argues() -> None:
-    assert "what argues for <b>Melanoma</b>, the most probable class" in explanation.caption(result())
-    other = explanation.caption(result(explained_class="nv"))
+    assert "what argues for <b>Melanoma</b>, the most probable class" in explanation.heat_map_caption(result())
+    other = explanation.heat_map_caption(result(explained_class="nv"))
     assert "<b>Melanocytic naevus</b>, which is not the most probable class (Melanoma is)" in other
-    empty = explanation.caption(result(heatmap_empty=True))
+    empty = explanation.heat_map_caption(result(heatmap_empty=True))
     assert "nothing in the picture argues for <b>Melanoma</b>, the most probable class; it won" in empty
-    assert "it won" not in explanation.caption(result(heatmap_empty=True, explained_class="nv"))
-    assert "No heat map" in explanation.caption(result(explained_class=None))
+    assert "it won" not in explanation.heat_map_caption(result(heatmap_empty=True, explained_class="nv"))
+    assert "No heat map" in explanation.heat_map_caption(result(explained_class=None))
 
 
 def test_a_picture_the_gate_does_not_know_is_asked_about_and_the_answer_says_so_afterwards() -> None:
     gate = made_up_results.gate(sentence="This looks like histopathology.")
-    asked = result_card.gate(TASKS["skin"], GateResult.model_validate(gate))
+    asked = result_card.gate_question(TASKS["skin"], GateResult.model_validate(gate))
     assert "This looks like histopathology." in asked
     assert "%" not in asked
     assert "Shown at your wish. This looks like histopathology." in result_card.decision(result(gate=gate))
@@ -87,12 +91,13 @@ def test_a_picture_the_gate_does_not_know_is_asked_about_and_the_answer_says_so_
 
 def test_the_view_lays_the_map_over_the_part_it_is_of() -> None:
     picture, colours = Image.new("RGB", (300, 200)), Image.new("RGBA", (8, 8))
-    shown = explanation.view(result(), Layers(picture, colours, (0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1)), Measured())
+    layers = Layers(picture, colours, (0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1))
+    shown = explanation.heat_map_viewer(result(), layers, Measured())
     assert shown.count("left:10.000%;top:20.000%;width:80.000%;height:80.000%") == 2  # the map, and its frame
     assert shown.count('type="range"') == shown.count("aria-label=") == 2
     assert "what argues for <b>Melanoma</b>" in shown
-    assert "v-frame" not in explanation.view(result(), Layers(picture, colours, WHOLE, WHOLE), Measured())
-    framed = explanation.view(
+    assert "v-frame" not in explanation.heat_map_viewer(result(), Layers(picture, colours, WHOLE, WHOLE), Measured())
+    framed = explanation.heat_map_viewer(
         result(), Layers(picture, colours, WHOLE, WHOLE, (1 / 3, 1 / 3, 2 / 3, 2 / 3)), Measured()
     )
     assert "left:33.333%;top:33.333%;width:33.333%;height:33.333%" in framed
@@ -137,15 +142,15 @@ def measured_by_views_and_maps() -> Measured:
 
 def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -> None:
     layers = Layers(Image.new("RGB", (30, 20)), Image.new("RGBA", (8, 8)), WHOLE, WHOLE)
-    shown = explanation.view(result(), layers, measured_by_views_and_maps())
+    shown = explanation.heat_map_viewer(result(), layers, measured_by_views_and_maps())
     assert "falls by 30.0 (25.0 to 35.0) percentage points; by 10.0 (5.0 to 15.0) where" in shown
     assert "The difference is 20.0 (15.0 to 25.0)." in shown
     assert "its peak lies in the outlined lesion in 60.0% of 40 right decisions (by chance in 20.0%)." in shown
     assert "wrong decisions" not in shown, "none was counted"
-    assert "trusted" not in explanation.view(
+    assert "trusted" not in explanation.heat_map_viewer(
         result(explanation="Guided Grad-CAM"), layers, measured_by_views_and_maps()
     )
-    assert "trusted" not in explanation.view(result(), layers, Measured())
+    assert "trusted" not in explanation.heat_map_viewer(result(), layers, Measured())
 
 
 ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
@@ -153,17 +158,21 @@ ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
 
 def test_views_are_told_by_name_figure_word_and_sign() -> None:
     assert (ROUND.lowest, ROUND.highest, ROUND.flipped, ROUND.borderline) == (0.1, 0.5, 1, True)
-    shown = robustness.strip(ROUND, 0.3, measured_by_views_and_maps())
-    assert f'<li class="v-refer">{result_card.ARROW}<span><b>brighter</b> 50.0%, refer' in shown
-    assert f'<li class="v-no-referral">{result_card.DASH}<span><b>darker</b> 10.0%, no referral' in shown
+    shown = robustness.robustness_section(ROUND, 0.3, measured_by_views_and_maps())
+    assert re.search(
+        rf'<li class="v-refer"><svg[^>]*>.*?{re.escape(ARROW)}.*?</svg><span><b>brighter</b> 50.0%, refer', shown
+    )
+    assert re.search(
+        rf'<li class="v-no-referral"><svg[^>]*>.*?{DASH}.*?</svg><span><b>darker</b> 10.0%, no referral', shown
+    )
     assert "Borderline" in shown
     assert "left:10.00%;right:50.00%" in shown
     assert "of 50 pictures 12.0% (7.0 to 17.0) flip in at least one" in shown
     assert "the 20 malignant ones 12.0%" in shown
     steady = decisions.robustness_at_threshold(ROUND, 0.05)
     assert not steady.borderline
-    assert "Borderline" not in robustness.strip(steady, 0.05, Measured())
-    assert "flip" not in robustness.strip(steady, 0.05, Measured())
+    assert "Borderline" not in robustness.robustness_section(steady, 0.05, Measured())
+    assert "flip" not in robustness.robustness_section(steady, 0.05, Measured())
 
 
 @pytest.mark.parametrize(
@@ -203,7 +212,7 @@ SAID = [
 
 
 def test_models_stand_beside_each_other_with_figures_and_speed(two: dict[str, Checkpoint]) -> None:
-    shown = comparison.models(two, {"breastmnist": 4.25})
+    shown = comparison.models_table(two, {"breastmnist": 4.25})
     assert shown.count("0.900 (0.850 to 0.950)") == 2
     assert "4.2 ms" in shown
     assert "Breastmnist-Logistic" in shown

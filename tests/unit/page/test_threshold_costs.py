@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.page.views import curves, threshold_costs
-from src.results import evaluation
+from src.results import chart_data, evaluation
 from src.results import thresholds as screening
 from src.results.evaluation import MALIGNANT, Measured
 from src.tasks import TASKS
@@ -44,7 +44,7 @@ def drawn_board(markup: str) -> dict[str, list[Any]]:
 
 def test_marks_are_the_usual_thresholds_and_the_promised_ones() -> None:
     model = made_up("skin")
-    named = {mark.name: mark.threshold for mark in threshold_costs.marks(model, 0.044)}
+    named = {mark.name: mark.threshold for mark in threshold_costs.named_thresholds(model, 0.044)}
     at_95, at_90 = model.promise(0.95), model.promise(0.9)
     assert at_95
     assert at_90
@@ -55,15 +55,15 @@ def test_marks_are_the_usual_thresholds_and_the_promised_ones() -> None:
         "95% sensitivity": at_95.threshold,
         "90% sensitivity": at_90.threshold,
     }
-    assert "Default" not in {mark.name for mark in threshold_costs.marks(model, 0.3)}
+    assert "Default" not in {mark.name for mark in threshold_costs.named_thresholds(model, 0.3)}
 
 
 def test_too_few_positives_promise_nothing_and_it_is_said_how_many_it_takes() -> None:
     few = with_validation(42)
-    thresholds = {mark.name: mark.threshold for mark in threshold_costs.marks(few, 0.3)}
+    thresholds = {mark.name: mark.threshold for mark in threshold_costs.named_thresholds(few, 0.3)}
     assert thresholds["95% sensitivity"] is None
     assert thresholds["90% sensitivity"] == 0.5
-    said = text(threshold_costs.promises(TASKS["skin"], few))
+    said = text(threshold_costs.promised_sensitivities(TASKS["skin"], few))
     assert "95% sensitivity cannot be promised: validation has 42 lesions with cancer" in said
     assert "no more than 93.1%. It takes 59 without a miss." in said
     assert "90% sensitivity, 0.5: there 42 of validation's 42 lesions with cancer are referred" in said
@@ -73,16 +73,20 @@ def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
     content = made_up_checkpoints.evaluation("0", "skin")
     del content["splits"]["validation"]["threshold_table_groups"]
     old = evaluation.parse(content)
-    assert all(mark.threshold is None for mark in threshold_costs.marks(old, 0.3) if mark.name.endswith("sensitivity"))
-    assert "does not count validation by lesion" in threshold_costs.promises(TASKS["skin"], old)
+    assert all(
+        mark.threshold is None
+        for mark in threshold_costs.named_thresholds(old, 0.3)
+        if mark.name.endswith("sensitivity")
+    )
+    assert "does not count validation by lesion" in threshold_costs.promised_sensitivities(TASKS["skin"], old)
 
 
 def test_the_grid_has_every_place_of_slider_and_marks() -> None:
     model = made_up("skin")
-    grid = threshold_costs.grid(model, 0.044)
+    grid = threshold_costs.slider_thresholds(model, 0.044)
     assert grid == sorted(set(grid))
     assert {0.0, 0.01, 0.07, 0.29, 0.5, 0.99, 1.0, 0.044} <= set(grid)
-    assert {mark.threshold for mark in threshold_costs.marks(model, 0.044)} <= set(grid)
+    assert {mark.threshold for mark in threshold_costs.named_thresholds(model, 0.044)} <= set(grid)
 
 
 # the panel
@@ -92,13 +96,13 @@ def test_the_grid_has_every_place_of_slider_and_marks() -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.044, 0.3, 1.0])
 def test_figures_are_the_counts(task: str, threshold: float) -> None:
     model = made_up(task)
-    shown = threshold_costs.figures(model, threshold, 20)
+    shown = threshold_costs.moving_figures(model, threshold, 20)
     for i, place in enumerate(model.places):
         point = screening.operating_point(place.tables[MALIGNANT], threshold)
         low, high = point.sensitivity_interval
         assert shown[f"{i}.sensitivity"] == f"{100 * point.sensitivity:.1f}%"
         assert shown[f"{i}.specificity"] == f"{100 * point.specificity:.1f}%"
-        first = re.fullmatch(r"\(([\d.]+) to [>]?([\d.]+)\)", unescape(shown[f"{i}.sensitivity_interval"]))
+        first = re.fullmatch(r"\(([\d.]+) to [>]?([\d.]+)\)", shown[f"{i}.sensitivity_interval"])
         assert first
         assert [float(bound) for bound in first.groups()] == pytest.approx([100 * low, 100 * high], abs=0.1)
         carried = screening.outcome(point, 0.02)
@@ -108,7 +112,7 @@ def test_figures_are_the_counts(task: str, threshold: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("people", "shown"), [(0, "0.0"), (0.01, "&lt;0.1"), (0.25, "0.2"), (9.94, "9.9"), (9.96, "10"), (990, "990")]
+    ("people", "shown"), [(0, "0.0"), (0.01, "<0.1"), (0.25, "0.2"), (9.94, "9.9"), (9.96, "10"), (990, "990")]
 )
 def test_amounts_of_people(people: float, shown: str) -> None:
     assert threshold_costs._amount(people) == shown
@@ -118,24 +122,25 @@ def test_amounts_of_people(people: float, shown: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_board_is_what_the_server_would_draw(task: str) -> None:
     model = made_up(task)
-    grid = threshold_costs.grid(model, 0.3)
-    board = drawn_board(threshold_costs.panel(TASKS[task], model, 0.3, 35, grid))
+    grid = threshold_costs.slider_thresholds(model, 0.3)
+    board = drawn_board(threshold_costs.cost_section(TASKS[task], model, 0.3, 35, grid))
     assert board["at"] == grid
     for row in (0, 30, 77, len(grid) - 1):
-        for key, value in threshold_costs.figures(model, grid[row], 35).items():
+        for key, value in threshold_costs.moving_figures(model, grid[row], 35).items():
             assert board[key][row] == value
     drawn = re.findall(
-        r'data-v="([^"]+)">([^<]*(?:<(?!/b|/span)[^<]*)*)<', threshold_costs.panel(TASKS[task], model, 0.3, 35, grid)
+        r'data-v="([^"]+)">([^<]*(?:<(?!/b|/span)[^<]*)*)<',
+        threshold_costs.cost_section(TASKS[task], model, 0.3, 35, grid),
     )
     assert dict(drawn) == {key: board[key][grid.index(0.3)] for key, _ in drawn}
-    assert len(drawn) == len(set(threshold_costs.figures(model, 0.3, 35)))
-    moving = set(re.findall(r'data-move="([^"]+)"', curves.figures(model, 0.3, grid, 0.6)))
-    assert moving == set(curves.moves(model, grid)) <= set(board)
+    assert len(drawn) == len(set(threshold_costs.moving_figures(model, 0.3, 35)))
+    moving = set(re.findall(r'data-move="([^"]+)"', curves.curves_section(model, 0.3, grid, 0.6)))
+    assert moving == set(curves.moving_positions(model, grid)) <= set(board)
 
 
 def test_away_stands_beside_home() -> None:
     model = made_up("ultrasound")
-    shown = threshold_costs.panel(TASKS["ultrasound"], model, 0.3, 10, [0.3])
+    shown = threshold_costs.cost_section(TASKS["ultrasound"], model, 0.3, 10, [0.3])
     heads = [text(head) for head in re.findall(r'<th scope="col".*?</th>', shown)]
     assert heads == [
         "At home Home held out from training 60 malignant, 140 not",
@@ -146,24 +151,26 @@ def test_away_stands_beside_home() -> None:
     assert f'<b data-v="2.sensitivity">{100 * away.sensitivity:.1f}%</b>' in shown
     assert away.sensitivity < screening.operating_point(model.places[0].tables[MALIGNANT], 0.3).sensitivity
     assert "Measured at home alone" not in shown
-    assert "Measured at home alone" in threshold_costs.panel(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3])
+    assert "Measured at home alone" in threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3])
 
 
 def test_melanoma_has_a_line_of_its_own() -> None:
-    shown = text(threshold_costs.panel(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
+    shown = text(threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
     assert "Melanoma alone" in shown
-    assert "Melanoma" not in text(threshold_costs.panel(TASKS["ultrasound"], made_up("ultrasound"), 0.3, 10, [0.3]))
+    assert "Melanoma" not in text(
+        threshold_costs.cost_section(TASKS["ultrasound"], made_up("ultrasound"), 0.3, 10, [0.3])
+    )
 
 
 def test_tiles_are_not_called_people() -> None:
-    shown = text(threshold_costs.panel(TASKS["histopathology"], made_up("histopathology"), 0.3, 10, [0.3]))
+    shown = text(threshold_costs.cost_section(TASKS["histopathology"], made_up("histopathology"), 0.3, 10, [0.3]))
     assert "Of 1,000 tiles, 10 with metastasis" in shown
     assert "people" not in shown
 
 
 def test_a_checkpoint_without_figures_says_so() -> None:
-    assert "Not evaluated" in threshold_costs.panel(TASKS["skin"], Measured(), 0.3, 10, [0.3])
-    assert curves.figures(Measured(), 0.3, [0.3]) == ""
+    assert "Not evaluated" in threshold_costs.cost_section(TASKS["skin"], Measured(), 0.3, 10, [0.3])
+    assert curves.curves_section(Measured(), 0.3, [0.3]) == ""
 
 
 def test_names_from_a_checkpoint_are_escaped() -> None:
@@ -173,7 +180,7 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
     content["external"] = {evil: content["external"]["elsewhere"] | {"sources": [evil]}}
     model = evaluation.parse(content)
     task = TASKS["ultrasound"]
-    shown = threshold_costs.panel(task, model, 0.3, 10, [0.3]) + curves.figures(model, 0.3, [0.3], 0.4)
+    shown = threshold_costs.cost_section(task, model, 0.3, 10, [0.3]) + curves.curves_section(model, 0.3, [0.3], 0.4)
     assert "<img" not in shown
     assert not re.search(r"data-say=\"[^\"]*<", shown)
 
@@ -183,16 +190,16 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
 
 def test_roc_starts_and_ends_in_the_corners_and_leaves_no_turn_out() -> None:
     table = screening.threshold_table([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [False, False, True, False, True, True])
-    assert curves._corners(table) == [(0, 0), (0, 2), (1, 2), (1, 3), (3, 3)]
+    assert chart_data.roc_corners(table) == [(0, 0), (0, 2), (1, 2), (1, 3), (3, 3)]
 
 
 def test_the_band_is_around_the_curve() -> None:
     (place,) = made_up("skin").places
     points = [tuple(map(float, pair.split(","))) for pair in curves._band(place)[1:-1].split("L")]
-    corners = curves._corners(place.tables[MALIGNANT])
+    corners = chart_data.roc_corners(place.tables[MALIGNANT])
     upper, lower = points[: len(corners)], points[: len(corners) - 1 : -1]
     for (fp, tp), (left, top), (right, bottom) in zip(corners, upper, lower, strict=True):
-        x, y = curves._x(fp / place.negatives), curves._y(tp / place.positives)
+        x, y = curves.FRAME.x(fp / place.negatives), curves.FRAME.y(tp / place.positives)
         assert left - 0.1 <= x <= right + 0.1
         assert top - 0.1 <= y <= bottom + 0.1
     assert upper != lower
@@ -202,12 +209,12 @@ def test_the_pictures_place_is_counted() -> None:
     model = made_up("skin")
     (place,) = model.places
     point = screening.operating_point(place.tables[MALIGNANT], 0.62)
-    shown = text(curves.figures(model, 0.3, [0.3], 0.62))
+    shown = text(curves.curves_section(model, 0.3, [0.3], 0.62))
     assert (
         f"scores 62.0%. So high or higher score {point.tp} of the 60 malignant test pictures and {point.fp} of the 140 "
         "others."
     ) in shown
-    assert "This picture" not in text(curves.figures(model, 0.3, [0.3]))
+    assert "This picture" not in text(curves.curves_section(model, 0.3, [0.3]))
 
 
 def test_the_curve_says_its_counts_everywhere() -> None:
@@ -217,13 +224,13 @@ def test_the_curve_says_its_counts_everywhere() -> None:
         f'data-say="Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. '
         f"Second: {at[1].tp} of 40 found, {at[1].fp} false alarms among 60. "
         f'Elsewhere: {at[2].tp} of 50 found, {at[2].fp} false alarms among 80."'
-    ) in curves.figures(model, 0.5, [0.1, 0.3])
+    ) in curves.curves_section(model, 0.5, [0.1, 0.3])
 
 
 def test_every_test_picture_is_in_one_bar() -> None:
     says = re.findall(
         r'data-say="\d+ to \d+%: (\d+) of 60 malignant test pictures, (\d+) of 140',
-        curves.figures(made_up("skin"), 0.3, [0.3]),
+        curves.curves_section(made_up("skin"), 0.3, [0.3]),
     )
     assert len(says) == curves.SCORE_BINS
     assert [sum(map(int, side)) for side in zip(*says, strict=True)] == [60, 140]
@@ -245,14 +252,17 @@ def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: i
         {"lower": 0.3, "upper": 0.4, "n": n, "mean_score": mean, "share_malignant": malignant / n, "interval": interval}
     ]
     (place,) = evaluation.parse(content).places
-    said = curves.trust(place, 0.3)
+    said = curves.reliability_sentence(place, 0.3)
     assert said.startswith(
         f"of the {n} test pictures displayed with 30 to 40%, {100 * malignant / n:.1f}% were malignant"
     )
     assert said.endswith(f"{verdict}.")
-    assert curves.trust(place, 0.4) == "no test picture was displayed with about 40%, so that cannot be checked."
+    assert (
+        curves.reliability_sentence(place, 0.4)
+        == "no test picture was displayed with about 40%, so that cannot be checked."
+    )
 
 
 def test_a_certain_picture_belongs_to_the_last_bin() -> None:
     (place,) = made_up("skin").places
-    assert curves.trust(place, 1.0) == curves.trust(place, 0.95)
+    assert curves.reliability_sentence(place, 1.0) == curves.reliability_sentence(place, 0.95)

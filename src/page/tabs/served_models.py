@@ -1,0 +1,77 @@
+"""The models of one task that the page offers, and the parts of the page that depend on the chosen model alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.models.checkpoints import Checkpoint
+from src.page.blocks import refused
+from src.page.views import comparison, curves, page_frame, threshold_costs
+from src.results import evaluation
+from src.results.evaluation import Measured
+from src.results.result import Result
+from src.service import arguments
+from src.service.arguments import ArgumentRefused
+from src.tasks import TASKS
+
+
+class ServedModels:
+    """The checkpoints of one task by their folders' names, the default first.
+
+    `model` is the page's choice: the name of a folder, or "" for the default. Every method that takes one raises
+    gr.Error for a name that is not offered, and for a threshold or prevalence that is none.
+    """
+
+    def __init__(self, checkpoints: Mapping[str, Checkpoint]) -> None:
+        self.checkpoints = checkpoints
+        self.default_name, *self.further_names = checkpoints
+        self.task = TASKS[checkpoints[self.default_name].config.vigil.task]
+        self.slider_thresholds = {
+            name: threshold_costs.slider_thresholds(evaluation.of(one), one.config.vigil.default_threshold)
+            for name, one in checkpoints.items()
+        }
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Title and value of each choice."""
+        default = (comparison.title(self.checkpoints[self.default_name]), "")
+        return [default, *((comparison.title(self.checkpoints[name]), name) for name in self.further_names)]
+
+    def name(self, model: Any) -> str:
+        """The folder's name."""
+        try:
+            return arguments.model_of(model, self.task.name, self.checkpoints)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+
+    def checkpoint(self, model: Any = "") -> Checkpoint:
+        """The checkpoint."""
+        return self.checkpoints[self.name(model)]
+
+    def measured(self, model: Any = "") -> Measured:
+        """Its evaluation."""
+        return evaluation.of(self.checkpoint(model))
+
+    def default_threshold(self, model: Any = "") -> float:
+        """The threshold that the model was published with."""
+        return self.checkpoint(model).config.vigil.default_threshold
+
+    def intro(self, model: Any = "") -> str:
+        """What the model is, as HTML."""
+        return page_frame.task_intro(self.task, self.checkpoint(model))
+
+    def cost_section(self, threshold: Any, prevalence: Any, model: Any = "") -> str:
+        """What the threshold costs, as HTML; `prevalence` is how many of 1,000 have the disease."""
+        try:
+            at, ill = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+        name = self.name(model)
+        return threshold_costs.cost_section(self.task, self.measured(model), at, ill, self.slider_thresholds[name])
+
+    def curves_section(self, threshold: Any, model: Any = "", result: Result | None = None) -> str:
+        """The model's curves as HTML, with the image's own place on them if there is a result."""
+        try:
+            at = arguments.threshold_of(threshold)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+        p = result.p_malignant if result else None
+        return curves.curves_section(self.measured(model), at, self.slider_thresholds[self.name(model)], p)

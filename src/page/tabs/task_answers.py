@@ -1,0 +1,187 @@
+"""What one task's tab answers: the values of its components after each event."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio.to_thread
+import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
+
+from src.page.blocks import refused
+from src.page.endpoints import NO_PICTURE, as_json, asked
+from src.page.tabs.served_models import ServedModels
+from src.page.tabs.task_controls import TaskControls
+from src.page.views import comparison, result_card
+from src.page.views.class_meanings import class_meanings
+from src.page.views.explanation import heat_map_viewer
+from src.page.views.robustness import robustness_section
+from src.results import decisions
+from src.results.result import GateResult, Result
+from src.service import arguments, read_picture
+from src.service.arguments import ArgumentRefused
+from src.service.worker_pool import Work
+from src.tasks import TASKS
+
+NOT_NOW = "The picture could not be read just now; press Read again in a moment."
+NOT_SHOWN = "There is no answer yet; choose to have it shown first."
+
+Changes = dict[Any, Any]
+"""Component -> its new value, as Gradio takes it from an event."""
+
+
+class TaskAnswers:
+    """Answers the events of `controls` with the task's `models`; `work` runs them.
+
+    Arguments come from a visitor's browser, so they may be anything: what cannot be used raises gr.Error with one
+    sentence.
+    """
+
+    def __init__(self, controls: TaskControls, models: ServedModels, work: Work) -> None:
+        self.controls, self.models, self.work = controls, models, work
+        self.task = models.task
+
+    def nothing(self, decision: str = "") -> Changes:
+        """No answer to any picture; `decision` is HTML that stands in its place."""
+        controls = self.controls
+        return {
+            controls.decision: decision or result_card.no_result(),
+            controls.gate_row: gr.Row(visible=False),
+            controls.open_other_tab: gr.skip(),
+            controls.further_row: gr.Row(visible=False),
+            controls.other_task: "",
+            controls.result: None,
+            controls.details: "",
+            controls.heat_map: "",
+            controls.robustness_result: None,
+            controls.robustness: "",
+            controls.model_answers: None,
+            controls.comparison: "",
+        }
+
+    def failed(self, threshold: Any, model: Any) -> Changes:
+        """An event that ended otherwise, such as in a full queue: no earlier answer stays beside a new picture."""
+        return {**self.nothing(result_card.refusal(NOT_NOW)), **self._curves(threshold, model)}
+
+    async def show(
+        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+    ) -> Changes:
+        """Read the picture. If the gate rejects it, ask before anything is shown."""
+        without_result = self._curves(threshold, model)
+        if image is None:
+            return {**self.nothing(), **without_result}
+        try:
+            result, layers = await asked(
+                self.work, read_picture.looked_at, self.task.name, image, threshold, explain, code, model
+            )
+        except gr.Error as error:
+            # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
+            return {**self.nothing(result_card.refusal(error.message)), **without_result}
+        if result.rejected and accepted_image != image["path"]:
+            return {**self._question(result.gate), **without_result}
+        # In a thread, so that other visitors' pages do not wait.
+        heat_map = await anyio.to_thread.run_sync(heat_map_viewer, result, layers, self.models.measured(model))
+        return {
+            **self.nothing(result_card.decision(result)),
+            **self._curves(threshold, model, result),
+            self.controls.further_row: gr.Row(visible=True),
+            self.controls.result: as_json(result),
+            self.controls.details: result_card.details(result) + class_meanings(result),
+            self.controls.heat_map: heat_map,
+        }
+
+    def _curves(self, threshold: Any, model: Any, result: Result | None = None) -> Changes:
+        return {self.controls.curves: self.models.curves_section(threshold, model, result)}
+
+    def _question(self, gate: GateResult) -> Changes:
+        """The gate's question, and the buttons that answer it."""
+        other = TASKS.get(gate.looks_like or "")
+        return {
+            **self.nothing(result_card.gate_question(self.task, gate)),
+            self.controls.gate_row: gr.Row(visible=True),
+            self.controls.other_task: other.name if other else "",
+            self.controls.open_other_tab: gr.Button(f"Open {other.title}" if other else "", visible=other is not None),
+        }
+
+    def choose_model(self, model: Any, prevalence: Any) -> Changes:
+        """Another model: its own default threshold, named thresholds, costs and curves, and no answer yet."""
+        name, threshold = self.models.name(model), self.models.default_threshold(model)
+        return {
+            **self.nothing(),
+            **self._curves(threshold, model),
+            self.controls.intro: self.models.intro(model),
+            self.controls.threshold: threshold,
+            self.controls.costs: self.models.cost_section(threshold, prevalence, model),
+            **{column: gr.Column(visible=one == name) for one, column in self.controls.named_thresholds.items()},
+        }
+
+    async def _check_gate(self, image: Any, model: Any, accepted_image: Any) -> None:
+        """Raises gr.Error if there is no picture, or if the visitor has not answered the gate's question."""
+        if image is None:
+            raise refused(NO_PICTURE)
+        if accepted_image != image["path"]:
+            gate = await asked(self.work, read_picture.gate, self.task.name, image, model)
+            if gate is not None and not gate.accepted:
+                raise refused(NOT_SHOWN)
+
+    async def check_robustness(
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+    ) -> tuple[str, Any]:
+        """How sure is it? As HTML and as JSON."""
+        await self._check_gate(image, model, accepted_image)
+        found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model)
+        return robustness_section(found, threshold, self.models.measured(model)), as_json(found)
+
+    async def compare_models(
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+    ) -> tuple[str, Any]:
+        """The answer of each of the task's models to one picture, as HTML and as JSON."""
+        await self._check_gate(image, model, accepted_image)
+        answers = await asked(self.work, read_picture.compare_models, self.task.name, image)
+        shown = comparison.side_by_side(answers, self.models.checkpoints, threshold)
+        return shown, [as_json(one) for one in answers]
+
+    def report_maker(self, kind: str) -> Callable[..., Awaitable[str]]:
+        """The function that makes a report of `kind` and returns the path of its file."""
+
+        async def make_report(
+            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+        ) -> str:
+            await self._check_gate(image, model, accepted_image)
+            date = datetime.now(UTC)
+            data = await asked(
+                self.work, read_picture.taken_away, self.task.name, image, threshold, explain, kind, date, code, model
+            )
+            # Beside the uploads, so that it is deleted with them.
+            return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
+
+        return make_report
+
+    def decide_again(
+        self, last: Any, threshold: Any, prevalence: Any, model: Any, robustness: Any = None, answers: Any = None
+    ) -> Changes:
+        """The same answers at another threshold; no picture is read again. The first and the last two are JSON."""
+        checkpoint, controls = self.models.checkpoint(model), self.controls
+        try:
+            at = arguments.threshold_of(threshold)
+            result = decisions.at_threshold(checkpoint, arguments.result_of(last), at) if last else None
+            found = decisions.robustness_at_threshold(arguments.robustness_of(robustness), at) if robustness else None
+            compared = arguments.model_answers_of(answers, self.models.checkpoints) if answers else None
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
+        changes: Changes = {controls.decision: gr.skip()}  # Gradio takes no empty dict
+        # If another model gave the result, it is about to be replaced.
+        if result and result.model == comparison.title(checkpoint):
+            changes |= {controls.result: as_json(result), controls.decision: result_card.decision(result)}
+        if found:
+            changes[controls.robustness] = robustness_section(found, at, self.models.measured(model))
+        if compared:
+            changes[controls.comparison] = comparison.side_by_side(compared, self.models.checkpoints, at)
+        # The page has the figures of every place of the slider. A threshold typed by hand may lie between two.
+        if at not in self.models.slider_thresholds[self.models.name(model)]:
+            changes |= {
+                controls.costs: self.models.cost_section(at, prevalence, model),
+                **self._curves(at, model, result),
+            }
+        return changes

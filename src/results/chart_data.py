@@ -1,0 +1,100 @@
+"""The curves of an evaluation as data: points, axes and names, for the page's SVG and the training report's PNG alike.
+
+Pure: counts in, points out; knows nothing of pixels, colours or markup.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from src.results.evaluation import Bin, Table
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the two axes show. `log_x`: the horizontal one is logarithmic."""
+
+    x: str
+    y: str
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its points from left to right, and for each the interval of its y where it has one."""
+
+    name: str
+    points: tuple[Point, ...]
+    intervals: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines on the same axes; `diagonal`: with the line from (0, 0) to (1, 1) to compare with."""
+
+    title: str
+    axes: Axes
+    lines: tuple[Line, ...]
+    diagonal: bool = False
+
+
+def roc_corners(table: Table) -> list[tuple[int, int]]:
+    """(false positives, true positives) where the ROC curve turns, from nobody referred to everyone."""
+    points = [(0, 0), *zip(reversed(table["fp"]), reversed(table["tp"]), strict=True)]
+    turns = (
+        here
+        for before, here, after in zip(points, points[1:], points[2:], strict=False)
+        if not (before[0] == here[0] == after[0] or before[1] == here[1] == after[1])
+    )
+    return [points[0], *turns, points[-1]]
+
+
+def roc(tables: Iterable[tuple[str, Table]]) -> Chart:
+    """The ROC curve of each table, by its name; both axes are shares, 0 to 1."""
+    lines = []
+    for name, table in tables:
+        positives, negatives = (max(1, table[hit][0] + table[miss][0]) for hit, miss in (("tp", "fn"), ("fp", "tn")))
+        points = tuple((fp / negatives, tp / positives) for fp, tp in roc_corners(table))
+        lines.append(Line(name, points))
+    axes = Axes("false alarms among those without it", "found among those with it")
+    return Chart("ROC curve", axes, tuple(lines), diagonal=True)
+
+
+def reliability(bins: Sequence[Bin], name: str) -> Chart:
+    """The share found malignant, with its 95% interval, against the mean p(malignant) displayed; both 0 to 1."""
+    line = Line(name, tuple((one.mean_score, one.share_malignant) for one in bins), tuple(one.interval for one in bins))
+    return Chart("Reliability diagram", Axes("displayed", "found malignant"), (line,), diagonal=True)
+
+
+_LEARNING: Final = (
+    ("Loss", (("train_loss", "in training, the recipe's, augmented"), ("loss", "on validation, log loss"))),
+    (
+        "On validation",
+        (("auc_malignant", "AUC, malignant"), ("auc_macro", "AUC, macro"), ("accuracy", "accuracy")),
+    ),
+)
+
+
+def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Loss and metrics by epoch, or by C where that was searched; empty for a history without any.
+
+    `history` is config.json's. Values that are no finite numbers are left out.
+    """
+    x = "epoch" if history and "epoch" in history[0] else "C"
+    charts = []
+    for title, names in _LEARNING:
+        lines: list[Line] = []
+        for key, name in names:
+            points = tuple((row[x], row[key]) for row in history if _number(row.get(x)) and _number(row.get(key)))
+            if points and all(points != line.points for line in lines):  # of two classes the macro AUC is the AUC
+                lines.append(Line(name, points))
+        if lines:
+            charts.append(Chart(title, Axes(x, title, log_x=x == "C"), tuple(lines)))
+    return charts
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
