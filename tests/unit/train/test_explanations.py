@@ -126,7 +126,7 @@ def test_a_peak_is_in_the_drawn_lesion_or_not(
         Predictor, "heat_map", lambda *_, **__: HeatMap("Grad-CAM", "malignant", values, (0, 0, 80, 64))
     )
     monkeypatch.setattr(explanations, "TAKEN_OUT_OF", 1)
-    monkeypatch.setattr(explanations, "_falls", lambda *_: np.zeros((2, 2)))
+    monkeypatch.setattr(explanations, "probability_falls", lambda *_: np.zeros((2, 2)))
     location = explanations.judged(made, samples, 0.3)["location"]
     assert (location["part"], location["measure"], location["code"]) == ("lesion", "peak", "malignant")
     found = list(location["maps"]["Grad-CAM"].values())
@@ -153,14 +153,14 @@ def test_an_empty_map_has_no_peak_and_takes_out_as_much_as_any() -> None:
     nothing = np.zeros((20, 20), dtype=np.float32)
     inside = np.zeros((20, 20), dtype=bool)
     inside[:5] = True
-    assert explanations._found("lesion", nothing, inside) == (None, 0.25)
+    assert explanations.share_inside("lesion", nothing, inside) == (None, 0.25)
     # Where several pixels share the peak, the share of them that is inside.
     several = nothing.copy()
     several[3:9, 4] = 1
-    assert explanations._found("lesion", several, inside) == (2 / 6, 0.25)
+    assert explanations.share_inside("lesion", several, inside) == (2 / 6, 0.25)
     half = nothing.copy()
     half[10:] = 0.5
-    assert explanations._found("label box", half, inside) == (0.0, 0.25)
+    assert explanations.share_inside("label box", half, inside) == (0.0, 0.25)
     for values in (nothing, half):
         order = explanations.ranks(values, np.random.default_rng(0))
         assert np.unique(order).size == order.size

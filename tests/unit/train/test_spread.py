@@ -1,6 +1,7 @@
 """What a recipe trained with several seeds is said to do, on made-up data."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,19 @@ def without_sampling(vigil: dict[str, Any]) -> None:
     del vigil["recipe"]["sampling"]
 
 
-def test_a_run_may_be_older_than_one_of_its_settings(runs: list[Path], data: Path, tmp_path: Path) -> None:
-    older = made_up_checkpoints.trained(tmp_path / "older", "breastmnist", data, 0)
+def test_a_run_that_is_older_than_a_setting_counts_with_its_default(
+    runs: list[Path], data: Path, tmp_path: Path
+) -> None:
+    older = made_up_checkpoints.trained(tmp_path / "older", "breastmnist", data, seed=2)
     edit(older / "config.json", lambda config: without_sampling(config["vigil"]))
-    spread.comparable([older, runs[1]], runs[1])
+    released = shutil.copytree(runs[1], tmp_path / "released")
+    assert spread.main([str(older), str(released), "--data", str(data), "--into", str(released)]) == 0
+    written = json.loads((released / "evaluation.json").read_text())["seeds"]
+    assert [run["seed"] for run in written] == [1, 2]
+
+
+def of_another_sampling(vigil: dict[str, Any]) -> None:
+    vigil["recipe"]["sampling"]["weight_power"] = 0.5
 
 
 def of_another_recipe(vigil: dict[str, Any]) -> None:
@@ -131,6 +141,7 @@ def of_the_same_seed(vigil: dict[str, Any]) -> None:
     ("change", "sentence"),
     [
         (of_another_recipe, "of another recipe than {released}: epochs differs."),
+        (of_another_sampling, "of another recipe than {released}: sampling differs."),
         (of_no_recipe_at_all, "other: epochs: Input should be greater than 0"),
         (of_another_split, "learned from another split"),
         (of_the_same_seed, "have the same seed"),
