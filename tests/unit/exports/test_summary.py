@@ -27,9 +27,9 @@ from src.pictures.quality import FLAWS
 from src.results.class_texts import CLASS_TEXTS, URGENCIES
 from src.service import read_picture
 from src.tasks import TASKS
-from tests import made_up_checkpoints, made_up_results
-from tests.made_up_results import gate, operating_point
-from tests.writer import GOOD, Writer, said, serving
+from tests.support import synthetic_checkpoints, synthetic_results
+from tests.support.chat_server import GOOD, Writer, said, serving
+from tests.support.synthetic_results import gate, operating_point
 
 TOKEN = "vigil-space-token-4711"
 OWN = "visitor-token-0815"
@@ -58,7 +58,7 @@ def writer(listening: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write
 def result(task: str = "skin", threshold: float = 0.3, **changed: Any) -> dict[str, Any]:
     """A result as a browser sends it."""
     point = operating_point(sensitivity=0.976, sensitivity_interval=[0.952, 0.99])
-    return made_up_results.as_dict(task, threshold=threshold, **{"operating_point": point, **changed})
+    return synthetic_results.as_dict(task, threshold=threshold, **{"operating_point": point, **changed})
 
 
 def refused(call: Callable[[], Any]) -> str:
@@ -155,7 +155,9 @@ def test_nothing_else_of_a_picture_goes_out(writer: Writer, tmp_path: Path) -> N
     exif = Image.Exif()
     exif[0x010E] = exif[0x013B] = "Canary-Exif-Jane-Doe"
     Image.effect_noise((90, 80), 60).convert("RGB").save(file, exif=exif, comment=b"Canary-Comment")
-    predictor = Predictor(checkpoints.load("breastmnist", made_up_checkpoints.write(tmp_path / "model", "breastmnist")))
+    predictor = Predictor(
+        checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path / "model", "breastmnist"))
+    )
     answer, _ = read_picture.answer({"breastmnist": predictor}, "breastmnist", str(file), 0.3, "Grad-CAM")
     read = answer.model_dump(mode="json")
     read |= {

@@ -17,7 +17,7 @@ from src.models import checkpoints, lesion_finder
 from src.models.lesion_finder import LesionFinder, LesionUNet, RegionConfig
 from src.models.predictor import NOTHING_FOUND, Predictor, view
 from src.tasks import TASKS
-from tests import made_up
+from tests.support import synthetic_datasets
 from train import __main__ as train_command
 from train import evaluate
 from train.data import load
@@ -137,7 +137,7 @@ def test_training_crops_keep_the_lesion_in_sight() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.everything(tmp_path_factory.mktemp("data"))
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 def run(recipe: dict[str, Any], data: Path, out: Path, *more: str) -> int:

@@ -22,7 +22,7 @@ from src.models.predictor import EXPLANATIONS, Prediction, Predictor, calibrated
 from src.pictures import decode, quality
 from src.pictures.decode import ImageRefused, Picture
 from src.tasks import TASKS
-from tests import made_up_checkpoints
+from tests.support import synthetic_checkpoints
 
 MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "skin": ("skin", None, {}),
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path
         if name not in cache:
             task, architecture, overrides = MODELS[name]
             folder = tmp_path_factory.mktemp("checkpoint")
-            made_up_checkpoints.write(folder, task, architecture, **overrides)
+            synthetic_checkpoints.write(folder, task, architecture, **overrides)
             cache[name] = folder, Predictor(checkpoints.load(task, folder))
         return cache[name]
 
@@ -249,7 +249,7 @@ def test_what_is_no_picture_is_refused(source: Any, made: Callable[[str], tuple[
 
 def test_answer_that_is_no_number_is_refused(tmp_path: Path) -> None:
     # Finite weights whose answer overflows float32: NaN is below every threshold and would read "no referral".
-    folder = made_up_checkpoints.write(tmp_path, "breastmnist", std=[1e-38])
+    folder = synthetic_checkpoints.write(tmp_path, "breastmnist", std=[1e-38])
     predictor = Predictor(checkpoints.load("breastmnist", folder))
     with pytest.raises(ImageRefused, match="not a number"):
         predictor.predict(png(photograph(8)))

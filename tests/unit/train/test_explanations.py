@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from src.models import checkpoints
 from src.models.predictor import HeatMap, Predictor
 from src.tasks import TASKS
-from tests import made_up, made_up_checkpoints
+from tests.support import synthetic_checkpoints, synthetic_datasets
 from train.data import Sample, load
 from train.evaluation import explanations, metrics
 
@@ -44,7 +44,7 @@ class Looks(nn.Module):
 
 def predictor(folder: Path, task: str, network: Any) -> Predictor:
     """A Predictor with this network in place of a checkpoint's."""
-    made_up_checkpoints.write(folder, task, "vigil_cnn28", input_size=[3, 28, 28])
+    synthetic_checkpoints.write(folder, task, "vigil_cnn28", input_size=[3, 28, 28])
     checkpoint = checkpoints.load(task, folder)
     shape = checkpoint.config.pretrained_cfg.model_copy(update={"input_size": (3, SIDE, SIDE)})
     config = checkpoint.config.model_copy(update={"pretrained_cfg": shape})
@@ -62,7 +62,7 @@ def tiles(folder: Path, where: tuple[slice, slice], count: int = 8) -> list[Samp
     for number in range(count):
         pixels = rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
         pixels[where] += 150
-        made_up.save(folder / f"{number}.png", pixels)
+        synthetic_datasets.save(folder / f"{number}.png", pixels)
         samples.append(
             Sample(str(number), number % 2, f"slide {number // 2}", "test", "pcam", folder / f"{number}.png")
         )
@@ -117,7 +117,7 @@ def test_a_map_of_somewhere_else_is_found_no_better_than_chance(
 def test_a_peak_is_in_the_drawn_lesion_or_not(
     spot: tuple[int, int], hit: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_up.busbra(tmp_path / "busbra", cases=6)
+    synthetic_datasets.busbra(tmp_path / "busbra", cases=6)
     samples = load("ultrasound", tmp_path, ["busbra"])
     made = predictor(tmp_path / "model", "ultrasound", Looks3())
     values = np.zeros((64, 80), dtype=np.float32)  # the picture's own size: its mask is rows 16 to 32, columns 20 to 40
