@@ -206,7 +206,7 @@ def _ask(told: str, token: str) -> str:
             raise WriterFailed(ODD)
         return content or ""
     finally:
-        _places.release()
+        concurrent_calls.release()
 
 
 def _client(token: str) -> InferenceClient:
@@ -275,18 +275,18 @@ def _why(error: BaseException) -> str:
     return ODD
 
 
-_places = threading.BoundedSemaphore(AT_ONCE)
-_spent = MovingWindowRateLimiter(MemoryStorage())
+concurrent_calls = threading.BoundedSemaphore(AT_ONCE)
+budget_limiter = MovingWindowRateLimiter(MemoryStorage())
 
 
 def _start(own: bool) -> None:
     """Take one of AT_ONCE places, and one off the Space's budget where it is its `own` token; raises WriterFailed where
     there is none. `_ask` gives the place back once it is through, which may be after it was given up on.
     """
-    if not _places.acquire(blocking=False):
+    if not concurrent_calls.acquire(blocking=False):
         raise WriterFailed(BUSY)
-    if own and not _spent.hit(BUDGET):
-        _places.release()
+    if own and not budget_limiter.hit(BUDGET):
+        concurrent_calls.release()
         raise WriterFailed(SPENT)
 
 

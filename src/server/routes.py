@@ -1,6 +1,6 @@
 """Which routes are open: what the page, gradio_client and MCP need of those that Gradio has, and /healthz.
 
-tests/app/test_routes.py holds this list against the routes of the installed Gradio.
+tests/api/test_routes.py holds this list against the routes of the installed Gradio.
 """
 
 import re

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.attack.bench import CANARIES, Bench, Check, settle
-from tests.conftest import ROOT, running
 from tests.space import CORES, VARIABLES
+from tests.support.app import ROOT, running
 
 MODULES = (
     *("server", "files", "routes", "load", "greedy", "dying", "lasting", "pictures", "memory", "arguments", "fetching"),

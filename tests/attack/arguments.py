@@ -10,7 +10,7 @@ from typing import Any, Final
 from tests.attack.bench import CANARIES, Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
-from tests.conftest import ROOT
+from tests.support.app import ROOT
 
 CALLS, FEW_CALLS = 10_000, 120
 AT_ONCE = 4

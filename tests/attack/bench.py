@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.attack.row import Row
-from tests.conftest import Server
+from tests.support.app import Server
 
 
 @dataclass(frozen=True)

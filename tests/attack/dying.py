@@ -14,8 +14,8 @@ from tests.attack.bench import Bench, Checks, tree
 from tests.attack.load import FEW, Clients, Seen
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE
-from tests.conftest import running
 from tests.space import VARIABLES
+from tests.support.app import running
 
 LEAVING, FEW_LEAVING = 100, 6
 KILLS, FEW_KILLS = 30, 3

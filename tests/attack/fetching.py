@@ -65,7 +65,7 @@ def fetching(bench: Bench) -> Iterator[Row]:
     """Every argument of every function, in every shape, over every route."""
     config = Visitor(bench.app.url).http.get("/config").json()
     tried = list(product(arguments(config), SHAPES, ROUTES))[:: IN_SHORT if bench.short else 1]
-    before = len(bench.app.watched)
+    before = len(bench.app.violations)
     own = threading.local()
 
     def call(number: int) -> tuple[str, bool, int]:
@@ -78,7 +78,7 @@ def fetching(bench: Bench) -> Iterator[Row]:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         said = list(pool.map(call, range(len(tried))))
-    asked = bench.app.watched[before:]
+    asked = bench.app.violations[before:]
     seen = Counter(verdict for verdict, _, _ in said)
     wrong = [
         f"{tried[i][1]} over {tried[i][2]} as {tried[i][0].component}: {verdict}"

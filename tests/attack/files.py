@@ -15,7 +15,7 @@ from src.server.routes import HEALTH, UPLOAD
 from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor
-from tests.conftest import ROOT
+from tests.support.app import ROOT
 
 EXAMPLE = ROOT / "examples" / "skin" / "irregular.jpg"
 TABLE = b"p_malignant,label\n" + b"0.9,malignant\n0.1,benign\n" * 100

@@ -19,8 +19,8 @@ from tests.attack.bench import Bench, Checks
 from tests.attack.load import Clients, Seen
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor
-from tests.conftest import running
 from tests.space import VARIABLES
+from tests.support.app import running
 
 FLOOD, SHORT_FLOOD = 58, 12
 OTHERS, FEW_OTHERS = 40, 5

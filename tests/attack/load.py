@@ -24,7 +24,7 @@ from src.tasks import TASKS
 from tests.attack.bench import Bench, Checks, meanwhile
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE, Visitor
-from tests.conftest import ROOT
+from tests.support.app import ROOT
 
 FEW, MANY = 4, 200
 """Clients at once."""

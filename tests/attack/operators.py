@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from src.server.settings import PORT
 from tests.attack.bench import CANARIES, Bench, Checks
 from tests.attack.row import Row
-from tests.conftest import ROOT
 from tests.space import VARIABLES
+from tests.support.app import ROOT
 
 SETTINGS = (
     ("VIGIL_VISITOR_LIMIT", "0/minute"),

@@ -21,7 +21,7 @@ from tests.attack import reading
 from tests.attack.bench import Bench, Checks, memory
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
-from tests.conftest import ROOT
+from tests.support.app import ROOT
 
 SECONDS, MEMORY = 1, 50_000_000
 MUTANTS, FEW_MUTANTS = 100_000, 300

@@ -15,8 +15,8 @@ from src.server.bodies import STALL
 from src.server.routes import HEALTH, UPLOAD
 from tests.attack.bench import Bench, Checks, meanwhile, memory
 from tests.attack.row import Row
-from tests.conftest import ROOT, running
 from tests.space import VARIABLES
+from tests.support.app import ROOT, running
 
 MB = 10**6
 PATIENCE = 120  # seconds; whatever else this machine does

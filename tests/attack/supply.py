@@ -15,7 +15,7 @@ from src.tasks import TASKS
 from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor
-from tests.conftest import ROOT
+from tests.support.app import ROOT
 
 PINS, LOCK, NEEDED = ROOT / "requirements.txt", ROOT / "pre-requirements.txt", ROOT / "requirements.in"
 PREDICTIONS, FEW_PREDICTIONS = 1_000, 8
@@ -118,7 +118,7 @@ def connections(bench: Bench) -> Iterator[Row]:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answered = sum(pool.map(read, range(asked)))
-    left = bench.app.watched
+    left = bench.app.violations
     yield Row(
         10,
         "Predictions with the embedded weights, connections and name lookups to elsewhere counted in every process",

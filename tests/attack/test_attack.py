@@ -10,7 +10,7 @@ from tests.attack import __main__ as attack
 from tests.attack import arguments, fetching, files, memory, names, operators, output, pictures, supply, tables
 from tests.attack.bench import Bench, Check
 from tests.attack.row import Row
-from tests.conftest import Server
+from tests.support.app import Server
 
 SHORT = (
     pictures.bombs,
@@ -43,7 +43,7 @@ def test_it_holds(check: Check, server: Server, tmp_path: Path) -> None:
 
 
 def test_the_app_under_test_called_nobody_and_unpickled_nothing(server: Server) -> None:
-    assert server.watched == []
+    assert server.violations == []
 
 
 def test_every_point_has_checks() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from src.tasks import TASKS
-from tests import made_up_checkpoints
 from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor
-from tests.conftest import ROOT, running
 from tests.hub import Hub
-from tests.made_up_checkpoints import edit, replace_tensors, reseal
+from tests.support import synthetic_checkpoints
+from tests.support.app import ROOT, running
+from tests.support.synthetic_checkpoints import edit, replace_tensors, reseal
 
 MODEL = "model.safetensors"
 PICKLE = b"\x80\x04."
@@ -27,7 +27,7 @@ def _flip(folder: Path) -> None:
 
 
 def _swap(folder: Path) -> None:
-    other = made_up_checkpoints.write(folder.with_name(folder.name + "-other"), folder.name, seed=1)
+    other = synthetic_checkpoints.write(folder.with_name(folder.name + "-other"), folder.name, seed=1)
     (folder / MODEL).write_bytes((other / MODEL).read_bytes())
 
 
@@ -83,7 +83,7 @@ def faults(bench: Bench) -> Iterator[Row]:
         hub = Hub()
         asked = {}
         for task, name in some.items():
-            own = made_up_checkpoints.write(folder / task, task)
+            own = synthetic_checkpoints.write(folder / task, task)
             hub.put(f"owner/{task}", {file.name: file.read_bytes() for file in own.iterdir()})
             FAULTS[name][0](own)
             hub.put(f"owner/{task}", {file.name: file.read_bytes() for file in own.iterdir()})
@@ -101,8 +101,8 @@ def faults(bench: Bench) -> Iterator[Row]:
                     f"Asked for on the Hub: {name}",
                     1,
                     f"The embedded default answers: {_embedded(task) in said}; the tab says why (“{sentence}”): "
-                    f"{told}; unpickled: {len(app.watched)}.",
-                    _embedded(task) in said and told and not app.watched,
+                    f"{told}; unpickled: {len(app.violations)}.",
+                    _embedded(task) in said and told and not app.violations,
                 )
         hub.close()
 

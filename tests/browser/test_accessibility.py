@@ -9,8 +9,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from src.tasks import TASKS
-from tests.conftest import PATIENCE, Server
-from tests.visitor import open_tab
+from tests.support.app import Server
+from tests.support.chromium import PATIENCE
+from tests.support.page_actions import open_tab
 
 SERIOUS = ("serious", "critical")
 

@@ -28,9 +28,9 @@ from src.service import batch
 from src.service.batch import BatchRefused, Row
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
 from src.tasks import TASKS
-from tests import made_up_checkpoints
-from tests.conftest import ROOT, Server
-from tests.loop import run
+from tests.support import synthetic_checkpoints
+from tests.support.app import ROOT, Server
+from tests.support.event_loop import run
 
 TASK = TASKS["breastmnist"]
 EXAMPLES = sorted((ROOT / "examples" / "breastmnist").glob("*"))
@@ -50,7 +50,7 @@ def packed(folder: Path, further: Mapping[str, bytes] = MappingProxyType({})) ->
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    folder = made_up_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), TASK.name)
+    folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), TASK.name)
     return {TASK.name: Predictor(checkpoints.load(TASK.name, folder))}
 
 

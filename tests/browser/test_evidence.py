@@ -17,7 +17,7 @@ from src.page.views.evidence import Model, Share
 from src.results import formatting
 from src.results.formatting import MIN_CASES
 from src.tasks import TASKS
-from tests import made_up_checkpoints
+from tests.support import synthetic_checkpoints
 from train import evaluate
 from train.data import Sample
 from train.evaluation import metrics
@@ -286,7 +286,7 @@ def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Pat
     embedded = checkpoints.load("breastmnist", checkpoints.EMBEDDED / "breastmnist")
     titles = [model.title for model in evidence.models([embedded])]
     assert titles == ["BreastMNIST, CNN 28×28", "BreastMNIST, Logistic regression"]
-    own = checkpoints.load("breastmnist", made_up_checkpoints.write(tmp_path / "own", "breastmnist"))
+    own = checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path / "own", "breastmnist"))
     models = evidence.models([own])
     assert [model.title for model in models][1:] == titles
     assert models[0].title == f"BreastMNIST, made-up-breastmnist ({tmp_path / 'own'})"

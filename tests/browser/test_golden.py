@@ -21,8 +21,9 @@ from src.models import checkpoints
 from src.models.predictor import Predictor, class_logits, views
 from src.tasks import TASKS
 from tests.browser.test_page import open_tab, p_malignant, upload
-from tests.conftest import PATIENCE, ROOT, Server, running
 from tests.hub import Hub, instead
+from tests.support.app import ROOT, Server, running
+from tests.support.chromium import PATIENCE
 from train import card, release
 
 RELEASED = card.released()

@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from src.tasks import TASKS
-from tests.conftest import CHROMIUM, FLAGS, PATIENCE, Server
+from tests.support.app import Server
+from tests.support.chromium import CHROMIUM, FLAGS, PATIENCE
 
 
 def stands(page: Page, tab: str, threshold: float | None) -> None:

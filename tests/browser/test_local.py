@@ -26,8 +26,8 @@ from src.results.thresholds import proportion_interval
 from src.service.clinic_table import validate_table
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
 from src.tasks import TASKS
-from tests.conftest import Server
-from tests.loop import run
+from tests.support.app import Server
+from tests.support.event_loop import run
 
 SKIN, ULTRASOUND = TASKS["skin"], TASKS["ultrasound"]
 

@@ -26,10 +26,11 @@ from src.service import read_picture
 from src.service.read_picture import REPORTS
 from src.service.worker_pool import Work
 from src.tasks import DISCLAIMER, TASKS
-from tests import made_up_checkpoints
-from tests.conftest import PATIENCE, ROOT, Server
-from tests.loop import run
-from tests.visitor import EXAMPLE, open_tab, p_malignant, threshold, upload
+from tests.support import synthetic_checkpoints
+from tests.support.app import ROOT, Server
+from tests.support.chromium import PATIENCE
+from tests.support.event_loop import run
+from tests.support.page_actions import EXAMPLE, open_tab, p_malignant, threshold, upload
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -70,7 +71,7 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
             self.calls += 1
             return super().predict(*arguments, **further)
 
-    predictor = Counting(checkpoints.load("breastmnist", made_up_checkpoints.write(tmp_path, "breastmnist")))
+    predictor = Counting(checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path, "breastmnist")))
     work = Work({"breastmnist": predictor})
     with Blocks():
         tab = TaskTab({"breastmnist": predictor.checkpoint}, {}, work)
@@ -370,7 +371,7 @@ def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     tasks = ("breastmnist", "histopathology")
     models = {
-        task: Predictor(checkpoints.load(task, made_up_checkpoints.write(tmp_path / task, task))) for task in tasks
+        task: Predictor(checkpoints.load(task, synthetic_checkpoints.write(tmp_path / task, task))) for task in tasks
     }
     built = layout.build(Doubting(models))
     _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **looks())

@@ -29,11 +29,12 @@ from src.server.disk import Ages, Claim, Disk
 from src.server.sessions import Session
 from src.service.read_picture import REPORTS
 from src.tasks import TASKS
-from tests import made_up_checkpoints
 from tests.browser.test_page import open_tab, upload
-from tests.conftest import PATIENCE, ROOT, Server, running
-from tests.loop import run
-from tests.writer import Writer, serving
+from tests.support import synthetic_checkpoints
+from tests.support.app import ROOT, Server, running
+from tests.support.chat_server import Writer, serving
+from tests.support.chromium import PATIENCE
+from tests.support.event_loop import run
 
 HOUR = 3600
 NAME = "Canary-Jane-Doe"
@@ -77,7 +78,9 @@ def visit(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "HOME": str(home),
             "TMPDIR": str(temporary),
             "VIGIL_WRITER_URL": writer.url,
-            **{f"VIGIL_WEIGHTS_{task.upper()}": str(made_up_checkpoints.write(folder / task, task)) for task in TASKS},
+            **{
+                f"VIGIL_WEIGHTS_{task.upper()}": str(synthetic_checkpoints.write(folder / task, task)) for task in TASKS
+            },
         }
         began = time.time()
         with running(folder, settings, VERBOSE) as app:

@@ -12,9 +12,9 @@ from src.page import layout, theme
 from src.page.blocks import Page as Blocks
 from src.page.blocks import html
 from src.page.tabs.summary_part import written_part
-from tests.conftest import PATIENCE
+from tests.support.chat_server import Writer, said, serving
+from tests.support.chromium import PATIENCE
 from tests.unit.exports.test_summary import OWN, TOKEN, result
-from tests.writer import Writer, said, serving
 
 CANCER, NEXT = result("breastmnist"), result("ultrasound")
 

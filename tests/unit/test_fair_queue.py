@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from src.fair_queue import PLACES, Late, Turns
-from tests.virtual_time import run
+from tests.support.virtual_time import run
 
 PATIENCE = 20.0
 

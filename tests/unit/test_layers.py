@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from importlinter import cli
 
-from tests.conftest import ROOT
+from tests.support.app import ROOT
 
 
 def lint(config: Path | None = None) -> tuple[int, str]:

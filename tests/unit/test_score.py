@@ -27,7 +27,7 @@ from src.pictures.decode import Picture
 from src.results.gate_sentences import all_warnings
 from src.results.thresholds import operating_point, promise, threshold_table
 from src.tasks import TASKS
-from tests import made_up_checkpoints
+from tests.support import synthetic_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +39,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str
 
     def get(task: str) -> str:
         if not (folder / task).exists():
-            made_up_checkpoints.write(folder / task, task)
+            synthetic_checkpoints.write(folder / task, task)
         return str(folder / task)
 
     return get

@@ -43,13 +43,13 @@ def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) ->
         picture = sample.picture()
         look = predictor.look(picture)
         if number < TAKEN_OUT_OF:
-            falls.append(_falls(predictor, look, number))
+            falls.append(probability_falls(predictor, look, number))
         if (part := part_of(task, sample)) is not None:
             right = (decide(look.prediction.p_malignant, threshold) == "refer") == task.malignant[sample.label]
             for method in METHODS:
                 heat = predictor.heat_map(look, method, _malignant(task))
                 known = inside_of(task, sample, picture.image, heat)
-                places.append((part, method, right, groups[number], *_found(part, heat.values, known)))
+                places.append((part, method, right, groups[number], *share_inside(part, heat.values, known)))
     found: dict[str, Any] = {
         "n": len(samples),
         "groups": len(set(groups)),
@@ -84,9 +84,14 @@ def inside_of(task: Task, sample: Sample, image: Any, heat: HeatMap) -> np.ndarr
     return np.outer((upper <= down) & (down < lower), (left <= across) & (across < right))
 
 
-def _found(part: Part, values: np.ndarray, inside: np.ndarray) -> tuple[float | None, float]:
-    """How much of a map is inside, None of an empty one, and how much by chance: of its peak in a lesion, of its mass
-    in the label's box. Guided Grad-CAM's peak is all that its 99.5th percentile cuts off; the share of that counts."""
+def share_inside(part: Part, values: np.ndarray, inside: np.ndarray) -> tuple[float | None, float]:
+    """The share of a heat map's `values` that lies `inside` the part that matters, 0 to 1, and the share expected by
+    chance, which is the part's share of the area. Both arrays have the shape (rows, columns).
+
+    For a lesion, the peak counts: the share of the pixels with the highest value (Guided Grad-CAM gives that value to
+    all pixels above its 99.5th percentile). For a label's box, the sum of the values counts. An empty map has no share:
+    None.
+    """
     if not values.any():
         return None, float(inside.mean())
     if part == "lesion":
@@ -112,7 +117,7 @@ def _location(places: Sequence[tuple[Any, ...]], code: str) -> dict[str, Any]:
 
 
 def _faithfulness(falls: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
-    """`falls` (pictures, methods, 2), as `_falls` gives them."""
+    """`falls` (pictures, methods, 2), as `probability_falls` gives them."""
     return {
         "n": len(falls),
         "groups": len(set(groups)),
@@ -128,7 +133,7 @@ def _faithfulness(falls: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _falls(predictor: Predictor, look: Look, seed: int) -> np.ndarray:
+def probability_falls(predictor: Predictor, look: Look, seed: int) -> np.ndarray:
     """By how much the most probable class's probability falls where each map's strongest parts are taken out, the mean
     over REMOVED: (methods, 2), of the map and of the map shifted at random."""
     rng = np.random.default_rng(seed)

@@ -15,8 +15,8 @@ from src.exports import pdf
 from src.results import class_texts
 from src.results.result import Result
 from src.tasks import DISCLAIMER, TASKS
-from tests import made_up_results
-from tests.made_up_results import place
+from tests.support import synthetic_results
+from tests.support.synthetic_results import place
 
 NOON = datetime(2026, 3, 4, 12, 5, tzinfo=UTC)
 SCRIPT = "<script>alert(1)</script> <b>bold</b> **bold** __line__ {nb} \ue000"
@@ -25,7 +25,7 @@ SCRIPT = "<script>alert(1)</script> <b>bold</b> **bold** __line__ {nb} \ue000"
 def result(task: str = "histopathology", **changes: Any) -> Result:
     """An answer about the picture below."""
     plain: dict[str, Any] = {"p_malignant": 0.604, "threshold": 0.044, "size": [60, 45], "region": [0, 0, 60, 45]}
-    return made_up_results.result(task, **{**plain, **changes})
+    return synthetic_results.result(task, **{**plain, **changes})
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_letters_of_any_script(picture: Image.Image, heat_map: Image.Image, capl
 def test_json_has_the_same_content(picture: Image.Image, heat_map: Image.Image) -> None:
     answer = result()
     content = json.loads(pdf.as_json(answer, picture, heat_map, NOON))
-    known = made_up_results.as_dict("histopathology").keys()
+    known = synthetic_results.as_dict("histopathology").keys()
     assert {key: content[key] for key in known} == answer.model_dump(mode="json")
     assert content.keys() - known == {"report", "date", "picture", "heatmap"}
     assert content["report"] == "Vigil report: Histopathology"
@@ -209,7 +209,7 @@ def test_a_large_picture_is_embedded_smaller(heat_map: Image.Image) -> None:
 
 
 def test_a_picture_of_another_kind_is_said_to_be_read_all_the_same(picture: Image.Image) -> None:
-    gate = made_up_results.gate()
+    gate = synthetic_results.gate()
     doubtful = result("skin", gate=gate, quality=[gate["sentence"], "The picture is very dark."])
     text = words(pdf.pdf(doubtful, picture, None, NOON))
     assert "This looks like histology. Read all the same, because the reader asked for it." in text

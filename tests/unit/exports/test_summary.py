@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub.hf_api import InferenceProviderMapping
 from huggingface_hub.inference import _providers
 from huggingface_hub.inference._providers import _common
+from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from PIL import Image
@@ -26,9 +27,9 @@ from src.pictures.quality import FLAWS
 from src.results.class_texts import CLASS_TEXTS, URGENCIES
 from src.service import read_picture
 from src.tasks import TASKS
-from tests import made_up_checkpoints, made_up_results
-from tests.made_up_results import gate, operating_point
-from tests.writer import GOOD, Writer, said, serving
+from tests.support import synthetic_checkpoints, synthetic_results
+from tests.support.chat_server import GOOD, Writer, said, serving
+from tests.support.synthetic_results import gate, operating_point
 
 TOKEN = "vigil-space-token-4711"
 OWN = "visitor-token-0815"
@@ -47,17 +48,17 @@ def writer(listening: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write
     for name, value in {"TOKEN": TOKEN, "URL": listening.url, "MODEL": "a-model"}.items():
         monkeypatch.setenv(f"VIGIL_WRITER_{name}", value)
     monkeypatch.delenv("VIGIL_WRITER_PROVIDER", raising=False)
-    monkeypatch.setattr(summary, "_spent", MovingWindowRateLimiter(MemoryStorage()))
+    monkeypatch.setattr(summary, "budget_limiter", MovingWindowRateLimiter(MemoryStorage()))
     yield listening
     listening.reset()
-    assert all(summary._places.acquire(timeout=20) for _ in range(summary.AT_ONCE))
-    summary._places.release(summary.AT_ONCE)
+    assert all(summary.concurrent_calls.acquire(timeout=20) for _ in range(summary.AT_ONCE))
+    summary.concurrent_calls.release(summary.AT_ONCE)
 
 
 def result(task: str = "skin", threshold: float = 0.3, **changed: Any) -> dict[str, Any]:
     """A result as a browser sends it."""
     point = operating_point(sensitivity=0.976, sensitivity_interval=[0.952, 0.99])
-    return made_up_results.as_dict(task, threshold=threshold, **{"operating_point": point, **changed})
+    return synthetic_results.as_dict(task, threshold=threshold, **{"operating_point": point, **changed})
 
 
 def refused(call: Callable[[], Any]) -> str:
@@ -154,7 +155,9 @@ def test_nothing_else_of_a_picture_goes_out(writer: Writer, tmp_path: Path) -> N
     exif = Image.Exif()
     exif[0x010E] = exif[0x013B] = "Canary-Exif-Jane-Doe"
     Image.effect_noise((90, 80), 60).convert("RGB").save(file, exif=exif, comment=b"Canary-Comment")
-    predictor = Predictor(checkpoints.load("breastmnist", made_up_checkpoints.write(tmp_path / "model", "breastmnist")))
+    predictor = Predictor(
+        checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path / "model", "breastmnist"))
+    )
     answer, _ = read_picture.answer({"breastmnist": predictor}, "breastmnist", str(file), 0.3, "Grad-CAM")
     read = answer.model_dump(mode="json")
     read |= {
@@ -361,13 +364,14 @@ def test_no_more_than_so_many_at_once(writer: Writer) -> None:
     assert len(writer.sent) == summary.AT_ONCE + 1
 
 
-def test_the_spaces_own_token_has_a_budget(writer: Writer) -> None:
-    for _ in range(summary.BUDGET.amount):
-        assert summary._spent.hit(summary.BUDGET)
+def test_the_spaces_own_token_has_a_budget(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "BUDGET", parse("3/hour"))
+    for _ in range(3):
+        assert explain(result()).text == GOOD
     for _ in range(summary.AT_ONCE + 1):
         assert refused(lambda: explain(result())) == summary.SPENT
-    assert not writer.sent
-    explain(result(), OWN)  # not the visitor's
+    assert len(writer.sent) == 3
+    assert explain(result(), OWN).text == GOOD, "a visitor's own token has no part in the budget"
 
 
 def test_groq_with_its_own_key_or_by_way_of_hugging_face(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError, find, load, read_tensors
-from tests.made_up_checkpoints import edit, replace_tensors, reseal
+from tests.support.synthetic_checkpoints import edit, replace_tensors, reseal
 
 TASK = "breastmnist"
 

@@ -27,8 +27,8 @@ from src.results import gate_sentences
 from src.service import read_picture
 from src.service.other_tasks import accepting_task
 from src.tasks import TASKS
-from tests import made_up, made_up_checkpoints
 from tests.hub import Hub
+from tests.support import synthetic_checkpoints, synthetic_datasets
 from train import gate as fitting
 from train.data import Sample, load, split_hash
 
@@ -38,14 +38,14 @@ MODELS = {"skin": None, "breastmnist": None, "breastmnist-logistic": "vigil_line
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = made_up.everything(tmp_path_factory.mktemp("data"))
+    root = synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
     rng = np.random.default_rng(9)
     for kind, make in (
         ("noise", lambda: rng.integers(0, 256, (90, 120, 3))),
         ("white", lambda: np.full((90, 120), 250)),
     ):
         for number in range(5):
-            made_up.save(root / "strange" / kind / f"{number}.png", make().astype(np.uint8))
+            synthetic_datasets.save(root / "strange" / kind / f"{number}.png", make().astype(np.uint8))
     (root / "strange" / "white" / "notes.txt").write_text("no picture")
     return root
 
@@ -61,10 +61,10 @@ def folders(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
             "recipe": {"sources": list({sample.source for sample in samples})},
             "split_sha256": split_hash(samples),
         }
-        made[name] = made_up_checkpoints.write(root / name, task, architecture)
+        made[name] = synthetic_checkpoints.write(root / name, task, architecture)
         config = json.loads((made[name] / "config.json").read_text(encoding="utf-8"))
         config["vigil"] |= about
-        made_up_checkpoints.rewrite(made[name] / "config.json", config)
+        synthetic_checkpoints.rewrite(made[name] / "config.json", config)
     assert fitting.main([*map(str, made.values()), "--data", str(data)]) == 0
     return made
 
@@ -110,7 +110,7 @@ def test_the_distance_is_mahalanobis_with_the_covariance_of_the_axes_and_the_res
 
 @pytest.mark.parametrize("name", sorted(networks.CLASSIFIERS))
 def test_the_stages_are_had_in_the_pass_that_gives_the_answer(name: str) -> None:
-    channels, side = made_up_checkpoints.INPUT.get(name, (3, 96))
+    channels, side = synthetic_checkpoints.INPUT.get(name, (3, 96))
     network = checkpoints.build(name, 2, channels).eval()
     x = torch.rand(2, channels, side, side)
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_statistics_of_any_picture_are_finite_and_keep_their_size(task: str, siz
 
 
 def test_a_large_picture_has_the_statistics_of_its_small_copy() -> None:
-    small = Image.fromarray(made_up.colour(np.random.default_rng(0), 1, 3, 64, 64))
+    small = Image.fromarray(synthetic_datasets.colour(np.random.default_rng(0), 1, 3, 64, 64))
     large = small.resize((512, 512), Image.Resampling.BICUBIC)
     ours, theirs = (gate.picture_features(image, TASKS["skin"], 224) for image in (small, large))
     np.testing.assert_allclose(ours[:17], theirs[:17], atol=0.02)
@@ -145,7 +145,7 @@ def test_a_large_picture_has_the_statistics_of_its_small_copy() -> None:
 
 
 def test_a_display_that_tints_a_grey_picture_changes_little() -> None:
-    grey = np.repeat(made_up.grey(np.random.default_rng(0), 1, 3, 64, 64)[..., None], 3, axis=2) * 0.8
+    grey = np.repeat(synthetic_datasets.grey(np.random.default_rng(0), 1, 3, 64, 64)[..., None], 3, axis=2) * 0.8
     tinted = grey * (0.85, 1.0, 1.15)
     for name, most in (("breastmnist", 0.02), ("ultrasound", 0.02), ("skin", 1.0)):
         ours, theirs = (
@@ -190,7 +190,7 @@ def test_the_answer_is_the_same_with_and_without_a_gate(
     shutil.copytree(folders["skin"], bare)
     config = json.loads((bare / "config.json").read_text(encoding="utf-8"))
     del config["vigil"]["gate"]
-    made_up_checkpoints.rewrite(bare / "config.json", config)
+    synthetic_checkpoints.rewrite(bare / "config.json", config)
     (bare / GATE_FILE).unlink()
     picture = pictures("skin", data, "test")[0]
     without, with_gate = Predictor(checkpoints.load("skin", bare)).predict(picture), models["skin"].predict(picture)
@@ -340,7 +340,7 @@ def test_a_damaged_gate_is_refused(
     shutil.copytree(folders["breastmnist"], folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     damage(folder, config)
-    made_up_checkpoints.rewrite(folder / "config.json", config)
+    synthetic_checkpoints.rewrite(folder / "config.json", config)
     with pytest.raises(CheckpointError, match=said):
         checkpoints.load("breastmnist", folder)
 

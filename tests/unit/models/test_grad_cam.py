@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from src.models import checkpoints, grad_cam
 from src.models.networks import CLASSIFIERS
 from src.models.tta import SYMMETRIES, TestTimeAugmentation
-from tests import made_up_checkpoints
+from tests.support import synthetic_checkpoints
 
 # network -> channels, side, the module whose output is the last feature map
 LAST: dict[str, tuple[int, int, Callable[[Any], nn.Module]]] = {
@@ -33,7 +33,7 @@ LAST: dict[str, tuple[int, int, Callable[[Any], nn.Module]]] = {
 def made(name: str, classes: int = 3) -> tuple[Any, Tensor]:
     """A random network without gradients, and a blotchy picture for it."""
     channels, side, _ = LAST[name]
-    network = made_up_checkpoints.network(name, classes, channels, side, seed=3).requires_grad_(False)
+    network = synthetic_checkpoints.network(name, classes, channels, side, seed=3).requires_grad_(False)
     for parameter, values in network.named_parameters():
         if parameter.endswith("gamma"):
             values.fill_(1)  # ConvNeXt's layer scale begins at 1e-6: its blocks, GELU and all, would count for nothing
@@ -136,7 +136,7 @@ class _Passing(nn.Module):
 
 
 def test_logistic_regressions_map_is_its_pixels_contributions() -> None:
-    network: Any = made_up_checkpoints.network("vigil_linear28", 1, 1, 28).requires_grad_(False)
+    network: Any = synthetic_checkpoints.network("vigil_linear28", 1, 1, 28).requires_grad_(False)
     pixels = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     targets: dict[int, grad_cam.Target] = {1: lambda logits: logits[0], -1: lambda logits: -logits[0]}
     for sign, argued in targets.items():

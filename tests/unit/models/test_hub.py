@@ -18,7 +18,7 @@ from src.models import checkpoints
 from src.models.checkpoints import CheckpointError, find, load
 from src.models.config import FILES, FURTHER_FILES
 from tests.hub import Hub, Reply, instead
-from tests.made_up_checkpoints import edit, replace_tensors, reseal
+from tests.support.synthetic_checkpoints import edit, replace_tensors, reseal
 
 TASK = "breastmnist"
 REPO = "owner/vigil-breastmnist"

@@ -21,7 +21,7 @@ from src.models.preprocess import Region, select_region
 from src.pictures.picture import Box
 from src.pictures.scanned_field import crop
 from src.tasks import TASKS
-from tests import made_up
+from tests.support import synthetic_datasets
 from train import __main__ as train_command
 from train import evaluate
 from train.data import load
@@ -151,7 +151,7 @@ def test_training_crops_keep_the_lesion_in_sight() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.everything(tmp_path_factory.mktemp("data"))
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 def run(recipe: dict[str, Any], data: Path, out: Path, *more: str) -> int:

@@ -17,19 +17,19 @@ from src.results.thresholds import proportion_interval
 from src.service import read_picture
 from src.service.arguments import ArgumentRefused
 from src.tasks import TASKS
-from tests import made_up, made_up_checkpoints
+from tests.support import synthetic_checkpoints, synthetic_datasets
 from train import evaluate
 from train.evaluation import robustness
 
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    folder = made_up_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
+    folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
     return Predictor(checkpoints.load("breastmnist", folder))
 
 
 def photograph(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
-    return Image.fromarray(made_up.colour(np.random.default_rng(seed), 1, 4, width, height))
+    return Image.fromarray(synthetic_datasets.colour(np.random.default_rng(seed), 1, 4, width, height))
 
 
 def changed(task: str, image: Image.Image) -> dict[str, np.ndarray]:
@@ -154,7 +154,7 @@ def test_perturbed_pictures_go_through_every_step(predictor: Predictor) -> None:
 
 
 def test_a_perturbed_picture_without_an_answer_is_refused(tmp_path: Path) -> None:
-    folder = made_up_checkpoints.write(tmp_path, "breastmnist", std=[1e-38])
+    folder = synthetic_checkpoints.write(tmp_path, "breastmnist", std=[1e-38])
     broken = Predictor(checkpoints.load("breastmnist", folder))
     with pytest.raises(ImageRefused):
         perturbations.predict_perturbed(broken, Picture(photograph(), ()))

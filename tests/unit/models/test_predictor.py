@@ -26,7 +26,7 @@ from src.pictures import decode, quality
 from src.pictures.picture import ImageRefused, Picture
 from src.pictures.scanned_field import crop
 from src.tasks import TASKS
-from tests import made_up_checkpoints
+from tests.support import synthetic_checkpoints
 
 MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "skin": ("skin", None, {}),
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path
         if name not in cache:
             task, architecture, overrides = MODELS[name]
             folder = tmp_path_factory.mktemp("checkpoint")
-            made_up_checkpoints.write(folder, task, architecture, **overrides)
+            synthetic_checkpoints.write(folder, task, architecture, **overrides)
             cache[name] = folder, Predictor(checkpoints.load(task, folder))
         return cache[name]
 
@@ -83,7 +83,7 @@ def test_answer_is_timms_for_the_same_folder(name: str, made: Callable[[str], tu
     with torch.no_grad():
         logits = class_logits(model(pixels))[0]
     np.testing.assert_allclose(prediction.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(predictor._prepare(Picture(image, ())).pixels.numpy(), pixels.numpy())
+    np.testing.assert_array_equal(predictor.look(Picture(image, ())).pixels.numpy(), pixels.numpy())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -116,7 +116,7 @@ def test_one_logit_is_that_of_the_second_class(made: Callable[[str], tuple[Path,
     network: Any = predictor.checkpoint.network
     prediction = predictor.predict(png(photograph(3)))
     with torch.no_grad():
-        (logit,) = network(predictor._prepare(png(photograph(3))).pixels)[0]
+        (logit,) = network(predictor.look(png(photograph(3))).pixels)[0]
     # BreastMNIST: class 0 is malignant, so a positive logit speaks for benign.
     assert predictor.task.codes == ("malignant", "benign")
     assert prediction.p_malignant == pytest.approx(1 - torch.sigmoid(logit / 1.5).item(), abs=1e-6)
@@ -253,7 +253,7 @@ def test_what_is_no_picture_is_refused(source: Any, made: Callable[[str], tuple[
 
 def test_answer_that_is_no_number_is_refused(tmp_path: Path) -> None:
     # Finite weights whose answer overflows float32: NaN is below every threshold and would read "no referral".
-    folder = made_up_checkpoints.write(tmp_path, "breastmnist", std=[1e-38])
+    folder = synthetic_checkpoints.write(tmp_path, "breastmnist", std=[1e-38])
     predictor = Predictor(checkpoints.load("breastmnist", folder))
     with pytest.raises(ImageRefused, match="not a number"):
         predictor.predict(png(photograph(8)))

@@ -8,7 +8,7 @@ from src.page.views import class_meanings
 from src.results import class_texts
 from src.results.class_texts import CLASS_TEXTS, ClassText, Source
 from src.tasks import TASKS
-from tests.made_up_results import result
+from tests.support.synthetic_results import result
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -28,7 +28,7 @@ from src.service.arguments import (
     threshold_of,
 )
 from src.tasks import TASKS
-from tests import made_up_checkpoints, made_up_results
+from tests.support import synthetic_checkpoints, synthetic_results
 
 ARROW, DASH = "M8 12h8M12.5 8l4 4-4 4", '"M8 12h8"'
 """The strokes in the icons of the two decisions (macros.html)."""
@@ -42,7 +42,7 @@ def result(**changes: Any) -> Result:
         {"code": one.code, "name": one.name, "probability": shares[one.code], "malignant": one.malignant}
         for one in ordered
     ]
-    return made_up_results.result(
+    return synthetic_results.result(
         "skin", **{"p_malignant": 0.6, "classes": classes, "explained_class": "mel", **changes}
     )
 
@@ -59,7 +59,7 @@ def test_decision_is_told_by_word_and_sign() -> None:
 
 def test_markup_is_escaped() -> None:
     evil = "<script>alert(1)</script>"
-    doubted = result(gate=made_up_results.gate(sentence=evil))
+    doubted = result(gate=synthetic_results.gate(sentence=evil))
     assert doubted.gate is not None
     named = [{**one.model_dump(), "name": evil} for one in doubted.classes]
     shown = result_card.details(result(quality=[evil])) + result_card.refusal(evil)
@@ -81,7 +81,7 @@ def test_caption_says_for_which_class_or_that_nothing_argues() -> None:
 
 
 def test_a_picture_the_gate_does_not_know_is_asked_about_and_the_answer_says_so_afterwards() -> None:
-    gate = made_up_results.gate(sentence="This looks like histopathology.")
+    gate = synthetic_results.gate(sentence="This looks like histopathology.")
     asked = result_card.gate_question(TASKS["skin"], GateResult.model_validate(gate))
     assert "This looks like histopathology." in asked
     assert "%" not in asked
@@ -111,7 +111,7 @@ def figure(value: float) -> dict[str, Any]:
 
 
 def measured_by_views_and_maps() -> Measured:
-    content = made_up_checkpoints.evaluation("0")
+    content = synthetic_checkpoints.evaluation("0")
     faith = {"drop": figure(0.3), "random": figure(0.1), "above_random": figure(0.2)}
     inside = {"n": 40, "empty": 0, "inside": figure(0.6), "chance": 0.2}
     content["splits"]["test"] |= {
@@ -199,7 +199,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
     architectures = {"breastmnist": "vigil_cnn28", "breastmnist-logistic": "vigil_linear28"}
     return {
         name: checkpoints.load(
-            "breastmnist", made_up_checkpoints.write(folder / name, "breastmnist", architecture, name=name.title())
+            "breastmnist", synthetic_checkpoints.write(folder / name, "breastmnist", architecture, name=name.title())
         )
         for name, architecture in architectures.items()
     }

@@ -13,16 +13,16 @@ from src.results import chart_data, evaluation
 from src.results import thresholds as screening
 from src.results.evaluation import MALIGNANT, Measured
 from src.tasks import TASKS
-from tests import made_up_checkpoints
+from tests.support import synthetic_checkpoints
 
 
 def made_up(task: str, **changes: Any) -> Measured:
-    return evaluation.parse(made_up_checkpoints.evaluation("0", task) | changes)
+    return evaluation.parse(synthetic_checkpoints.evaluation("0", task) | changes)
 
 
 def with_validation(positives: int) -> Measured:
     """A skin model whose validation has so many malignant lesions, all found with 0.5."""
-    content = made_up_checkpoints.evaluation("0", "skin")
+    content = synthetic_checkpoints.evaluation("0", "skin")
     table = screening.threshold_table([0.5] * positives + [0.1] * 50, [True] * positives + [False] * 50)
     content["splits"]["validation"]["threshold_table_groups"] = {MALIGNANT: table}
     return evaluation.parse(content)
@@ -70,7 +70,7 @@ def test_too_few_positives_promise_nothing_and_it_is_said_how_many_it_takes() ->
 
 
 def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
-    content = made_up_checkpoints.evaluation("0", "skin")
+    content = synthetic_checkpoints.evaluation("0", "skin")
     del content["splits"]["validation"]["threshold_table_groups"]
     old = evaluation.parse(content)
     assert all(
@@ -175,7 +175,7 @@ def test_a_checkpoint_without_figures_says_so() -> None:
 
 def test_names_from_a_checkpoint_are_escaped() -> None:
     evil = "<img src=x onerror=alert(1)>'\""
-    content = made_up_checkpoints.evaluation("0", "ultrasound")
+    content = synthetic_checkpoints.evaluation("0", "ultrasound")
     content["splits"]["test"]["sources"] = [evil]
     content["external"] = {evil: content["external"]["elsewhere"] | {"sources": [evil]}}
     model = evaluation.parse(content)
@@ -246,7 +246,7 @@ def test_every_test_picture_is_in_one_bar() -> None:
     ],
 )
 def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: int, verdict: str) -> None:
-    content = made_up_checkpoints.evaluation("0", "skin")
+    content = synthetic_checkpoints.evaluation("0", "skin")
     interval = screening.proportion_interval(malignant, n)
     content["splits"]["test"]["calibration"] = [
         {"lower": 0.3, "upper": 0.4, "n": n, "mean_score": mean, "share_malignant": malignant / n, "interval": interval}

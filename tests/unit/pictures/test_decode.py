@@ -19,7 +19,7 @@ from src.pictures import decode, limits
 from src.pictures.decode import read
 from src.pictures.orientation import TURNS
 from src.pictures.picture import ImageRefused, Picture
-from tests.made_up import speckle
+from tests.support.synthetic_datasets import speckle
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 

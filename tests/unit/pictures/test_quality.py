@@ -21,7 +21,7 @@ from src.pictures.picture import Picture
 from src.pictures.quality import FLAWS
 from src.pictures.scanned_field import crop
 from src.tasks import TASKS
-from tests import made_up, made_up_checkpoints
+from tests.support import synthetic_checkpoints, synthetic_datasets
 from train import quality as derive
 from train.data import load
 
@@ -122,7 +122,7 @@ def test_any_shape_can_be_judged(task: str, size: tuple[int, int]) -> None:
 
 
 def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made_up.everything(tmp_path)
+    synthetic_datasets.everything(tmp_path)
     file = tmp_path / "quality.json"
     monkeypatch.setattr(quality, "FILE", file)
     monkeypatch.setattr(derive, "write", lambda content, file=file, write=derive.write: write(content, file))
@@ -178,12 +178,12 @@ def test_an_evaluation_without_effects_is_done_without(part: object) -> None:
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    folder = made_up_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
+    folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
     return Predictor(checkpoints.load("breastmnist", folder))
 
 
 def test_effects_are_counted_by_hand(predictor: Predictor, tmp_path: Path) -> None:
-    made_up.breastmnist(tmp_path / "breastmnist")
+    synthetic_datasets.breastmnist(tmp_path / "breastmnist")
     samples = [sample for sample in load("breastmnist", tmp_path) if sample.split == "validation"]
     found = derive.effects(predictor, samples, 0.4)
     assert set(found["unflawed"]) == {flaw.code for flaw in FLAWS if flaw.applies(predictor.task)}

@@ -7,7 +7,7 @@ from PIL import Image
 from src.pictures import scanned_field
 from src.pictures.scanned_field import find
 from src.tasks import TASKS
-from tests.made_up import speckle
+from tests.support.synthetic_datasets import speckle
 
 
 @pytest.mark.parametrize("scale", [1, 3])

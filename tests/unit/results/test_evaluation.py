@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from src.results import evaluation, thresholds
-from tests import made_up_checkpoints
+from tests.support import synthetic_checkpoints
 
 
 def split(scores: list[float], positive: list[bool], **further: Any) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_a_figure_may_be_undefined() -> None:
 
 
 def test_made_up_checkpoints_are_measured() -> None:
-    assert evaluation.parse(made_up_checkpoints.evaluation("0")).home
+    assert evaluation.parse(synthetic_checkpoints.evaluation("0")).home
 
 
 def figure(value: float | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from src.models.predictor import Predictor
 from src.pictures.decode import Picture
 from src.results import decisions
 from src.results.result import Result
-from tests import made_up_checkpoints, made_up_results
+from tests.support import synthetic_checkpoints, synthetic_results
 
 NUMBER, WHOLE, TEXT, FLAG, NOTHING = float, int, str, bool, type(None)
 PAIR = [NUMBER, NUMBER]
@@ -95,7 +95,7 @@ def shape(value: Any) -> Any:
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """A dark image, read by a made-up model for skin."""
-    folder = made_up_checkpoints.write(tmp_path_factory.mktemp("skin"), "skin")
+    folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("skin"), "skin")
     predictor = Predictor(checkpoints.load("skin", folder))
     noise = np.random.default_rng(0).integers(0, 9, (90, 120, 3), dtype=np.uint8)
     picture = Picture(Image.fromarray(noise), ("A note.",))
@@ -110,7 +110,7 @@ def test_the_json_has_the_names_the_order_and_the_types_that_clients_know(answer
 
 
 def test_the_gate_has_its_names_in_their_order() -> None:
-    result = made_up_results.result(gate=made_up_results.gate())
+    result = synthetic_results.result(gate=synthetic_results.gate())
     assert list(result.model_dump(mode="json")["gate"]) == ["accepted", "sentence", "looks_like", "score", "limit"]
 
 
@@ -122,7 +122,7 @@ def test_a_browser_sends_back_what_it_got(answered: Result) -> None:
 
 
 def test_another_threshold_changes_what_depends_on_it_alone(answered: Result, tmp_path: Path) -> None:
-    checkpoint = checkpoints.load("skin", made_up_checkpoints.write(tmp_path, "skin"))
+    checkpoint = checkpoints.load("skin", synthetic_checkpoints.write(tmp_path, "skin"))
     at_one = decisions.at_threshold(checkpoint, answered, 1.0).model_dump()
     changed = {key for key, value in answered.model_dump().items() if at_one[key] != value}
     assert {"threshold", "operating_point", "screening"} <= changed <= {

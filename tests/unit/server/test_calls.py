@@ -1,9 +1,6 @@
 """Calls that name a file where none is asked for (src/server/calls.py): refused, and not fetched."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from src.server.errors import NOT_UNDERSTOOD
 from src.server.routes import JOIN, MOUNTED
 from tests.attack.bench import Bench
 from tests.attack.fetching import FILE, fetching
-from tests.conftest import ROOT, Server
+from tests.support.app import Server
 
 ADDRESS = "http://n1.vigil.invalid/x.png"
 NAMED: list[Any] = [
@@ -122,18 +119,10 @@ def test_it_is_refused_over_every_route_before_gradio_sees_it(server: Server) ->
             asked = visitor.post("/gradio_api/call/skin", json={"data": [image, 0.3, "none"]})
             said = visitor.get(f"/gradio_api/call/skin/{asked.json()['event_id']}")
             assert NOT_UPLOADED in said.text
-    assert server.watched == []
+    assert server.violations == []
 
 
 def test_no_argument_of_any_function_is_looked_up(server: Server, tmp_path: Path) -> None:
     (row,) = fetching(Bench(server, tmp_path))
     assert row.ok, row.outcome
     assert row.how_often > 3000
-
-
-def test_a_look_up_would_have_been_seen(tmp_path: Path) -> None:
-    seen = tmp_path / "watched.txt"
-    code = "import socket\ntry: socket.getaddrinfo('n1.vigil.invalid', 80)\nexcept OSError: pass"
-    settings = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "watched"), "WATCHED": str(seen)}
-    subprocess.run([sys.executable, "-c", code], env=settings, check=True, timeout=300)
-    assert seen.read_text().splitlines() == ["socket.getaddrinfo n1.vigil.invalid"]

@@ -24,8 +24,8 @@ from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
 from src.server.routes import HEALTH
-from tests.conftest import ROOT
-from tests.loop import run
+from tests.support.app import ROOT
+from tests.support.event_loop import run
 
 
 def put(path: Path, age: float, size: int = 10) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from src.server.hosts import FOREIGN_HOST, FOREIGN_ORIGIN, TWO_LENGTHS, AllowedHosts, Hosts
 from src.server.refusal import UPLOAD
 from src.server.routes import HEALTH, JOIN, MOUNTED
-from tests.conftest import Server
+from tests.support.app import Server
 from tests.unit.server.test_server import Took, connected, serving
 
 VARIABLES = ("VIGIL_HOSTS", "SPACE_HOST", "GRADIO_SERVER_NAME")

@@ -12,7 +12,7 @@ from src.page.blocks import Page
 from src.server import middleware
 from src.server.disk import claim
 from src.server.sessions import Session
-from tests.loop import run
+from tests.support.event_loop import run
 
 
 def test_for_a_new_session_no_component_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

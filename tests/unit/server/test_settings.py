@@ -14,7 +14,7 @@ import pytest
 from src.server import environment, settings
 from src.server.rate_limit import Allowed
 from src.server.settings import Address, SettingRefused
-from tests.conftest import ROOT
+from tests.support.app import ROOT
 
 CANARY = "canary-of-a-value"
 

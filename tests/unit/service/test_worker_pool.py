@@ -28,9 +28,9 @@ from src.page.blocks import Page
 from src.pictures.decode import ImageRefused
 from src.service import worker_pool
 from src.service.worker_pool import Models, Work, WorkFailed, WorkInProcesses
-from tests import made_up_checkpoints, made_up_work
-from tests.conftest import ROOT
-from tests.loop import run
+from tests.support import synthetic_checkpoints, worker_functions
+from tests.support.app import ROOT
+from tests.support.event_loop import run
 
 PICTURE = str(ROOT / "examples" / "breastmnist" / "oval.png")
 NEXT_SECONDS = 5
@@ -39,7 +39,7 @@ NEXT_SECONDS = 5
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    folder = made_up_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
+    folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
     return {"breastmnist": Predictor(checkpoints.load("breastmnist", folder))}
 
 
@@ -99,13 +99,13 @@ async def failure(call: Coroutine[Any, Any, Any]) -> str:
 
 def test_the_answer_is_the_same_everywhere(anywhere: Work, models: Models) -> None:
     expected = models["breastmnist"].predict(PICTURE).probabilities
-    answer = run(anywhere.call(made_up_work.probabilities, "breastmnist", PICTURE))
+    answer = run(anywhere.call(worker_functions.probabilities, "breastmnist", PICTURE))
     assert answer == pytest.approx(expected, abs=1e-6)
 
 
 def test_both_processes_answer_alike_to_the_last_bit(processes: WorkInProcesses) -> None:
     async def ask() -> list[tuple[float, ...]]:
-        calls = (processes.call(made_up_work.probabilities, "breastmnist", PICTURE) for _ in range(6))
+        calls = (processes.call(worker_functions.probabilities, "breastmnist", PICTURE) for _ in range(6))
         return await asyncio.gather(*calls)
 
     assert len(set(run(ask()))) == 1
@@ -113,27 +113,27 @@ def test_both_processes_answer_alike_to_the_last_bit(processes: WorkInProcesses)
 
 def test_a_refusal_crosses_intact(anywhere: Work) -> None:
     with pytest.raises(ImageRefused, match=r"^No picture of that kind\.$"):
-        run(anywhere.call(made_up_work.refused, "No picture of that kind."))
+        run(anywhere.call(worker_functions.refused, "No picture of that kind."))
 
 
 def test_a_fault_costs_a_sentence_and_names_no_file(
     models: Models, processes: WorkInProcesses, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = "/nowhere/jane-doe-1960.png"
-    assert run(failure(Work(models).call(made_up_work.at_fault, file))) == worker_pool.ENDED
+    assert run(failure(Work(models).call(worker_functions.at_fault, file))) == worker_pool.ENDED
     assert "FileNotFoundError in at_fault" in caplog.text
     assert "read_bytes" in caplog.text
     assert "doe" not in caplog.text
     before = run(both_ready(processes))
-    assert run(failure(processes.call(made_up_work.at_fault, file))) == worker_pool.ENDED
+    assert run(failure(processes.call(worker_functions.at_fault, file))) == worker_pool.ENDED
     assert run(both_ready(processes)) == before, "a fault of ours needs no other process"
 
 
 def test_what_takes_too_long_is_ended(impatient: WorkInProcesses, tmp_path: Path) -> None:
     async def ask() -> None:
-        assert await failure(impatient.call(made_up_work.busy, tmp_path / "pid")) == worker_pool.TOO_LONG
+        assert await failure(impatient.call(worker_functions.busy, tmp_path / "pid")) == worker_pool.TOO_LONG
         async with asyncio.timeout(NEXT_SECONDS):
-            await impatient.call(made_up_work.process)
+            await impatient.call(worker_functions.process)
         await gone(int((tmp_path / "pid").read_text()))
 
     run(both_ready(impatient))
@@ -144,8 +144,8 @@ def test_what_takes_too_long_in_this_process_is_left_behind(models: Models) -> N
     here = Work(models, seconds=0.2, at_once=1)
 
     async def ask() -> None:
-        assert await failure(here.call(made_up_work.process, 1)) == worker_pool.TOO_LONG
-        assert await here.call(made_up_work.process) == os.getpid()
+        assert await failure(here.call(worker_functions.process, 1)) == worker_pool.TOO_LONG
+        assert await here.call(worker_functions.process) == os.getpid()
 
     run(ask())
 
@@ -153,9 +153,9 @@ def test_what_takes_too_long_in_this_process_is_left_behind(models: Models) -> N
 def test_a_process_killed_at_work_costs_one_visitor_a_sentence(processes: WorkInProcesses) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
-        assert await failure(processes.call(made_up_work.killed)) == worker_pool.ENDED
+        assert await failure(processes.call(worker_functions.killed)) == worker_pool.ENDED
         async with asyncio.timeout(NEXT_SECONDS):
-            assert await processes.call(made_up_work.process) in before
+            assert await processes.call(worker_functions.process) in before
         assert len(await both_ready(processes) & before) == 1, "another has taken its place"
 
     run(ask())
@@ -168,7 +168,7 @@ def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProce
             os.kill(pid, signal.SIGKILL)
         for pid in before:
             await gone(pid)
-        assert await processes.call(made_up_work.process) not in before
+        assert await processes.call(worker_functions.process) not in before
 
     run(ask())
 
@@ -182,7 +182,7 @@ def test_a_process_killed_while_it_starts_costs_nobody_anything(
         with monkeypatch.context() as patched:
             patched.setattr(processes, "_take", lambda: doomed)
             asyncio.get_running_loop().call_later(0.1, doomed.set_exception, EOFError())
-            assert await processes.call(made_up_work.process) != taken.result().pid
+            assert await processes.call(worker_functions.process) != taken.result().pid
         taken.result().kill()
         assert len(await both_ready(processes)) == processes.at_once
 
@@ -192,7 +192,7 @@ def test_a_process_killed_while_it_starts_costs_nobody_anything(
 @pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
 @pytest.mark.parametrize(
     "hungry",
-    [made_up_work.hungry, made_up_work.hungry_network, made_up_work.hungry_bit_by_bit],
+    [worker_functions.hungry, worker_functions.hungry_network, worker_functions.hungry_bit_by_bit],
     ids=lambda f: f.__name__,
 )
 def test_work_may_take_so_much_memory_and_no_more(processes: WorkInProcesses, hungry: Any) -> None:
@@ -222,12 +222,14 @@ def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) 
     async def ask() -> None:
         await both_ready(processes)
         files = [tmp_path / "first", tmp_path / "second"]
-        left = [asyncio.ensure_future(as_visitor(file.name, processes.call(made_up_work.busy, file))) for file in files]
+        left = [
+            asyncio.ensure_future(as_visitor(file.name, processes.call(worker_functions.busy, file))) for file in files
+        ]
         while not all(file.exists() and file.read_text() for file in files):
             await asyncio.sleep(0.05)
         for call in left:
             call.cancel()
-        assert isinstance(await processes.call(made_up_work.process), int)
+        assert isinstance(await processes.call(worker_functions.process), int)
         for file in files:
             await gone(int(file.read_text()))
 
@@ -237,7 +239,7 @@ def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) 
 def test_who_leaves_early_costs_no_process(processes: WorkInProcesses) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
-        left = asyncio.ensure_future(processes.call(made_up_work.process, 0.2))
+        left = asyncio.ensure_future(processes.call(worker_functions.process, 0.2))
         await asyncio.sleep(0.1)
         left.cancel()
         assert await both_ready(processes) == before
@@ -249,7 +251,7 @@ def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
     async def ask() -> float:
         await both_ready(processes)
         began = time.monotonic()
-        asked = (as_visitor(str(i), processes.call(made_up_work.process, 0.3)) for i in range(6))
+        asked = (as_visitor(str(i), processes.call(worker_functions.process, 0.3)) for i in range(6))
         await asyncio.gather(*asked)
         return time.monotonic() - began
 
@@ -261,9 +263,9 @@ def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> Non
     here.turns = fair_queue.Turns(1, patience=0.2)
 
     async def ask() -> None:
-        first = asyncio.ensure_future(here.call(made_up_work.process, 1))
+        first = asyncio.ensure_future(here.call(worker_functions.process, 1))
         await asyncio.sleep(0.1)
-        assert await failure(here.call(made_up_work.process)) == fair_queue.TOO_BUSY.format(after=1)
+        assert await failure(here.call(worker_functions.process)) == fair_queue.TOO_BUSY.format(after=1)
         assert not first.done()
         await first
 
@@ -274,7 +276,7 @@ def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> Non
 def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for way in ("load", "save"):
         monkeypatch.setattr(torch, way, None)
-    channels, _ = made_up_checkpoints.INPUT.get(architecture, (3, 96))
+    channels, _ = synthetic_checkpoints.INPUT.get(architecture, (3, 96))
     network = checkpoints.build(architecture, 2, channels)
     there = pickle.loads(worker_pool._pickled({"network": network}))["network"]  # type: ignore[dict-item]
     for (name, tensor), (other, arrived) in zip(network.state_dict().items(), there.state_dict().items(), strict=True):
@@ -289,16 +291,16 @@ from src.models import checkpoints
 from src import fair_queue
 from src.service import worker_pool
 from src.models.predictor import Predictor
-from tests import made_up_work
+from tests.support import worker_functions
 
 async def main():
     models = {"breastmnist": Predictor(checkpoints.load("breastmnist", sys.argv[1]))}
     processes = worker_pool.WorkInProcesses(models, at_once=2)
     told = Path(sys.argv[2])
-    at_work = asyncio.ensure_future(processes.call(made_up_work.busy, told))
+    at_work = asyncio.ensure_future(processes.call(worker_functions.busy, told))
     await asyncio.sleep(0)
     fair_queue.visitor.set("another")
-    await processes.call(made_up_work.process)
+    await processes.call(worker_functions.process)
     while not told.exists() or not told.read_text():  # whichever of the two is ready first
         await asyncio.sleep(0.05)
     print("ready", flush=True)
@@ -310,7 +312,7 @@ if __name__ == "__main__":
 
 
 def test_no_process_is_left_where_this_one_is_killed(tmp_path: Path) -> None:
-    checkpoint = made_up_checkpoints.write(tmp_path / "checkpoint", "breastmnist")
+    checkpoint = synthetic_checkpoints.write(tmp_path / "checkpoint", "breastmnist")
     script, told = tmp_path / "app.py", tmp_path / "pid"
     script.write_text(ORPHANS)
     app = subprocess.Popen(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from src.tasks import TASKS
-from tests import made_up
+from tests.support import synthetic_datasets
 from train import data
 from train.data import splits
 from train.data.__main__ import main
@@ -24,7 +24,7 @@ SPLIT_NAMES = {"train", "validation", "test"}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.everything(tmp_path_factory.mktemp("data"))
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 def mean_level(sample: data.Sample) -> float:
@@ -79,8 +79,8 @@ def test_ham10000_reads_what_the_table_says(root: Path) -> None:
 
 
 def test_ham10000_layouts_suffixes_and_row_order_do_not_matter(tmp_path: Path) -> None:
-    parts = made_up.ham10000(tmp_path / "parts")
-    flat = made_up.ham10000(tmp_path / "flat", suffix=".webp")
+    parts = synthetic_datasets.ham10000(tmp_path / "parts")
+    flat = synthetic_datasets.ham10000(tmp_path / "flat", suffix=".webp")
     for picture in list(flat.glob("HAM10000_images_part_*/*")):
         picture.rename(flat / picture.name)
     metadata = flat / "HAM10000_metadata.csv"
@@ -92,7 +92,7 @@ def test_ham10000_layouts_suffixes_and_row_order_do_not_matter(tmp_path: Path) -
 
 
 def test_ham10000_known_pairs_share_a_side(tmp_path: Path) -> None:
-    folder = made_up.ham10000(tmp_path, lesions=12, pairs=6)
+    folder = synthetic_datasets.ham10000(tmp_path, lesions=12, pairs=6)
     joined = {sample.name: sample for sample in data.ham10000(folder).samples}
     rows = (folder / "known_cross_lesion_duplicates.csv").read_text().splitlines()[1:]
     pairs = [row.split(",")[1:] for row in rows]
@@ -110,7 +110,7 @@ def test_ham10000_known_pairs_share_a_side(tmp_path: Path) -> None:
 
 
 def test_ham10000_says_what_is_missing(tmp_path: Path) -> None:
-    folder = made_up.ham10000(tmp_path / "ham10000")
+    folder = synthetic_datasets.ham10000(tmp_path / "ham10000")
     gone = sorted((folder / "HAM10000_images_part_2").iterdir())
     gone[0].write_bytes(b"")
     for path in gone[1:]:
@@ -131,8 +131,8 @@ def shares(samples: list[data.Sample], label: int) -> dict[str, float]:
 
 
 def test_isic2017_is_brought_back_to_its_shape_where_it_was_squashed(tmp_path: Path) -> None:
-    squashed = data.isic2017(made_up.isic2017(tmp_path / "squashed", side=60)).samples
-    original = data.isic2017(made_up.isic2017(tmp_path / "original", side=60, squashed=False)).samples
+    squashed = data.isic2017(synthetic_datasets.isic2017(tmp_path / "squashed", side=60)).samples
+    original = data.isic2017(synthetic_datasets.isic2017(tmp_path / "original", side=60, squashed=False)).samples
     assert {sample.picture().image.size for sample in squashed} == {(80, 60)}
     assert {sample.picture().image.size for sample in original} == {(80, 60)}
     assert {sample.aspect for sample in original} == {None}
@@ -141,10 +141,10 @@ def test_isic2017_is_brought_back_to_its_shape_where_it_was_squashed(tmp_path: P
 
 
 def test_isic2017_joins_what_shows_one_lesion_and_keeps_a_quarter_for_test(tmp_path: Path) -> None:
-    folder = made_up.isic2017(tmp_path, per_class=40)
+    folder = synthetic_datasets.isic2017(tmp_path, per_class=40)
     names = sorted(path.name for path in (folder / "images").iterdir())
     first = np.asarray(Image.open(folder / "images" / names[5]).convert("RGB"))
-    made_up.save(folder / "images" / names[11], made_up.repeat(first, np.random.default_rng(0)))
+    synthetic_datasets.save(folder / "images" / names[11], synthetic_datasets.repeat(first, np.random.default_rng(0)))
     samples = {sample.name: sample for sample in data.isic2017(folder).samples}
     assert data.leaks(samples.values()) == []
     assert samples[names[5][:-5]].group == samples[names[11][:-5]].group
@@ -157,7 +157,7 @@ def test_isic2017_joins_what_shows_one_lesion_and_keeps_a_quarter_for_test(tmp_p
 
 
 def test_acral_groups_patients_then_lesions_then_images(tmp_path: Path) -> None:
-    samples = data.acral(made_up.acral(tmp_path, lesions=30)).samples
+    samples = data.acral(synthetic_datasets.acral(tmp_path, lesions=30)).samples
     assert len(samples) == 2 * 30 * 3
     assert data.leaks(samples) == []
     by_name = {sample.name: sample for sample in samples}
@@ -175,14 +175,14 @@ def test_acral_groups_patients_then_lesions_then_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["isic2017", "acral", "multirez"])
 def test_listed_sets_say_what_is_missing(tmp_path: Path, source: str) -> None:
-    folder = getattr(made_up, source)(tmp_path / source)
+    folder = getattr(synthetic_datasets, source)(tmp_path / source)
     gone = sorted((folder / "images").iterdir())[0]
     gone.unlink()
     with pytest.raises(data.DataMissing, match=rf"1 of \d+ images listed in labels.csv .* first {gone.stem}"):
         data.READERS[source](folder)
     lines = (folder / "labels.csv").read_text()
     (folder / "labels.csv").write_text(lines.replace(",nv,", ",wart,").replace("benign", "cyst"))
-    made_up.save(gone, np.zeros((64, 64, 3), dtype=np.uint8))
+    synthetic_datasets.save(gone, np.zeros((64, 64, 3), dtype=np.uint8))
     with pytest.raises(data.DataMissing, match=r"other classes: (wart|cyst)"):
         data.READERS[source](folder)
     (folder / "labels.csv").unlink()
@@ -191,9 +191,9 @@ def test_listed_sets_say_what_is_missing(tmp_path: Path, source: str) -> None:
 
 
 def test_multirez_splits_by_patient_and_joins_patients_that_share_an_image(tmp_path: Path) -> None:
-    folder = made_up.multirez(tmp_path, patients=40)
+    folder = synthetic_datasets.multirez(tmp_path, patients=40)
     shared = np.asarray(Image.open(folder / "images" / "0.jpg"))
-    made_up.save(folder / "images" / "9.jpg", made_up.repeat(shared, np.random.default_rng(0)))
+    synthetic_datasets.save(folder / "images" / "9.jpg", synthetic_datasets.repeat(shared, np.random.default_rng(0)))
     samples = {sample.name: sample for sample in data.multirez(folder).samples}
     assert len(samples) == 120
     assert data.leaks(samples.values()) == []
@@ -228,10 +228,10 @@ def test_busi_repeats_are_dropped_but_never_a_test_image(tmp_path: Path) -> None
         ("malignant (3)", "malignant (4)"),  # both train, one class: both stay, one group
         ("normal (2)", "normal (3)"),  # both test: both stay
     ]
-    parts = dict.fromkeys((f"{code} ({n})" for code in made_up.ULTRASOUND for n in range(1, 11)), "train")
+    parts = dict.fromkeys((f"{code} ({n})" for code in synthetic_datasets.ULTRASOUND for n in range(1, 11)), "train")
     parts |= {"benign (4)": "val", "benign (5)": "val", "benign (2)": "test", "benign (6)": "test"}
     parts |= dict.fromkeys(("normal (1)", "normal (2)", "normal (3)"), "test")
-    found = data.busi(made_up.busi(tmp_path, split=parts, repeats=repeats))
+    found = data.busi(synthetic_datasets.busi(tmp_path, split=parts, repeats=repeats))
     assert dict(found.dropped) == {
         "busi/benign (1)": "train image that repeats a test image",
         "busi/benign (3)": "train image that repeats a validation image",
@@ -251,12 +251,12 @@ def test_busi_repeats_are_dropped_but_never_a_test_image(tmp_path: Path) -> None
 @pytest.mark.parametrize("seed", range(5))
 def test_busi_random_repeats_never_cross(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    names = [f"{code} ({n})" for code in made_up.ULTRASOUND for n in range(1, 11)]
+    names = [f"{code} ({n})" for code in synthetic_datasets.ULTRASOUND for n in range(1, 11)]
     originals, copies = names[::2], chance.sample(names[1::2], 8)
     repeats = [(chance.choice(originals), copy) for copy in copies]
     split = {name: chance.choice(("train", "val", "test")) for name in names}
     for listed in (True, False):
-        folder = made_up.busi(tmp_path / str(listed), split=split, repeats=repeats, listed=listed, seed=seed)
+        folder = synthetic_datasets.busi(tmp_path / str(listed), split=split, repeats=repeats, listed=listed, seed=seed)
         found = data.busi(folder)
         assert data.leaks(found.samples) == []
         assert len(found.samples) + len(found.dropped) == len(names)
@@ -267,27 +267,27 @@ def test_busi_random_repeats_never_cross(tmp_path: Path, seed: int) -> None:
 
 
 def test_busi_without_its_list_is_matched_to_breastmnist(tmp_path: Path) -> None:
-    folder = made_up.busi(tmp_path / "busi", per_class=12)
-    made_up.breastmnist(tmp_path / "breastmnist", busi=folder)
+    folder = synthetic_datasets.busi(tmp_path / "busi", per_class=12)
+    synthetic_datasets.breastmnist(tmp_path / "breastmnist", busi=folder)
     listed = data.busi(folder)
     assert listed.notes == ()
     (folder / "breastmnist_split.csv").unlink()
     matched = data.busi(folder)
     assert data.split_hash(matched.samples) == data.split_hash(listed.samples)
     assert "matched picture by picture" in matched.notes[0]
-    made_up.breastmnist(tmp_path / "breastmnist", parts=(26, 4, 6))  # as many items, other pictures
+    synthetic_datasets.breastmnist(tmp_path / "breastmnist", parts=(26, 4, 6))  # as many items, other pictures
     assert "made here" in data.busi(folder).notes[0]
 
 
 def test_busi_says_what_is_missing(tmp_path: Path) -> None:
-    folder = made_up.busi(tmp_path)
+    folder = synthetic_datasets.busi(tmp_path)
     (folder / "Dataset_BUSI_with_GT" / "malignant" / "malignant (4).png").unlink()
     with pytest.raises(
         data.DataMissing, match=r"1 of 10 images in Dataset_BUSI_with_GT/malignant .*malignant \(4\).*cu.edu.eg"
     ):
         data.busi(folder)
     shutil.rmtree(folder / "Dataset_BUSI_with_GT" / "normal")
-    made_up.busi(tmp_path / "other")
+    synthetic_datasets.busi(tmp_path / "other")
     with pytest.raises(data.DataMissing, match="Dataset_BUSI_with_GT/benign is not there"):
         data.busi(tmp_path / "nowhere")
     last = tmp_path / "other" / "Dataset_BUSI_with_GT" / "normal" / "normal (10).png"
@@ -300,7 +300,7 @@ def test_busi_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_busbra_splits_by_case_and_keeps_its_columns(tmp_path: Path) -> None:
-    samples = data.busbra(made_up.busbra(tmp_path, cases=60)).samples
+    samples = data.busbra(synthetic_datasets.busbra(tmp_path, cases=60)).samples
     assert len(samples) == 105
     assert data.leaks(samples) == []
     assert samples[0].name == "bus_0001-l"
@@ -357,7 +357,7 @@ def test_no_task_learns_from_an_external_set(root: Path) -> None:
 def test_breast_usg_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(data.DataMissing, match=r"clinical-data-Dec-15-2023.xlsx is not there.*9WKK-Q141"):
         data.breast_usg(tmp_path)
-    folder = made_up.breast_usg(tmp_path)
+    folder = synthetic_datasets.breast_usg(tmp_path)
     (folder / "BrEaST-Lesions_USG-images_and_masks" / "case007.png").unlink()
     with pytest.raises(data.DataMissing, match=r"1 of 24 images listed in BrEaST.* first case007"):
         data.breast_usg(folder)
@@ -390,10 +390,10 @@ def test_breastmnist_polarity_zero_is_malignant(root: Path) -> None:
 
 
 def test_breastmnist_repeats_are_dropped_from_training(tmp_path: Path) -> None:
-    made_up.breastmnist(tmp_path)
+    synthetic_datasets.breastmnist(tmp_path)
     with np.load(tmp_path / "breastmnist.npz") as stored:
         arrays = dict(stored)
-    arrays["train_images"][7] = made_up.repeat(arrays["test_images"][3], np.random.default_rng(0))
+    arrays["train_images"][7] = synthetic_datasets.repeat(arrays["test_images"][3], np.random.default_rng(0))
     np.savez(tmp_path / "breastmnist.npz", **arrays)
     found = data.breastmnist(tmp_path)
     assert dict(found.dropped) == {"breastmnist/train/7": "train image that repeats a test image"}
@@ -403,7 +403,7 @@ def test_breastmnist_repeats_are_dropped_from_training(tmp_path: Path) -> None:
 def test_breastmnist_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(data.DataMissing, match=r"breastmnist.npz is not there.*zenodo.org/records/10519652"):
         data.breastmnist(tmp_path)
-    path = made_up.breastmnist(tmp_path) / "breastmnist.npz"
+    path = synthetic_datasets.breastmnist(tmp_path) / "breastmnist.npz"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(data.DataMissing, match="not whole"):
         data.breastmnist(tmp_path)
@@ -416,8 +416,10 @@ def test_breastmnist_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_pcam_is_the_same_as_hdf5_and_as_folders(tmp_path: Path) -> None:
-    published = data.pcam(made_up.pcam_h5(tmp_path / "h5")).samples
-    folders = {sample.name: sample for sample in data.pcam(made_up.pcam_folders(tmp_path / "folders")).samples}
+    published = data.pcam(synthetic_datasets.pcam_h5(tmp_path / "h5")).samples
+    folders = {
+        sample.name: sample for sample in data.pcam(synthetic_datasets.pcam_folders(tmp_path / "folders")).samples
+    }
     assert data.split_hash(published) == data.split_hash(folders.values())
     assert Counter(sample.split for sample in published) == {"train": 40, "validation": 12, "test": 16}
     for sample in published:
@@ -429,17 +431,17 @@ def test_pcam_is_the_same_as_hdf5_and_as_folders(tmp_path: Path) -> None:
 
 
 def test_pcam_groups_are_slides_where_known_and_files_name_unlisted_tiles(tmp_path: Path) -> None:
-    samples = data.pcam(made_up.pcam_h5(tmp_path / "h5", slides=3)).samples
+    samples = data.pcam(synthetic_datasets.pcam_h5(tmp_path / "h5", slides=3)).samples
     assert {sample.group for sample in samples if sample.split == "test"} == {"test_0", "test_1", "test_2"}
     assert data.leaks(samples) == []
-    unlisted = data.pcam(made_up.pcam_folders(tmp_path / "folders", listed=False)).samples
+    unlisted = data.pcam(synthetic_datasets.pcam_folders(tmp_path / "folders", listed=False)).samples
     assert any(sample.name == "pcam/valid/patch0000003" for sample in unlisted)
 
 
 def test_pcam_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(data.DataMissing, match=r"neither .* nor .*zenodo.org/records/2546921"):
         data.pcam(tmp_path / "nowhere")
-    folder = made_up.pcam_h5(tmp_path / "h5")
+    folder = synthetic_datasets.pcam_h5(tmp_path / "h5")
     x = folder / "camelyonpatch_level_2_split_valid_x.h5"
     whole = x.read_bytes()
     x.write_bytes(whole[: len(whole) // 2])
@@ -448,7 +450,7 @@ def test_pcam_says_what_is_missing(tmp_path: Path) -> None:
     x.rename(x.with_name(f"{x.name}.gz"))
     with pytest.raises(data.DataMissing, match=r"valid_x.h5 not there \(unpack"):
         data.pcam(folder)
-    folders = made_up.pcam_folders(tmp_path / "folders")
+    folders = synthetic_datasets.pcam_folders(tmp_path / "folders")
     tile = next((folders / "test" / "1").iterdir())
     tile.unlink()
     with pytest.raises(data.DataMissing, match=rf"1 of 68 images listed in labels.csv .*{tile.stem}"):

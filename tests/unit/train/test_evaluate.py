@@ -17,7 +17,7 @@ from src.models import checkpoints, perturbations
 from src.results import evaluation, thresholds
 from src.results.formatting import MIN_CASES
 from src.tasks import TASKS
-from tests import made_up, made_up_checkpoints
+from tests.support import synthetic_checkpoints, synthetic_datasets
 from train import card, check, evaluate
 from train.data import SOURCES, Sample, load
 from train.evaluation import audit, duplicates, explanations, metrics, subgroups
@@ -35,12 +35,12 @@ def _few_resamples() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.everything(tmp_path_factory.mktemp("data"))
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def evaluated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = made_up_checkpoints.trained(tmp_path_factory.mktemp("evaluated") / "ultrasound", "ultrasound", data)
+    folder = synthetic_checkpoints.trained(tmp_path_factory.mktemp("evaluated") / "ultrasound", "ultrasound", data)
     assert evaluate.main([str(folder), "--data", str(data)]) == 0
     return folder
 
@@ -65,10 +65,10 @@ def test_a_set_from_elsewhere_has_the_same_figures_as_a_split(content: dict[str,
 def test_a_set_that_is_not_there_is_left_out(data: Path, tmp_path: Path) -> None:
     for name in ("busi", "busbra", "breastmnist"):
         (tmp_path / name).symlink_to(data / name)
-    folder = made_up_checkpoints.trained(tmp_path / "ultrasound", "ultrasound", data)
+    folder = synthetic_checkpoints.trained(tmp_path / "ultrasound", "ultrasound", data)
     assert evaluate.evaluate(folder, tmp_path)["external"] == {}
     assert (
-        evaluate.evaluate(made_up_checkpoints.trained(tmp_path / "breastmnist-model", "breastmnist", data), data)[
+        evaluate.evaluate(synthetic_checkpoints.trained(tmp_path / "breastmnist-model", "breastmnist", data), data)[
             "external"
         ]
         == {}
@@ -148,7 +148,7 @@ def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(conte
 
 
 def test_what_needs_a_drawn_lesion_is_left_out_where_there_is_none(data: Path, tmp_path: Path) -> None:
-    found = evaluate.evaluate(made_up_checkpoints.trained(tmp_path / "breastmnist-model", "breastmnist", data), data)[
+    found = evaluate.evaluate(synthetic_checkpoints.trained(tmp_path / "breastmnist-model", "breastmnist", data), data)[
         "splits"
     ]["test"]
     assert "location" not in found["explanation"]
@@ -159,8 +159,8 @@ def test_what_needs_a_drawn_lesion_is_left_out_where_there_is_none(data: Path, t
 
 
 def test_a_repeat_of_a_training_picture_is_found_across_sets(tmp_path: Path) -> None:
-    made_up.busi(tmp_path / "busi")
-    made_up.busbra(tmp_path / "busbra")
+    synthetic_datasets.busi(tmp_path / "busi")
+    synthetic_datasets.busbra(tmp_path / "busbra")
     training = [sample for sample in load("ultrasound", tmp_path) if sample.split == "train"]
     test = [sample for sample in load("ultrasound", tmp_path) if sample.split == "test" and sample.source == "busbra"]
     before = duplicates.highest_correlations(test, training)
@@ -168,7 +168,7 @@ def test_a_repeat_of_a_training_picture_is_found_across_sets(tmp_path: Path) -> 
     assert before.max() < duplicates.LIMITS["busbra"][1]
     original = next(sample for sample in training if sample.source == "busi")
     pixels = np.asarray(original.picture().image.convert("L"))
-    made_up.save(test[0].path, made_up.repeat(pixels, np.random.default_rng(0)))
+    synthetic_datasets.save(test[0].path, synthetic_datasets.repeat(pixels, np.random.default_rng(0)))
     after = duplicates.highest_correlations(test, training)
     assert after[0] > duplicates.LIMITS["busbra"][1]
     assert np.array_equal(after[1:], before[1:])
@@ -254,7 +254,7 @@ def test_a_number_that_does_not_come_out_is_named(
     folder = shutil.copytree(evaluated, tmp_path / "copy")
     changed = copy.deepcopy(content)
     changed["external"]["breast_usg"]["calibration"][0]["n"] += 1  # a figure that no card shows
-    made_up_checkpoints.rewrite(folder / "evaluation.json", changed)
+    synthetic_checkpoints.rewrite(folder / "evaluation.json", changed)
     card_text = (folder / "README.md").read_text()
     (folder / "README.md").write_text(card_text.replace("| Accuracy | 0.", "| Accuracy | 1."))
     assert evaluate.main(["--check", str(folder), "--data", str(data)]) == 1
@@ -349,7 +349,7 @@ def test_the_cards_of_an_embedded_checkpoint_are_checked_too(tmp_path: Path, mon
 def test_without_an_evaluation_there_is_nothing_to_check(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = made_up_checkpoints.trained(tmp_path / "new", "breastmnist", data)
+    folder = synthetic_checkpoints.trained(tmp_path / "new", "breastmnist", data)
     assert evaluate.main(["--check", str(folder), "--data", str(data)]) == 1
     assert capsys.readouterr().err == f"{folder} has no evaluation.json to check.\n"
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from src.models import checkpoints
 from src.models.predictor import HeatMap, Predictor
 from src.tasks import TASKS
-from tests import made_up, made_up_checkpoints
+from tests.support import synthetic_checkpoints, synthetic_datasets
 from train.data import Sample, load
 from train.evaluation import explanations, metrics
 
@@ -44,7 +44,7 @@ class Looks(nn.Module):
 
 def predictor(folder: Path, task: str, network: Any) -> Predictor:
     """A Predictor with this network in place of a checkpoint's."""
-    made_up_checkpoints.write(folder, task, "vigil_cnn28", input_size=[3, 28, 28])
+    synthetic_checkpoints.write(folder, task, "vigil_cnn28", input_size=[3, 28, 28])
     checkpoint = checkpoints.load(task, folder)
     shape = checkpoint.config.pretrained_cfg.model_copy(update={"input_size": (3, SIDE, SIDE)})
     config = checkpoint.config.model_copy(update={"pretrained_cfg": shape})
@@ -62,7 +62,7 @@ def tiles(folder: Path, where: tuple[slice, slice], count: int = 8) -> list[Samp
     for number in range(count):
         pixels = rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
         pixels[where] += 150
-        made_up.save(folder / f"{number}.png", pixels)
+        synthetic_datasets.save(folder / f"{number}.png", pixels)
         samples.append(
             Sample(str(number), number % 2, f"slide {number // 2}", "test", "pcam", folder / f"{number}.png")
         )
@@ -117,7 +117,7 @@ def test_a_map_of_somewhere_else_is_found_no_better_than_chance(
 def test_a_peak_is_in_the_drawn_lesion_or_not(
     spot: tuple[int, int], hit: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_up.busbra(tmp_path / "busbra", cases=6)
+    synthetic_datasets.busbra(tmp_path / "busbra", cases=6)
     samples = load("ultrasound", tmp_path, ["busbra"])
     made = predictor(tmp_path / "model", "ultrasound", Looks3())
     values = np.zeros((64, 80), dtype=np.float32)  # the picture's own size: its mask is rows 16 to 32, columns 20 to 40
@@ -126,7 +126,7 @@ def test_a_peak_is_in_the_drawn_lesion_or_not(
         Predictor, "heat_map", lambda *_, **__: HeatMap("Grad-CAM", "malignant", values, (0, 0, 80, 64))
     )
     monkeypatch.setattr(explanations, "TAKEN_OUT_OF", 1)
-    monkeypatch.setattr(explanations, "_falls", lambda *_: np.zeros((2, 2)))
+    monkeypatch.setattr(explanations, "probability_falls", lambda *_: np.zeros((2, 2)))
     location = explanations.judged(made, samples, 0.3)["location"]
     assert (location["part"], location["measure"], location["code"]) == ("lesion", "peak", "malignant")
     found = list(location["maps"]["Grad-CAM"].values())
@@ -153,14 +153,14 @@ def test_an_empty_map_has_no_peak_and_takes_out_as_much_as_any() -> None:
     nothing = np.zeros((20, 20), dtype=np.float32)
     inside = np.zeros((20, 20), dtype=bool)
     inside[:5] = True
-    assert explanations._found("lesion", nothing, inside) == (None, 0.25)
+    assert explanations.share_inside("lesion", nothing, inside) == (None, 0.25)
     # Where several pixels share the peak, the share of them that is inside.
     several = nothing.copy()
     several[3:9, 4] = 1
-    assert explanations._found("lesion", several, inside) == (2 / 6, 0.25)
+    assert explanations.share_inside("lesion", several, inside) == (2 / 6, 0.25)
     half = nothing.copy()
     half[10:] = 0.5
-    assert explanations._found("label box", half, inside) == (0.0, 0.25)
+    assert explanations.share_inside("label box", half, inside) == (0.0, 0.25)
     for values in (nothing, half):
         order = explanations.ranks(values, np.random.default_rng(0))
         assert np.unique(order).size == order.size

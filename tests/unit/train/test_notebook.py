@@ -13,8 +13,8 @@ import timm
 import yaml
 
 from src.models import checkpoints
-from tests import made_up
 from tests.hub import Hub
+from tests.support import synthetic_datasets
 from train.data import READERS
 from train.evaluation import metrics
 from train.training.recipe import RECIPES
@@ -80,7 +80,7 @@ def test_from_download_to_the_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(metrics, "RESAMPLES", 20)
     recipe = tmp_path / "breastmnist-tiny.yaml"
     recipe.write_text(yaml.safe_dump(yaml.safe_load(TINY)))
-    published = made_up.breastmnist(tmp_path / "server")
+    published = synthetic_datasets.breastmnist(tmp_path / "server")
     kernel = Kernel(
         RECIPE=str(recipe),
         OWNER="owner",
@@ -114,14 +114,14 @@ def zipped(folder: Path, archive: Path) -> Path:
 
 def server(folder: Path) -> dict[str, list[str]]:
     """Made-up sets, packed as their authors publish them: set -> addresses."""
-    ham = made_up.ham10000(folder / "ham", pairs=0)
+    ham = synthetic_datasets.ham10000(folder / "ham", pairs=0)
     for part in (1, 2):
         zipped(ham / f"HAM10000_images_part_{part}", ham / f"HAM10000_images_part_{part}")
     (ham / "HAM10000_metadata.csv").rename(ham / "HAM10000_metadata")
-    busi = made_up.busi(folder / "busi", listed=False)
+    busi = synthetic_datasets.busi(folder / "busi", listed=False)
     (folder / "bra").mkdir()
-    made_up.busbra(folder / "bra" / "BUSBRA")
-    pcam = made_up.pcam_h5(folder / "pcam", slides=2)
+    synthetic_datasets.busbra(folder / "bra" / "BUSBRA")
+    pcam = synthetic_datasets.pcam_h5(folder / "pcam", slides=2)
     for file in list(pcam.glob("*.h5")):
         with gzip.open(f"{file}.gz", "wb") as packed:
             packed.write(file.read_bytes())
@@ -130,7 +130,7 @@ def server(folder: Path) -> dict[str, list[str]]:
         "ham10000": [zipped(ham, folder / "dataverse_files").as_uri()],
         "busi": [zipped(busi, folder / "Dataset_BUSI").as_uri()],
         "busbra": [zipped(folder / "bra", folder / "BUSBRA").as_uri()],
-        "breastmnist": [(made_up.breastmnist(folder) / "breastmnist.npz").as_uri()],
+        "breastmnist": [(synthetic_datasets.breastmnist(folder) / "breastmnist.npz").as_uri()],
         "pcam": [file.as_uri() for file in sorted(pcam.iterdir())],
     }
 

@@ -16,9 +16,10 @@ from huggingface_hub import HfApi, ModelCard
 
 from src.models import checkpoints
 from src.models.predictor import Predictor
-from tests import made_up_checkpoints, space
+from tests import space
 from tests.hub import Commit, Hub, Reply, instead
-from tests.made_up_checkpoints import rewrite
+from tests.support import synthetic_checkpoints
+from tests.support.synthetic_checkpoints import rewrite
 from train import card, publish
 
 REPO = "owner/vigil-breastmnist"
@@ -318,7 +319,7 @@ def test_a_folder_that_is_not_whole_is_not_published(
 
 
 def test_an_older_checkpoint_without_golden_values_is_whole(tmp_path: Path) -> None:
-    folder = made_up_checkpoints.write(tmp_path, "breastmnist")
+    folder = synthetic_checkpoints.write(tmp_path, "breastmnist")
     assert publish.check(folder).config.vigil.golden == {}
 
 

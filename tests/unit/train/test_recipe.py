@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from src.models import checkpoints
-from tests.made_up_recipes import TINY
+from tests.support.tiny_recipe import TINY
 from train.data import SOURCES
 from train.training import augmentation, classifier
 from train.training import recipe as recipes

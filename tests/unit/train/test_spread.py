@@ -1,6 +1,7 @@
 """What a recipe trained with several seeds is said to do, on made-up data."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from src.results.formatting import over_seeds
-from tests import made_up, made_up_checkpoints
-from tests.made_up_checkpoints import edit
+from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support.synthetic_checkpoints import edit
 from train import evaluate, spread
 from train.data import load
 from train.evaluation import explanations, metrics
@@ -18,14 +19,14 @@ from train.evaluation import explanations, metrics
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.everything(tmp_path_factory.mktemp("data"))
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two seeds of a recipe; the second is evaluated and has been told of both."""
     folder = tmp_path_factory.mktemp("runs")
-    runs = [made_up_checkpoints.trained(folder / f"{seed}", "breastmnist", data, seed) for seed in (0, 1)]
+    runs = [synthetic_checkpoints.trained(folder / f"{seed}", "breastmnist", data, seed) for seed in (0, 1)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 20)
         patch.setattr(evaluate, "EXAMINED", 6)
@@ -105,10 +106,19 @@ def without_sampling(vigil: dict[str, Any]) -> None:
     del vigil["recipe"]["sampling"]
 
 
-def test_a_run_may_be_older_than_one_of_its_settings(runs: list[Path], data: Path, tmp_path: Path) -> None:
-    older = made_up_checkpoints.trained(tmp_path / "older", "breastmnist", data, 0)
+def test_a_run_that_is_older_than_a_setting_counts_with_its_default(
+    runs: list[Path], data: Path, tmp_path: Path
+) -> None:
+    older = synthetic_checkpoints.trained(tmp_path / "older", "breastmnist", data, seed=2)
     edit(older / "config.json", lambda config: without_sampling(config["vigil"]))
-    spread.comparable([older, runs[1]], runs[1])
+    released = shutil.copytree(runs[1], tmp_path / "released")
+    assert spread.main([str(older), str(released), "--data", str(data), "--into", str(released)]) == 0
+    written = json.loads((released / "evaluation.json").read_text())["seeds"]
+    assert [run["seed"] for run in written] == [1, 2]
+
+
+def of_another_sampling(vigil: dict[str, Any]) -> None:
+    vigil["recipe"]["sampling"]["weight_power"] = 0.5
 
 
 def of_another_recipe(vigil: dict[str, Any]) -> None:
@@ -131,6 +141,7 @@ def of_the_same_seed(vigil: dict[str, Any]) -> None:
     ("change", "sentence"),
     [
         (of_another_recipe, "of another recipe than {released}: epochs differs."),
+        (of_another_sampling, "of another recipe than {released}: sampling differs."),
         (of_no_recipe_at_all, "other: epochs: Input should be greater than 0"),
         (of_another_split, "learned from another split"),
         (of_the_same_seed, "have the same seed"),
@@ -144,7 +155,7 @@ def test_runs_that_say_nothing_about_a_seed_are_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    other = made_up_checkpoints.trained(tmp_path / "other", "breastmnist", data)
+    other = synthetic_checkpoints.trained(tmp_path / "other", "breastmnist", data)
     edit(other / "config.json", lambda config: change(config["vigil"]))
     before = (runs[1] / "evaluation.json").read_bytes()
     assert spread.main([str(other), str(runs[1]), "--data", str(data), "--into", str(runs[1])]) == 1
@@ -162,6 +173,6 @@ def test_the_released_one_must_be_among_them_and_evaluated(
 
 
 def test_what_is_external_is_not_read_again(data: Path, tmp_path: Path) -> None:
-    run = made_up_checkpoints.trained(tmp_path / "ultrasound", "ultrasound", data)
+    run = synthetic_checkpoints.trained(tmp_path / "ultrasound", "ultrasound", data)
     assert set(spread.figures(run, data)["splits"]) == {"validation", "test", "test-busbra"}
     assert "external" not in {sample.split for sample in load("ultrasound", data, ["busi", "busbra"])}

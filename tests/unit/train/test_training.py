@@ -24,8 +24,8 @@ from src.models import checkpoints
 from src.models.predictor import Predictor
 from src.results.formatting import figure
 from src.tasks import TASKS
-from tests import made_up
-from tests.made_up_recipes import TINY, recipe_of
+from tests.support import synthetic_datasets
+from tests.support.tiny_recipe import TINY, recipe_of
 from train import __main__ as train_command
 from train import card, evaluate, release, speed
 from train.data import leaks, load
@@ -38,7 +38,7 @@ from train.training.distributed import Processes
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_up.everything(tmp_path_factory.mktemp("data"))
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

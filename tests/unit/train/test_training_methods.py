@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from src.models import checkpoints
 from src.models.networks import Network
 from src.tasks import TASKS
-from tests.made_up_recipes import recipe_of
+from tests.support.tiny_recipe import recipe_of
 from train.training import artefacts, losses, optimisation
 from train.training import augmentation as augment
 from train.training import recipe as recipes

@@ -20,8 +20,8 @@ from PIL import Image
 from src.page.blocks import NOT_UPLOADED
 from src.service.arguments import NOT_A_THRESHOLD
 from src.tasks import TASKS
-from tests.conftest import ROOT, Server
-from tests.loop import run
+from tests.support.app import ROOT, Server
+from tests.support.event_loop import run
 
 PICTURE = ROOT / "examples" / "breastmnist" / "oval.png"
 

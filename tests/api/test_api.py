@@ -23,7 +23,7 @@ from src.page import blocks, endpoints
 from src.results.thresholds import operating_point, outcome, promise
 from src.service.arguments import NOT_A_THRESHOLD, NOT_AN_EXPLANATION
 from src.tasks import DISCLAIMER, TASKS
-from tests.conftest import ROOT, Server
+from tests.support.app import ROOT, Server
 
 EXAMPLE = {
     "skin": "skin/irregular.jpg",

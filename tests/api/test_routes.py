@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, compile_path
 
 from src.server.routes import HEALTH, MOUNTED, OPEN, UPLOAD, is_open, is_work, leaves_files
 from tests.attack.server import spellings
-from tests.conftest import Server
+from tests.support.app import Server
 
 CLOSED = {
     # There is no one to log in

@@ -119,7 +119,7 @@ def write(folder: Path, task: str, architecture: str | None = None, seed: int = 
 
 def trained(folder: Path, task: str, data: Path, seed: int = 0) -> Path:
     """`write` as `python -m train` leaves a folder: with what it learned from, not evaluated. One small network for any
-    task, for the sake of time; `data` as `made_up.everything` makes it."""
+    task, for the sake of time; `data` as `synthetic_datasets.everything` makes it."""
     write(folder, task, "vigil_cnn28", seed)
     (folder / "evaluation.json").unlink()
     sources = TASK_SOURCES[task]

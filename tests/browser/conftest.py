@@ -1,0 +1,42 @@
+"""Chromium, and the page opened in it."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.support.app import Server
+from tests.support.chromium import CHROMIUM, FLAGS, PATIENCE
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, opened; fails its test for any error on the console and any request to another address."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    opened.set_default_timeout(PATIENCE)
+    wrong: list[str] = []
+
+    def note_error(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            wrong.append(message.text)
+
+    def note_foreign(request: Request) -> None:
+        if not request.url.startswith((server.url, "data:", "blob:")):
+            wrong.append(f"request to {request.url}")
+
+    opened.on("console", note_error)
+    opened.on("request", note_foreign)
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.goto(server.url)
+    yield opened
+    opened.close()
+    assert not wrong
