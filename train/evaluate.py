@@ -209,7 +209,9 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         alike = None if name == "validation" else np.array([correlation[s.source, s.name] for s in some])
         found[name] = evaluate_split(task, some, probabilities, threshold, alike)
         if predictor.checkpoint.finder is not None:
-            found[name]["region"] = segmentation.judged(predictor.checkpoint.finder, some)
+            region = segmentation.judged(predictor.checkpoint.finder, some)
+            if region is not None:
+                found[name]["region"] = region
         if name != "validation":
             chosen = drawn(some)
             found[name]["explanation"] = explanations.judged(predictor, chosen, threshold)

@@ -88,9 +88,14 @@ def _with_masks(samples: Sequence[Sample], split: str | None = None) -> list[Sam
     return [s for s in samples if split in (None, s.split) and (s.masks or s.label == normal)]
 
 
-def judged(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float]:
-    """`figures` of the released finder on `samples` with masks or without a lesion, and how many those are (n)."""
+def judged(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float] | None:
+    """`figures` of the released finder on `samples` with masks or without a lesion, and how many those are (n).
+
+    None for a dataset that draws no masks.
+    """
     chosen = _with_masks(samples)
+    if not chosen:
+        return None
     task, side = TASKS["ultrasound"], finder.config.side
     _, truth = squeezed(chosen, side)
     found = np.stack(
