@@ -4,9 +4,9 @@ Knows nothing of pictures, networks or the page; everything else reads its names
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 DISCLAIMER = (
     "Research and education only. Vigil is not a medical device and gives no diagnosis; "
@@ -30,8 +30,36 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class Licence:
+    """The licence of a model's weights, which is that of its training data: `hub_id` as the Hub names it.
+
+    A licence called "other" there has a `name` and a `link` of its own.
+    """
+
+    hub_id: str
+    name: str = ""
+    link: str = ""
+
+    @property
+    def terms(self) -> str:
+        """The licence as a card names it."""
+        return f"{self.name}, {self.link}" if self.name else self.hub_id
+
+    def metadata(self) -> dict[str, Any]:
+        """The licence as the metadata of a card on the Hub has it."""
+        own = {"license_name": self.name, "license_link": self.link} if self.name else {}
+        return {"license": self.hub_id, **own}
+
+
+@dataclass(frozen=True)
 class Task:
-    """What a tab, an endpoint and a checkpoint folder share.
+    """Everything that one task needs and no other: what a tab, an endpoint and a checkpoint folder share.
+
+    `sources` names the data sets that its networks may learn from, `external_sources` those that no network may learn
+    from or be chosen by. `licence` is that of its weights, `limits` a Markdown list of the data's limits for the cards.
+    `input_side` is the side of its networks' input in pixels; images are scaled to it before their quality is measured.
+    `camera`: the page offers the visitor's camera. `advice` maps a flaw's code (src/pictures/quality.py) to the advice
+    that replaces the general one. The texts of its classes are in src/results/class_texts.json.
 
     `classes` stand in the order of the model's outputs. `colour` is what the model is shown: "grey" pictures lose their
     colour first. `crop_to_roi` crops to the scanned ultrasound field. `default_threshold` is None where validation
@@ -49,6 +77,13 @@ class Task:
     look: str
     classes: tuple[Diagnosis, ...]
     colour: Literal["rgb", "grey"]
+    sources: tuple[str, ...]
+    licence: Licence
+    limits: str
+    input_side: int
+    external_sources: tuple[str, ...] = ()
+    camera: bool = False
+    advice: Mapping[str, str] = field(default_factory=dict)
     crop_to_roi: bool = False
     default_threshold: float | None = None
     reported_alone: tuple[str, ...] = ()
@@ -92,6 +127,21 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 colour="rgb",
                 reported_alone=("mel",),
                 group="lesion",
+                sources=("ham10000", "isic2017", "acral"),
+                licence=Licence("cc-by-nc-4.0"),
+                limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin. "
+                "It names no\n  patients: two lesions of one person may lie on different sides of a split.",
+                input_side=224,
+                camera=True,
+                advice=MappingProxyType(
+                    {
+                        "narrow": "crop it to the lesion and some skin around it",
+                        "focus": "retake it with the lens on the skin",
+                        "contrast": "put the lesion in the middle, in even light",
+                        "dark": "retake it with more light",
+                        "overexposed": "retake it with less light or without flash",
+                    }
+                ),
             ),
             Task(
                 name="ultrasound",
@@ -108,6 +158,12 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 crop_to_roi=True,
                 default_threshold=0.3,
                 group="case",
+                sources=("busi", "busbra", "multirez"),
+                external_sources=("breast_usg",),
+                licence=Licence("other", "busi-research-use", "https://doi.org/10.1016/j.dib.2019.104863"),
+                limits="- BUSI comes from one hospital in Cairo and repeats pictures, BUS-BRA from one in Rio de "
+                "Janeiro.\n  Only BUSI has pictures without a lesion.",
+                input_side=224,
             ),
             Task(
                 name="breastmnist",
@@ -121,6 +177,10 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 ),
                 colour="grey",
                 default_threshold=0.3,
+                sources=("breastmnist",),
+                licence=Licence("cc-by-4.0"),
+                limits="- BreastMNIST is BUSI at 28×28 pixels, its benign and its normal pictures in one class.",
+                input_side=28,
             ),
             Task(
                 name="histopathology",
@@ -139,6 +199,23 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 group="tile",
                 # A tile is metastatic where its central 32×32 of 96×96 pixels hold one of tumour (arXiv:1806.03962).
                 label_box=(1 / 3, 1 / 3, 2 / 3, 2 / 3),
+                sources=("pcam",),
+                licence=Licence("cc0-1.0"),
+                limits="- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic for\n"
+                "  tumour in its central 32×32 pixels; tumour nearer the edge does not count.",
+                input_side=96,
+                advice=MappingProxyType(
+                    {
+                        **dict.fromkeys(
+                            ("green_cast", "red_cast", "blue_cast", "yellow_cast"),
+                            "set the white balance on an empty part of the slide",
+                        ),
+                        "focus": "refocus the slide and export it anew",
+                        "contrast": "choose a place with tissue",
+                        "dark": "raise the lamp or exposure",
+                        "overexposed": "lower the lamp or exposure, or choose a place with tissue",
+                    }
+                ),
             ),
         )
     }

@@ -23,18 +23,6 @@ TABLE_START, TABLE_END = "<!-- models: written by python -m train.card -->", "<!
 
 PIPELINE = "image-classification"
 
-LICENCES: dict[str, dict[str, Any]] = {
-    # of the data a model learned from, as the Hub names them
-    "skin": {"license": "cc-by-nc-4.0"},
-    "breastmnist": {"license": "cc-by-4.0"},
-    "histopathology": {"license": "cc0-1.0"},
-    "ultrasound": {
-        "license": "other",
-        "license_name": "busi-research-use",
-        "license_link": "https://doi.org/10.1016/j.dib.2019.104863",
-    },
-}
-
 INTENDED_USE = """To show clinicians, students and engineers what such a model does, where it looked and what its
 threshold costs; to compare with, and to build on in research."""
 
@@ -50,16 +38,6 @@ LIMITS = """- The figures hold for the splits named. They fall at another hospit
   seen to refuse tinted pictures of BrEaST: of that set its share refused is no independent figure.
 - Small splits leave wide intervals: read those, not the figures between them.
 - A heat map shows what the network reacted to, not why, and is no evidence that it reacted to the right thing."""
-
-DATA_LIMITS = {
-    "skin": "- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin. It names no\n"
-    "  patients: two lesions of one person may lie on different sides of a split.",
-    "ultrasound": "- BUSI comes from one hospital in Cairo and repeats pictures, BUS-BRA from one in Rio de Janeiro.\n"
-    "  Only BUSI has pictures without a lesion.",
-    "breastmnist": "- BreastMNIST is BUSI at 28×28 pixels, its benign and its normal pictures in one class.",
-    "histopathology": "- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic for\n"
-    "  tumour in its central 32×32 pixels; tumour nearer the edge does not count.",
-}
 
 OBTAINED = """Every picture was read by the Predictor that page, API and command line use, with the released weights.
 Groups (lesions, cases, near-duplicates, slides where they are known) never cross a split. Networks learned from the
@@ -102,7 +80,7 @@ def metadata(config: dict[str, Any], evaluation: dict[str, Any], name: str) -> M
             if found is not None and found["value"] is not None
         ]
     return ModelCardData(
-        **LICENCES[task.name],
+        **task.licence.metadata(),
         library_name="timm",
         pipeline_tag=PIPELINE,
         datasets=list(sources),
@@ -146,7 +124,7 @@ Reads {task.modality}. **{DISCLAIMER}**
 {describe(config, evaluation)}
 ## Limits
 
-{DATA_LIMITS[task.name]}
+{task.limits}
 {LIMITS}
 
 ## Use
@@ -202,19 +180,17 @@ def model_card() -> str:
     for folder in released():
         config, evaluation = read(folder)
         title = TASKS[evaluation["task"]].title
-        licence = LICENCES[evaluation["task"]]
-        terms = (
-            f"{licence['license_name']}, {licence['license_link']}" if "license_name" in licence else licence["license"]
-        )
+        terms = TASKS[evaluation["task"]].licence.terms
         parts.append(
             f"## {title}: {config['vigil']['name']}\n\nIn `checkpoints/{folder.name}`, licence {terms}.\n"
             f"{describe(config, evaluation)}"
         )
         citations.append(f"- {cite(config)}")
-    models, cited, data_limits = "\n".join(parts), "\n".join(citations), "\n".join(DATA_LIMITS.values())
+    models, cited = "\n".join(parts), "\n".join(citations)
+    data_limits = "\n".join(task.limits for task in TASKS.values())
     sources = "\n".join(
         f"- {source.title}: {source.where}. Licence: {source.licence}. {source.citation}."
-        for source in SOURCES.values()
+        for source in (SOURCES[name] for task in TASKS.values() for name in (*task.sources, *task.external_sources))
     )
     return f"""# Vigil: model card
 

@@ -81,7 +81,8 @@ def evaluate_split(
         "subgroups": subgroups.figures(samples, positive, scores, threshold),
     }
     if correlations is not None:
-        side, limit = duplicates.LIMITS[samples[0].source]
+        source = SOURCES[samples[0].source]
+        side, limit = source.thumbnail_side, source.near_duplicate
         kept = np.flatnonzero(correlations <= limit)
         result["without_near_duplicates"] = {
             "thumbnail_side": side,

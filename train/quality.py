@@ -36,8 +36,6 @@ SEED = 0
 TRAINING_PICTURES = 1000
 """Of each task; all of them where it has fewer."""
 VALIDATION_PICTURES = 100
-SIDES: Mapping[str, int] = MappingProxyType({"skin": 224, "ultrasound": 224, "breastmnist": 28, "histopathology": 96})
-"""To what the shorter side is brought before measuring: what the task's networks take (DESIGN.md)."""
 
 
 def some(samples: Sequence[Sample], n: int) -> list[Sample]:
@@ -47,7 +45,7 @@ def some(samples: Sequence[Sample], n: int) -> list[Sample]:
 
 def derive(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
     """What quality.json says of a task, from its training `samples`."""
-    side = SIDES[task.name]
+    side = task.input_side
     measured = [_measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")]
     limits = {}
     for flaw in FLAWS:

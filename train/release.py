@@ -157,8 +157,8 @@ def default_threshold(scores: Sequence[float], sources: Sequence[str], share: fl
 
 
 def answers(predictor: Predictor) -> dict[str, list[float]]:
-    """What a checkpoint answers to its task's drawn examples: file name -> the probability of each class."""
-    pictures = sorted((ROOT / "examples" / predictor.task.name).iterdir())
+    """The probability of each class for each of the task's drawn examples, if there are any, by file name."""
+    pictures = sorted((ROOT / "examples" / predictor.task.name).glob("*"))
     return {picture.name: [round(p, 6) for p in predictor.predict(picture).probabilities] for picture in pictures}
 
 

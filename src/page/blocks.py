@@ -189,7 +189,8 @@ def refused(sentence: str) -> gr.Error:
 
 def example_files(task: str = "") -> dict[Path, str]:
     """The pictures to click on, of one task or all, and what each shows."""
-    return {ROOT / "examples" / name: text for name, text in EXAMPLES.items() if name.startswith(task)}
+    folder = f"{task}/" if task else ""
+    return {ROOT / "examples" / name: text for name, text in EXAMPLES.items() if name.startswith(folder)}
 
 
 def html(markup: str, classes: str = "", elem_id: str | None = None) -> gr.HTML:

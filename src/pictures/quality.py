@@ -37,16 +37,17 @@ class Flaw:
     """Something that can be wrong with a picture.
 
     `code` names it in evaluation.json and tests. It is there where `measure` lies beyond the limit, in the `tail` that
-    `percent` of the training pictures have. `says` is one sentence, `advice` what to do about it (by task, or the one
-    for all under ""). No limit of a "high" tail is below `at_least`: sets of one format, or all grey, do not tell what
-    differs elsewhere and does no harm. `colour`: of the task's pictures; None for any. `field`: of scanned fields only.
+    `percent` of the training pictures have. `says` is one sentence, `advice` what to do about it for the
+    tasks without an `advice` of their own. No limit of a "high" tail is below `at_least`: sets of one format, or all
+    grey, do not tell what differs elsewhere and does no harm. `colour`: of the task's pictures; None for any. `field`:
+    of scanned fields only.
     """
 
     code: str
     measure: str
     tail: Tail
     says: str
-    advice: Mapping[str, str]
+    advice: str
     percent: float = 0.5
     at_least: float = 0.0
     colour: Literal["rgb", "grey"] | None = None
@@ -58,22 +59,22 @@ class Flaw:
 
     def sentence(self, task: Task) -> str:
         """What is wrong and what to do about it, in one line."""
-        return f"{self.says}: {self.advice.get(task.name, self.advice.get(''))}."
+        return f"{self.says}: {task.advice.get(self.code, self.advice)}."
 
 
 def _cast(code: str, measure: str, tail: Tail) -> Flaw:
-    advice = {"": "set the white balance", "histopathology": "set the white balance on an empty part of the slide"}
-    return Flaw(code, measure, tail, f"The picture has a {code.removesuffix('_cast')} cast", advice, colour="rgb")
+    says = f"The picture has a {code.removesuffix('_cast')} cast"
+    return Flaw(code, measure, tail, says, "set the white balance", colour="rgb")
 
 
 FLAWS: tuple[Flaw, ...] = (
-    Flaw("resolution", "short_side", "low", "The picture has too few pixels", {"": "give the original, not a copy"}),
+    Flaw("resolution", "short_side", "low", "The picture has too few pixels", "give the original, not a copy"),
     Flaw(
         "narrow",
         "aspect",
         "high",
         "The picture is unusually long and narrow",
-        {"": "give the whole picture, not a strip", "skin": "crop it to the lesion and some skin around it"},
+        "give the whole picture, not a strip",
         at_least=2.0,
     ),
     Flaw(
@@ -81,43 +82,31 @@ FLAWS: tuple[Flaw, ...] = (
         "focus",
         "low",
         "The picture is out of focus or smeared",
-        {
-            "": "set the focal zone at the lesion and save the frame anew",
-            "skin": "retake it with the lens on the skin",
-            "histopathology": "refocus the slide and export it anew",
-        },
+        "set the focal zone at the lesion and save the frame anew",
     ),
     Flaw(
         "contrast",
         "contrast",
         "low",
         "The picture is nearly uniform, with little to see in it",
-        {
-            "": "raise the dynamic range or move the probe",
-            "skin": "put the lesion in the middle, in even light",
-            "histopathology": "choose a place with tissue",
-        },
+        "raise the dynamic range or move the probe",
     ),
     Flaw(
         "dark",
         "brightness",
         "low",
         "The picture is unusually dark",
-        {"": "raise the gain", "skin": "retake it with more light", "histopathology": "raise the lamp or exposure"},
+        "raise the gain",
     ),
     Flaw(
         "overexposed",
         "white",
         "high",
         "Much of the picture is white or overexposed",
-        {
-            "": "lower the gain",
-            "skin": "retake it with less light or without flash",
-            "histopathology": "lower the lamp or exposure, or choose a place with tissue",
-        },
+        "lower the gain",
         at_least=0.02,
     ),
-    Flaw("no_colour", "chroma", "low", "The picture has no colour", {"": "give the colour picture"}, colour="rgb"),
+    Flaw("no_colour", "chroma", "low", "The picture has no colour", "give the colour picture", colour="rgb"),
     _cast("green_cast", "red_green", "low"),
     _cast("red_cast", "red_green", "high"),
     _cast("blue_cast", "yellow_blue", "low"),
@@ -127,7 +116,7 @@ FLAWS: tuple[Flaw, ...] = (
         "tint",
         "high",
         "The picture is tinted; it is read in grey",
-        {"": "switch the display's colour map to grey"},
+        "switch the display's colour map to grey",
         at_least=8.0,
         colour="grey",
     ),
@@ -136,7 +125,7 @@ FLAWS: tuple[Flaw, ...] = (
         "vivid",
         "high",
         "Part of the picture is painted in colour, as colour Doppler is",
-        {"": "save the frame in B-mode alone"},
+        "save the frame in B-mode alone",
         at_least=0.002,
         colour="grey",
     ),
@@ -145,7 +134,7 @@ FLAWS: tuple[Flaw, ...] = (
         "crosses",
         "high",
         "The picture seems to have callipers in it, which tell where someone saw a lesion",
-        {"": "save the frame before measuring"},
+        "save the frame before measuring",
         percent=20,
         field=True,
     ),
@@ -154,7 +143,7 @@ FLAWS: tuple[Flaw, ...] = (
         "letters",
         "high",
         "The picture seems to have text burnt into it",
-        {"": "switch the annotations off and save the frame anew"},
+        "switch the annotations off and save the frame anew",
         percent=25,
         field=True,
     ),
@@ -163,7 +152,7 @@ FLAWS: tuple[Flaw, ...] = (
         "seam",
         "high",
         "The picture seems to be a split view of two fields",
-        {"": "give one field, not two side by side"},
+        "give one field, not two side by side",
         field=True,
     ),
 )
@@ -200,7 +189,9 @@ def found(picture: Picture, field: Image.Image, task: Task, input_side: int) -> 
 
     `field`: the part that is read (`scanned_field.crop`). `input_side`: of the network's input, in pixels.
     """
-    usual = limits()[task.name]
+    usual = limits().get(task.name)
+    if usual is None:  # a new task, for which `python -m train.quality` was not run yet
+        return []
     measured = measures(picture.image, field, task, usual.side)
     flaws = [flaw for flaw in FLAWS if flaw.applies(task) and flaw.code in usual.limits]
     there = []

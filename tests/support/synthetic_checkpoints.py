@@ -17,7 +17,7 @@ from torch import nn
 from src.models import checkpoints
 from src.results import thresholds
 from src.tasks import TASKS
-from train.data import SOURCES, TASK_SOURCES, load, split_hash
+from train.data import SOURCES, load, split_hash
 from train.evaluation import metrics
 from train.training import recipe as recipes
 
@@ -122,7 +122,7 @@ def trained(folder: Path, task: str, data: Path, seed: int = 0) -> Path:
     task, for the sake of time; `data` as `synthetic_datasets.everything` makes it."""
     write(folder, task, "vigil_cnn28", seed)
     (folder / "evaluation.json").unlink()
-    sources = TASK_SOURCES[task]
+    sources = TASKS[task].sources
     added = {
         "recipe": {**recipes.load(task).model_dump(mode="json"), "sources": list(sources), "seed": seed},
         "split_sha256": split_hash(load(task, data, sources)),

@@ -4,25 +4,25 @@ shows what is there.
 Knows nothing of augmentation, networks or what a split is used for.
 """
 
+import importlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import pkgutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
+from src.tasks import TASKS
 from train.data import splits
 from train.data.histopathology import pcam
 from train.data.mnist import breastmnist
-from train.data.samples import SOURCES, SPLITS, DataMissing, DataSet, Sample, Source, Split, leaks, split_hash
+from train.data.samples import READERS, SOURCES, SPLITS, DataMissing, DataSet, Sample, Source, Split, leaks, split_hash
 from train.data.skin import acral, ham10000, isic2017
 from train.data.ultrasound import breast_usg, busbra, busi, multirez
 
 __all__ = [
-    "EXTERNAL",
     "READERS",
     "SOURCES",
     "SPLITS",
-    "TASK_SOURCES",
     "DataMissing",
     "DataSet",
     "Sample",
@@ -43,29 +43,10 @@ __all__ = [
     "split_hash",
 ]
 
-READERS: Mapping[str, Callable[[Path], DataSet]] = MappingProxyType(
-    {
-        "ham10000": ham10000,
-        "isic2017": isic2017,
-        "acral": acral,
-        "busi": busi,
-        "busbra": busbra,
-        "multirez": multirez,
-        "breast_usg": breast_usg,
-        "breastmnist": breastmnist,
-        "pcam": pcam,
-    }
-)
-TASK_SOURCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "skin": ("ham10000", "isic2017", "acral"),
-        "ultrasound": ("busi", "busbra", "multirez"),
-        "breastmnist": ("breastmnist",),
-        "histopathology": ("pcam",),
-    }
-)
-EXTERNAL: Mapping[str, tuple[str, ...]] = MappingProxyType({"ultrasound": ("breast_usg",)})
-"""Sets that no model may learn from or be chosen by, only be looked at with at the end; `load` refuses them."""
+# Whatever module of this package reads a data set registers it when it is imported.
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name != "__main__":
+        importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def load(task: str, data: Path, sources: Sequence[str] | None = None, resplit: int | None = None) -> list[Sample]:
@@ -75,10 +56,10 @@ def load(task: str, data: Path, sources: Sequence[str] | None = None, resplit: i
     `resplit` is the seed of another split of the same groups (`splits.reshuffled`).
     What a reader has to say is logged. Raises `DataMissing`, and `ValueError` for a set that is not the task's.
     """
-    chosen = tuple(sources) if sources is not None else TASK_SOURCES[task]
-    strange = [source for source in chosen if source not in TASK_SOURCES[task]]
+    chosen = tuple(sources) if sources is not None else TASKS[task].sources
+    strange = [source for source in chosen if source not in TASKS[task].sources]
     if strange or not chosen:
-        raise ValueError(f"sources of {task} are {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'none'}")
+        raise ValueError(f"sources of {task} are {', '.join(TASKS[task].sources)}; not {', '.join(strange) or 'none'}")
     samples = [sample for source in chosen for sample in _read(source, data)]
     return samples if resplit is None else splits.reshuffled(samples, resplit)
 
@@ -89,7 +70,7 @@ def load_external(task: str, data: Path, learned_from: Sequence[str]) -> dict[st
     The task's external sets, and those of its own that were left out of its training. One that is not there is logged.
     """
     found = {}
-    for source in (*TASK_SOURCES[task], *EXTERNAL.get(task, ())):
+    for source in (*TASKS[task].sources, *TASKS[task].external_sources):
         if source in learned_from:
             continue
         try:

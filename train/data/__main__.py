@@ -6,19 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 from src.tasks import TASKS
-from train.data import EXTERNAL, READERS, SPLITS, TASK_SOURCES, DataMissing, leaks, split_hash
+from train.data import READERS, SPLITS, DataMissing, leaks, split_hash
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print one table a set. Exit status 1 where a set is missing or a group crosses a split."""
     parser = argparse.ArgumentParser(prog="python -m train.data", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help=f"folder that holds {', '.join(READERS)}")
-    parser.add_argument("--task", choices=tuple(TASK_SOURCES), help="only this task's sets")
+    parser.add_argument("--task", choices=tuple(TASKS), help="only this task's sets")
     options = parser.parse_args(arguments)
     status = 0
-    for task in [options.task] if options.task else TASK_SOURCES:
+    for task in [options.task] if options.task else TASKS:
         codes = TASKS[task].codes
-        for source in (*TASK_SOURCES[task], *EXTERNAL.get(task, ())):
+        for source in (*TASKS[task].sources, *TASKS[task].external_sources):
             try:
                 found = READERS[source](options.data / source)
             except DataMissing as missing:

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.tasks import TASKS
 from train.data import splits
-from train.data.samples import DataMissing, DataSet, Sample, Split
+from train.data.samples import DataMissing, DataSet, Sample, Source, Split, reader_of
 
 PARTS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 
@@ -40,6 +40,17 @@ def items(root: Path) -> tuple[np.ndarray, list[tuple[str, int, str]]]:
     return np.concatenate([held[f"{part}_images"] for part in PARTS]).reshape(len(places), -1), places
 
 
+@reader_of(
+    Source(
+        "breastmnist",
+        "BreastMNIST",
+        "https://zenodo.org/records/10519652 (breastmnist.npz)",
+        "CC BY 4.0",
+        "Yang et al. 2023, doi:10.1038/s41597-022-01721-8",
+        near_duplicate=NEAR_DUPLICATE,
+        thumbnail_side=28,
+    )
+)
 def breastmnist(root: Path) -> DataSet:
     """BreastMNIST with its official split, less what repeats a more held-out image. Raises `DataMissing`."""
     pixels, places = items(root)

@@ -6,7 +6,7 @@ Knows nothing of the sets' layouts (the readers do) nor of how a picture is made
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,85 +26,38 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Source:
-    """A public data set: its folder under `--data`, and what a release has to say of it."""
+    """A public data set: `name` is its folder under `--data`; the release names title, licence and citation.
+
+    Two of its images count as near-duplicates if their grey thumbnails of `thumbnail_side` pixels correlate above
+    `near_duplicate` (0 to 1).
+    """
 
     name: str
     title: str
     where: str
     licence: str
     citation: str
+    near_duplicate: float
+    thumbnail_side: int = 64
 
 
-SOURCES: Mapping[str, Source] = MappingProxyType(
-    {
-        source.name: source
-        for source in (
-            Source(
-                "ham10000",
-                "HAM10000",
-                "https://doi.org/10.7910/DVN/DBW86T (Harvard Dataverse)",
-                "CC BY-NC 4.0",
-                "Tschandl et al. 2018, doi:10.1038/sdata.2018.161",
-            ),
-            Source(
-                "isic2017",
-                "ISIC 2017",
-                "https://challenge.isic-archive.com/data/#2017 (training data of part 3)",
-                "CC0",
-                "Codella et al. 2018, arXiv:1710.05006",
-            ),
-            Source(
-                "acral",
-                "ISIC Archive, palms and soles",
-                "https://gallery.isic-archive.com (dermoscopic images of palms and soles, melanoma or nevus)",
-                "CC BY-NC 4.0, some CC BY 4.0",
-                "International Skin Imaging Collaboration, isic-archive.com",
-            ),
-            Source(
-                "busi",
-                "BUSI",
-                "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset (Dataset_BUSI_with_GT)",
-                "not settled; research use",
-                "Al-Dhabyani et al. 2020, doi:10.1016/j.dib.2019.104863",
-            ),
-            Source(
-                "busbra",
-                "BUS-BRA",
-                "https://zenodo.org/records/8231412",
-                "free use with citation",
-                "Gómez-Flores et al. 2024, doi:10.1002/mp.16812",
-            ),
-            Source(
-                "breast_usg",
-                "BrEaST",
-                "https://doi.org/10.7937/9WKK-Q141 (BrEaST-Lesions-USG, The Cancer Imaging Archive)",
-                "CC BY 4.0",
-                "Pawłowska et al. 2024, doi:10.7937/9WKK-Q141",
-            ),
-            Source(
-                "multirez",
-                "Multi-REZ",
-                "https://github.com/JoeTao-097/Multi-REZ-Evalution-for-Breast-Ultrasound-Images",
-                "Apache 2.0 for its repository; hospital and consent not stated: research use",
-                "JoeTao-097, Multi-REZ evaluation for breast ultrasound images",
-            ),
-            Source(
-                "breastmnist",
-                "BreastMNIST",
-                "https://zenodo.org/records/10519652 (breastmnist.npz)",
-                "CC BY 4.0",
-                "Yang et al. 2023, doi:10.1038/s41597-022-01721-8",
-            ),
-            Source(
-                "pcam",
-                "PatchCamelyon",
-                "https://zenodo.org/records/2546921 (see https://github.com/basveeling/pcam)",
-                "CC0",
-                "Veeling et al. 2018, arXiv:1806.03962",
-            ),
-        )
-    }
-)
+_SOURCES: dict[str, Source] = {}
+_READERS: dict[str, "Reader"] = {}
+SOURCES: Mapping[str, Source] = MappingProxyType(_SOURCES)
+"""Every data set by its name; the readers fill it."""
+READERS: Mapping[str, "Reader"] = MappingProxyType(_READERS)
+"""The reader of every data set: the set's folder -> its samples. Raises `DataMissing`."""
+
+
+def reader_of(source: Source) -> Callable[["Reader"], "Reader"]:
+    """Registers the function that it decorates as the reader of `source`."""
+
+    def register(reader: "Reader") -> "Reader":
+        _SOURCES[source.name] = source
+        _READERS[source.name] = reader
+        return reader
+
+    return register
 
 
 class DataMissing(FileNotFoundError):  # noqa: N818  (read as a sentence: raise DataMissing)
@@ -186,3 +139,7 @@ def leaks(samples: Iterable[Sample]) -> list[str]:
     for sample in samples:
         found[sample.source, sample.group].add(sample.split)
     return sorted(f"{source}: {group}" for (source, group), splits in found.items() if len(splits) > 1)
+
+
+Reader = Callable[[Path], DataSet]
+"""The folder of a data set -> its samples."""

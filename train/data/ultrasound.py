@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from src.pictures import decode
 from src.tasks import TASKS
 from train.data import files, mnist, splits
-from train.data.samples import DataMissing, DataSet, Sample, Split
+from train.data.samples import DataMissing, DataSet, Sample, Source, Split, reader_of
 
 # Correlation of 64×64 grey thumbnails above which two pictures of BUSI are taken for the same scan. Chosen by looking
 # at pairs: down to 0.93 nearly all are the same scan, from 0.93 to 0.91 most, below 0.90 hardly any. The usual 0.99
@@ -31,6 +31,16 @@ _PICTURE = re.compile(r"busi/(?P<code>\w+) \((?P<number>\d+)\)")
 _MASK = re.compile(r"(?P<picture>.+)_mask(_\d+)?")
 
 
+@reader_of(
+    Source(
+        "busi",
+        "BUSI",
+        "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset (Dataset_BUSI_with_GT)",
+        "not settled; research use",
+        "Al-Dhabyani et al. 2020, doi:10.1016/j.dib.2019.104863",
+        near_duplicate=NEAR_DUPLICATE,
+    )
+)
 def busi(root: Path) -> DataSet:
     """BUSI with the split of BreastMNIST, so that both are judged on the same images; repeats dropped.
 
@@ -118,6 +128,16 @@ def _matched_split(
     return {names[p]: mnist.PARTS[places[i][0]] for i, p in zip(item, picture, strict=True)}
 
 
+@reader_of(
+    Source(
+        "busbra",
+        "BUS-BRA",
+        "https://zenodo.org/records/8231412",
+        "free use with citation",
+        "Gómez-Flores et al. 2024, doi:10.1002/mp.16812",
+        near_duplicate=NEAR_DUPLICATE,
+    )
+)
 def busbra(root: Path) -> DataSet:
     """BUS-BRA with a 70/10/20 split by case, stratified by pathology. It has no normal images. Raises `DataMissing`.
 
@@ -154,6 +174,16 @@ def busbra(root: Path) -> DataSet:
     return DataSet(samples)
 
 
+@reader_of(
+    Source(
+        "multirez",
+        "Multi-REZ",
+        "https://github.com/JoeTao-097/Multi-REZ-Evalution-for-Breast-Ultrasound-Images",
+        "Apache 2.0 for its repository; hospital and consent not stated: research use",
+        "JoeTao-097, Multi-REZ evaluation for breast ultrasound images",
+        near_duplicate=NEAR_DUPLICATE,
+    )
+)
 def multirez(root: Path) -> DataSet:
     """Multi-REZ, benign and malignant lesions, many with callipers; 60/15/25 by patient, stratified by class.
 
@@ -192,6 +222,16 @@ def multirez(root: Path) -> DataSet:
     )
 
 
+@reader_of(
+    Source(
+        "breast_usg",
+        "BrEaST",
+        "https://doi.org/10.7937/9WKK-Q141 (BrEaST-Lesions-USG, The Cancer Imaging Archive)",
+        "CC BY 4.0",
+        "Pawłowska et al. 2024, doi:10.7937/9WKK-Q141",
+        near_duplicate=NEAR_DUPLICATE,
+    )
+)
 def breast_usg(root: Path) -> DataSet:
     """BrEaST-Lesions-USG, one picture a case, all of it "external". Raises `DataMissing`.
 

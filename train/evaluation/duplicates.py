@@ -7,31 +7,11 @@ angle. Knows nothing of models.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
 
 import numpy as np
 from tqdm import tqdm
 
-from train.data import Sample, mnist, splits, ultrasound
-
-# Set -> side of the grey thumbnails in pixels, and the correlation above which two of them are taken for one picture.
-# For HAM10000 and PatchCamelyon chosen by looking at the most alike pairs across train and test: dark spots on light
-# ground reach 0.976 between different lesions, tissue edges 0.88 between different slides; none is the same picture.
-LIMITS = MappingProxyType(
-    {
-        "ham10000": (64, 0.98),
-        "isic2017": (64, 0.98),
-        # Thick round frames alike make different lesions correlate up to 0.992.
-        "acral": (64, 0.995),
-        "busi": (64, ultrasound.NEAR_DUPLICATE),
-        "busbra": (64, ultrasound.NEAR_DUPLICATE),
-        "multirez": (64, ultrasound.NEAR_DUPLICATE),
-        "breast_usg": (64, ultrasound.NEAR_DUPLICATE),
-        "breastmnist": (28, mnist.NEAR_DUPLICATE),
-        "pcam": (64, 0.91),
-    }
-)
-
+from train.data import SOURCES, Sample, splits
 
 CHUNK = 512  # training pictures in memory at a time
 
@@ -41,7 +21,7 @@ def highest_correlations(held_out: Sequence[Sample], training: Sequence[Sample])
 
     All of one task. The training pictures are read once and not kept.
     """
-    side = max(LIMITS[sample.source][0] for sample in held_out)
+    side = max(SOURCES[sample.source].thumbnail_side for sample in held_out)
 
     def thumbnail(sample: Sample) -> np.ndarray:
         return splits.thumbnail(sample.picture().image, side)

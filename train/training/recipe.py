@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from src.models.tta import TestTimeAugmentation
 from src.tasks import TASKS
-from train.data import TASK_SOURCES
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -236,10 +235,10 @@ class LogisticRecipe(_Strict):
 
 def _only_learned_from(task: str, sources: tuple[str, ...]) -> None:
     # An external set among them would spend the last look at what no model has seen.
-    strange = [source for source in sources if source not in TASK_SOURCES[task]]
+    strange = [source for source in sources if source not in TASKS[task].sources]
     if strange or not sources:
         raise ValueError(
-            f"sources: {task} learns from {', '.join(TASK_SOURCES[task])}; not {', '.join(strange) or 'nothing'}"
+            f"sources: {task} learns from {', '.join(TASKS[task].sources)}; not {', '.join(strange) or 'nothing'}"
         )
 
 

@@ -49,7 +49,7 @@ class TaskControls:
         self.image = gr.Image(
             type="filepath",
             image_mode=None,
-            sources=["upload", "clipboard", "webcam"] if self.task.name == "skin" else ["upload", "clipboard"],
+            sources=["upload", "clipboard", "webcam"] if self.task.camera else ["upload", "clipboard"],
             webcam_options=CAMERA,
             label="Picture",
             height=300,

@@ -35,7 +35,12 @@ REFERENCES: Final[Mapping[str, Any]] = json.loads(
 
 
 def beside(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """The table of a task; `sets` are what is known of our model on each set that it was not chosen by."""
+    """The table of a task, empty if nothing is published on its data.
+
+    `sets` has the evaluation of our model on each set that it was not chosen by.
+    """
+    if task.name not in REFERENCES:
+        return Markup()
     rows = []
     for reference in REFERENCES[task.name]:
         ours = sets.get(reference["beside"])

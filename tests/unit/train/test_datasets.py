@@ -335,9 +335,9 @@ def test_breast_usg_is_external_and_keeps_its_columns(root: Path, tmp_path: Path
     assert samples[2].meta == {"BIRADS": "4a", "age": 33.0, "lesion_share": pytest.approx(20 * 16 / (80 * 64))}
     assert samples[3].meta["age"] is None
     assert samples[-1].meta["lesion_share"] is None, "no lesion, no size"
-    both = data.TASK_SOURCES["ultrasound"]
+    both = TASKS["ultrasound"].sources
     assert data.load_external("ultrasound", root, both) == {"breast_usg": samples}
-    assert data.load_external("skin", root, data.TASK_SOURCES["skin"]) == {}
+    assert data.load_external("skin", root, TASKS["skin"].sources) == {}
     assert data.load_external("ultrasound", tmp_path, both) == {}, "left out where it is not there"
 
 
@@ -349,8 +349,8 @@ def test_a_set_left_out_of_training_is_external_to_that_model(root: Path) -> Non
 
 
 def test_no_task_learns_from_an_external_set(root: Path) -> None:
-    external = {source for sources in data.EXTERNAL.values() for source in sources}
-    assert not external & {source for sources in data.TASK_SOURCES.values() for source in sources}
+    external = {source for task in TASKS.values() for source in task.external_sources}
+    assert not external & {source for task in TASKS.values() for source in task.sources}
     assert not any(sample.split == "external" for task in TASKS for sample in data.load(task, root))
 
 

@@ -165,12 +165,12 @@ def test_a_repeat_of_a_training_picture_is_found_across_sets(tmp_path: Path) -> 
     test = [sample for sample in load("ultrasound", tmp_path) if sample.split == "test" and sample.source == "busbra"]
     before = duplicates.highest_correlations(test, training)
     assert before.shape == (len(test),)
-    assert before.max() < duplicates.LIMITS["busbra"][1]
+    assert before.max() < SOURCES["busbra"].near_duplicate
     original = next(sample for sample in training if sample.source == "busi")
     pixels = np.asarray(original.picture().image.convert("L"))
     synthetic_datasets.save(test[0].path, synthetic_datasets.repeat(pixels, np.random.default_rng(0)))
     after = duplicates.highest_correlations(test, training)
-    assert after[0] > duplicates.LIMITS["busbra"][1]
+    assert after[0] > SOURCES["busbra"].near_duplicate
     assert np.array_equal(after[1:], before[1:])
 
 
@@ -189,15 +189,11 @@ def test_the_figures_without_near_duplicates_leave_them_out() -> None:
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(50 / 60)
     assert without["metrics"]["accuracy"]["value"] == pytest.approx(0.5)
     assert without["at_default_threshold"]["malignant"]["sensitivity"]["of"] == 10
-    assert without["correlation_above"] == duplicates.LIMITS["breastmnist"][1]
+    assert without["correlation_above"] == SOURCES["breastmnist"].near_duplicate
     assert without["highest_correlation"] == pytest.approx(0.99)
     nothing = evaluate.evaluate_split(task, samples, probabilities, 0.3, np.zeros(60, dtype=np.float32))
     assert nothing["without_near_duplicates"]["metrics"] == nothing["metrics"]
     assert "without_near_duplicates" not in evaluate.evaluate_split(task, samples, probabilities, 0.3)
-
-
-def test_every_set_has_its_limit() -> None:
-    assert set(duplicates.LIMITS) == set(SOURCES)
 
 
 # subgroups
