@@ -96,8 +96,8 @@ class TaskControls:
                 value=default,
                 step=threshold_costs.STEP,
                 label="Threshold",
-                info="An image is referred if its p(malignant) reaches this value. A lower threshold finds more cancers "
-                "and raises more false alarms.",
+                info="An image is referred if its p(malignant) reaches this value. A lower threshold finds more "
+                "cancers and raises more false alarms.",
                 buttons=["reset"],
                 scale=3,
                 min_width=280,
