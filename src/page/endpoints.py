@@ -20,7 +20,7 @@ from src.tasks import TASKS, Task
 MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "preprocess": False}
 """Of every event that reads an upload. Gradio lets all begin; they wait in src/fair_queue.py."""
 
-NO_PICTURE = "Choose a picture first."
+NO_PICTURE = "Choose an image first."
 
 Answered = tuple[dict[str, Any], str | None]
 """A Result as JSON, and the file of its heat map."""

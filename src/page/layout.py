@@ -40,7 +40,7 @@ def build(work: Work) -> gr.Blocks:
                     with gr.Tab(task.title, id=name) as each[name]:
                         served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
                         task_tabs[name] = TaskTab(served, speeds(work.models, list(served)), work)
-            with gr.Tab("Many pictures", id="batch") as each["batch"]:
+            with gr.Tab("Many images", id="batch") as each["batch"]:
                 many = batch_tab(work)
             with gr.Tab("Evidence", id="evidence") as each["evidence"]:
                 evidence_tab(list(defaults.values()))
@@ -84,6 +84,6 @@ def evidence_tab(checkpoints: Sequence[Checkpoint]) -> None:
     models = evidence.models(checkpoints)
     pages = {model.title: evidence.page(model) for model in models}
     html(evidence.overview(models))
-    chosen = gr.Radio(list(pages), value=models[0].title, label="In full", elem_classes="v-explain")
+    chosen = gr.Radio(list(pages), value=models[0].title, label="Details of", elem_classes="v-explain")
     shown = html(pages[models[0].title])
     chosen.input(pages.get, chosen, shown, api_visibility="private", queue=False, show_progress="hidden")

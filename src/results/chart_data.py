@@ -59,20 +59,20 @@ def roc(tables: Iterable[tuple[str, Table]]) -> Chart:
         positives, negatives = (max(1, table[hit][0] + table[miss][0]) for hit, miss in (("tp", "fn"), ("fp", "tn")))
         points = tuple((fp / negatives, tp / positives) for fp, tp in roc_corners(table))
         lines.append(Line(name, points))
-    axes = Axes("false alarms among those without it", "found among those with it")
+    axes = Axes("false positive rate (1 − specificity)", "sensitivity")
     return Chart("ROC curve", axes, tuple(lines), diagonal=True)
 
 
 def reliability(bins: Sequence[Bin], name: str) -> Chart:
     """The share found malignant, with its 95% interval, against the mean p(malignant) displayed; both 0 to 1."""
     line = Line(name, tuple((one.mean_score, one.share_malignant) for one in bins), tuple(one.interval for one in bins))
-    return Chart("Reliability diagram", Axes("displayed", "found malignant"), (line,), diagonal=True)
+    return Chart("Reliability diagram", Axes("displayed p(malignant)", "share found malignant"), (line,), diagonal=True)
 
 
 _LEARNING: Final = (
-    ("Loss", (("train_loss", "in training, the recipe's, augmented"), ("loss", "on validation, log loss"))),
+    ("Loss", (("train_loss", "training, on augmented images"), ("loss", "validation, log loss"))),
     (
-        "On validation",
+        "Validation",
         (("auc_malignant", "AUC, malignant"), ("auc_macro", "AUC, macro"), ("accuracy", "accuracy")),
     ),
 )

@@ -138,8 +138,8 @@ def page(bench: Bench) -> Iterator[Row]:
             panel.locator("input[type=file]").first.set_input_files(file)
             expect(panel.locator(".v-decision").first).to_be_visible()
             opened.reload()
-        opened.get_by_role("tab", name="Many pictures").click()
-        panel = opened.get_by_role("tabpanel").filter(has=opened.get_by_role("heading", name="Many pictures"))
+        opened.get_by_role("tab", name="Many images").click()
+        panel = opened.get_by_role("tabpanel").filter(has=opened.get_by_role("heading", name="Many images"))
         panel.get_by_text(TASKS["skin"].title, exact=False).first.click()
         name = f"{SCRIPTS[1]}.zip"
         panel.locator("input[type=file]").first.set_input_files(

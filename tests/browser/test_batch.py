@@ -1,4 +1,4 @@
-"""Many pictures: rows, their CSV and their table; and the tab in the browser."""
+"""Many images: rows, their CSV and their table; and the tab in the browser."""
 
 import csv
 import io
@@ -180,7 +180,7 @@ def test_what_is_no_such_picture_says_so(models: Models, tmp_path: Path, monkeyp
     monkeypatch.setattr(Predictor, "_verdicts", lambda _, prepared, __: [Verdict(9, 1)] * len(prepared))
     rows = read(models, packed(tmp_path))
     assert {one.unlike for one in rows} == {sentence(TASK)}
-    assert "No picture has an answer" in batch_table.table(TASK, rows, 0.3)
+    assert "No image has an answer" in batch_table.table(TASK, rows, 0.3)
 
 
 class Slow(Work):
@@ -211,8 +211,8 @@ def test_what_takes_too_long_together_is_read_alone(models: Models, tmp_path: Pa
 
 
 def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path: Path) -> None:
-    page.get_by_role("tab", name="Many pictures").click()
-    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Many pictures"))
+    page.get_by_role("tab", name="Many images").click()
+    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Many images"))
     panel.get_by_role("button", name="Read all").click()
     expect(panel.get_by_role("alert")).to_contain_text(batch_tab.NO_PICTURES)
     panel.get_by_text(TASK.title, exact=False).first.click()

@@ -80,7 +80,7 @@ def test_every_figure_of_every_set_is_shown_with_its_interval(evaluation: dict[s
         for row in found["confusion_matrix"]:
             assert all(f'%">{count:,}</span>' in page for count in row)
     assert "elsewhere, BrEaST (n = 90)" in page
-    assert "900 pictures in 800 groups: benign 600, malignant 300." in page
+    assert "900 images in 800 groups: benign 600, malignant 300." in page
     assert "Al-Dhabyani et al. 2020" in page
     validation = evaluation["splits"]["validation"]["metrics"]["auc_malignant"]
     assert formatting.figure(validation) not in page, "what choices were made on is no evidence"
@@ -122,7 +122,7 @@ def test_near_duplicates_are_said_with_their_n(evaluation: dict[str, Any]) -> No
     without = changed["splits"]["test"]["without_near_duplicates"]
     without["n"] = 140
     page = evidence.page(model(changed))
-    assert "Without the 16 pictures that have a near-duplicate in training" in page
+    assert "16 of them have a near-duplicate in training" in page
     assert "n = 140" in page
 
 
@@ -130,7 +130,7 @@ def test_how_well_lesions_are_found_is_said_where_the_model_needs_it(evaluation:
     changed = copy.deepcopy(evaluation)
     changed["splits"]["test"]["region"] = {"n": 150, "dice": 0.8123, "hit": 0.92, "empty": 0.75}
     page = evidence.page(model(changed))
-    assert "on 150 of them with known outlines: Dice 0.812" in page
+    assert "on 150 of them with known outlines. Its Dice score is 0.812" in page
     assert "92.0%" in page
     assert "75.0%" in page
     assert "Dice" not in evidence.page(model(evaluation))
@@ -148,7 +148,7 @@ def test_what_a_seed_is_worth_is_said_where_it_was_measured(evaluation: dict[str
     # BrEaST is not read for it, and what was not measured has no row.
     assert "<td>0.910 (0.890 to 0.930)</td><td>–</td>" in page
     assert "<td>0.900 (0.900 to 0.900)</td><td>–</td>" in page
-    assert "the same recipe with seeds 0, 1, 2;" in page
+    assert "the same recipe with seeds 0, 1, 2." in page
     assert page.count("<td>–</td>") == evidence.page(model(evaluation)).count("<td>–</td>") + 2
 
 
@@ -162,7 +162,7 @@ def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
                 del one["auc_malignant_interval"]
     page = evidence.page(model(older))
     assert formatting.figure(older["splits"]["test"]["metrics"]["auc_malignant"]) in page
-    assert "not read on it" in page, "BrEaST's published figures stand alone then"
+    assert "not evaluated on that dataset" in page, "BrEaST's published figures stand alone then"
 
 
 def hostile(content: Any, way: str) -> Any:
@@ -194,7 +194,7 @@ def test_a_file_from_elsewhere_neither_breaks_the_page_nor_reaches_it_unescaped(
 
 
 def test_without_an_evaluation_nothing_is_claimed() -> None:
-    assert "brings no evaluation.json" in evidence.page(model(None))
+    assert "has no evaluation.json" in evidence.page(model(None))
     assert "<td>" not in evidence.overview([model(None)])
 
 
@@ -213,12 +213,12 @@ def test_any_history_is_drawn_or_left_out(evaluation: dict[str, Any], history: A
     page = evidence.page(model(evaluation, history))
     assert "<script>" not in page
     assert not re.search(r"\bnan\b", page)
-    assert "not as Vigil writes it" not in page
+    assert "does not have Vigil's format" not in page
 
 
 def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, Any]) -> None:
     page = evidence.page(model(evaluation))
-    assert "augmented, last 0.333" in page
+    assert "augmented images, last 0.333" in page
     assert page.count('class="v-dot-0"') == 2 * len(HISTORY)
     assert ">1</text>" in page
     assert ">3</text>" in page
@@ -245,10 +245,10 @@ def test_every_reference_names_source_split_and_comparability() -> None:
 @pytest.mark.parametrize(
     ("difference", "theirs", "ours", "said"),
     [
-        (None, 156, 156, "Yes: the same 156 pictures and the same question."),
-        (None, 252, 128, "In part: the same set and question, but 128 pictures of it here."),
+        (None, 156, 156, "Yes: the same 156 images and the same question."),
+        (None, 252, 128, "In part: the same dataset and question, but 128 of its images here."),
         ("other lesions", 100, 100, "No: other lesions."),
-        (None, 252, None, "No: this model was not read on it as a set from elsewhere."),
+        (None, 252, None, "No: this model was not evaluated on that dataset as one from elsewhere."),
     ],
 )
 def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:
@@ -290,7 +290,7 @@ def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Pat
     models = evidence.models([own])
     assert [model.title for model in models][1:] == titles
     assert models[0].title == f"BreastMNIST, made-up-breastmnist ({tmp_path / 'own'})"
-    assert "not as Vigil writes it" in evidence.page(models[0])
+    assert "does not have Vigil's format" in evidence.page(models[0])
 
 
 @pytest.mark.parametrize("folder", sorted(checkpoints.EMBEDDED.iterdir()), ids=lambda folder: folder.name)
@@ -298,7 +298,7 @@ def test_every_embedded_model_can_be_shown(folder: Path) -> None:
     config, content = (json.loads((folder / name).read_text()) for name in ("config.json", "evaluation.json"))
     shown = Model(TASKS[content["task"]], VigilConfig.model_validate(config["vigil"]), content)
     page = evidence.page(shown)
-    assert "not as Vigil writes it" not in page
+    assert "does not have Vigil's format" not in page
     assert "<polyline" in page
     assert formatting.figure(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])
 

@@ -24,7 +24,7 @@ def stands(page: Page, tab: str, threshold: float | None) -> None:
         ("tab=histopathology&threshold=0.125", TASKS["histopathology"].title, 0.125),
         ("tab=skin&threshold=.5", TASKS["skin"].title, 0.5),
         ("tab=evidence", "Evidence", None),
-        ("tab=batch&model=breastmnist-logistic&threshold=0.07", "Many pictures", 0.07),
+        ("tab=batch&model=breastmnist-logistic&threshold=0.07", "Many images", 0.07),
         ("tab=breastmnist&model=breastmnist-logistic&threshold=0.11", TASKS["breastmnist"].title, 0.11),
     ],
 )

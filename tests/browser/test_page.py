@@ -182,7 +182,7 @@ def test_what_is_pointed_at_says_its_numbers(page: Page) -> None:
 def test_an_example_is_read_on_click(page: Page) -> None:
     panel = open_tab(page, "skin")
     expect(panel.locator(".v-costs")).to_be_visible()  # what the threshold costs, before there is a picture
-    expect(panel.get_by_text("Synthetic: drawn by a program")).to_be_visible()
+    expect(panel.get_by_text("These images are synthetic")).to_be_visible()
     queued: list[str] = []
     page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
     panel.get_by_role("button", name="Asymmetric lesion of several colours").click()
@@ -192,9 +192,9 @@ def test_an_example_is_read_on_click(page: Page) -> None:
     panel.get_by_role("button", name="Red and purple lagoons").click()
     expect(panel.locator(".v-decision")).not_to_contain_text(f"{100 * first:.1f}%")
     panel.get_by_text("None", exact=True).click()
-    expect(panel.get_by_text("No heat map was asked for.")).to_be_visible()
+    expect(panel.get_by_text("You asked for no heat map.")).to_be_visible()
     panel.get_by_text("Guided Grad-CAM", exact=True).click()
-    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM: ")
+    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM ")
 
 
 def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(do
     expect(panel.locator(".v-warnings")).to_contain_text(SENTENCE)
     panel.get_by_text("Guided Grad-CAM", exact=True).click()
     # The same picture is not asked about twice; another one is.
-    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM: ")
+    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM ")
     panel.locator(".v-example").nth(1).click()
     expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
 

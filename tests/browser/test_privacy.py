@@ -121,7 +121,7 @@ def by_page(app: Server, browser: Browser) -> str:
     expect(panel.locator(".v-empty")).to_be_visible()
     upload(panel, FilePayload(name=f"{NAME}-cut.jpg", mimeType="image/jpeg", buffer=picture()[:4000]))
     expect(panel.get_by_role("alert").first).to_contain_text("cut off")
-    page.get_by_role("tab", name="Many pictures").click()
+    page.get_by_role("tab", name="Many images").click()
     many = page.get_by_role("tabpanel").filter(has=page.get_by_role("button", name="Read all"))
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:

@@ -74,7 +74,7 @@ def test_with_the_spaces_token(opened: Callable[[str], Page], writer: Writer) ->
     page.get_by_role("button", name="Explain in plain words").click()
     text = page.get_by_label("Written explanation")
     expect(text).to_contain_text("See a clinician, who decides.")
-    expect(text).to_contain_text("Written by a machine")
+    expect(text).to_contain_text("A machine wrote this")
     expect(text).to_contain_text(summary.MODEL)
     assert [sent.headers["authorization"] for sent in writer.sent] == [f"Bearer {TOKEN}"]
     assert TOKEN not in page.content()

@@ -26,10 +26,10 @@ BATCHES = 2
 TRIES: Final = 3
 """How often a piece of a batch asks for its turn: it may be the newcomers' when many come at once."""
 
-NO_PICTURES: Final = "Choose pictures or a zip first."
-NO_MODEL: Final = "Choose what the pictures are."
-TOO_MANY: Final = f"{BATCHES} batches of yours are being read already; wait until one is done."
-NOT_NOW: Final = "The pictures could not be read just now; give them again in a moment."
+NO_PICTURES: Final = "Choose images or a zip first."
+NO_MODEL: Final = "Choose the kind of images."
+TOO_MANY: Final = f"{BATCHES} of your batches are being read already. Wait until one is done."
+NOT_NOW: Final = "The images could not be read just now. Upload them again in a moment."
 
 
 def batch_tab(work: Work) -> Controls:
@@ -80,7 +80,7 @@ def batch_tab(work: Work) -> Controls:
                 raise BatchRefused(TOO_MANY)
             items, rows = await in_turn(batch.items, given), list[Row]()
             while len(rows) < len(items):
-                progress((len(rows), len(items)), desc="Read", unit="pictures")
+                progress((len(rows), len(items)), desc="Read", unit="images")
                 rows += await chunk(name, items[len(rows) : len(rows) + AT_ONCE], at)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
             return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
@@ -100,12 +100,12 @@ def batch_tab(work: Work) -> Controls:
     html(batch_table.intro())
     with gr.Row():
         with gr.Column(scale=5, min_width=300):
-            files = gr.File(label="Pictures or zips", file_count="multiple", height=160)
+            files = gr.File(label="Images or zips", file_count="multiple", height=160)
         with gr.Column(scale=6, min_width=300):
             model = gr.Radio(
                 [(title(name), name) for name in names],
                 value=first,
-                label="They are",
+                label="Kind of images",
                 elem_classes="v-explain",
             )
             threshold = gr.Slider(
@@ -114,7 +114,7 @@ def batch_tab(work: Work) -> Controls:
                 value=defaults[first],
                 step=threshold_costs.STEP,
                 label="Threshold",
-                info="Refer from this p(malignant) on; the table follows.",
+                info="An image is referred if its p(malignant) reaches this value. The table follows the slider.",
                 elem_id="threshold-batch",
                 elem_classes="v-threshold",
             )

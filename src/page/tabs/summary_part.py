@@ -26,7 +26,7 @@ def written_part(result: gr.JSON) -> None:
         token = gr.Textbox(
             label=f"Your own token for {receiver}" + (" (optional)" if own else ""),
             placeholder="paste it here",
-            info="Used for this alone, not kept and not logged.",
+            info="The token is used for this request only. It is neither kept nor logged.",
             type="password",
             max_length=500,
             html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),

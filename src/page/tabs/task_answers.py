@@ -24,8 +24,8 @@ from src.service.arguments import ArgumentRefused
 from src.service.worker_pool import Work
 from src.tasks import TASKS
 
-NOT_NOW = "The picture could not be read just now; press Read again in a moment."
-NOT_SHOWN = "There is no answer yet; choose to have it shown first."
+NOT_NOW = "The image could not be read just now. Press Read again in a moment."
+NOT_SHOWN = "The answer is not shown yet. Press Show the answer anyway first."
 
 Changes = dict[Any, Any]
 """Component -> its new value, as Gradio takes it from an event."""

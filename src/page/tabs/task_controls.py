@@ -51,11 +51,11 @@ class TaskControls:
             image_mode=None,
             sources=["upload", "clipboard", "webcam"] if self.task.camera else ["upload", "clipboard"],
             webcam_options=CAMERA,
-            label="Picture",
+            label="Image",
             height=300,
             buttons=["fullscreen"],
-            placeholder="# Drop a picture here\nor click to choose one",
-            alt_text="The picture to read. Some formats, such as TIFF, have no preview here but are read.",
+            placeholder="# Drop an image here\nor click to choose one",
+            alt_text="The image to read. Some formats, such as TIFF, are read but have no preview here.",
             elem_classes="v-picture",
         )
         self.read_again = gr.Button("Read again", size="md")
@@ -96,7 +96,8 @@ class TaskControls:
                 value=default,
                 step=threshold_costs.STEP,
                 label="Threshold",
-                info="Refer from this p(malignant) on. Lower finds more cancers and raises more false alarms.",
+                info="An image is referred if its p(malignant) reaches this value. A lower threshold finds more "
+                "cancers and raises more false alarms.",
                 buttons=["reset"],
                 scale=3,
                 min_width=280,
@@ -145,7 +146,7 @@ class TaskControls:
                 kind: (gr.Button(f"Report ({kind.upper()})", size="sm"), gr.DownloadButton(visible="hidden"))
                 for kind in REPORTS
             }
-        with gr.Accordion("As JSON, what the API returns", open=False):
+        with gr.Accordion("As JSON, as the API returns it", open=False):
             self.result = gr.JSON(label="result", show_label=False)
         written_part(self.result)
 
@@ -160,7 +161,7 @@ class TaskControls:
         self.explained_class = gr.Radio(
             [("Most probable class", ""), *((one.name, one.code) for one in self.task.classes)],
             value="",
-            label="Argue for",
+            label="Class to explain",
             elem_classes="v-explain",
         )
         self.heat_map_file = gr.Image(format="png", label="Heatmap", visible=False)  # for the API only

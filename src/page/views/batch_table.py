@@ -15,7 +15,7 @@ _MB = 10**6
 
 def intro() -> str:
     """What the tab is for, and its limits."""
-    return render("batch_intro.html", pictures=MAX_PICTURES, file_mb=MAX_BYTES // _MB, sum_mb=MAX_SUM // _MB)
+    return render("batch_intro.html", images=MAX_PICTURES, file_mb=MAX_BYTES // _MB, sum_mb=MAX_SUM // _MB)
 
 
 def empty() -> str:

@@ -174,7 +174,7 @@ def _scores(place: Place, threshold: float, p_malignant: float | None) -> dict[s
             "down": room * others / tallest[1],
             "counts": (
                 f"{100 * i / SCORE_BINS:.0f} to {100 * (i + 1) / SCORE_BINS:.0f}%: {malignant:,} of "
-                f"{place.positives:,} malignant test pictures, {others:,} of {place.negatives:,} others."
+                f"{place.positives:,} malignant test images, {others:,} of {place.negatives:,} others."
             ),
         }
         for i, (malignant, others) in enumerate(counts)
@@ -192,11 +192,11 @@ def _scores(place: Place, threshold: float, p_malignant: float | None) -> dict[s
 def _rank(place: Place, p_malignant: float | None) -> str:
     """The picture's place among the test scores of both classes."""
     if p_malignant is None:
-        return "A picture that is read gets its place here."
+        return "Once an image is read, its score is marked here."
     point = operating_point(place.tables[MALIGNANT], p_malignant)
     return (
-        f"This picture, the diamond, scores {percent(p_malignant)}. So high or higher score {point.tp:,} of the "
-        f"{place.positives:,} malignant test pictures and {point.fp:,} of the {place.negatives:,} others."
+        f"This image (the diamond) scores {percent(p_malignant)}. {point.tp:,} of the {place.positives:,} malignant "
+        f"test images and {point.fp:,} of the {place.negatives:,} others score this high or higher."
     )
 
 
@@ -236,16 +236,16 @@ def reliability_sentence(place: Place, displayed: float) -> str:
     """How many of the test pictures that were displayed with about this probability were malignant."""
     found = next((b for b in place.calibration if b.lower <= displayed < b.upper or displayed == b.upper == 1), None)
     if found is None:
-        return f"no test picture was displayed with about {100 * displayed:.0f}%, so that cannot be checked."
+        return f"no test image has a displayed probability of about {100 * displayed:.0f}%, so this cannot be checked."
     low, high = found.interval
     if found.mean_score < low:
-        verdict = "which is too low"
+        verdict = "this is too low"
     elif found.mean_score > high:
-        verdict = "which is too high"
+        verdict = "this is too high"
     else:
-        verdict = "which fits" if high - low <= WIDE else "which so few cannot contradict"
+        verdict = "this fits" if high - low <= WIDE else "there are too few cases to tell"
     return (
-        f"of the {found.n:,} test pictures displayed with {100 * found.lower:.0f} to {100 * found.upper:.0f}%, "
-        f"{100 * found.share_malignant:.1f}% were malignant ({100 * low:.1f} to {100 * high:.1f}); on average "
-        f"{100 * found.mean_score:.1f}% was displayed, {verdict}."
+        f"{found.n:,} test images have a displayed probability of {100 * found.lower:.0f} to {100 * found.upper:.0f}%. "
+        f"Of these, {100 * found.share_malignant:.1f}% are malignant ({100 * low:.1f} to {100 * high:.1f}). Their mean "
+        f"displayed probability is {100 * found.mean_score:.1f}%: {verdict}."
     )

@@ -25,8 +25,8 @@ _KINDS: Final[Mapping[str, str]] = {
     "sex": "Sex",
     "age": "Age in years",
     "localization": "Body site",
-    "BIRADS": "BI-RADS, as graded by the radiologist",
-    "lesion_share": "Lesion size: its bounding box, as a share of the picture",
+    "BIRADS": "BI-RADS grade by the radiologist",
+    "lesion_share": "Lesion size: its bounding box as a share of the image",
     "Device": "Scanner",
 }
 
@@ -88,7 +88,7 @@ def overview(shown: Iterable[Model]) -> str:
             rows += _overview_rows(model)
         except _UNREADABLE:
             continue  # its own page says that it cannot be shown
-    head = ("Model", "Read on", "AUC, malignant", "Sensitivity", "Specificity", "at threshold")
+    head = ("Model", "Dataset", "AUC, malignant", "Sensitivity", "Specificity", "Threshold")
     return render("evidence_overview.html", head=head, rows=rows)
 
 

@@ -68,10 +68,10 @@ def _comparable(reference: Mapping[str, Any], ours: Mapping[str, Any] | None) ->
     if reference["difference"]:
         return f"No: {reference['difference']}."
     if ours is None:
-        return "No: this model was not read on it as a set from elsewhere."
+        return "No: this model was not evaluated on that dataset as one from elsewhere."
     if ours["n"] == reference["n"]:
-        return f"Yes: the same {ours['n']:,} pictures and the same question."
-    return f"In part: the same set and question, but {ours['n']:,} pictures of it here."
+        return f"Yes: the same {ours['n']:,} images and the same question."
+    return f"In part: the same dataset and question, but {ours['n']:,} of its images here."
 
 
 def _own(metric: str, split: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ STEP = 0.01
 _KINDS = {
     "home": ("At home", "held out from training"),
     "second": ("At home, second set", "held out from training"),
-    "away": ("Away", "nothing of it in training"),
+    "away": ("Away", "not used in training"),
 }
 
 
@@ -134,8 +134,8 @@ def cost_section(
 def prevalence_hint(measured: Measured) -> str:
     """Beside the prevalence: how common the disease is where the figures come from. Plain text."""
     home = measured.home
-    split = f" {home.title}'s test split has {PEOPLE * home.positives / home.pictures:.0f}." if home else ""
-    return f"Yours to set; {PREVALENCE} is of the order that screening meets.{split}"
+    split = f" The test split of {home.title} has {PEOPLE * home.positives / home.pictures:.0f}." if home else ""
+    return f"Choose the number for your setting. Screening finds about {PREVALENCE}.{split}"
 
 
 def slider_ticks(measured: Measured, default: float, slider: str) -> str:

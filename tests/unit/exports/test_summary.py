@@ -100,7 +100,7 @@ def test_a_text_is_written_and_marked(writer: Writer) -> None:
     assert json.loads(user["content"]) == summary.facts(result())
     shown = written_summary.summary(text)
     assert shown.count("<p>") == 2
-    assert "Written by a machine" in shown
+    assert "A machine wrote this" in shown
     assert "a-model" in shown
     assert "see a clinician" in shown
 

@@ -1,6 +1,5 @@
-"""What the page says and draws, without a browser: panel.py, overlay.py and the arguments of answers.py."""
+"""What the page says of a result, without a browser; the heat map that is drawn; and the checks of arguments."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -29,9 +28,7 @@ from src.service.arguments import (
 )
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_results
-
-ARROW, DASH = "M8 12h8M12.5 8l4 4-4 4", '"M8 12h8"'
-"""The strokes in the icons of the two decisions (macros.html)."""
+from tests.support.markup import Element, parse, text
 
 
 def result(**changes: Any) -> Result:
@@ -47,14 +44,25 @@ def result(**changes: Any) -> Result:
     )
 
 
+def icon(element: Element) -> list[str]:
+    """The strokes of the icons in it."""
+    return [path.attributes["d"] for svg in element.find("svg", "v-icon") for path in svg.find("path")]
+
+
 def test_decision_is_told_by_word_and_sign() -> None:
-    refer, other = result_card.decision(result()), result_card.decision(result(decision="no referral", threshold=0.7))
-    assert ">Refer<" in refer
-    assert "at or above the threshold of <b>30.0%" in refer
-    assert ">No referral<" in other
-    assert "below the threshold of <b>70.0%" in other
-    assert ARROW in refer
-    assert DASH in other
+    refer = parse(result_card.decision(result())).one(classes="v-decision v-refer")
+    other = parse(result_card.decision(result(decision="no referral", threshold=0.7))).one(
+        classes="v-decision v-no-referral"
+    )
+    assert refer.one(classes="v-word").text == "Refer"
+    assert "p(malignant) is 60.0%, at or above the threshold of 30.0%" in refer.text
+    assert other.one(classes="v-word").text == "No referral"
+    assert "p(malignant) is 60.0%, below the threshold of 70.0%" in other.text
+    assert icon(refer) != icon(other)
+    assert icon(refer)
+    assert icon(other)
+    assert refer.one(classes="v-fill").attributes["style"] == "width:60.00%"
+    assert refer.one(classes="v-mark").attributes["style"] == "left:30.00%"
 
 
 def test_markup_is_escaped() -> None:
@@ -71,36 +79,43 @@ def test_markup_is_escaped() -> None:
 
 
 def test_caption_says_for_which_class_or_that_nothing_argues() -> None:
-    assert "what argues for <b>Melanoma</b>, the most probable class" in explanation.heat_map_caption(result())
-    other = explanation.heat_map_caption(result(explained_class="nv"))
-    assert "<b>Melanocytic naevus</b>, which is not the most probable class (Melanoma is)" in other
-    empty = explanation.heat_map_caption(result(heatmap_empty=True))
-    assert "nothing in the picture argues for <b>Melanoma</b>, the most probable class; it won" in empty
-    assert "it won" not in explanation.heat_map_caption(result(heatmap_empty=True, explained_class="nv"))
-    assert "No heat map" in explanation.heat_map_caption(result(explained_class=None))
+    def caption(**changes: Any) -> str:
+        return text(explanation.heat_map_caption(result(**changes)))
+
+    assert "Grad-CAM shows what argues for Melanoma, the most probable class." in caption()
+    assert "Melanocytic naevus, which is not the most probable class (Melanoma is)" in caption(explained_class="nv")
+    empty = caption(heatmap_empty=True)
+    assert "finds nothing in the image that argues for Melanoma, the most probable class." in empty
+    assert "even less argues for the other classes" in empty
+    assert "even less" not in caption(heatmap_empty=True, explained_class="nv")
+    assert "no heat map" in caption(explained_class=None)
 
 
 def test_a_picture_the_gate_does_not_know_is_asked_about_and_the_answer_says_so_afterwards() -> None:
     gate = synthetic_results.gate(sentence="This looks like histopathology.")
-    asked = result_card.gate_question(TASKS["skin"], GateResult.model_validate(gate))
+    asked = text(result_card.gate_question(TASKS["skin"], GateResult.model_validate(gate)))
     assert "This looks like histopathology." in asked
     assert "%" not in asked
-    assert "Shown at your wish. This looks like histopathology." in result_card.decision(result(gate=gate))
-    assert "at your wish" not in result_card.decision(result(gate={**gate, "accepted": True}))
+    shown = text(result_card.decision(result(gate=gate)))
+    assert "You asked to see this answer. This looks like histopathology." in shown
+    assert "You asked" not in text(result_card.decision(result(gate={**gate, "accepted": True})))
 
 
 def test_the_view_lays_the_map_over_the_part_it_is_of() -> None:
     picture, colours = Image.new("RGB", (300, 200)), Image.new("RGBA", (8, 8))
-    layers = Layers(picture, colours, (0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1))
-    shown = explanation.heat_map_viewer(result(), layers, Measured())
-    assert shown.count("left:10.000%;top:20.000%;width:80.000%;height:80.000%") == 2  # the map, and its frame
-    assert shown.count('type="range"') == shown.count("aria-label=") == 2
-    assert "what argues for <b>Melanoma</b>" in shown
-    assert "v-frame" not in explanation.heat_map_viewer(result(), Layers(picture, colours, WHOLE, WHOLE), Measured())
-    framed = explanation.heat_map_viewer(
-        result(), Layers(picture, colours, WHOLE, WHOLE, (1 / 3, 1 / 3, 2 / 3, 2 / 3)), Measured()
-    )
-    assert "left:33.333%;top:33.333%;width:33.333%;height:33.333%" in framed
+
+    def viewer(*boxes: tuple[float, float, float, float]) -> Element:
+        return parse(explanation.heat_map_viewer(result(), Layers(picture, colours, *boxes), Measured()))
+
+    shown = viewer((0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1))
+    placed = "left:10.000%;top:20.000%;width:80.000%;height:80.000%"
+    assert shown.one(classes="v-over").one("img").attributes["style"] == placed
+    assert shown.one(classes="v-frame").attributes["style"] == placed
+    assert [one.attributes["type"] for one in shown.find("input", attribute="aria-label")] == ["range", "range"]
+    assert "what argues for Melanoma" in shown.text
+    assert not viewer(WHOLE, WHOLE).find(classes="v-frame")
+    framed = viewer(WHOLE, WHOLE, (1 / 3, 1 / 3, 2 / 3, 2 / 3)).one(classes="v-frame")
+    assert framed.attributes["style"] == "left:33.333%;top:33.333%;width:33.333%;height:33.333%"
 
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -142,15 +157,17 @@ def measured_by_views_and_maps() -> Measured:
 
 def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -> None:
     layers = Layers(Image.new("RGB", (30, 20)), Image.new("RGBA", (8, 8)), WHOLE, WHOLE)
-    shown = explanation.heat_map_viewer(result(), layers, measured_by_views_and_maps())
-    assert "falls by 30.0 (25.0 to 35.0) percentage points; by 10.0 (5.0 to 15.0) where" in shown
-    assert "The difference is 20.0 (15.0 to 25.0)." in shown
-    assert "its peak lies in the outlined lesion in 60.0% of 40 right decisions (by chance in 20.0%)." in shown
-    assert "wrong decisions" not in shown, "none was counted"
-    assert "trusted" not in explanation.heat_map_viewer(
-        result(explanation="Guided Grad-CAM"), layers, measured_by_views_and_maps()
-    )
-    assert "trusted" not in explanation.heat_map_viewer(result(), layers, Measured())
+
+    def shown(measured: Measured, **changes: Any) -> str:
+        return text(explanation.heat_map_viewer(result(**changes), layers, measured))
+
+    trusted = shown(measured_by_views_and_maps())
+    assert "falls by 30.0 (25.0 to 35.0) percentage points." in trusted
+    assert "shifted at random, it falls by 10.0 (5.0 to 15.0). The difference is 20.0 (15.0 to 25.0)." in trusted
+    assert "the peak lies in the outlined lesion for 60.0% of 40 right decisions (20.0% by chance)." in trusted
+    assert "wrong decisions" not in trusted, "none was counted"
+    assert "trusted" not in shown(measured_by_views_and_maps(), explanation="Guided Grad-CAM")
+    assert "trusted" not in shown(Measured())
 
 
 ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
@@ -158,21 +175,21 @@ ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
 
 def test_views_are_told_by_name_figure_word_and_sign() -> None:
     assert (ROUND.lowest, ROUND.highest, ROUND.flipped, ROUND.borderline) == (0.1, 0.5, 1, True)
-    shown = robustness.robustness_section(ROUND, 0.3, measured_by_views_and_maps())
-    assert re.search(
-        rf'<li class="v-refer"><svg[^>]*>.*?{re.escape(ARROW)}.*?</svg><span><b>brighter</b> 50.0%, refer', shown
-    )
-    assert re.search(
-        rf'<li class="v-no-referral"><svg[^>]*>.*?{DASH}.*?</svg><span><b>darker</b> 10.0%, no referral', shown
-    )
-    assert "Borderline" in shown
-    assert "left:10.00%;right:50.00%" in shown
-    assert "of 50 pictures 12.0% (7.0 to 17.0) flip in at least one" in shown
-    assert "the 20 malignant ones 12.0%" in shown
+    shown = parse(robustness.robustness_section(ROUND, 0.3, measured_by_views_and_maps()))
+    refer, other = shown.one(classes="v-chips").find("li")
+    assert (refer.text, refer.attributes["class"]) == ("brighter 50.0%, refer", "v-refer")
+    assert (other.text, other.attributes["class"]) == ("darker 10.0%, no referral", "v-no-referral")
+    assert icon(refer) != icon(other)
+    assert "Borderline" in shown.text
+    assert shown.one(classes="v-fill").attributes["style"] == "left:10.00%;right:50.00%"
+    assert "changes in at least one such version for 12.0% (7.0 to 17.0) of 50 images" in shown.text
+    assert "for 12.0% (7.0 to 17.0) of the 20 malignant ones, at a threshold of 0.3." in shown.text
     steady = decisions.robustness_at_threshold(ROUND, 0.05)
     assert not steady.borderline
-    assert "Borderline" not in robustness.robustness_section(steady, 0.05, Measured())
-    assert "flip" not in robustness.robustness_section(steady, 0.05, Measured())
+    held = text(robustness.robustness_section(steady, 0.05, Measured()))
+    assert "The decision holds for all 2 altered versions" in held
+    assert "Borderline" not in held
+    assert "at least one" not in held
 
 
 @pytest.mark.parametrize(
@@ -213,13 +230,18 @@ SAID = [
 
 def test_models_stand_beside_each_other_with_figures_and_speed(two: dict[str, Checkpoint]) -> None:
     shown = comparison.models_table(two, {"breastmnist": 4.25})
-    assert shown.count("0.900 (0.850 to 0.950)") == 2
-    assert "4.2 ms" in shown
-    assert "Breastmnist-Logistic" in shown
-    both = comparison.side_by_side(model_answers_of(SAID, two), two, 0.3)
-    assert "They disagree" in both
-    assert both.count("</svg>Refer<") == both.count("</svg>No referral<") == 1
-    assert "They disagree" not in comparison.side_by_side(model_answers_of(SAID, two), two, 0.7)
+    first, second = parse(shown).one("tbody").find("tr")
+    assert "0.900 (0.850 to 0.950)" in first.text
+    assert "0.900 (0.850 to 0.950)" in second.text
+    assert first.text.endswith("4.2 ms")
+    assert second.text.endswith("–"), "it was not timed"
+    assert "Breastmnist-Logistic" in second.text
+    both = parse(comparison.side_by_side(model_answers_of(SAID, two), two, 0.3))
+    assert "The models disagree." in both.text
+    assert [one.text for one in both.find(classes="v-word")] == ["Refer", "No referral"]
+    alike = text(comparison.side_by_side(model_answers_of(SAID, two), two, 0.7))
+    assert "All models make the same decision." in alike
+    assert "disagree" not in alike
 
 
 @pytest.mark.parametrize(
@@ -243,8 +265,9 @@ def test_what_is_no_class_or_model(value: object) -> None:
 
 
 def test_the_region_read_is_told() -> None:
-    assert "The whole picture" in result_card.details(result())
-    assert "500 × 400 of 600 × 450 pixels, from 10, 20" in result_card.details(result(region=[10, 20, 510, 420]))
+    assert "the whole image, 600 × 450 pixels" in text(result_card.details(result()))
+    part = text(result_card.details(result(region=[10, 20, 510, 420])))
+    assert "500 × 400 of 600 × 450 pixels, starting at 10, 20" in part
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ counts it is made from."""
 
 import json
 import re
-from html import unescape
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from src.results import thresholds as screening
 from src.results.evaluation import MALIGNANT, Measured
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
+from tests.support.markup import parse, text
 
 
 def made_up(task: str, **changes: Any) -> Measured:
@@ -26,17 +26,6 @@ def with_validation(positives: int) -> Measured:
     table = screening.threshold_table([0.5] * positives + [0.1] * 50, [True] * positives + [False] * 50)
     content["splits"]["validation"]["threshold_table_groups"] = {MALIGNANT: table}
     return evaluation.parse(content)
-
-
-def text(markup: str) -> str:
-    """What a reader sees of it, in one line."""
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<(style)>.*?</\1>|<[^>]*>", " ", markup))).strip()
-
-
-def drawn_board(markup: str) -> dict[str, list[Any]]:
-    found = re.search(r"data-board='([^']*)'", markup)
-    assert found
-    return json.loads(unescape(found[1]))
 
 
 # marks
@@ -65,8 +54,9 @@ def test_too_few_positives_promise_nothing_and_it_is_said_how_many_it_takes() ->
     assert thresholds["90% sensitivity"] == 0.5
     said = text(threshold_costs.promised_sensitivities(TASKS["skin"], few))
     assert "95% sensitivity cannot be promised: validation has 42 lesions with cancer" in said
-    assert "no more than 93.1%. It takes 59 without a miss." in said
-    assert "90% sensitivity, 0.5: there 42 of validation's 42 lesions with cancer are referred" in said
+    assert "no more than 93.1%. It takes at least 59 without a miss." in said
+    assert "90% sensitivity, 0.5: at this threshold, 42 of the 42 lesions with cancer in validation are" in said
+    assert "we can be 95% confident that at least 90% of all cancers like these are referred." in said
 
 
 def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
@@ -120,38 +110,37 @@ def test_amounts_of_people(people: float, shown: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_board_is_what_the_server_would_draw(task: str) -> None:
+@pytest.mark.parametrize("at", [0.0, 0.3, 1.0])
+def test_the_page_has_the_figures_of_every_threshold(task: str, at: float) -> None:
     model = made_up(task)
-    grid = threshold_costs.slider_thresholds(model, 0.3)
-    board = drawn_board(threshold_costs.cost_section(TASKS[task], model, 0.3, 35, grid))
-    assert board["at"] == grid
-    for row in (0, 30, 77, len(grid) - 1):
-        for key, value in threshold_costs.moving_figures(model, grid[row], 35).items():
-            assert board[key][row] == value
-    drawn = re.findall(
-        r'data-v="([^"]+)">([^<]*(?:<(?!/b|/span)[^<]*)*)<',
-        threshold_costs.cost_section(TASKS[task], model, 0.3, 35, grid),
-    )
-    assert dict(drawn) == {key: board[key][grid.index(0.3)] for key, _ in drawn}
-    assert len(drawn) == len(set(threshold_costs.moving_figures(model, 0.3, 35)))
-    moving = set(re.findall(r'data-move="([^"]+)"', curves.curves_section(model, 0.3, grid, 0.6)))
-    assert moving == set(curves.moving_positions(model, grid)) <= set(board)
+    thresholds = threshold_costs.slider_thresholds(model, 0.3)
+    shown = parse(threshold_costs.cost_section(TASKS[task], model, at, 35, thresholds))
+    columns = json.loads(shown.one("section").attributes["data-board"])
+    assert columns["at"] == thresholds
+    for row in (0, 30, 77, len(thresholds) - 1):
+        for key, value in threshold_costs.moving_figures(model, thresholds[row], 35).items():
+            assert columns[key][row] == value
+    drawn = {one.attributes["data-v"]: one.text for one in shown.find(attribute="data-v")}
+    assert drawn == threshold_costs.moving_figures(model, at, 35)
+    moving = set(parse(curves.curves_section(model, 0.3, thresholds, 0.6)).values("data-move"))
+    assert moving == set(curves.moving_positions(model, thresholds)) <= set(columns)
 
 
 def test_away_stands_beside_home() -> None:
     model = made_up("ultrasound")
-    shown = threshold_costs.cost_section(TASKS["ultrasound"], model, 0.3, 10, [0.3])
-    heads = [text(head) for head in re.findall(r'<th scope="col".*?</th>', shown)]
-    assert heads == [
+    shown = parse(threshold_costs.cost_section(TASKS["ultrasound"], model, 0.3, 10, [0.3]))
+    heads = [head for head in shown.find("th") if head.attributes["scope"] == "col"]
+    assert [head.text for head in heads] == [
         "At home Home held out from training 60 malignant, 140 not",
         "At home, second set Second held out from training 40 malignant, 60 not",
-        "Away Elsewhere nothing of it in training 50 malignant, 80 not",
+        "Away Elsewhere not used in training 50 malignant, 80 not",
     ]
-    away = screening.operating_point(model.places[2].tables[MALIGNANT], 0.3)
-    assert f'<b data-v="2.sensitivity">{100 * away.sensitivity:.1f}%</b>' in shown
-    assert away.sensitivity < screening.operating_point(model.places[0].tables[MALIGNANT], 0.3).sensitivity
-    assert "Measured at home alone" not in shown
-    assert "Measured at home alone" in threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3])
+    home, away = (screening.operating_point(model.places[i].tables[MALIGNANT], 0.3).sensitivity for i in (0, 2))
+    drawn = {one.attributes["data-v"]: one.text for one in shown.find(attribute="data-v")}
+    assert (drawn["0.sensitivity"], drawn["2.sensitivity"]) == (f"{100 * home:.1f}%", f"{100 * away:.1f}%")
+    assert away < home
+    assert "only measured at home" not in shown.text
+    assert "only measured at home" in text(threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
 
 
 def test_melanoma_has_a_line_of_its_own() -> None:
@@ -181,8 +170,9 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
     model = evaluation.parse(content)
     task = TASKS["ultrasound"]
     shown = threshold_costs.cost_section(task, model, 0.3, 10, [0.3]) + curves.curves_section(model, 0.3, [0.3], 0.4)
-    assert "<img" not in shown
-    assert not re.search(r"data-say=\"[^\"]*<", shown)
+    assert not parse(shown).find("img")
+    assert evil in text(shown)
+    assert any(evil in said for said in parse(shown).values("data-say"))
 
 
 # the curves
@@ -211,27 +201,26 @@ def test_the_pictures_place_is_counted() -> None:
     point = screening.operating_point(place.tables[MALIGNANT], 0.62)
     shown = text(curves.curves_section(model, 0.3, [0.3], 0.62))
     assert (
-        f"scores 62.0%. So high or higher score {point.tp} of the 60 malignant test pictures and {point.fp} of the 140 "
-        "others."
+        f"scores 62.0%. {point.tp} of the 60 malignant test images and {point.fp} of the 140 others score this high or "
+        "higher."
     ) in shown
-    assert "This picture" not in text(curves.curves_section(model, 0.3, [0.3]))
+    assert "This image" not in text(curves.curves_section(model, 0.3, [0.3]))
 
 
 def test_the_curve_says_its_counts_everywhere() -> None:
     model = made_up("ultrasound")
     at = [screening.operating_point(place.tables[MALIGNANT], 0.3) for place in model.places]
     assert (
-        f'data-say="Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. '
+        f"Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. "
         f"Second: {at[1].tp} of 40 found, {at[1].fp} false alarms among 60. "
-        f'Elsewhere: {at[2].tp} of 50 found, {at[2].fp} false alarms among 80."'
-    ) in curves.curves_section(model, 0.5, [0.1, 0.3])
+        f"Elsewhere: {at[2].tp} of 50 found, {at[2].fp} false alarms among 80."
+    ) in parse(curves.curves_section(model, 0.5, [0.1, 0.3])).values("data-say")
 
 
 def test_every_test_picture_is_in_one_bar() -> None:
-    says = re.findall(
-        r'data-say="\d+ to \d+%: (\d+) of 60 malignant test pictures, (\d+) of 140',
-        curves.curves_section(made_up("skin"), 0.3, [0.3]),
-    )
+    said = parse(curves.curves_section(made_up("skin"), 0.3, [0.3])).values("data-say")
+    counted = re.compile(r"\d+ to \d+%: (\d+) of 60 malignant test images, (\d+) of 140 others\.")
+    says = [found.groups() for one in said if (found := counted.fullmatch(one))]
     assert len(says) == curves.SCORE_BINS
     assert [sum(map(int, side)) for side in zip(*says, strict=True)] == [60, 140]
 
@@ -239,10 +228,10 @@ def test_every_test_picture_is_in_one_bar() -> None:
 @pytest.mark.parametrize(
     ("mean", "n", "malignant", "verdict"),
     [
-        (0.35, 400, 140, "which fits"),
-        (0.35, 400, 240, "which is too low"),
-        (0.35, 400, 20, "which is too high"),
-        (0.35, 4, 1, "which so few cannot contradict"),
+        (0.35, 400, 140, "this fits"),
+        (0.35, 400, 240, "this is too low"),
+        (0.35, 400, 20, "this is too high"),
+        (0.35, 4, 1, "there are too few cases to tell"),
     ],
 )
 def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: int, verdict: str) -> None:
@@ -254,12 +243,11 @@ def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: i
     (place,) = evaluation.parse(content).places
     said = curves.reliability_sentence(place, 0.3)
     assert said.startswith(
-        f"of the {n} test pictures displayed with 30 to 40%, {100 * malignant / n:.1f}% were malignant"
+        f"{n} test images have a displayed probability of 30 to 40%. Of these, {100 * malignant / n:.1f}% are malignant"
     )
-    assert said.endswith(f"{verdict}.")
-    assert (
-        curves.reliability_sentence(place, 0.4)
-        == "no test picture was displayed with about 40%, so that cannot be checked."
+    assert said.endswith(f": {verdict}.")
+    assert curves.reliability_sentence(place, 0.4) == (
+        "no test image has a displayed probability of about 40%, so this cannot be checked."
     )
 
 
