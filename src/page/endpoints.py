@@ -14,6 +14,7 @@ from src.page.blocks import refused
 from src.pictures.decode import MAX_BYTES, ImageRefused
 from src.service import read_picture
 from src.service.arguments import ArgumentRefused
+from src.service.read_picture import AnswerWithheld
 from src.service.worker_pool import Work, WorkFailed
 from src.tasks import TASKS, Task
 
@@ -37,7 +38,7 @@ async def asked(work: Work, function: Callable[..., Any], task: str, image: Any,
         raise refused(NO_PICTURE)
     try:
         return await work.call(function, task, image["path"], *arguments)
-    except (ArgumentRefused, ImageRefused, WorkFailed) as refusal:
+    except (ArgumentRefused, ImageRefused, AnswerWithheld, WorkFailed) as refusal:
         raise refused(str(refusal)) from refusal
 
 

@@ -1,7 +1,9 @@
-"""One call, answered: arguments that anyone may have sent -> the `result` of the API and the drawn heat map.
+"""What a visitor asks of one picture -> the answer: the API's `result`, the heat map, a report, a comparison.
 
-What page and API share. Knows the Predictor and what a threshold costs; knows nothing of Gradio, HTTP or HTML.
-Nothing of a picture but its numbers is kept.
+Page and API share these functions. Each decodes the file once and runs each network that it needs once: the gate's
+verdict comes with the prediction. They take arguments that anyone may have sent, and raise ArgumentRefused,
+ImageRefused and AnswerWithheld, each with one sentence for the person. They know the Predictor and what a threshold
+costs, and know nothing of Gradio, HTTP or HTML. They keep nothing of a picture.
 """
 
 import time
@@ -19,19 +21,28 @@ from src.pictures import decode
 from src.pictures.picture import Box, Picture
 from src.results import decisions
 from src.results.decisions import decided
-from src.results.gate_sentences import gate_result, rejected
-from src.results.result import GateResult, ModelAnswer, Result, Robustness
+from src.results.gate_sentences import rejected
+from src.results.result import ModelAnswer, Result, Robustness
 from src.service.arguments import code_of, explanation_of, model_of, models_of, threshold_of
 from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import TASKS
 
 Answer = tuple[Result, bytes | None]
-"""And the heat map drawn over the picture, as PNG; None where none was asked for."""
+"""The result, and the heat map drawn over the picture as PNG; None where none was asked for."""
 
 Report = Callable[[Result, Image.Image, Image.Image | None, datetime], bytes]
 
 REPORTS: Final[Mapping[str, Report]] = {"pdf": pdf.pdf, "json": pdf.as_json}
+
+NOT_SHOWN: Final = "There is no answer yet; choose to have it shown first."
+
+
+class AnswerWithheld(ValueError):  # noqa: N818 - a refusal, as ImageRefused
+    """The gate rejects the picture, and the visitor has not asked for the answer in spite of that."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_SHOWN)
 
 
 def answer(
@@ -39,59 +50,76 @@ def answer(
 ) -> Answer:
     """Read one picture file for `task`.
 
-    `code` is the class that the heat map argues for, "" the most probable one; `model` the checkpoint folder's name, ""
-    the task's default. Raises ArgumentRefused and ImageRefused, both with one sentence for the person.
+    `code`: the class that the heat map argues for, "" for the most probable one. `model`: the name of a checkpoint
+    folder, "" for the task's default.
     """
     result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
     return result, heat_map.png(heat_map.draw(picture.image, heat, box, TASKS[task].label_box)) if heat else None
 
 
-def looked_at(
+def answer_in_layers(
     models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
 ) -> tuple[Result, heat_map.Layers | None]:
-    """As `answer`, with the heat map as layers for the page to lay over each other."""
+    """As `answer`, with the heat map as layers, which the page lays over each other."""
     result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
     return result, heat_map.layers(picture.image, heat, box, TASKS[task].label_box) if heat else None
 
 
-def _read(
-    models: Models, task: str, file: str, threshold: object, explain: object, code: object, model: object
-) -> tuple[Result, Picture, HeatMap | None, Box]:
-    at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
+def report(
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    explain: object,
+    kind: str,
+    at: datetime,
+    code: object = "",
+    model: object = "",
+    despite_gate: bool = False,
+) -> bytes:
+    """The report on one picture file as `kind`, a key of REPORTS, with the date `at`. Arguments else as for `answer`.
+
+    It reads the picture instead of taking a result from a browser, which could be of another picture or made up.
+    Raises AnswerWithheld where the gate rejects the picture, unless `despite_gate`.
+    """
+    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model, despite_gate)
+    drawn = heat_map.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
+    return REPORTS[kind](result, picture.image, drawn, at)
+
+
+def robustness(
+    models: Models, task: str, file: str, threshold: object, model: object = "", despite_gate: bool = True
+) -> Robustness:
+    """The predictions for small changes of one picture file, decided at `threshold`, None for the model's own.
+
+    Raises AnswerWithheld where the gate rejects the picture, unless `despite_gate`.
+    """
     predictor = models[model_of(model, task, models)]
-    picture = decode.read(file)
-    prediction = predictor.predict(picture, explanation, argued)
-    result = decided(predictor.checkpoint, prediction, explanation, at, _other_task(models, prediction, picture))
-    return result, picture, prediction.heat_map, prediction.box
+    at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
+    prediction, perturbed = predict_perturbed(predictor, decode.read(file))
+    _check_gate(prediction, despite_gate)
+    return decisions.robustness(perturbed, prediction.p_malignant, at)
 
 
-def _other_task(models: Models, prediction: Prediction, picture: Picture) -> str | None:
-    """The name of the task that a rejected image belongs to, if another gate accepts it."""
-    return accepting_task(models, picture, prediction.task) if rejected(prediction.gate) else None
+def compare_models(
+    models: Models, task: str, file: str, model: object = "", despite_gate: bool = False
+) -> list[ModelAnswer]:
+    """The answer of each model of `task` to one picture, the default first.
 
-
-def gate(models: Models, task: str, file: str, model: object = "") -> GateResult | None:
-    """The result's `gate` alone: whether the picture looks like one of `task`. Raises as `answer` does."""
-    predictor = models[model_of(model, task, models)]
-    picture = decode.read(file)
-    prediction = predictor.predict(picture)
-    return gate_result(prediction.gate, prediction.task, _other_task(models, prediction, picture))
-
-
-def compare_models(models: Models, task: str, file: str) -> list[ModelAnswer]:
-    """What each model of `task` says of one picture, the default first. Raises as `answer` does."""
-    answers = []
-    for name in models_of(task, models):
-        prediction = models[name].predict(file)
-        answers.append(
-            ModelAnswer(
-                model=name,
-                p_malignant=prediction.p_malignant,
-                most_probable=prediction.task.classes[prediction.top].name,
-                probability=prediction.probabilities[prediction.top],
-            )
+    Raises AnswerWithheld where the gate of `model`, "" for the default, rejects the picture, unless `despite_gate`.
+    """
+    chosen, picture = model_of(model, task, models), decode.read(file)
+    predictions = {name: models[name].predict(picture) for name in models_of(task, models)}
+    _check_gate(predictions[chosen], despite_gate)
+    return [
+        ModelAnswer(
+            model=name,
+            p_malignant=prediction.p_malignant,
+            most_probable=prediction.task.classes[prediction.top].name,
+            probability=prediction.probabilities[prediction.top],
         )
-    return answers
+        for name, prediction in predictions.items()
+    ]
 
 
 def milliseconds(models: Models, name: str, file: str, times: int = 5) -> float:
@@ -105,33 +133,27 @@ def milliseconds(models: Models, name: str, file: str, times: int = 5) -> float:
     return median(taken)
 
 
-def taken_away(
+def _read(
     models: Models,
     task: str,
     file: str,
     threshold: object,
     explain: object,
-    kind: str,
-    at: datetime,
-    code: object = "",
-    model: object = "",
-) -> bytes:
-    """The report of one picture file as `kind`, a key of REPORTS, made `at` this time; raises as `answer` does.
-
-    Read anew, because what a browser sends as a result could be another picture's, or made up.
-    """
-    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    drawn = heat_map.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
-    return REPORTS[kind](result, picture.image, drawn, at)
-
-
-def robustness(models: Models, task: str, file: str, threshold: object, model: object = "") -> Robustness:
-    """What the model says of small changes of one picture file, and whether its decision at `threshold`, None for the
-    model's own, survives them.
-
-    Raises as `answer` does.
-    """
+    code: object,
+    model: object,
+    despite_gate: bool = True,
+) -> tuple[Result, Picture, HeatMap | None, Box]:
+    at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
-    at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
-    prediction, perturbed = predict_perturbed(predictor, decode.read(file))
-    return decisions.robustness(perturbed, prediction.p_malignant, at)
+    picture = decode.read(file)
+    prediction = predictor.predict(picture, explanation, argued)
+    _check_gate(prediction, despite_gate)
+    # Only another task's network can tell that a rejected picture is of its kind.
+    other = accepting_task(models, picture, prediction.task) if rejected(prediction.gate) else None
+    result = decided(predictor.checkpoint, prediction, explanation, at, other)
+    return result, picture, prediction.heat_map, prediction.box
+
+
+def _check_gate(prediction: Prediction, despite_gate: bool) -> None:
+    if rejected(prediction.gate) and not despite_gate:
+        raise AnswerWithheld

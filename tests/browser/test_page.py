@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,10 @@ from pypdf import PdfReader
 from src.models import checkpoints, perturbations
 from src.models.predictor import Prediction, Predictor
 from src.page import endpoints, layout
-from src.page.tabs import task_answers
 from src.page.tabs.task_tab import TaskTab
 from src.page.theme import looks
 from src.page.views import curves, threshold_costs
-from src.results import decisions, evaluation
-from src.results.result import GateResult
+from src.results import decisions, evaluation, gate_sentences
 from src.service import read_picture
 from src.service.read_picture import REPORTS
 from src.service.worker_pool import Work
@@ -348,32 +347,18 @@ def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
     expect(panel.locator(".v-cards article")).to_have_count(0)
 
 
-SENTENCE = "This does not look like breast ultrasound; it looks like histopathology: open that tab."
-DOUBT = GateResult(accepted=False, sentence=SENTENCE, looks_like="histopathology", score=9.0, limit=4.0)
-
-
-class Doubting(Work):
-    """Takes whatever is dropped on BreastMNIST's tab for histopathology."""
-
-    async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        found = await super().call(function, *args, **kwargs)
-        if args[0] == "breastmnist" and function is read_picture.gate:
-            return DOUBT
-        if args[0] == "breastmnist" and function is read_picture.looked_at:
-            result, layers = found
-            return result.model_copy(update={"gate": DOUBT, "quality": (SENTENCE,)}), layers
-        return found
+SENTENCE = gate_sentences.sentence(TASKS["breastmnist"], "histopathology")
 
 
 @pytest.fixture
 def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """The page of a gate that knows no breast ultrasound."""
+    """The page of gates that take every picture for histopathology."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    tasks = ("breastmnist", "histopathology")
-    models = {
-        task: Predictor(checkpoints.load(task, synthetic_checkpoints.write(tmp_path / task, task))) for task in tasks
-    }
-    built = layout.build(Doubting(models))
+    models = {}
+    for task, limit in {"breastmnist": -1.0, "histopathology": 1e9}.items():
+        checkpoint = checkpoints.load(task, synthetic_checkpoints.write(tmp_path / task, task))
+        models[task] = Predictor(replace(checkpoint, gate=synthetic_checkpoints.gate(limit)))
+    built = layout.build(Work(models))
     _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **looks())
     opened = browser.new_page()
     opened.set_default_timeout(PATIENCE)
@@ -393,7 +378,7 @@ def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(do
     expect(panel.get_by_text("p_malignant")).to_have_count(0)
     expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
     panel.get_by_role("button", name="Report (PDF)").click()
-    expect(doubting.get_by_text(task_answers.NOT_SHOWN)).to_be_visible()
+    expect(doubting.get_by_text(read_picture.NOT_SHOWN)).to_be_visible()
 
     panel.get_by_role("button", name="Show the answer anyway").click()
     expect(panel.locator(".v-decision")).to_contain_text("p(malignant) is")

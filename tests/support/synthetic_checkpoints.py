@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from src.models import checkpoints
+from src.models.config import GateConfig
+from src.models.gate import PICTURE_FEATURES, Gate
 from src.results import thresholds
 from src.tasks import TASKS
 from train.data import SOURCES, load, split_hash
@@ -115,6 +117,12 @@ def write(folder: Path, task: str, architecture: str | None = None, seed: int = 
     rewrite(folder / "config.json", config)
     rewrite(folder / "evaluation.json", evaluation(config["vigil"]["sha256"], task, seed))
     return folder
+
+
+def gate(limit: float) -> Gate:
+    """A gate of a picture's statistics alone. No score is below 0: it rejects every picture with a `limit` of -1."""
+    gaussian = {"features": PICTURE_FEATURES, "axes": 1, "middle": 0.0, "spread": 1.0}
+    return Gate(GateConfig.model_validate({"picture": gaussian, "limit": limit, "sha256": "0" * 64})).eval()
 
 
 def trained(folder: Path, task: str, data: Path, seed: int = 0) -> Path:

@@ -10,7 +10,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from src.page.blocks import refused
-from src.page.endpoints import NO_PICTURE, as_json, asked
+from src.page.endpoints import as_json, asked
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.task_controls import TaskControls
 from src.page.views import comparison, result_card
@@ -25,7 +25,6 @@ from src.service.worker_pool import Work
 from src.tasks import TASKS
 
 NOT_NOW = "The image could not be read just now. Press Read again in a moment."
-NOT_SHOWN = "The answer is not shown yet. Press Show the answer anyway first."
 
 Changes = dict[Any, Any]
 """Component -> its new value, as Gradio takes it from an event."""
@@ -73,12 +72,12 @@ class TaskAnswers:
             return {**self.nothing(), **without_result}
         try:
             result, layers = await asked(
-                self.work, read_picture.looked_at, self.task.name, image, threshold, explain, code, model
+                self.work, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model
             )
         except gr.Error as error:
             # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
             return {**self.nothing(result_card.refusal(error.message)), **without_result}
-        if result.rejected and accepted_image != image["path"]:
+        if result.rejected and not _is_accepted(image, accepted_image):
             return {**self._question(result.gate), **without_result}
         # In a thread, so that other visitors' pages do not wait.
         heat_map = await anyio.to_thread.run_sync(heat_map_viewer, result, layers, self.models.measured(model))
@@ -116,29 +115,20 @@ class TaskAnswers:
             **{column: gr.Column(visible=one == name) for one, column in self.controls.named_thresholds.items()},
         }
 
-    async def _check_gate(self, image: Any, model: Any, accepted_image: Any) -> None:
-        """Raises gr.Error if there is no picture, or if the visitor has not answered the gate's question."""
-        if image is None:
-            raise refused(NO_PICTURE)
-        if accepted_image != image["path"]:
-            gate = await asked(self.work, read_picture.gate, self.task.name, image, model)
-            if gate is not None and not gate.accepted:
-                raise refused(NOT_SHOWN)
-
     async def check_robustness(
         self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
     ) -> tuple[str, Any]:
         """How sure is it? As HTML and as JSON."""
-        await self._check_gate(image, model, accepted_image)
-        found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model)
+        accepted = _is_accepted(image, accepted_image)
+        found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model, accepted)
         return robustness_section(found, threshold, self.models.measured(model)), as_json(found)
 
     async def compare_models(
         self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
     ) -> tuple[str, Any]:
         """The answer of each of the task's models to one picture, as HTML and as JSON."""
-        await self._check_gate(image, model, accepted_image)
-        answers = await asked(self.work, read_picture.compare_models, self.task.name, image)
+        accepted = _is_accepted(image, accepted_image)
+        answers = await asked(self.work, read_picture.compare_models, self.task.name, image, model, accepted)
         shown = comparison.side_by_side(answers, self.models.checkpoints, threshold)
         return shown, [as_json(one) for one in answers]
 
@@ -148,11 +138,9 @@ class TaskAnswers:
         async def make_report(
             image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
         ) -> str:
-            await self._check_gate(image, model, accepted_image)
-            date = datetime.now(UTC)
-            data = await asked(
-                self.work, read_picture.taken_away, self.task.name, image, threshold, explain, kind, date, code, model
-            )
+            date, accepted = datetime.now(UTC), _is_accepted(image, accepted_image)
+            details = (threshold, explain, kind, date, code, model, accepted)
+            data = await asked(self.work, read_picture.report, self.task.name, image, *details)
             # Beside the uploads, so that it is deleted with them.
             return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
 
@@ -185,3 +173,8 @@ class TaskAnswers:
                 **self._curves(at, model, result),
             }
         return changes
+
+
+def _is_accepted(image: Any, accepted_image: Any) -> bool:
+    """Whether the visitor has asked for the answer to this picture although the gate may reject it."""
+    return image is not None and accepted_image == image["path"]
