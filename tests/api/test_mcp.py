@@ -12,36 +12,16 @@ from urllib.parse import quote
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from mcp import ClientSession
-from mcp.client.streamable_http import streamable_http_client
-from mcp.types import CallToolResult, ImageContent, TextContent, Tool
+from mcp.types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
 from src.page.blocks import NOT_UPLOADED
 from src.service.arguments import NOT_A_THRESHOLD
 from src.tasks import TASKS
 from tests.support.app import ROOT, Server
-from tests.support.event_loop import run
+from tests.support.mcp_client import asked
 
 PICTURE = ROOT / "examples" / "breastmnist" / "oval.png"
-
-
-def asked(server: Server, *calls: dict[str, Any], tool: str = "breastmnist") -> tuple[list[Tool], list[CallToolResult]]:
-    """The tools on offer, and what each call of one of them gives."""
-
-    async def ask() -> tuple[list[Tool], list[CallToolResult]]:
-        async with (
-            streamable_http_client(f"{server.url}/gradio_api/mcp/") as (receive, send, _),
-            ClientSession(receive, send) as session,
-        ):
-            await session.initialize()
-            tools = (await session.list_tools()).tools
-            return tools, [await session.call_tool(tool, call, progress_callback=listen) for call in calls]
-
-    async def listen(progress: float, total: float | None, message: str | None) -> None:
-        """Gradio gives the heat map as a picture to those alone who ask how far it is."""
-
-    return run(ask())
 
 
 def said(result: CallToolResult) -> str:

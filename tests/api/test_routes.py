@@ -1,8 +1,6 @@
 """Which of Gradio's routes are open, and that no way into the app makes it ask another address."""
 
 import json
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
@@ -10,55 +8,13 @@ import gradio as gr
 import httpx
 import pytest
 from gradio.routes import App
-from starlette.routing import BaseRoute, Mount, compile_path
+from starlette.routing import BaseRoute, Mount
 
 from src.server.routes import HEALTH, MOUNTED, OPEN, UPLOAD, is_open, is_work, leaves_files
 from tests.attack.server import spellings
 from tests.support.app import Server
-
-CLOSED = {
-    # There is no one to log in
-    ("GET", "/gradio_api/login_check"),
-    ("GET", "/gradio_api/token"),
-    ("GET", "/gradio_api/user"),
-    ("GET", "/logout"),
-    ("POST", "/login"),
-    # Fetches addresses on the web, or serves what is older than the queue
-    ("GET", "/gradio_api/proxy={url_path:path}"),
-    ("HEAD", "/gradio_api/proxy={url_path:path}"),
-    ("GET", "/gradio_api/file/{path:path}"),
-    ("POST", "/gradio_api/api/{api_name}"),
-    # Leaves files behind, or states
-    ("GET", "/gradio_api/deep_link"),
-    ("POST", "/gradio_api/process_recording"),
-    ("GET", "/gradio_api/runs"),
-    # Of components that the page has none of
-    ("POST", "/gradio_api/component_server"),
-    ("GET", "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}"),
-    ("GET", "/svelte/{path:path}"),
-    ("POST", "/gradio_api/stream/{event_id}"),
-    ("POST", "/gradio_api/stream/{event_id}/close"),
-    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist-file"),
-    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist.m3u8"),
-    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext}"),
-    ("GET", "/pwa_icon"),
-    ("GET", "/pwa_icon/{size}"),
-    ("GET", "/gradio_api/theme.css"),  # the page has it from /theme.css
-    # For whoever develops or watches
-    ("GET", "/gradio_api/app_id"),
-    ("GET", "/gradio_api/dev/reload"),
-    ("GET", "/gradio_api/queue/status"),
-    ("GET", "/gradio_api/vibe-code"),
-    ("POST", "/gradio_api/vibe-code"),
-    ("POST", "/gradio_api/vibe-edit"),
-    ("POST", "/gradio_api/undo-vibe-edit"),
-    ("POST", "/gradio_api/vibe-starter-queries"),
-    ("GET", "/monitoring"),
-    ("GET", "/monitoring/summary"),
-    ("GET", "/monitoring/{key}"),
-    ("GET", "/openapi.json"),
-    ("HEAD", "/openapi.json"),
-}
+from tests.support.canary import Canary
+from tests.support.gradio_routes import CLOSED, example
 
 
 def flat(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
@@ -85,17 +41,6 @@ def test_every_route_of_the_installed_gradio_is_known_as_open_or_closed() -> Non
     assert {(method, path.rstrip("/")) for method, path in slashed} <= OPEN | CLOSED
 
 
-def example(path: str) -> str:
-    """A path that this template stands for."""
-    form = compile_path(path)[1]
-    return form.format_map(Anything())
-
-
-class Anything(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        return "/x" if name == "path_or_url" else "skin"
-
-
 def test_the_list_decides() -> None:
     for method, path in OPEN:
         assert is_open(method, example(path), {"skin"}), path
@@ -120,25 +65,6 @@ def test_what_is_closed_is_not_found(server: Server) -> None:
         preflight = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
         for said in (visitor.options(UPLOAD, headers=preflight), visitor.get("/config", headers=preflight)):
             assert not [name for name in said.headers if name.startswith("access-control")]
-
-
-class Canary:
-    """A service on loopback that no one should ask."""
-
-    def __init__(self) -> None:
-        self.hits = 0
-        self.listening = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-        self.port = self.listening.getsockname()[1]
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                line, _ = self.listening.accept()
-            except OSError:
-                return
-            self.hits += 1
-            line.close()
 
 
 @pytest.fixture

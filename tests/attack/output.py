@@ -13,13 +13,13 @@ from pypdf import PdfReader
 from src.exports import pdf as report
 from src.results.result import Result
 from src.tasks import TASKS
-from tests.api.test_mcp import asked
 from tests.attack.arguments import TRACES
 from tests.attack.bench import CANARIES, Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
 from tests.support.app import ROOT
 from tests.support.chromium import CHROMIUM, FLAGS, PATIENCE
+from tests.support.mcp_client import asked
 
 MARK = "vigilAttack"
 """In everything below, and what a script of ours would set on the page."""

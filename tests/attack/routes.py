@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import httpx
 
 from src.server.routes import NOT_FOUND
-from tests.api.test_routes import CLOSED, example
 from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE
+from tests.support.gradio_routes import CLOSED, example
 
 
 def routes(bench: Bench) -> Iterator[Row]:

@@ -5,22 +5,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from gradio import Blocks
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from pypdf import PdfReader
 
 from src.models import checkpoints, perturbations
-from src.models.predictor import Prediction, Predictor
+from src.models.predictor import Predictor
 from src.page import endpoints, layout
-from src.page.tabs.task_tab import TaskTab
 from src.page.theme import looks
 from src.page.views import curves, threshold_costs
-from src.results import decisions, evaluation, gate_sentences
+from src.results import evaluation, gate_sentences
 from src.service import read_picture
 from src.service.read_picture import REPORTS
 from src.service.worker_pool import Work
@@ -28,7 +25,6 @@ from src.tasks import DISCLAIMER, TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, Server
 from tests.support.chromium import PATIENCE
-from tests.support.event_loop import run
 from tests.support.page_actions import EXAMPLE, open_tab, p_malignant, threshold, upload
 
 
@@ -60,35 +56,6 @@ def test_a_picture_is_read_and_the_slider_flips_the_decision(page: Page, task: s
     threshold(panel, 0)
     expect(word).to_have_text("Refer")
     assert not queued, "the slider waits in no queue and runs no network"
-
-
-def test_slider_runs_no_network(tmp_path: Path) -> None:
-    class Counting(Predictor):
-        calls = 0
-
-        def predict(self, *arguments: Any, **further: Any) -> Prediction:
-            self.calls += 1
-            return super().predict(*arguments, **further)
-
-    predictor = Counting(checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path, "breastmnist")))
-    work = Work({"breastmnist": predictor})
-    with Blocks():
-        tab = TaskTab({"breastmnist": predictor.checkpoint}, {}, work)
-    picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
-
-    def shown(threshold: float) -> Any:
-        return run(tab.answers.show(picture, threshold, "Grad-CAM", "", "", ""))[tab.controls.result]
-
-    result = shown(0.3)
-    said = [{"model": "breastmnist", "p_malignant": 0.5, "most_probable": "x", "probability": 0.5}]
-    perturbed = decisions.robustness([("darker", 0.1)], 0.4, 0.3).model_dump(mode="json")
-    calls = predictor.calls
-    again = [tab.answers.decide_again(result, t, 10, "", perturbed, said) for t in (0, 1, result["p_malignant"])]
-    assert [changes[tab.controls.result]["decision"] for changes in again] == ["refer", "no referral", "refer"]
-    assert "the threshold of 100.0%" in again[1][tab.controls.robustness]
-    assert "threshold 100.0%" in again[1][tab.controls.comparison]
-    assert predictor.calls == calls
-    assert tab.answers.decide_again(result, 0.5, 10, "")[tab.controls.result] == shown(0.5), "as if read anew"
 
 
 def shown_costs(panel: Locator) -> dict[str, str]:

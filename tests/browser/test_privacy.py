@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
 
-import gradio as gr
 import httpx
 import pytest
 from filelock import FileLock
@@ -23,24 +21,19 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, expect
 
-from src.page import blocks
-from src.server import log
 from src.server.disk import Ages, Claim, Disk
-from src.server.sessions import Session
 from src.service.read_picture import REPORTS
 from src.tasks import TASKS
-from tests.browser.test_page import open_tab, upload
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, Server, running
 from tests.support.chat_server import Writer, serving
 from tests.support.chromium import PATIENCE
-from tests.support.event_loop import run
+from tests.support.page_actions import open_tab, upload
+from tests.support.personal_data import CANARY, EXIF, NAME, TOKEN
 
 HOUR = 3600
-NAME = "Canary-Jane-Doe"
-EXIF = "Canary-Exif-Born-1960"
-TOKEN = "canary-token-of-a-visitor"
-CANARY = re.compile(rb"canary|jane.doe|born.1960", re.IGNORECASE)
+
+
 # Verbose: what is not written then is never written.
 VERBOSE = ("-c", "import logging, app; logging.getLogger('src').setLevel('DEBUG'); app.main()")
 
@@ -253,35 +246,3 @@ def test_the_writer_learns_nothing_of_it(visit: Visit) -> None:
     (sent,) = visit.writer.sent
     assert sent.headers.pop("authorization") == f"Bearer {TOKEN}"
     assert not CANARY.search(f"{sent.path} {sent.headers}".encode() + sent.body)
-
-
-def test_a_failure_is_logged_without_its_words(capsys: pytest.CaptureFixture[str]) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(log.Discreet("%(levelname)s %(message)s"))
-    logger = logging.Logger("apart")
-    logger.addHandler(handler)
-    try:
-        Path(f"/{NAME}.jpg").read_bytes()
-    except OSError:
-        logger.exception("It failed")
-    said = capsys.readouterr().err
-    assert not CANARY.search(said.encode())
-    assert said.startswith("ERROR It failed\n")
-    assert "read_bytes" in said, "where"
-    assert said.endswith("FileNotFoundError\n")
-
-
-def test_a_session_holds_no_value() -> None:
-    with blocks.Page() as page:
-        said, token, answer = gr.JSON(), gr.Textbox(), gr.JSON()
-        update = gr.Textbox()
-        token.submit(lambda *_: ({"name": NAME}, gr.update(value=NAME)), [said, token], [answer, update])
-    (function,) = page.fns.values()
-    state = Session(page)
-
-    async def call() -> None:
-        await page.preprocess_data(function, [{"name": NAME}, TOKEN], state)
-        assert await page.postprocess_data(function, [{"name": NAME}, gr.update(value=NAME)], state)
-
-    run(call())
-    assert not CANARY.search(repr(list(state.components)).encode())

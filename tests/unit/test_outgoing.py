@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from src.outgoing import leaves
-from tests.api.test_routes import Canary
 from tests.support.app import ROOT
+from tests.support.canary import Canary
 
 CLIENTS = {
     "gradio's download": "gradio.processing_utils.ssrf_protected_download(URL, FOLDER)",

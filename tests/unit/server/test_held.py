@@ -24,8 +24,8 @@ from src.server.errors import Errors
 from src.server.held import Held
 from src.server.log import SAME, Sparing
 from src.server.rate_limit import VOUCHER, Allowed, Visitors, visitor_of
-from src.server.routes import MOUNTED
-from tests.unit.server.test_server import JOIN, connected, serving
+from src.server.routes import JOIN, MOUNTED
+from tests.support.asgi import connected, serving
 
 FREE = Allowed(parse("1000/day"), parse("1000/day"), 1)
 

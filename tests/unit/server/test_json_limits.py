@@ -10,7 +10,7 @@ import pytest
 from src.server.bodies import Bodies
 from src.server.json_limits import DEPTH, NOT_JSON, TOO_DEEP, TOO_MANY_VALUES, VALUES, JsonLimits
 from src.server.refusal import Refusal
-from tests.unit.server.test_server import Took, serving
+from tests.support.asgi import Took, serving
 
 
 def refused(body: bytes, cut: int = 0) -> Refusal | None:

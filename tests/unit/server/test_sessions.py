@@ -8,11 +8,13 @@ from gradio.blocks import BlocksConfig
 from gradio.routes import App
 
 from src.fair_queue import Turns
+from src.page import blocks
 from src.page.blocks import Page
 from src.server import middleware
 from src.server.disk import claim
 from src.server.sessions import Session
 from tests.support.event_loop import run
+from tests.support.personal_data import CANARY, NAME, TOKEN
 
 
 def test_for_a_new_session_no_component_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +49,19 @@ def test_for_a_new_session_no_component_is_described(tmp_path: Path, monkeypatch
     assert session[answered._id].label == "New"
     assert session[asked._id].value == "as it stands"
     claimed.lock.release()
+
+
+def test_a_session_holds_no_value() -> None:
+    with blocks.Page() as page:
+        said, token, answer = gr.JSON(), gr.Textbox(), gr.JSON()
+        update = gr.Textbox()
+        token.submit(lambda *_: ({"name": NAME}, gr.update(value=NAME)), [said, token], [answer, update])
+    (function,) = page.fns.values()
+    state = Session(page)
+
+    async def call() -> None:
+        await page.preprocess_data(function, [{"name": NAME}, TOKEN], state)
+        assert await page.postprocess_data(function, [{"name": NAME}, gr.update(value=NAME)], state)
+
+    run(call())
+    assert not CANARY.search(repr(list(state.components)).encode())

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
 
 from src.models import checkpoints
 from src.models.config import VigilConfig
-from src.page.views import evidence, published
+from src.page.views import evidence
 from src.page.views.evidence import Model, Share
 from src.results import formatting
 from src.results.formatting import MIN_CASES
@@ -224,64 +223,7 @@ def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, An
     assert ">3</text>" in page
 
 
-# What others publish
-
-
-def test_every_reference_names_source_split_and_comparability() -> None:
-    assert set(published.REFERENCES) == {"about", *TASKS}
-    for task in TASKS:
-        for reference in published.REFERENCES[task]:
-            assert set(reference) == {"model", "split", "n", "beside", "difference", "source", "figures"}
-            assert reference["source"]
-            assert reference["split"]
-            assert reference["difference"] or (reference["n"] and reference["beside"]), "comparable to what?"
-            for claimed in reference["figures"]:
-                assert claimed["metric"] in published.NAMES
-                numbers = re.findall(r"[\d.]+", published._claimed(claimed))
-                assert numbers
-                assert all(0 < float(number) < 1 for number in numbers)
-
-
-@pytest.mark.parametrize(
-    ("difference", "theirs", "ours", "said"),
-    [
-        (None, 156, 156, "Yes: the same 156 images and the same question."),
-        (None, 252, 128, "In part: the same dataset and question, but 128 of its images here."),
-        ("other lesions", 100, 100, "No: other lesions."),
-        (None, 252, None, "No: this model was not evaluated on that dataset as one from elsewhere."),
-    ],
-)
-def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:
-    assert published._comparable({"difference": difference, "n": theirs}, {"n": ours} if ours else None) == said
-
-
-def test_our_figure_beside_theirs_by_hand() -> None:
-    table: dict[str, list[Any]] = {
-        "threshold": [0.1, 0.5, 0.9],
-        "tp": [4, 3, 1],
-        "fp": [6, 2, 0],
-        "tn": [0, 4, 6],
-        "fn": [0, 1, 3],
-    }
-    point = metrics.at_threshold(table, 0.3)
-    own = {
-        "metrics": {"auc_malignant": {"value": 0.8, "interval": [0.7, 0.9]}},
-        "at_default_threshold": {"malignant": point, "mel": point},
-        "threshold_table": {"malignant": table},
-    }
-    assert published._own("auc_malignant", own) == "0.800 (0.700 to 0.900)"
-    assert published._own("sensitivity", own).startswith("0.750 (")
-    assert published._own("sensitivity_mel", own).endswith(" at 0.3")
-    assert published._own("accuracy_malignant", own).startswith("0.700 (")
-    assert published._own("precision_malignant", own).startswith("0.600 (")
-    assert published._own("recall_malignant", own).startswith("0.750 (")
-    assert published._own("f1_malignant", own) == "0.667"
-    assert published._own("f1", own) == "–"
-
-
 # In the app
-
-
 def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Path) -> None:
     embedded = checkpoints.load("breastmnist", checkpoints.EMBEDDED / "breastmnist")
     titles = [model.title for model in evidence.models([embedded])]
@@ -301,15 +243,3 @@ def test_every_embedded_model_can_be_shown(folder: Path) -> None:
     assert "does not have Vigil's format" not in page
     assert "<polyline" in page
     assert formatting.figure(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])
-
-
-def test_a_model_is_chosen_on_the_page(page: Page) -> None:
-    page.get_by_role("tab", name="Evidence").click()
-    expect(page.get_by_role("heading", name="Evidence", exact=True)).to_be_visible()
-    expect(page.locator(".v-evidence-page h2", has_text="made-up-skin")).to_be_visible()
-    page.get_by_role("radio", name="BreastMNIST, Logistic regression").check()
-    expect(page.locator(".v-evidence-page h2", has_text="Logistic regression")).to_be_visible()
-    expect(page.get_by_text("Learning curves, by the strength of regularisation C")).to_be_visible()
-    for width in (1440, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,7 +1,5 @@
 """A clinic's own table: what is read of it, what is refused with its row, and what it says by hand-computed cases."""
 
-import csv
-import io
 import json
 import re
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any, cast
 import gradio as gr
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
@@ -26,19 +23,10 @@ from src.results.thresholds import proportion_interval
 from src.service.clinic_table import validate_table
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
 from src.tasks import TASKS
-from tests.support.app import Server
 from tests.support.event_loop import run
+from tests.support.score_tables import scored_cases, table
 
 SKIN, ULTRASOUND = TASKS["skin"], TASKS["ultrasound"]
-
-
-def table(rows: list[dict[str, object]], delimiter: str = ",") -> str:
-    """A CSV file's text."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def cases(ill: list[float], well: list[float], groups: list[str] | None = None) -> Cases:
@@ -47,8 +35,6 @@ def cases(ill: list[float], well: list[float], groups: list[str] | None = None) 
 
 
 # Reading
-
-
 def test_what_score_writes_is_read_with_a_label_column() -> None:
     row = dict.fromkeys(columns(SKIN), "")
     rows: list[dict[str, object]] = [
@@ -206,8 +192,6 @@ def test_a_group_counts_once_by_its_worst_picture() -> None:
 
 
 # AUC
-
-
 @pytest.mark.parametrize("seed", range(10))
 def test_auc_is_scikit_learns_with_delongs_interval(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -250,8 +234,6 @@ def test_the_aucs_interval_holds_as_often_as_it_says() -> None:
 
 
 # The threshold
-
-
 def test_the_threshold_that_keeps_a_sensitivity_by_hand() -> None:
     # 59 cancers without a miss prove 95%, so the lowest of them sets the threshold, rounded down.
     ill = [0.2014 + 0.01 * n for n in range(59)]
@@ -310,25 +292,9 @@ def test_melanoma_stands_on_its_own() -> None:
     assert "Sensitivity for mel" not in with_only.head
 
 
-# The command line and the page
-
-
-@pytest.fixture(scope="module")
-def scored() -> str:
-    rng = np.random.default_rng(0)
-    ill = rng.random(300) < 0.4
-    p = np.where(ill, rng.beta(4, 2, 300), rng.beta(1, 4, 300))
-    return table(
-        [
-            {"path": f"{n}.png", "p_malignant": f"{p[n]:.6f}", "label": "malignant" if ill[n] else "benign"}
-            for n in range(300)
-        ]
-    )
-
-
-def test_the_command_line(scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "scores.csv"
-    file.write_bytes(b"\xef\xbb\xbf" + scored.replace("7.png", "\udce4.png").encode("utf-8", "surrogateescape"))
+    file.write_bytes(b"\xef\xbb\xbf" + scored_cases().replace("7.png", "\udce4.png").encode("utf-8", "surrogateescape"))
     assert local.main(["breastmnist", str(file), "--target-sensitivity", "0.9"]) == 0
     said = capsys.readouterr().out
     default = json.loads((checkpoints.EMBEDDED / "breastmnist" / "config.json").read_text())["vigil"][
@@ -345,24 +311,3 @@ def test_the_command_line(scored: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert "cannot be opened" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         local.main(["breastmnist", str(file), "--target-sensitivity", "95"])
-
-
-def test_the_page_reads_a_table_and_logs_nothing(page: Page, server: Server, scored: str, tmp_path: Path) -> None:
-    page.get_by_role("tab", name="Your clinic").click()
-    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Set it for your own clinic"))
-    panel.get_by_role("radio", name="BreastMNIST").check()
-    file = tmp_path / "a-table-of-ours.csv"
-    file.write_text(scored)
-    panel.locator("input[type=file]").set_input_files(file)
-    answer = panel.get_by_role("status")
-    expect(answer).to_contain_text("at least 95% of malignant cases")
-    panel.get_by_role("radio", name="90%").check()
-    expect(answer).to_contain_text("at least 90% of malignant cases")
-    panel.get_by_role("radio", name="99%").check()
-    expect(answer).to_contain_text("Too few malignant cases")
-    assert file.stem not in server.log.read_text()
-
-    file.write_text("p_malignant,label\n0.5,benign\n0.5,cancer\n")
-    panel.locator("input[type=file]").set_input_files(file)
-    expect(panel.get_by_role("alert")).to_contain_text("Row 3: the label is none of")
-    expect(panel.get_by_role("status")).to_have_count(0)

@@ -1,0 +1,53 @@
+"""Small ASGI apps under uvicorn on loopback."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Took:
+    """An app that reads its whole body and says how long it was; remembers the last, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.size = self.asked = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        self.size = 0
+        async for chunk in Request(scope, receive).stream():
+            self.size += len(chunk)
+        await PlainTextResponse(str(self.size))(scope, receive, send)
+
+
+@contextlib.contextmanager
+def serving(app: ASGIApp) -> Iterator[tuple[str, uvicorn.Server]]:
+    """`app` on loopback, under uvicorn as Gradio has it and src/server/environment.py tells it."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", forwarded_allow_ips=""))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", server
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    """A body that does not say how long it is."""
+    for _ in range(size // 10_000):
+        yield b"x" * 10_000
+
+
+def connected(url: str) -> socket.socket:
+    address = httpx.URL(url)
+    return socket.create_connection((address.host, address.port or 80), timeout=20)

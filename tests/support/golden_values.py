@@ -1,0 +1,30 @@
+"""Golden values of the embedded checkpoints."""
+
+from pathlib import Path
+
+from src.models import checkpoints
+from src.tasks import TASKS
+from tests.support.app import ROOT
+from train import release
+
+CLOSE = release.GOLDEN_TOLERANCE
+
+
+def pictures(task: str) -> list[Path]:
+    return sorted((ROOT / "examples" / task).iterdir())
+
+
+def golden(folder: Path) -> dict[str, tuple[float, ...]]:
+    return checkpoints.load(task_of(folder), folder).config.vigil.golden
+
+
+def task_of(folder: Path) -> str:
+    return folder.name.partition("-")[0]
+
+
+def malignant(task: str, probabilities: tuple[float, ...]) -> float:
+    return sum(p for p, one in zip(probabilities, TASKS[task].malignant, strict=True) if one)
+
+
+def as_files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in checkpoints.load(task_of(folder), folder).config.files}

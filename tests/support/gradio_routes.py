@@ -1,0 +1,58 @@
+"""Routes of the installed Gradio that the app does not serve."""
+
+from starlette.routing import compile_path
+
+CLOSED = {
+    # There is no one to log in
+    ("GET", "/gradio_api/login_check"),
+    ("GET", "/gradio_api/token"),
+    ("GET", "/gradio_api/user"),
+    ("GET", "/logout"),
+    ("POST", "/login"),
+    # Fetches addresses on the web, or serves what is older than the queue
+    ("GET", "/gradio_api/proxy={url_path:path}"),
+    ("HEAD", "/gradio_api/proxy={url_path:path}"),
+    ("GET", "/gradio_api/file/{path:path}"),
+    ("POST", "/gradio_api/api/{api_name}"),
+    # Leaves files behind, or states
+    ("GET", "/gradio_api/deep_link"),
+    ("POST", "/gradio_api/process_recording"),
+    ("GET", "/gradio_api/runs"),
+    # Of components that the page has none of
+    ("POST", "/gradio_api/component_server"),
+    ("GET", "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}"),
+    ("GET", "/svelte/{path:path}"),
+    ("POST", "/gradio_api/stream/{event_id}"),
+    ("POST", "/gradio_api/stream/{event_id}/close"),
+    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist-file"),
+    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist.m3u8"),
+    ("GET", "/gradio_api/stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext}"),
+    ("GET", "/pwa_icon"),
+    ("GET", "/pwa_icon/{size}"),
+    ("GET", "/gradio_api/theme.css"),  # the page has it from /theme.css
+    # For whoever develops or watches
+    ("GET", "/gradio_api/app_id"),
+    ("GET", "/gradio_api/dev/reload"),
+    ("GET", "/gradio_api/queue/status"),
+    ("GET", "/gradio_api/vibe-code"),
+    ("POST", "/gradio_api/vibe-code"),
+    ("POST", "/gradio_api/vibe-edit"),
+    ("POST", "/gradio_api/undo-vibe-edit"),
+    ("POST", "/gradio_api/vibe-starter-queries"),
+    ("GET", "/monitoring"),
+    ("GET", "/monitoring/summary"),
+    ("GET", "/monitoring/{key}"),
+    ("GET", "/openapi.json"),
+    ("HEAD", "/openapi.json"),
+}
+
+
+def example(path: str) -> str:
+    """A path that this template stands for."""
+    form = compile_path(path)[1]
+    return form.format_map(Anything())
+
+
+class Anything(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "/x" if name == "path_or_url" else "skin"

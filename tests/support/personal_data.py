@@ -1,0 +1,8 @@
+"""What a visitor brings that must never be found in anything kept: every mark of it matches CANARY."""
+
+import re
+
+NAME = "Canary-Jane-Doe"
+EXIF = "Canary-Exif-Born-1960"
+TOKEN = "canary-token-of-a-visitor"
+CANARY = re.compile(rb"canary|jane.doe|born.1960", re.IGNORECASE)

@@ -1,0 +1,74 @@
+"""Predictor, `score` and bare timm give the golden values of every embedded checkpoint (train.release writes them
+into config.json)."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from src import score
+from src.models import checkpoints
+from src.models.predictor import Predictor, class_logits, views
+from src.tasks import TASKS
+from tests.hub import Hub
+from tests.support.app import ROOT
+from tests.support.golden_values import CLOSE, as_files, golden, malignant, pictures, task_of
+from train import card
+
+RELEASED = card.released()
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
+def test_every_example_has_a_golden_value_and_the_predictor_gives_it(folder: Path) -> None:
+    predictor = Predictor(checkpoints.load(task_of(folder), folder))
+    expected = golden(folder)
+    drawn = [picture.name for picture in pictures(predictor.task.name)]
+    assert list(expected) == drawn, f"run python -m train.release {folder}"
+    for picture in pictures(predictor.task.name):
+        assert sum(expected[picture.name]) == pytest.approx(1, abs=1e-5)
+        assert predictor.predict(picture).probabilities == pytest.approx(expected[picture.name], abs=CLOSE)
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
+def test_score_gives_the_golden_values(folder: Path, hub: Hub, tmp_path: Path) -> None:
+    task, out, repo = task_of(folder), tmp_path / "scores.csv", f"owner/vigil-{folder.name}"
+    # A task's default without asking, its further models from the Hub.
+    commit = hub.put(repo, as_files(folder)).oid
+    chosen = [] if folder.name == task else ["--weights", f"{repo}@{commit}"]
+    assert score.main([task, str(ROOT / "examples" / task), *chosen, "--csv", str(out)]) == 0
+    with out.open(newline="") as lines:
+        found = {Path(row["path"]).name: row for row in csv.DictReader(lines)}
+    expected = golden(folder)
+    assert found.keys() == expected.keys()
+    for name, probabilities in expected.items():
+        assert float(found[name]["p_malignant"]) == pytest.approx(malignant(task, probabilities), abs=CLOSE)
+        for code, p in zip(TASKS[task].codes, probabilities, strict=True):
+            assert float(found[name][f"p_{code}"]) == pytest.approx(p, abs=CLOSE)
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
+def test_bare_timm_gives_the_same_logits_from_the_hub(folder: Path, hub: Hub) -> None:
+    """Nothing of Vigil but its networks (src.models.networks, imported above) and, for ultrasound, its crop."""
+    repo = f"owner/vigil-{folder.name}"
+    hub.put(repo, as_files(folder))
+    model = timm.create_model(f"hf-hub:{repo}", pretrained=True).eval()
+    settings = timm.data.resolve_model_data_config(model)
+    transform = timm.data.create_transform(**settings)
+    predictor = Predictor(checkpoints.load(task_of(folder), folder))
+    averaged = predictor.checkpoint.config.vigil.test_time_augmentation
+    for path in pictures(predictor.task.name):
+        with Image.open(path) as opened:
+            picture = opened.convert("L" if settings["input_size"][0] == 1 else "RGB")
+        prediction = predictor.predict(path)
+        if predictor.task.crop_to_roi:
+            picture = picture.crop(prediction.box)
+        with torch.no_grad():
+            pixels = views(transform(picture)[None], averaged)
+            logits = torch.stack([class_logits(model(one)) for one in pixels]).mean(dim=0)[0]
+        assert logits.tolist() == pytest.approx(prediction.logits, abs=1e-4)
+        # A single logit is that of the second class, as the card says.
+        calibrated = torch.softmax(logits / predictor.checkpoint.config.vigil.temperature, dim=0)
+        assert calibrated.tolist() == pytest.approx(golden(folder)[path.name], abs=CLOSE)

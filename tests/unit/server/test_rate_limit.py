@@ -1,0 +1,128 @@
+"""The rate limit: who counts as one visitor, what counts for how much, and what is answered beyond it."""
+
+import time
+
+import httpx
+import pytest
+from limits import parse
+from starlette.types import Scope
+
+from src.server import rate_limit
+from src.server.bodies import LIMIT
+from src.server.headers import Headers
+from src.server.rate_limit import Allowed, Visitors
+from src.server.refusal import UPLOAD
+from src.server.routes import JOIN
+from tests.support.asgi import Took, serving
+
+
+def allowed(visitor: str, total: str = "1000/day", proxies: int = 0) -> Allowed:
+    """Of a day, where the tests count: at the end of each window some of what was counted is given back."""
+    return Allowed(parse(visitor), parse(total), proxies)
+
+
+def test_a_visitor_who_asks_too_often_is_told_to_wait() -> None:
+    app = Took()
+    with serving(Visitors(app, allowed("5/day"))) as (url, _):
+        statuses = [httpx.post(url + JOIN).status_code for _ in range(8)]
+        assert statuses == [200] * 5 + [429] * 3
+        said = httpx.post(url + JOIN)
+        assert int(said.headers["retry-after"]) >= 1
+        assert said.json()["detail"] == rate_limit.TOO_OFTEN
+        assert app.asked == 5
+        assert httpx.get(url).status_code == 200, "what costs little is free"
+        assert httpx.post(url + UPLOAD).status_code == 200, "and counted by itself"
+
+
+def test_who_is_refused_waits_no_longer_for_it() -> None:
+    limits = Visitors(Took(), allowed("1/minute"))
+    refusals = [limits.refused("a", "question") for _ in range(20)]
+    assert refusals[0] is None
+    assert all(refusal and refusal.after and 1 <= refusal.after <= 60 for refusal in refusals[1:])
+    limits = Visitors(Took(), allowed("4/second"))
+    answers = [limits.refused("a", "question") is None for _ in range(50)]
+    assert answers.count(True) == 4
+    time.sleep(2)
+    assert limits.refused("a", "question") is None
+
+
+@pytest.mark.parametrize("proxies", [0, 1, 2])
+def test_forged_addresses_escape_no_limit(proxies: int) -> None:
+    app = Took()
+    added = ["203.0.113.7", "10.0.0.1"][:proxies]  # by our proxies, the outermost first
+    with serving(Headers(Visitors(app, allowed("5/day", proxies=proxies)))) as (url, _):
+        for i in range(20):
+            forged = [f"198.51.100.{i}", f"192.0.2.{i}"]
+            headers = [("X-Forwarded-For", one) for one in (", ".join(forged[:1]), ", ".join(forged[1:] + added))]
+            headers += [("Forwarded", f"for={forged[0]}"), ("X-Real-IP", forged[0]), ("Client-IP", forged[0])]
+            httpx.post(url + JOIN, headers=headers)
+    assert app.asked == 5
+
+
+def test_visitors_behind_a_proxy_are_told_apart_and_limited_together() -> None:
+    app = Took()
+    with serving(Visitors(app, allowed("5/day", "12/day", proxies=1))) as (url, _):
+        said = [
+            httpx.post(url + JOIN, headers={"X-Forwarded-For": f"203.0.113.{who}"})
+            for who in range(4)
+            for _ in range(4)
+        ]
+    assert [answer.status_code for answer in said] == [200] * 12 + [429] * 4
+    assert said[-1].json()["detail"] == rate_limit.BUSY
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        (" x, 203.0.113.7 ", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7, nonsense", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_how_a_visitor_is_told(told: str, expected: str) -> None:
+    scope = {"client": ("10.0.0.1", 5), "headers": [(b"x-forwarded-for", told.encode())]}
+    assert rate_limit.visitor(scope, 1) == expected
+    assert rate_limit.visitor(scope, 0) == "10.0.0.1"
+
+
+def test_the_page_counts_as_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Took()
+    often = int(rate_limit.GLANCES.removesuffix("/minute"))
+    monkeypatch.setattr(rate_limit, "GLANCES", f"{often}/day")
+    with serving(Visitors(app, allowed("1/day"))) as (url, _):
+        statuses = [httpx.get(url).status_code for _ in range(often // rate_limit.PAGE + 2)]
+        assert statuses == [200] * (often // rate_limit.PAGE) + [429] * 2
+        assert httpx.get(f"{url}/theme.css").status_code == 200, "what is left is enough for a glance"
+    assert often // (100 + rate_limit.PAGE) >= 30, "a class behind one address"
+
+
+def test_large_uploads_count_for_more() -> None:
+    def scope(length: int | None) -> Scope:
+        return {"path": UPLOAD, "headers": [] if length is None else [(b"content-length", str(length).encode())]}
+
+    assert [rate_limit.cost(scope(length)) for length in (0, 999_999, 5_000_000, LIMIT, 10**12, None)] == [
+        1,
+        1,
+        6,
+        13,
+        13,
+        13,
+    ]
+
+
+def test_limits_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VIGIL_VISITOR_LIMIT", "VIGIL_TOTAL_LIMIT", "VIGIL_PROXIES", "SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert Allowed.from_environment() == allowed(rate_limit.VISITOR, rate_limit.TOTAL)
+    monkeypatch.setenv("SPACE_ID", "owner/vigil")
+    assert Allowed.from_environment().proxies == 1
+    monkeypatch.setenv("VIGIL_PROXIES", "0")
+    monkeypatch.setenv("VIGIL_VISITOR_LIMIT", "7 per hour")
+    assert Allowed.from_environment() == allowed("7/hour", rate_limit.TOTAL)
+    monkeypatch.setenv("VIGIL_PROXIES", "-1")
+    with pytest.raises(ValueError, match="VIGIL_PROXIES"):
+        Allowed.from_environment()
