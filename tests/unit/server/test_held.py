@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 import threading
 import time
@@ -167,7 +168,7 @@ def ended(line: socket.socket) -> bool:
 
 def test_the_limits_follow_what_the_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
     for soft, most in ((256, 128), (1024, 512), (2**20, connections.MOST), (-1, connections.MOST)):
-        monkeypatch.setattr(connections.resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
         assert connections.most_connections() == most
         assert connections.most_requests(most) < most
 
