@@ -22,9 +22,7 @@ LAST_STEP = "Launching MCP server"
 
 
 def test_the_start_does_not_depend_on_an_answer_in_three_seconds(tmp_path: Path) -> None:
-    asked = {
-        f"VIGIL_WEIGHTS_{task.upper()}": str(synthetic_checkpoints.write(tmp_path / task, task)) for task in TASKS
-    }
+    asked = {f"VIGIL_WEIGHTS_{task.upper()}": str(synthetic_checkpoints.write(tmp_path / task, task)) for task in TASKS}
     with running(tmp_path, {**asked, "PYTHONUNBUFFERED": "1"}, ("-c", NO_ANSWER)) as app:
         until = time.monotonic() + STARTED_WITHIN
         while LAST_STEP not in app.log.read_text() and app.process.poll() is None and time.monotonic() < until:
