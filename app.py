@@ -81,6 +81,8 @@ def serve(address: settings.Address) -> None:
                 ssr_mode=False,
                 app_kwargs=middleware.app_kwargs(claimed, working.turns),
                 mcp_server=True,
+                # Else Gradio asks the page of itself once, for 3 s, and ends the app where a busy machine takes longer.
+                _frontend=False,
             )
     finally:
         # Gradio does so in order, but waits no more than five seconds for visitors to leave.

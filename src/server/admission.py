@@ -1,30 +1,31 @@
-"""Whether a question is let in: only where its turn will come in time, as src/fair_queue.py foresees it."""
+"""Admission: a call by plain HTTP is refused at once where its turn would come too late.
 
-from typing import Final
+Page and gradio_client ask through the queue, whose answers are events: the same refusal reaches them as an event
+(src/service/worker_pool.py). They would show a status 503 as "Queue is full", without the seconds to wait. MCP calls go
+through the queue, too.
+"""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.fair_queue import TOO_BUSY, Late, Turns
 from src.server.rate_limit import visitor_of
 from src.server.refusal import Refusal, answer
-
-QUESTIONS: Final = ("/gradio_api/queue/join", "/gradio_api/call/")
-"""How the paths begin by which work is asked for. Over MCP Gradio asks by them itself."""
+from src.server.routes import CALLED
 
 
 class Admission:
-    """ASGI middleware that refuses a question whose turn would come too late, and says when another try will do."""
+    """ASGI middleware that refuses such a call with 503 and a Retry-After. It admits every call that reads no image.
+    Expects Calls in front."""
 
     def __init__(self, app: ASGIApp, turns: Turns) -> None:
         self.app = app
         self.turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST" and scope["path"].startswith(QUESTIONS):
+        if scope["method"] == "POST" and CALLED.match(scope["path"]) and scope["reads_image"]:
             try:
                 self.turns.let_in(visitor_of(scope))
             except Late as late:
-                refusal = Refusal(503, TOO_BUSY.format(after=late.after), late.after)
-                await answer(refusal, scope, receive, send)
+                await answer(Refusal(503, TOO_BUSY.format(after=late.after), late.after), scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -1,11 +1,12 @@
-"""What a call of a function may hold: no file but an uploaded picture or table, where one is asked for.
+"""Calls of the page's functions: they may name no file except an uploaded image or table as a file argument.
 
-Gradio downloads every address, and copies every file, that an argument names in the form of its FileData, whatever the
-argument is for and however deep it lies. So such a body is refused before Gradio sees it. The pictures and tables
-themselves are checked in src/page/blocks.py, which knows what was uploaded.
+Gradio downloads every address, and copies every file, that an argument names as a FileData, whatever the purpose of the
+argument and however deep in it. Such a body is therefore refused before Gradio receives it. src/page/blocks.py checks
+the file arguments themselves, because the page knows which files were uploaded.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Self
@@ -15,8 +16,9 @@ from gradio.utils import get_function_params
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.server.errors import NOT_UNDERSTOOD
+from src.server.rate_limit import RateLimits, is_repeated, visitor_of
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import CALLED, is_mcp
+from src.server.routes import CALLED, is_call, is_mcp
 
 FILES: Final = (gr.Image, gr.File)
 """The components that take a file."""
@@ -41,15 +43,15 @@ def names_a_file(value: object) -> bool:
 
 @dataclass(frozen=True)
 class FileArguments:
-    """Which arguments of a page's functions are files: of each by its number, and of each endpoint by its name, there
-    by their positions and by their names."""
+    """The arguments of a page's functions that are files. `functions` has the positions of a function's by its number;
+    `endpoints` has positions and names by the name of its endpoint."""
 
     functions: Mapping[int, Set[int | str]]
     endpoints: Mapping[str, Set[int | str]]
 
     @classmethod
     def of(cls, page: gr.Blocks) -> Self:
-        """As the page has them."""
+        """The file arguments of this page's functions."""
         functions: dict[int, Set[int | str]] = {}
         endpoints: dict[str, Set[int | str]] = {}
         for number, function in page.fns.items():
@@ -60,7 +62,7 @@ class FileArguments:
         return cls(functions, endpoints)
 
     def others(self, path: str, body: object) -> Iterator[object]:
-        """All that a request holds but those arguments. Over MCP they are texts, so that there all is checked."""
+        """Everything in a request besides those arguments. MCP sends files as texts, so its arguments are all here."""
         if is_mcp(path):
             for each in body if isinstance(body, list) else [body]:
                 parameters = each.get("params") if isinstance(each, Mapping) else None
@@ -70,25 +72,39 @@ class FileArguments:
         if not isinstance(body, Mapping):
             yield body
             return
-        files: Set[int | str] = set()
-        if called := CALLED.match(path):
-            files = self.endpoints.get(called["endpoint"], files)
-        elif isinstance(number := body.get("fn_index"), int):
-            files = self.functions.get(number, files)
+        called = CALLED.match(path)
         by_name = called is not None and called["by_name"]
+        files = self._files(path, body)
         for name, value in body.items():
             if name == "data" and isinstance(value, list) and not by_name:
                 yield [each for place, each in enumerate(value) if place not in files]
             elif not by_name or name not in files:
                 yield value
 
+    def images(self, path: str, body: object) -> int:
+        """How many calls of a function that reads a file the request makes: over MCP perhaps several."""
+        if is_mcp(path):
+            messages = body if isinstance(body, list) else [body]
+            return sum(isinstance(each, Mapping) and each.get("method") == "tools/call" for each in messages)
+        return int(isinstance(body, Mapping) and bool(self._files(path, body)))
+
+    def _files(self, path: str, body: Mapping[str, object]) -> Set[int | str]:
+        """The arguments of the called function that are files."""
+        if called := CALLED.match(path):
+            return self.endpoints.get(called["endpoint"], frozenset())
+        if isinstance(number := body.get("fn_index"), int):
+            return self.functions.get(number, frozenset())
+        return frozenset()
+
 
 class Calls:
-    """ASGI middleware that refuses a call which names a file elsewhere. Expects Bodies in front, which bounds it."""
+    """ASGI middleware that refuses a call which names a file elsewhere, and counts every call: one that reads images by
+    their number, any other by the time it takes. Expects Visitors and Bodies in front, which bound the body."""
 
-    def __init__(self, app: ASGIApp, files: FileArguments) -> None:
+    def __init__(self, app: ASGIApp, files: FileArguments, limits: RateLimits) -> None:
         self.app = app
         self.files = files
+        self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST" or scope["path"] == UPLOAD:
@@ -102,9 +118,6 @@ class Calls:
             pieces.append(message.get("body", b""))
             more = message.get("more_body", False)
         body = b"".join(pieces)
-        if body and (refusal := self.refused(scope["path"], body)):
-            await answer(refusal, scope, receive, send)
-            return
         whole: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
         async def again() -> Message:
@@ -112,13 +125,30 @@ class Calls:
             message, whole = whole, None
             return message or await receive()
 
-        await self.app(scope, again, send)
+        began, counted = time.monotonic(), is_repeated(scope) or not is_call(scope)
+        try:
+            refusal, images = self.check(scope["path"], body)
+            if refusal is None and images and not counted:
+                refusal = self.limits.images(visitor_of(scope), images)
+                counted = refusal is None
+            if refusal is None:
+                scope["reads_image"] = images > 0
+                await self.app(scope, again, send)
+        finally:
+            if not counted:
+                self.limits.charge(visitor_of(scope), time.monotonic() - began)
+        if refusal:
+            await answer(refusal, scope, receive, send)
 
-    def refused(self, path: str, body: bytes) -> Refusal | None:
-        """What a body is refused with, if it is."""
+    def check(self, path: str, body: bytes) -> tuple[Refusal | None, int]:
+        """The refusal of a body, if it is refused, and how many images its calls read."""
+        if not body:
+            return None, 0
         try:
             # By the parser that Gradio and the MCP server use, so that both find the same in it.
             found = json.loads(body)
         except (ValueError, RecursionError):
-            return NOT_UNDERSTOOD
-        return NO_FILE if any(map(names_a_file, self.files.others(path, found))) else None
+            return NOT_UNDERSTOOD, 0
+        if any(map(names_a_file, self.files.others(path, found))):
+            return NO_FILE, 0
+        return None, self.files.images(path, found)

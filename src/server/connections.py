@@ -1,7 +1,7 @@
 """Connections: how many are open at once, and those without a request, for which uvicorn waits without end."""
 
 import asyncio
-import resource
+import sys
 import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
@@ -19,6 +19,10 @@ those that made room for them are closed."""
 def most_connections() -> int:
     """How many connections may be open: half of what the process may open at all, since files and the processes that
     read pictures need some too."""
+    if sys.platform == "win32":  # where a socket is no file, and no such limit is set
+        return MOST
+    import resource
+
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if soft == resource.RLIM_INFINITY else min(MOST, soft // 2)
 

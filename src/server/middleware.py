@@ -21,7 +21,7 @@ from src.server.errors import Errors
 from src.server.headers import Headers
 from src.server.held import Held
 from src.server.hosts import AllowedHosts, Hosts
-from src.server.rate_limit import Allowed, Visitors
+from src.server.rate_limit import Allowed, RateLimits, Visitors
 from src.server.routes import Routes
 from src.server.sessions import Sessions
 
@@ -68,8 +68,9 @@ def guarded(
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
     # Bodies and Calls before Admission and Room: a refused request takes no place in the queue and no disk space.
-    limited = Held(Bodies(Calls(Admission(Room(app, disk), turns), files)), held)
-    inside = Headers(Errors(Hosts(Routes(Visitors(limited, allowed), endpoints, disk.claimed.here), hosts)))
+    limits = RateLimits(allowed)
+    limited = Held(Bodies(Calls(Admission(Room(app, disk), turns), files, limits)), held)
+    inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.here), hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -1,6 +1,7 @@
-"""How often one visitor may ask, and all of them together.
+"""The rate limits of one visitor and of all visitors together.
 
-VIGIL_VISITOR_LIMIT and VIGIL_TOTAL_LIMIT set both, as `120/minute`; VIGIL_PROXIES says how many proxies stand in front.
+VIGIL_VISITOR_LIMIT and VIGIL_TOTAL_LIMIT set the limits on images, such as `120/minute`. VIGIL_PROXIES says how many
+proxies stand in front of the server.
 """
 
 import ipaddress
@@ -20,32 +21,36 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from src.server import settings
 from src.server.bodies import LIMIT
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import MOUNTED, PAGES, is_work
+from src.server.routes import MOUNTED, PAGES, is_call
 
 VISITOR: Final = "120/minute"
-"""Pictures that one visitor may have read, and may send: a sixth of what two cores can (13 a second, dev/LOG.md)."""
+"""Images that one visitor may have read. The same number may be uploaded. Two cores read 780 a minute (dev/LOG.md)."""
 TOTAL: Final = "600/minute"
-"""Pictures that all together may: three quarters of what two cores can, so that the page itself stays quick."""
-GLANCES: Final = "4000/minute"
-"""Of everything else, which is cheap, by one visitor: some 3 ms each. A class of thirty behind one address can open the
-page at once, which takes about a hundred, and one that counts as PAGE."""
-PAGE: Final = 30
-"""As how many glances the page itself counts: Gradio writes all of its configuration anew for each, in 70 ms."""
+"""Images that all visitors together may have read. Two cores could read a quarter more, which the page needs."""
+LIGHT: Final = "4000/minute"
+"""Units of UNIT_SECONDS that one visitor may use for requests without a call, and again for calls that read no image:
+a fifth of one core each. Thirty people behind one address can open the page at once: that takes some hundred requests
+and PAGE_UNITS each."""
+UNIT_SECONDS: Final = 0.003
+PAGE_UNITS: Final = 30
+"""The cost of the page itself in units. Gradio writes its whole configuration anew for every request, in 70 ms."""
+MOST_UNITS: Final = 100
+"""The cost of one call in units at most. Its time is measured from outside, so a busy machine lengthens it."""
 
 VOUCHER: Final = b"x-vigil-visitor"
-"""The header in which this process tells itself whose question it is: Gradio's MCP server asks what it is asked once
-more over loopback, with the headers that it was sent."""
+"""The header by which this process names the visitor to itself. Gradio's MCP server repeats every call over loopback,
+with the headers that it received."""
 
-TOO_OFTEN: Final = "You have asked very often in the last minute; wait a moment, then try again."
-BUSY: Final = "Very many people are asking just now; wait a moment, then try again."
+TOO_OFTEN: Final = "You sent too many requests in the last minute; wait a moment, then try again."
+BUSY: Final = "Too many people use this page just now; wait a moment, then try again."
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """The limits, and how a visitor is told from another.
+    """The limits on images, and the number of proxies.
 
-    `proxies` is how many proxies of ours a request came through: each adds, at the right of X-Forwarded-For, the
-    address that it was asked from. What stands further left was sent by the visitor, who may write anything.
+    Each of our `proxies` adds, at the right of X-Forwarded-For, the address from which the request reached it. The
+    visitor sends whatever stands further left, and can write anything there.
     """
 
     visitor: RateLimitItem
@@ -54,7 +59,10 @@ class Allowed:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """As the environment says; on a Space there is one proxy, elsewhere none. Raises SettingRefused."""
+        """The limits that the environment sets. A Space has one proxy, other servers have none by default.
+
+        Raises SettingRefused.
+        """
         return cls(
             settings.rate("VIGIL_VISITOR_LIMIT", VISITOR),
             settings.rate("VIGIL_TOTAL_LIMIT", TOTAL),
@@ -62,18 +70,66 @@ class Allowed:
         )
 
 
-def visitor(scope: Scope, proxies: int) -> str:
-    """The address that a request came from; of an IPv6 one the network, since a visitor has all of its addresses."""
+class RateLimits:
+    """Counts requests by their visitor. A refused request counts for nothing, so it prolongs no wait."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self.allowed = allowed
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._light = parse(LIGHT)
+
+    def light(self, who: str, units: int = 1) -> Refusal | None:
+        """Count a request without a call; returns its refusal, if it is refused."""
+        return self._hit(self._light, TOO_OFTEN, units, "light", who)
+
+    def upload(self, who: str, megabytes: int = 1) -> Refusal | None:
+        """Count an upload; returns its refusal, if it is refused."""
+        return self._heavy("upload", who, megabytes)
+
+    def images(self, who: str, count: int = 1) -> Refusal | None:
+        """Count a call that reads so many images; returns its refusal, if it is refused."""
+        return self._heavy("images", who, count)
+
+    def call(self, who: str) -> Refusal | None:
+        """Check, without counting, whether the visitor may call any function; returns the refusal, if not."""
+        if self._limiter.test(self._light, "call", who):
+            return None
+        return self._refusal(self._light, TOO_OFTEN, "call", who)
+
+    def charge(self, who: str, seconds: float) -> None:
+        """Count a call that read no image by the seconds that it took."""
+        left = self._limiter.get_window_stats(self._light, "call", who).remaining
+        units = min(max(1, round(seconds / UNIT_SECONDS)), MOST_UNITS, left)
+        self._limiter.hit(self._light, "call", who, cost=units)
+
+    def _heavy(self, kind: str, who: str, cost: int) -> Refusal | None:
+        # The visitor's own limit first: a visitor who is refused by it takes nothing from the others.
+        own = self._hit(self.allowed.visitor, TOO_OFTEN, cost, kind, who)
+        return own or self._hit(self.allowed.total, BUSY, cost, kind)
+
+    def _hit(self, limit: RateLimitItem, sentence: str, cost: int, *key: str) -> Refusal | None:
+        if self._limiter.hit(limit, *key, cost=min(cost, limit.amount)):
+            return None
+        return self._refusal(limit, sentence, *key)
+
+    def _refusal(self, limit: RateLimitItem, sentence: str, *key: str) -> Refusal:
+        reset = self._limiter.get_window_stats(limit, *key).reset_time
+        return Refusal(429, sentence, max(1, math.ceil(reset - time.time())))
+
+
+def client_network(scope: Scope, proxies: int) -> str:
+    """The IPv4 address that a request came from, or the /64 network of an IPv6 one: its owner has every address there.
+    "unknown", one visitor for all such requests, where there is no valid address."""
     peer = scope["client"][0] if scope["client"] else ""
     if proxies:
         values = (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for")
-        told = [one.strip() for one in ",".join(values).split(",")]
-        if len(told) >= proxies:
-            peer = told[-proxies]
+        forwarded = [one.strip() for one in ",".join(values).split(",")]
+        if len(forwarded) >= proxies:
+            peer = forwarded[-proxies]
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:
-        return "unknown"  # all such are one visitor
+        return "unknown"
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     if address.ipv4_mapped:
@@ -86,61 +142,49 @@ def visitor_of(scope: Scope) -> str:
     return scope["visitor"]
 
 
-def cost(scope: Scope) -> int:
-    """As how many of its kind a request counts.
+def is_repeated(scope: Scope) -> bool:
+    """Whether the MCP server repeats, over loopback, a call that was counted when it arrived."""
+    return scope["repeated"]
 
-    An upload as one, and one more for every megabyte; what does not say its size, as the largest.
-    """
-    if scope["path"] in PAGES:
-        return PAGE
-    if scope["path"] != UPLOAD:
-        return 1
+
+def upload_cost(scope: Scope) -> int:
+    """The cost of an upload: 1, and 1 more for each megabyte. One of unknown size costs as much as the largest."""
     length = Headers(scope=scope).get("content-length", str(LIMIT))
     return 1 + min(int(length), LIMIT) // 10**6
 
 
 class Visitors:
-    """ASGI middleware that asks whoever comes too often to wait. Who is refused does not wait the longer for it."""
+    """ASGI middleware that names the visitor of each request, and counts what needs no look at the body. Calls
+    (src/server/calls.py) are only checked here and counted there, once their function is known."""
 
-    def __init__(self, app: ASGIApp, allowed: Allowed) -> None:
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self.app = app
-        self.allowed = allowed
-        self.limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self.glances = parse(GLANCES)
+        self.limits = limits
         self._secret = secrets.token_hex(16)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = "glance" if not is_work(scope) else "upload" if scope["path"] == UPLOAD else "question"
         vouched = self._vouched_for(scope)
-        who = vouched or visitor(scope, self.allowed.proxies)
-        scope["visitor"] = who
-        # What the MCP server asks on was counted when it was asked.
-        refusal = None if vouched else self.refused(who, kind, cost(scope))
+        scope["visitor"] = vouched or client_network(scope, self.limits.allowed.proxies)
+        scope["repeated"] = bool(vouched)
+        refusal = None if vouched else self._refusal(scope)
         if refusal:
             await answer(refusal, scope, receive, send)
             return
         if scope["path"].startswith(MOUNTED):
-            scope["headers"].append((VOUCHER, f"{self._secret} {who}".encode()))
+            scope["headers"].append((VOUCHER, f"{self._secret} {scope['visitor']}".encode()))
         await self.app(scope, receive, send)
 
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        who = visitor_of(scope)
+        if is_call(scope):
+            return self.limits.call(who)
+        if scope["method"] == "POST" and scope["path"] == UPLOAD:
+            return self.limits.upload(who, upload_cost(scope))
+        return self.limits.light(who, PAGE_UNITS if scope["path"] in PAGES else 1)
+
     def _vouched_for(self, scope: Scope) -> str:
-        """The visitor that this process names itself, if it does; without a trace of what anyone else wrote there."""
+        """The visitor that this process names itself, if it does. Removes the header, whoever wrote it."""
         named = [value.decode("latin-1") for name, value in scope["headers"] if name == VOUCHER]
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name != VOUCHER]
         secret, _, who = named[-1].partition(" ") if named else ("", "", "")
         return who if secrets.compare_digest(secret.encode(), self._secret.encode()) else ""
-
-    def refused(self, who: str, kind: str, cost: int = 1) -> Refusal | None:
-        """Count a request as so many; what it is refused with, if it is."""
-        if kind == "glance":
-            return self._hit(self.glances, TOO_OFTEN, cost, kind, who)
-        # The visitor's own first: who is held back here takes nothing from the others.
-        return self._hit(self.allowed.visitor, TOO_OFTEN, cost, kind, who) or self._hit(
-            self.allowed.total, BUSY, cost, kind
-        )
-
-    def _hit(self, limit: RateLimitItem, sentence: str, cost: int, *key: str) -> Refusal | None:
-        if self.limiter.hit(limit, *key, cost=min(cost, limit.amount)):
-            return None
-        reset = self.limiter.get_window_stats(limit, *key).reset_time
-        return Refusal(429, sentence, max(1, math.ceil(reset - time.time())))

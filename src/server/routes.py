@@ -61,8 +61,8 @@ RUN: Final = "/gradio_api/run/"
 FILES: Final = (UPLOAD, JOIN, "/gradio_api/call/", MOUNTED)
 """How the paths begin that may leave a file behind where they are posted to."""
 
-WORK: Final = (*FILES, RUN)
-"""The same for those that cost more than a glance."""
+CALLS: Final = (JOIN, "/gradio_api/call/", RUN, MOUNTED)
+"""The beginnings of the paths to which calls of a function are posted."""
 
 PAGES: Final = ("/", "/config")
 """What Gradio writes the whole page's configuration into."""
@@ -93,9 +93,9 @@ def is_mcp(path: str) -> bool:
     return path == MOUNTED or path.startswith(f"{MOUNTED}/")
 
 
-def is_work(scope: Scope) -> bool:
-    """Whether a request may keep the models or the server busy."""
-    return scope["method"] == "POST" and scope["path"].startswith(WORK)
+def is_call(scope: Scope) -> bool:
+    """Whether a request calls a function of the page."""
+    return scope["method"] == "POST" and scope["path"].startswith(CALLS)
 
 
 def leaves_files(scope: Scope) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from gradio.routes import App
 from starlette.routing import BaseRoute, Mount
 
-from src.server.routes import HEALTH, MOUNTED, OPEN, UPLOAD, is_open, is_work, leaves_files
+from src.server.routes import HEALTH, MOUNTED, OPEN, UPLOAD, is_call, is_open, leaves_files
 from tests.attack.server import spellings
 from tests.support.app import Server
 from tests.support.canary import Canary
@@ -114,11 +114,12 @@ def test_the_canary_would_have_been_hit(canary: Canary) -> None:
     assert json.dumps(spellings(1))
 
 
-def test_what_counts_as_work_and_what_may_leave_a_file() -> None:
+def test_which_requests_are_calls_and_which_may_leave_a_file() -> None:
     def judged(method: str, path: str) -> tuple[bool, bool]:
-        return is_work({"method": method, "path": path}), leaves_files({"method": method, "path": path})
+        return is_call({"method": method, "path": path}), leaves_files({"method": method, "path": path})
 
-    for path in (UPLOAD, "/gradio_api/queue/join", "/gradio_api/call/skin", "/gradio_api/call/v2/skin", f"{MOUNTED}/"):
+    assert judged("POST", UPLOAD) == (False, True)
+    for path in ("/gradio_api/queue/join", "/gradio_api/call/skin", "/gradio_api/call/v2/skin", f"{MOUNTED}/"):
         assert judged("POST", path) == (True, True)
         assert judged("GET", path) == (False, False)
     assert judged("POST", "/gradio_api/run/predict") == (True, False)

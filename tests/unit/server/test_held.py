@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 import threading
 import time
@@ -20,14 +21,16 @@ from starlette.types import Receive, Scope, Send
 from src.fair_queue import TOO_BUSY, Turns
 from src.server import connections, held
 from src.server.admission import Admission
+from src.server.calls import Calls, FileArguments
 from src.server.errors import Errors
 from src.server.held import Held
 from src.server.log import SAME, Sparing
-from src.server.rate_limit import VOUCHER, Allowed, Visitors, visitor_of
+from src.server.rate_limit import VOUCHER, Allowed, RateLimits, Visitors, visitor_of
 from src.server.routes import JOIN, MOUNTED
 from tests.support.asgi import connected, serving
 
-FREE = Allowed(parse("1000/day"), parse("1000/day"), 1)
+FREE = RateLimits(Allowed(parse("1000/day"), parse("1000/day"), 1))
+FILES = FileArguments({0: {0}}, {"skin": {0, "image"}, "intro": set()})
 
 
 async def beating(scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,31 +97,37 @@ def test_a_stream_that_says_something_goes_on() -> None:
         assert httpx.get(url).text.count("progress") == 8
 
 
-def test_whose_turn_would_come_too_late_is_told_when_to_come() -> None:
-    app = Admission(named, turns := Turns(1, patience=20, clock=lambda: 0.0))
+def test_a_call_whose_turn_would_come_too_late_is_refused_with_a_time_to_come_back() -> None:
+    turns = Turns(1, patience=20, clock=lambda: 0.0)
+    app = Calls(Admission(named, turns), FILES, FREE)
+    image = {"data": [None], "fn_index": 0}
     with serving(Visitors(app, FREE)) as (url, _), httpx.Client() as http:
-        for path in (JOIN, "/gradio_api/call/skin", "/gradio_api/call/v2/skin"):
+        for path in ("/gradio_api/call/skin", "/gradio_api/call/v2/skin"):
             turns._on_their_way.clear()
-            answers = [http.post(url + path, headers=of("203.0.113.1")) for _ in range(40)]
+            answers = [http.post(url + path, headers=of("203.0.113.1"), json=image) for _ in range(40)]
             late = [answer for answer in answers if answer.status_code == 503]
             assert 0 < len(late) < 40
             after = late[-1].headers["retry-after"]
             assert int(after) >= 1
             assert late[-1].json()["detail"] == TOO_BUSY.format(after=after)
-            assert http.post(url + path, headers=of("203.0.113.2")).status_code == 200, "it is another's turn"
+            assert http.post(url + path, headers=of("203.0.113.2"), json=image).status_code == 200, "another visitor"
+        for path in (JOIN, "/gradio_api/call/intro", "/gradio_api/run/predict"):
+            answer = http.post(url + path, headers=of("203.0.113.1"), json=image)
+            assert answer.status_code == 200, "reads no image, or is refused by an event of the queue"
         assert http.get(url + JOIN, headers=of("203.0.113.1")).status_code == 200
 
 
 def test_what_mcp_asks_on_is_its_visitors_question_and_nobody_can_forge_that() -> None:
-    limited = Allowed(parse("3/day"), parse("1000/day"), 0)
-    with serving(Visitors(named, limited)) as (url, _):
+    limits = RateLimits(Allowed(parse("3/day"), parse("1000/day"), 0))
+    with serving(Visitors(Calls(named, FILES, limits), limits)) as (url, _):
         forged = {VOUCHER.decode(): "0123 203.0.113.9"}
         who, vouched = httpx.post(url + MOUNTED, headers=forged).text.split("|")
         assert who == "127.0.0.1"
         assert vouched.endswith(" 127.0.0.1")
         assert httpx.post(url + JOIN, headers=forged).text == "127.0.0.1|"
         other = vouched.replace("127.0.0.1", "203.0.113.9")
-        answers = [httpx.post(url + JOIN, headers={VOUCHER.decode(): other}) for _ in range(5)]
+        image = {"fn_index": 0, "data": [None]}
+        answers = [httpx.post(url + JOIN, headers={VOUCHER.decode(): other}, json=image) for _ in range(5)]
         assert {answer.text for answer in answers} == {"203.0.113.9|"}, "counted once, where it was asked"
 
 
@@ -167,7 +176,7 @@ def ended(line: socket.socket) -> bool:
 
 def test_the_limits_follow_what_the_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
     for soft, most in ((256, 128), (1024, 512), (2**20, connections.MOST), (-1, connections.MOST)):
-        monkeypatch.setattr(connections.resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
         assert connections.most_connections() == most
         assert connections.most_requests(most) < most
 

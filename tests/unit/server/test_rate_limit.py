@@ -1,18 +1,21 @@
 """The rate limit: who counts as one visitor, what counts for how much, and what is answered beyond it."""
 
+import asyncio
 import time
 
 import httpx
 import pytest
 from limits import parse
-from starlette.types import Scope
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server import rate_limit
 from src.server.bodies import LIMIT
+from src.server.calls import Calls, FileArguments
 from src.server.headers import Headers
-from src.server.rate_limit import Allowed, Visitors
+from src.server.rate_limit import Allowed, RateLimits, Visitors
 from src.server.refusal import UPLOAD
-from src.server.routes import JOIN
+from src.server.routes import JOIN, MOUNTED
 from tests.support.asgi import Took, serving
 
 
@@ -21,49 +24,91 @@ def allowed(visitor: str, total: str = "1000/day", proxies: int = 0) -> Allowed:
     return Allowed(parse(visitor), parse(total), proxies)
 
 
-def test_a_visitor_who_asks_too_often_is_told_to_wait() -> None:
+def limited(app: ASGIApp, most: Allowed) -> ASGIApp:
+    """`app` behind the rate limits, as a page whose function 0 reads an image and whose function 1 does not."""
+    limits = RateLimits(most)
+    return Visitors(Calls(app, FileArguments({0: {0}, 1: set()}, {"skin": {0, "image"}}), limits), limits)
+
+
+IMAGE, OTHER = {"fn_index": 0, "data": [None]}, {"fn_index": 1, "data": [0.3]}
+
+
+def test_a_visitor_who_has_too_many_images_read_is_refused() -> None:
     app = Took()
-    with serving(Visitors(app, allowed("5/day"))) as (url, _):
-        statuses = [httpx.post(url + JOIN).status_code for _ in range(8)]
+    with serving(limited(app, allowed("5/day"))) as (url, _):
+        statuses = [httpx.post(url + JOIN, json=IMAGE).status_code for _ in range(8)]
         assert statuses == [200] * 5 + [429] * 3
-        said = httpx.post(url + JOIN)
+        said = httpx.post(url + JOIN, json=IMAGE)
         assert int(said.headers["retry-after"]) >= 1
         assert said.json()["detail"] == rate_limit.TOO_OFTEN
+        assert httpx.post(f"{url}/gradio_api/call/skin", json={"data": []}).status_code == 429
+        mcp = {"method": "tools/call", "params": {"name": "skin"}}
+        assert httpx.post(url + MOUNTED, json=mcp).status_code == 429
         assert app.asked == 5
-        assert httpx.get(url).status_code == 200, "what costs little is free"
-        assert httpx.post(url + UPLOAD).status_code == 200, "and counted by itself"
+        assert httpx.get(url).status_code == 200, "light requests have a limit of their own"
+        assert httpx.post(url + UPLOAD).status_code == 200, "so have uploads"
 
 
-def test_who_is_refused_waits_no_longer_for_it() -> None:
-    limits = Visitors(Took(), allowed("1/minute"))
-    refusals = [limits.refused("a", "question") for _ in range(20)]
+def test_a_call_that_reads_no_image_spends_none() -> None:
+    """Someone drags the threshold's slider, over each route."""
+    app = Took()
+    with serving(limited(app, allowed("1/day"))) as (url, _):
+        for path in ("/gradio_api/run/predict", JOIN):
+            assert {httpx.post(url + path, json=OTHER).status_code for _ in range(50)} == {200}
+        assert httpx.post(url + MOUNTED, json={"method": "tools/list"}).status_code == 200
+        assert httpx.post(url + JOIN, json=IMAGE).status_code == 200
+        assert httpx.post(url + JOIN, json=IMAGE).status_code == 429
+        assert httpx.post(url + JOIN, json=OTHER).status_code == 200
+
+
+def test_calls_that_read_no_image_are_limited_by_the_time_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "LIGHT", "100/day")
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.2 if "slow" in scope["path"] else 0)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    with serving(limited(slow, allowed("1/day"))) as (url, _):
+        for path, fewest, most in (("/gradio_api/run/slow", 1, 2), ("/gradio_api/run/quick", 3, 100)):
+            monkeypatch.setattr(rate_limit, "client_network", lambda *_, path=path: path)
+            statuses = [httpx.post(url + path, json=OTHER).status_code for _ in range(101)]
+            assert fewest <= statuses.count(200) <= most, path
+            assert set(statuses) == {200, 429}
+        refused = httpx.post(url + path, json=OTHER)
+        assert (refused.status_code, refused.json()["detail"]) == (429, rate_limit.TOO_OFTEN)
+        assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_a_refused_request_prolongs_no_wait() -> None:
+    limits = RateLimits(allowed("1/minute"))
+    refusals = [limits.images("a") for _ in range(20)]
     assert refusals[0] is None
     assert all(refusal and refusal.after and 1 <= refusal.after <= 60 for refusal in refusals[1:])
-    limits = Visitors(Took(), allowed("4/second"))
-    answers = [limits.refused("a", "question") is None for _ in range(50)]
+    limits = RateLimits(allowed("4/second"))
+    answers = [limits.images("a") is None for _ in range(50)]
     assert answers.count(True) == 4
     time.sleep(2)
-    assert limits.refused("a", "question") is None
+    assert limits.images("a") is None
 
 
 @pytest.mark.parametrize("proxies", [0, 1, 2])
 def test_forged_addresses_escape_no_limit(proxies: int) -> None:
     app = Took()
     added = ["203.0.113.7", "10.0.0.1"][:proxies]  # by our proxies, the outermost first
-    with serving(Headers(Visitors(app, allowed("5/day", proxies=proxies)))) as (url, _):
+    with serving(Headers(limited(app, allowed("5/day", proxies=proxies)))) as (url, _):
         for i in range(20):
             forged = [f"198.51.100.{i}", f"192.0.2.{i}"]
             headers = [("X-Forwarded-For", one) for one in (", ".join(forged[:1]), ", ".join(forged[1:] + added))]
             headers += [("Forwarded", f"for={forged[0]}"), ("X-Real-IP", forged[0]), ("Client-IP", forged[0])]
-            httpx.post(url + JOIN, headers=headers)
+            httpx.post(url + JOIN, headers=headers, json=IMAGE)
     assert app.asked == 5
 
 
 def test_visitors_behind_a_proxy_are_told_apart_and_limited_together() -> None:
     app = Took()
-    with serving(Visitors(app, allowed("5/day", "12/day", proxies=1))) as (url, _):
+    with serving(limited(app, allowed("5/day", "12/day", proxies=1))) as (url, _):
         said = [
-            httpx.post(url + JOIN, headers={"X-Forwarded-For": f"203.0.113.{who}"})
+            httpx.post(url + JOIN, headers={"X-Forwarded-For": f"203.0.113.{who}"}, json=IMAGE)
             for who in range(4)
             for _ in range(4)
         ]
@@ -85,26 +130,30 @@ def test_visitors_behind_a_proxy_are_told_apart_and_limited_together() -> None:
 )
 def test_how_a_visitor_is_told(told: str, expected: str) -> None:
     scope = {"client": ("10.0.0.1", 5), "headers": [(b"x-forwarded-for", told.encode())]}
-    assert rate_limit.visitor(scope, 1) == expected
-    assert rate_limit.visitor(scope, 0) == "10.0.0.1"
+    assert rate_limit.client_network(scope, 1) == expected
+    assert rate_limit.client_network(scope, 0) == "10.0.0.1"
 
 
 def test_the_page_counts_as_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Took()
-    often = int(rate_limit.GLANCES.removesuffix("/minute"))
-    monkeypatch.setattr(rate_limit, "GLANCES", f"{often}/day")
-    with serving(Visitors(app, allowed("1/day"))) as (url, _):
-        statuses = [httpx.get(url).status_code for _ in range(often // rate_limit.PAGE + 2)]
-        assert statuses == [200] * (often // rate_limit.PAGE) + [429] * 2
-        assert httpx.get(f"{url}/theme.css").status_code == 200, "what is left is enough for a glance"
-    assert often // (100 + rate_limit.PAGE) >= 30, "a class behind one address"
+    often = int(rate_limit.LIGHT.removesuffix("/minute"))
+    monkeypatch.setattr(rate_limit, "LIGHT", f"{often}/day")
+    with serving(limited(app, allowed("1/day"))) as (url, _):
+        statuses = [httpx.get(url).status_code for _ in range(often // rate_limit.PAGE_UNITS + 2)]
+        assert statuses == [200] * (often // rate_limit.PAGE_UNITS) + [429] * 2
+        assert httpx.get(f"{url}/theme.css").status_code == 200, "what is left is enough for a small file"
+    assert often // (100 + rate_limit.PAGE_UNITS) >= 30, "a class behind one address"
 
 
 def test_large_uploads_count_for_more() -> None:
     def scope(length: int | None) -> Scope:
-        return {"path": UPLOAD, "headers": [] if length is None else [(b"content-length", str(length).encode())]}
+        return {
+            "method": "POST",
+            "path": UPLOAD,
+            "headers": [] if length is None else [(b"content-length", str(length).encode())],
+        }
 
-    assert [rate_limit.cost(scope(length)) for length in (0, 999_999, 5_000_000, LIMIT, 10**12, None)] == [
+    assert [rate_limit.upload_cost(scope(length)) for length in (0, 999_999, 5_000_000, LIMIT, 10**12, None)] == [
         1,
         1,
         6,
