@@ -167,5 +167,5 @@ class Text(_Artefact):
 
     def drawn(self, out: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """The image with text."""
-        _write_text(out, draw, tuple(map(int, draw.integers(0, 256, out.shape[2]))))
+        _write_text(out, draw, tuple(int(level) for level in draw.uniform(0, 256, (out.shape[2],))))
         return out
