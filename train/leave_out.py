@@ -22,6 +22,8 @@ import numpy as np
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.predictor import Predictor
+from src.results import thresholds
+from src.results.evaluation import TARGETS
 from src.results.formatting import figure
 from train import evaluate, learning
 from train.data import SOURCES, DataMissing, Sample, load
@@ -59,24 +61,45 @@ def leave_out(
     cut = recipe.model_copy(update={"sources": remaining})
     learning.learn(cut, rest, out, replace(start, resume=True))
     predictor = Predictor(checkpoints.load(recipe.task, out))
-    threshold = predictor.checkpoint.config.vigil.default_threshold
-    return read_by(predictor, read, threshold) | {"learned_from": [SOURCES[name].title for name in remaining]}
+    validation = [sample for sample in rest if sample.split == "validation"]
+    return read_by(predictor, read, validation) | {"learned_from": [SOURCES[name].title for name in remaining]}
 
 
-def read_by(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
-    """Counts, metrics, costs at `threshold` and the share that the gate refuses, None without one."""
-    task = predictor.task
+def read_by(predictor: Predictor, samples: Sequence[Sample], validation: Sequence[Sample]) -> dict[str, Any]:
+    """Counts, metrics and costs of `samples` at the default threshold, the share that the gate refuses (None without
+    one), and what becomes there of the sensitivities that `validation` promises."""
+    task, threshold = predictor.task, predictor.checkpoint.config.vigil.default_threshold
     answers = evaluate.answers(predictor, samples, "left out")
-    labels = np.array([sample.label for sample in samples])
-    groups = [f"{sample.source}/{sample.group}" for sample in samples]
+    labels, groups = _labels(samples), _groups(samples)
     probabilities = np.array([answer.probabilities for answer in answers])
+    scores = metrics.p_malignant(task, probabilities).round(evaluate.DECIMALS)
+    costs = evaluate.threshold_tables(task, labels, scores)["malignant"]
+    at_home = np.array([answer.probabilities for answer in evaluate.answers(predictor, validation, "validation")])
+    promising = evaluate.threshold_tables(
+        task,
+        _labels(validation),
+        metrics.p_malignant(task, at_home).round(evaluate.DECIMALS),
+        _groups(validation),
+    )["malignant"]
+    promises = {target: thresholds.promise(promising, target).threshold for target in TARGETS}
     refused = [answer.gate is not None and not answer.gate.accepted for answer in answers]
     gated = predictor.checkpoint.gate is not None
     return {
         **evaluate.counts(task, samples),
         **evaluate.figures_of(task, labels, probabilities, groups, threshold),
+        "promised": {
+            f"{target:g}": None if at is None else metrics.at_threshold(costs, at) for target, at in promises.items()
+        },
         "refused": metrics.share(np.array(refused), groups) if gated else None,
     }
+
+
+def _labels(samples: Sequence[Sample]) -> np.ndarray:
+    return np.array([sample.label for sample in samples])
+
+
+def _groups(samples: Sequence[Sample]) -> list[str]:
+    return [f"{sample.source}/{sample.group}" for sample in samples]
 
 
 def table(left_out: dict[str, dict[str, Any]]) -> str:

@@ -207,7 +207,7 @@ def promises(task: Task, measured: Measured) -> str:
             '<p class="v-note">No sensitivity is promised: this checkpoint\'s evaluation.json does not count '
             f"validation by {task.group}.</p>"
         )
-    lines = "".join(f"<li>{_promised(task, promise)}</li>" for promise in counted)
+    lines = "".join(f"<li>{_promised(task, promise)}{_unseen(measured, promise)}</li>" for promise in counted)
     alone = (
         ""
         if measured.groups < measured.pictures
@@ -215,6 +215,20 @@ def promises(task: Task, measured: Measured) -> str:
     )
     hopeful = "Validation also chose when training ended, which leans a little to the hopeful."
     return f'<ul class="v-note v-promises">{lines}</ul><p class="v-note">{hopeful}{alone}</p>'
+
+
+def _unseen(measured: Measured, promise: Promise) -> str:
+    """What became of the promise in sources that a network had not learned from; "" where that was not measured."""
+    found = measured.unseen.get(promise.target, {})
+    if not found:
+        return ""
+    lowest, highest = percent(min(found.values())), percent(max(found.values()))
+    each = ", ".join(f"{escape(title)} {percent(share)}" for title, share in found.items())
+    several = f"{lowest} to {highest} ({each})" if len(found) > 1 else each
+    return (
+        f" <b>Elsewhere: {several}.</b> So many were found where the same recipe had learned nothing of that source "
+        f"and its validation promised {promise.target:.0%}."
+    )
 
 
 def _promised(task: Task, promise: Promise) -> str:
