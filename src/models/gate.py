@@ -6,9 +6,14 @@ prediction, in its first stages, and some plain statistics of the picture itself
 regression, which has no stages). Of either a Gaussian of the training pictures, fitted by `train.gate` and stored
 beside the weights (`vigil.gate`, gate.safetensors); the Mahalanobis distance to it (Lee et al. 2018, arXiv:1807.03888)
 has a covariance of a few principal axes and one variance for all the rest (probabilistic PCA, Tipping and Bishop 1999).
-Knows nothing of classes.
+
+A Gaussian of one camera's pictures knows the camera. Where a checkpoint learned from several sources its gate is a
+`Head` instead: a logistic regression of this kind against all others, on the statistics of all stages, whose limit
+leaves room for a source that it did not learn from. Between the limit and what own pictures score lie pictures that are
+of the kind but unlike what the model learned from. Knows nothing of classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from src.models.networks import Network
@@ -50,15 +55,35 @@ class BlockConfig(BaseModel):
     spread: PositiveFloat
 
 
-class GateConfig(BaseModel):
-    """The `vigil.gate` block. A picture is accepted up to the score `limit`. Further keys are ignored."""
+class HeadConfig(BaseModel):
+    """The logistic regression: how many `features` it has, and from which score up an accepted picture is unlike the
+    training pictures."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
-    picture: BlockConfig
+    features: PositiveInt
+    unlike_above: float
+
+
+class GateConfig(BaseModel):
+    """The `vigil.gate` block. A picture is accepted up to the score `limit`. Further keys are ignored.
+
+    Either a `head`, or the Gaussians `picture` and `network`.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    picture: BlockConfig | None = None
     network: BlockConfig | None = None
+    head: HeadConfig | None = None
     limit: float
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "GateConfig":
+        if (self.head is None) == (self.picture is None):
+            raise ValueError("a gate has either a head or Gaussians")
+        return self
 
     @property
     def blocks(self) -> dict[str, BlockConfig]:
@@ -69,15 +94,22 @@ class GateConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far a picture lies from the training pictures: accepted where the `score` is at most `limit`."""
+    """How far a picture lies from the training pictures: accepted where the `score` is at most `limit`; from
+    `unlike_above` on it is of the kind but unlike them (never, where that is infinite)."""
 
     score: float
     limit: float
+    unlike_above: float = math.inf
 
     @property
     def accepted(self) -> bool:
         """Whether it is such a picture."""
         return self.score <= self.limit
+
+    @property
+    def unlike(self) -> bool:
+        """Whether it is such a picture but unlike those that the model learned from."""
+        return self.accepted and self.score > self.unlike_above
 
 
 class Gaussian(nn.Module):
@@ -107,34 +139,56 @@ class Gaussian(nn.Module):
         return (squared / features.shape[1]).clamp(min=1e-6).log()
 
 
+class Head(nn.Module):
+    """The log odds that a picture is of another kind, linear in standardised features."""
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("weight", torch.zeros(features))
+        self.register_buffer("bias", torch.zeros(1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N,) of features (N, D)."""
+        return ((features - self.mean) / self.scale) @ self.weight + self.bias
+
+
 class Gate(nn.Module):
-    """The fitted Gaussians and their limit. Keeps no state between calls."""
+    """The fitted head, or the fitted Gaussians, and their limit. Keeps no state between calls."""
 
     def __init__(self, config: GateConfig) -> None:
         super().__init__()
         self.config = config
+        self.head = Head(config.head.features) if config.head is not None else None
         self.gaussians = nn.ModuleDict(
             {name: Gaussian(block.features, block.axes) for name, block in config.blocks.items()}
         )
 
     def fits(self, network: Network, input_size: tuple[int, int, int]) -> bool:
-        """Whether the Gaussians are of this network's features, and sound; `input_size` as in its config."""
-        with torch.no_grad():
-            _, stages = network.forward_intermediates(torch.zeros(1, *input_size))
-        sizes = {"picture": PICTURE_FEATURES, "network": network_features(stages).shape[1]}
-        fit = all(block.features == sizes[name] for name, block in self.config.blocks.items())
+        """Whether the gate is of this network's features, and sound; `input_size` as in its config."""
+        expected = sizes(network, input_size)
+        fit = all(block.features == expected[name] for name, block in self.config.blocks.items())
+        fit = fit and (self.config.head is None or self.config.head.features == expected["head"])
         divisors = [tensor for name, tensor in self.named_buffers() if name.endswith(("scale", "variances", "rest"))]
         return fit and all(bool((tensor > 0).all()) for tensor in divisors)
 
     def scores(self, picture: Tensor, network: Tensor) -> Tensor:
         """(N,) from the features of N pictures, (N, PICTURE_FEATURES) and (N, channels of `network_features`).
 
-        The distances are standardised by those of validation pictures and added up, so that a picture that is odd in
-        both ways is refused first.
+        The head's log odds; or the Gaussians' distances, standardised by those of validation pictures and added up,
+        so that a picture that is odd in both ways is refused first.
         """
+        if self.head is not None:
+            return self.head(torch.cat([picture, network], dim=1))
         given = {"picture": picture, "network": network}
         standard = [
-            (self.gaussians[name](given[name]) - block.middle) / block.spread
+            (self.gaussians[name](given[name][:, : block.features]) - block.middle) / block.spread
             for name, block in self.config.blocks.items()
         ]
         return combined(torch.stack(standard))
@@ -142,7 +196,9 @@ class Gate(nn.Module):
     def verdicts(self, picture: Tensor, network: Tensor) -> list[Verdict]:
         """One a picture; `scores` tells what is given."""
         with torch.no_grad():
-            return [Verdict(score, self.config.limit) for score in self.scores(picture, network).tolist()]
+            scores = self.scores(picture, network).tolist()
+        unlike_above = self.config.head.unlike_above if self.config.head is not None else math.inf
+        return [Verdict(score, self.config.limit, unlike_above) for score in scores]
 
 
 def combined(standard: Tensor) -> Tensor:
@@ -150,14 +206,25 @@ def combined(standard: Tensor) -> Tensor:
     return standard.clamp(min=0).square().mean(dim=0).sqrt()
 
 
-def network_features(stages: Sequence[Tensor]) -> Tensor:
-    """Mean and standard deviation of each channel of the first STAGES maps (N, channels, h, w): (N, 2 × channels).
+def sizes(network: Network, input_size: tuple[int, int, int]) -> dict[str, int]:
+    """How many features the Gaussians "picture" and "network" and the "head" take of this network."""
+    with torch.no_grad():
+        _, stages = network.forward_intermediates(torch.zeros(1, *input_size))
+    return {
+        "picture": PICTURE_FEATURES,
+        "network": network_features(stages[:STAGES]).shape[1],
+        "head": PICTURE_FEATURES + network_features(stages).shape[1],
+    }
 
-    (1, 0) where there is no stage.
+
+def network_features(stages: Sequence[Tensor]) -> Tensor:
+    """Mean and standard deviation of each channel of the maps (N, channels, h, w), stage by stage: (N, 2 × channels).
+
+    Gaussians take those of the first STAGES, a head all of them. (1, 0) where there is no stage.
     """
     if not stages:
         return torch.zeros(1, 0)
-    maps = [stage.flatten(2) for stage in stages[:STAGES]]
+    maps = [stage.flatten(2) for stage in stages]
     return torch.cat([part for m in maps for part in (m.mean(dim=2), m.std(dim=2, correction=0))], dim=1)
 
 
@@ -216,9 +283,16 @@ def sentence(task: Task, other: str | None = None) -> str:
     return f"This does not look like {task.look}; it looks like {there.look}: open the tab {there.title}."
 
 
-def refusal(verdict: Verdict | None, task: Task, other: str | None = None) -> tuple[str, ...]:
-    """The `sentence` where the gate does not accept, else nothing."""
-    return () if verdict is None or verdict.accepted else (sentence(task, other),)
+def unlike_sentence(task: Task) -> str:
+    """What is said of a picture that is accepted but unlike those that the model learned from."""
+    return f"This is {task.look}, but unlike the pictures that the model learned from: expect it to do worse here."
+
+
+def remarks(verdict: Verdict | None, task: Task, other: str | None = None) -> tuple[str, ...]:
+    """The `sentence` where the gate does not accept, the `unlike_sentence` where it does but barely, else nothing."""
+    if verdict is None or (verdict.accepted and not verdict.unlike):
+        return ()
+    return (unlike_sentence(task) if verdict.accepted else sentence(task, other),)
 
 
 def told(verdict: Verdict | None, task: Task, other: str | None = None) -> dict[str, Any] | None:
@@ -231,4 +305,5 @@ def told(verdict: Verdict | None, task: Task, other: str | None = None) -> dict[
         "looks_like": other,
         "score": verdict.score,
         "limit": verdict.limit,
+        "unlike": verdict.unlike,
     }

@@ -352,7 +352,7 @@ class Predictor:
             size=prepared.size,
             box=prepared.box,
             region=prepared.region,
-            warnings=(*gate.refusal(verdict, self.task), *prepared.warnings),
+            warnings=(*gate.remarks(verdict, self.task), *prepared.warnings),
             gate=verdict,
         )
 
