@@ -3,7 +3,7 @@
 Learned from training pictures of every source, as they are and as another camera might have made them, against the
 other tasks' training pictures and, where they are there, a half of the pictures of no task. Its limit is chosen by
 leaving a source out: so that at most UNSEEN_REFUSED of a source's validation pictures are refused by the head that did
-not learn from that source. Knows nothing of files.
+not learn from that source, unless that would accept what is known to be something else. Knows nothing of files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +24,7 @@ from src.tasks import Task
 from train.artefacts import Borders, Callipers, RoundFrame, Ruler, Text
 
 UNSEEN_REFUSED = 0.02
+OTHERS_REFUSED = 0.99  # of the other kinds' pictures that it learned from, at least
 UNLIKE = 0.01  # the share of own validation pictures that are said to be unlike the training pictures, at most
 C = 0.03  # inverse strength of the penalty, chosen by leaving sources out (dev/LOG.md)
 
@@ -72,7 +73,8 @@ def fit(own: Mapping[str, Rows], validation: Mapping[str, Rows], others: Rows) -
         unseen.append(float(np.quantile(scores, 1 - UNSEEN_REFUSED)))
     tensors = _learned(np.concatenate(list(own.values())), others)
     scores = np.concatenate([_scored(tensors, rows) for rows in validation.values()])
-    limit = max(*unseen, 0.0)
+    # Where no limit does both, what is known to be something else goes first.
+    limit = max(0.0, min(max(unseen), float(np.quantile(_scored(tensors, others), 1 - OTHERS_REFUSED))))
     unlike_above = min(limit, float(np.quantile(scores, 1 - UNLIKE)))
     head = {"features": others.shape[1], "unlike_above": unlike_above}
     fitted = Gate(GateConfig.model_validate({"head": head, "limit": limit, "sha256": "0" * 64}))
