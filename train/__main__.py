@@ -14,15 +14,10 @@ import sys
 from pathlib import Path
 
 from src.models.checkpoints import CheckpointError
-from train import gate, release
-from train.data import DataMissing, Sample, load
-from train.training import classifier, distributed, logistic, loop, segmentation
+from train import gate, learning, release
+from train.data import DataMissing, load
+from train.training import logistic, loop
 from train.training import recipe as recipes
-from train.training.classifier import Classification
-from train.training.segmentation import LesionSearch
-
-TRAINING = "training"
-"""The folder inside a checkpoint folder for what only a training run needs; never published."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--workers", type=int, help="processes that augment (default: one less than the cores)")
     options = parser.parse_args(arguments)
+    start = learning.Start(options.pretrained, options.region, options.resume, options.workers)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -44,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(recipe, recipes.LogisticRecipe):
             config, tensors, history = logistic.fit(recipe, samples)
             release.write(options.out, recipe, config, 1, tensors, samples, history)
-        elif not _learn(recipe, samples, options):
+        elif not learning.learn(recipe, samples, options.out, start):
             return 0
         if not isinstance(recipe, recipes.RegionRecipe):
             gate.write(options.out, options.data, samples)
@@ -56,31 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     print(f"{options.out}: trained and calibrated. Next: python -m train.evaluate {options.out} --data {options.data}")
     return 0
-
-
-def _learn(recipe: recipes.Recipe | recipes.RegionRecipe, samples: list[Sample], options: argparse.Namespace) -> bool:
-    """Train and release; False in all processes but the first, which have nothing to write."""
-    needed = isinstance(recipe, recipes.Recipe) and recipe.lesion_crops is not None
-    if needed != (options.region is not None):
-        raise recipes.RecipeError("--region is for the recipes with lesion_crops, and those need it.")
-    finder = segmentation.load(options.region) if needed else None
-    with distributed.joined() as processes:
-        job: loop.Job
-        if isinstance(recipe, recipes.RegionRecipe):
-            job = LesionSearch(recipe, samples, options.pretrained, judges=processes.first)
-        else:
-            job = Classification(recipe, samples, options.pretrained, finder, judges=processes.first)
-        precision = loop.Precision.best(processes.local_rank)
-        tensors, history = loop.run(job, options.out / TRAINING, precision, options.resume, options.workers, processes)
-    if not processes.first:
-        return False
-    if isinstance(recipe, recipes.RegionRecipe):
-        segmentation.release(options.out, recipe, tensors, history)
-    else:
-        config, number = classifier.pretrained_config(recipe), classifier.outputs(recipe.task, recipe.architecture)
-        about = segmentation.copy(options.region, options.out) if needed else None
-        release.write(options.out, recipe, config, number, tensors, samples, history, about)
-    return True
 
 
 if __name__ == "__main__":

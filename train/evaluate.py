@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 DECIMALS = 6
 """To which figures are written: enough for any use, few enough to come out the same on another day."""
 
+OF_OTHER_RUNS = ("seeds", "left_out")
+"""What evaluation.json says of networks that were trained otherwise: `train.spread` and `train.leave_out` write it."""
+
 EXAMINED = 100
 """Pictures of a set on which heat maps and small views are measured: a minute or two of a set on two cores."""
 
@@ -245,12 +248,13 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write evaluation.json and the model card of a checkpoint folder.
 
-    What `train.spread` wrote of the same weights stays: it rests on other runs, which may be gone.
+    What `train.spread` and `train.leave_out` wrote beside the same weights stays: it rests on other runs, which may be
+    gone.
     """
     file = folder / "evaluation.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if before.get("weights_sha256") == content["weights_sha256"] and "seeds" in before:
-        content = {"seeds": before["seeds"], **content}
+    if before.get("weights_sha256") == content["weights_sha256"]:
+        content = {**{key: before[key] for key in OF_OTHER_RUNS if key in before}, **content}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
     file.write_text(text, encoding="utf-8")
     card.write(folder)
@@ -272,14 +276,15 @@ def summary(content: Mapping[str, Any]) -> str:
 def differences(folder: Path, data: Path) -> list[str]:
     """What does not come out again of a checkpoint folder's evaluation.json and of the cards that rest on it.
 
-    But for `seeds`, which rest on the weights of other runs. Raises CheckpointError and DataMissing.
+    But for OF_OTHER_RUNS, which rest on other weights. Raises CheckpointError and DataMissing.
     """
     stored = folder / "evaluation.json"
     if folder.is_dir() and not stored.is_file():
         raise CheckpointError(f"{folder} has no evaluation.json to check.")
     derived = json.loads(json.dumps(evaluate(folder, data)))
     published = json.loads(stored.read_text(encoding="utf-8"))
-    published.pop("seeds", None)
+    for key in OF_OTHER_RUNS:
+        published.pop(key, None)
     return [*check.against(published, derived), *check.cards(folder)]
 
 

@@ -4,12 +4,14 @@ measured.
     python -m train.gate runs/skin ... --data DIR
 
 writes gate.safetensors into checkpoint folders that were trained without, and names it in their config.json; training
-does so by itself. The Gaussians are of the checkpoint's own training pictures; the limit comes from its own validation
-pictures and the other tasks' training pictures. No test picture, external set or picture of no task is read for that.
-`measured`, for `train.evaluate`, is where those are looked at.
+does so by itself. A checkpoint of one source gets Gaussians of its own training pictures, with a limit from its own
+validation pictures and the other tasks' training pictures; one of several sources gets the head of `train.kind`, which
+also learns from a half of DATA/strange where that is there. No test picture, external set or other picture of no task
+is read for that. `measured`, for `train.evaluate`, is where those are looked at.
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
@@ -26,20 +28,22 @@ from tqdm import tqdm
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.config import GATE_FILE, GateConfig
-from src.models.gate import Gate, Gaussian
+from src.models.gate import Gate, Gaussian, feature_counts
 from src.models.predictor import Prediction, Predictor
 from src.pictures import decode
 from src.pictures.decode import ImageRefused, Picture
 from src.results.thresholds import proportion_interval
 from src.tasks import TASKS, Task
+from train import kind
 from train.data import DataMissing, Sample, load, split_hash
 from train.evaluation import metrics
 from train.quality import some
 
 log = logging.getLogger(__name__)
 
-TRAINING, VALIDATION, OTHERS = 500, 250, 120
-"""At most so many pictures are read of the own training and validation splits and of a split of each other task."""
+TRAINING, VALIDATION, OTHERS, EACH = 500, 250, 120, 200
+"""At most so many pictures are read of the own training and validation splits, of a split of each other task, and, of
+a checkpoint of several sources, of a split of each source."""
 
 AXES = 32
 LEAST_COLOUR = 0.04  # of 0..1: a display's tint; sets that are all grey say nothing of it
@@ -63,20 +67,63 @@ def of_other_tasks(task: Task, data: Path, split: str) -> dict[str, list[Sample]
     return {name: some([s for s in load(name, data) if s.split == split], OTHERS) for name in others}
 
 
-def fit(predictor: Predictor, samples: Sequence[Sample], others: Mapping[str, Sequence[Sample]]) -> Gate:
-    """The gate of a checkpoint; `samples` are all its recipe's, `others` training pictures of other tasks."""
+def fit(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    others: Mapping[str, Sequence[Sample]],
+    strange: Sequence[Picture] = (),
+) -> Gate:
+    """The gate of a checkpoint; `samples` are all its recipe's, `others` training pictures of other tasks, `strange`
+    pictures of no task, from which only the head of several sources learns."""
+    if len({sample.source for sample in samples}) > 1:
+        return _of_several_sources(predictor, samples, others, strange)
     training = some([sample for sample in samples if sample.split == "train"], TRAINING)
     validation = some([sample for sample in samples if sample.split == "validation"], VALIDATION)
     strangers = [sample for chosen in others.values() for sample in chosen]
+    checkpoint = predictor.checkpoint
+    width = feature_counts(checkpoint.network, checkpoint.config.pretrained_cfg.input_size)["network"]
+
+    def blocks(chosen: Sequence[Sample], what: str) -> dict[str, Tensor]:
+        picture, network = features(predictor, (s.picture() for s in chosen), what)
+        return {"picture": picture, "network": network[:, :width]}
+
     learned, own, far = (
-        dict(zip(("picture", "network"), features(predictor, (s.picture() for s in chosen), what), strict=True))
-        for chosen, what in ((training, "training"), (validation, "validation"), (strangers, "other tasks"))
+        blocks(training, "training"),
+        blocks(validation, "validation"),
+        blocks(strangers, "other tasks"),
     )
     made = gaussians(learned, own)
     config = {**made.config.model_dump(), "limit": limit(_scores(made, **own), _scores(made, **far))}
     fitted = Gate(GateConfig.model_validate(config))
     fitted.load_state_dict(made.state_dict())
     return fitted.eval()
+
+
+def _of_several_sources(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    others: Mapping[str, Sequence[Sample]],
+    strange: Sequence[Picture],
+) -> Gate:
+    changed = kind.another_camera(predictor.task, seed=0)
+    own, validation = {}, {}
+    for source in dict.fromkeys(sample.source for sample in samples):
+        inside = [sample for sample in samples if sample.source == source]
+        training = some([sample for sample in inside if sample.split == "train"], EACH)
+        held_out = some([sample for sample in inside if sample.split == "validation"], EACH)
+        own[source] = kind.joined(
+            [
+                features(predictor, (s.picture() for s in training), source),
+                features(predictor, (changed(s.picture()) for s in training), f"{source}, by another camera"),
+            ]
+        )
+        validation[source] = kind.joined([features(predictor, (s.picture() for s in held_out), source)])
+    strangers = [sample for chosen in others.values() for sample in chosen]
+    far = [features(predictor, (s.picture() for s in strangers), "other tasks")]
+    if strange:
+        far.append(features(predictor, strange, "no task"))
+        far.append(features(predictor, map(changed, strange), "no task, by another camera"))
+    return kind.fit(own, validation, kind.joined(far))
 
 
 def gaussians(learned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Gate:
@@ -157,7 +204,7 @@ def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> 
     except DataMissing as missing:
         log.warning("No gate: it takes the other tasks' training pictures. %s", missing)
         return None
-    made = fit(predictor, samples, others)
+    made = fit(predictor, samples, others, list(_strange(data, learned=True)))
     vigil["gate"] = save(made, folder)
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return made
@@ -173,7 +220,8 @@ def measured(
     predictions: the share refused, and for all but validation the AUROC against each kind of other picture. Empty for a
     checkpoint without a gate.
 
-    Kinds: the other tasks' test pictures, and the folders of DATA/strange where that is there.
+    Kinds: the other tasks' test pictures, and the folders of DATA/strange where that is there, without the half that
+    the gate learned from.
     """
     keeper, task = predictor.checkpoint.gate, predictor.task
     if keeper is None:
@@ -195,7 +243,8 @@ def measured(
     for folder in sorted((data / STRANGE).iterdir()) if (data / STRANGE).is_dir() else ():
         if folder.is_dir():
             near = folder.name.endswith("_other")
-            kinds[f"{STRANGE}/{folder.name}"] = near, scores(_readable(folder), f"gate, {folder.name}")
+            readable = _readable(folder, None if keeper.head is None else False)
+            kinds[f"{STRANGE}/{folder.name}"] = near, scores(readable, f"gate, {folder.name}")
     for name, samples in parts.items():
         values = np.array([answer.gate.score for answer in answered[name] if answer.gate is not None])
         groups = [f"{sample.source}/{sample.group}" for sample in samples]
@@ -218,8 +267,17 @@ def measured(
     return found
 
 
-def _readable(folder: Path) -> Iterable[Picture]:
+def _strange(data: Path, learned: bool) -> Iterable[Picture]:
+    """The pictures of no task that a head learns from, or the others."""
+    folders = sorted((data / STRANGE).iterdir()) if (data / STRANGE).is_dir() else ()
+    return (picture for folder in folders if folder.is_dir() for picture in _readable(folder, learned))
+
+
+def _readable(folder: Path, learned: bool | None) -> Iterable[Picture]:
+    """The pictures of a folder, or the half of them that a head learns from or does not, by the SHA-256 of its name."""
     for file in sorted(folder.iterdir()):
+        if learned is not None and (hashlib.sha256(file.name.encode()).digest()[0] % 2 == 0) != learned:
+            continue
         try:
             yield decode.read(file)
         except ImageRefused as refusal:

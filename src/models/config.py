@@ -87,16 +87,33 @@ class GaussianConfig(_Block):
     spread: PositiveFloat
 
 
-class GateConfig(_Block):
-    """The `vigil.gate` block. The gate accepts an image whose score is at most `limit`.
+class HeadConfig(_Block):
+    """The logistic regression of a gate: the number of its `features`.
 
-    `sha256`: of gate.safetensors.
+    An accepted image with a score above `unlike_above` is unlike the training images.
     """
 
-    picture: GaussianConfig
+    features: PositiveInt
+    unlike_above: float
+
+
+class GateConfig(_Block):
+    """The `vigil.gate` block: either a `head`, or the Gaussians `picture` and `network`.
+
+    The gate accepts an image whose score is at most `limit`. `sha256`: of gate.safetensors.
+    """
+
+    picture: GaussianConfig | None = None
     network: GaussianConfig | None = None
+    head: HeadConfig | None = None
     limit: float
     sha256: str = Sha256
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "GateConfig":
+        if (self.head is None) == (self.picture is None):
+            raise ValueError("a gate has either a head or Gaussians")
+        return self
 
     @property
     def gaussians(self) -> dict[str, GaussianConfig]:

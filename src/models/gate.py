@@ -1,13 +1,23 @@
 """The gate: is this a picture of the task's kind? It measures how far a picture lies from the training images.
 
 It needs no pass of the network of its own. Its features are the mean and the standard deviation of each channel of the
-feature maps in the first stages, which the prediction computes anyway, and plain statistics of the picture (the only
-features for the logistic regression, which has no stages). `train.gate` fits one Gaussian to each of the two sets of
-features on the training images, and stores them beside the weights (`vigil.gate`, gate.safetensors). The distance is
-the Mahalanobis distance (Lee et al. 2018, arXiv:1807.03888). The covariance has a few principal axes and one variance
-for all other directions (probabilistic PCA, Tipping and Bishop 1999). The gate knows nothing of classes.
+feature maps, which the prediction computes anyway, and plain statistics of the picture (the only features for the
+logistic regression, which has no stages). There are two kinds of gate, both stored beside the weights (`vigil.gate`,
+gate.safetensors):
+
+- Gaussians, for a checkpoint that learned from one source. `train.gate` fits one Gaussian to the features of the first
+  stages and one to the picture's statistics. The score is the Mahalanobis distance (Lee et al. 2018,
+  arXiv:1807.03888). The covariance has a few principal axes and one variance for all other directions (probabilistic
+  PCA, Tipping and Bishop 1999).
+- A head, for a checkpoint that learned from several sources, since a Gaussian of one camera's images knows the camera.
+  It is a logistic regression of this kind against all others, on the statistics of all stages. Its limit leaves room
+  for a source that it did not learn from. An image between the training images' scores and the limit is of the kind,
+  but unlike the training images.
+
+The gate knows nothing of classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,15 +41,25 @@ PICTURE_FEATURES = 2 * 4 + 2 + len(QUANTILES) + 4 * BANDS + 4 * OCTAVES
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far a picture lies from the training images: the gate accepts it where `score` is at most `limit`."""
+    """How far a picture lies from the training images.
+
+    The gate accepts the picture where `score` is at most `limit`. An accepted picture with a score above `unlike_above`
+    is of the task's kind but unlike the training images; `unlike_above` is infinite for a gate of Gaussians.
+    """
 
     score: float
     limit: float
+    unlike_above: float = math.inf
 
     @property
     def accepted(self) -> bool:
         """Whether it is a picture of the task's kind."""
         return self.score <= self.limit
+
+    @property
+    def unlike(self) -> bool:
+        """Whether it is a picture of the task's kind, but unlike the training images."""
+        return self.accepted and self.score > self.unlike_above
 
 
 class Gaussian(nn.Module):
@@ -71,37 +91,59 @@ class Gaussian(nn.Module):
         return (squared / features.shape[1]).clamp(min=1e-6).log()
 
 
+class Head(nn.Module):
+    """The log odds that a picture is of another kind: a logistic regression on standardised features."""
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("weight", torch.zeros(features))
+        self.register_buffer("bias", torch.zeros(1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N,) of features (N, D)."""
+        return ((features - self.mean) / self.scale) @ self.weight + self.bias
+
+
 class Gate(nn.Module):
-    """The fitted Gaussians and the limit. Keeps no state between calls."""
+    """The fitted head, or the fitted Gaussians, and the limit. Keeps no state between calls."""
 
     def __init__(self, config: GateConfig) -> None:
         super().__init__()
         self.config = config
+        self.head = Head(config.head.features) if config.head is not None else None
         self.gaussians = nn.ModuleDict(
             {name: Gaussian(one.features, one.axes) for name, one in config.gaussians.items()}
         )
 
     def fits(self, network: Network, input_size: tuple[int, int, int]) -> bool:
-        """Whether the Gaussians have as many features as this network, and no variance of 0 or less.
+        """Whether the gate has as many features as this network, and no variance of 0 or less.
 
         `input_size`: channels, height and width, as in its config.
         """
-        with torch.no_grad():
-            _, stages = network.forward_intermediates(torch.zeros(1, *input_size))
-        sizes = {"picture": PICTURE_FEATURES, "network": network_features(stages).shape[1]}
-        fit = all(one.features == sizes[name] for name, one in self.config.gaussians.items())
+        expected = feature_counts(network, input_size)
+        fit = all(one.features == expected[name] for name, one in self.config.gaussians.items())
+        fit = fit and (self.config.head is None or self.config.head.features == expected["head"])
         divisors = [tensor for name, tensor in self.named_buffers() if name.endswith(("scale", "variances", "rest"))]
         return fit and all(bool((tensor > 0).all()) for tensor in divisors)
 
     def scores(self, picture: Tensor, network: Tensor) -> Tensor:
         """The scores (N,) of N pictures from their `picture_features` and `network_features`, each (N, features).
 
-        The distances are standardised by those of validation images and then combined, so that a picture that is
-        unusual by both sets of features has the highest score.
+        A head gives log odds. The distances of Gaussians are standardised by those of validation images and then
+        combined, so that a picture that is unusual by both sets of features has the highest score.
         """
+        if self.head is not None:
+            return self.head(torch.cat([picture, network], dim=1))
         features = {"picture": picture, "network": network}
         standard = [
-            (self.gaussians[name](features[name]) - one.middle) / one.spread
+            (self.gaussians[name](features[name][:, : one.features]) - one.middle) / one.spread
             for name, one in self.config.gaussians.items()
         ]
         return combined(torch.stack(standard))
@@ -109,7 +151,9 @@ class Gate(nn.Module):
     def verdicts(self, picture: Tensor, network: Tensor) -> list[Verdict]:
         """The verdicts on N pictures. Takes the same features as `scores`."""
         with torch.no_grad():
-            return [Verdict(score, self.config.limit) for score in self.scores(picture, network).tolist()]
+            scores = self.scores(picture, network).tolist()
+        unlike_above = self.config.head.unlike_above if self.config.head is not None else math.inf
+        return [Verdict(score, self.config.limit, unlike_above) for score in scores]
 
 
 def combined(standard: Tensor) -> Tensor:
@@ -117,14 +161,25 @@ def combined(standard: Tensor) -> Tensor:
     return standard.clamp(min=0).square().mean(dim=0).sqrt()
 
 
-def network_features(stages: Sequence[Tensor]) -> Tensor:
-    """Mean and standard deviation of each channel in the first STAGES maps, each (N, channels, h, w): (N, features).
+def feature_counts(network: Network, input_size: tuple[int, int, int]) -> dict[str, int]:
+    """How many features the Gaussians "picture" and "network" and the "head" take from this network."""
+    with torch.no_grad():
+        _, stages = network.forward_intermediates(torch.zeros(1, *input_size))
+    return {
+        "picture": PICTURE_FEATURES,
+        "network": network_features(stages[:STAGES]).shape[1],
+        "head": PICTURE_FEATURES + network_features(stages).shape[1],
+    }
 
-    (1, 0) for a network without stages.
+
+def network_features(stages: Sequence[Tensor]) -> Tensor:
+    """Mean and standard deviation of each channel in the maps, each (N, channels, h, w), stage by stage: (N, features).
+
+    Gaussians take those of the first STAGES, a head takes all. (1, 0) for a network without stages.
     """
     if not stages:
         return torch.zeros(1, 0)
-    maps = [stage.flatten(2) for stage in stages[:STAGES]]
+    maps = [stage.flatten(2) for stage in stages]
     return torch.cat([part for m in maps for part in (m.mean(dim=2), m.std(dim=2, correction=0))], dim=1)
 
 

@@ -6,7 +6,7 @@ markup or networks.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 from weakref import WeakKeyDictionary
@@ -148,8 +148,22 @@ class _Split(_Part):
     robustness: Robust | None = None
 
 
+class _Sensitivity(_Part):
+    value: Share | None
+
+
+class _Point(_Part):
+    sensitivity: _Sensitivity
+
+
+class _LeftOut(_Part):
+    sources: tuple[str, ...]
+    promised: dict[str, _Point | None] = {}
+
+
 class _Evaluation(_Part):
     splits: dict[str, _Split] = {}
+    left_out: dict[str, _LeftOut] = {}
     external: dict[str, _Split] = {}
 
 
@@ -189,13 +203,15 @@ class Measured:
     """`places`, home first; empty for a model that was not evaluated.
 
     `promised` counts validation by group; None where evaluation.json has no such table. `pictures` and `groups` are
-    validation's own.
+    validation's own. `unseen`: target -> title of a source -> the sensitivity there of a network that the same recipe
+    trained without that source, at the threshold for which its own validation promised the target.
     """
 
     places: tuple[Place, ...] = ()
     promised: Table | None = None
     pictures: int = 0
     groups: int = 0
+    unseen: Mapping[float, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def home(self) -> Place | None:
@@ -236,7 +252,19 @@ def parse(evaluation: Mapping[str, Any] | None) -> Measured:
         promised=by_group.model_dump() if by_group else None,
         pictures=validation.n if validation else 0,
         groups=validation.groups if validation else 0,
+        unseen=_unseen(content.left_out),
     )
+
+
+def _unseen(left_out: Mapping[str, _LeftOut]) -> dict[float, dict[str, float]]:
+    found: dict[float, dict[str, float]] = {}
+    for target in TARGETS:
+        for name, source in left_out.items():
+            point = source.promised.get(f"{target:g}")
+            if point is not None and point.sensitivity.value is not None:
+                title = " and ".join(source.sources) or name
+                found.setdefault(target, {})[title] = point.sensitivity.value
+    return found
 
 
 def _place(kind: Literal["home", "second", "away"], name: str, split: _Split) -> Place:

@@ -16,15 +16,26 @@ def sentence(task: Task, other: str | None = None) -> str:
     return f"This does not look like {task.look}; it looks like {there.look}: open the tab {there.title}."
 
 
+def unlike_sentence(task: Task) -> str:
+    """The sentence about an image that the gate accepts, but that is unlike the training images."""
+    return f"This is {task.look}, but unlike the images that the model learned from: expect it to do worse here."
+
+
 def rejected(verdict: Verdict | None) -> bool:
     """Whether a gate rejected the image. `verdict` is None for a checkpoint without a gate, which rejects nothing."""
     return verdict is not None and not verdict.accepted
 
 
 def all_warnings(prediction: Prediction, other: str | None = None) -> tuple[str, ...]:
-    """The prediction's warnings; the gate's sentence comes first if the gate rejected the image."""
-    first = (sentence(prediction.task, other),) if rejected(prediction.gate) else ()
-    return (*first, *prediction.warnings)
+    """The prediction's warnings; first a sentence about the gate, if it rejected the image or barely accepted it."""
+    return (*gate_warnings(prediction.gate, prediction.task, other), *prediction.warnings)
+
+
+def gate_warnings(verdict: Verdict | None, task: Task, other: str | None = None) -> tuple[str, ...]:
+    """The `sentence` for a rejected image, the `unlike_sentence` for a barely accepted one, else nothing."""
+    if verdict is None or not (rejected(verdict) or verdict.unlike):
+        return ()
+    return (sentence(task, other) if rejected(verdict) else unlike_sentence(task),)
 
 
 def gate_result(verdict: Verdict | None, task: Task, other: str | None = None) -> GateResult | None:
@@ -37,4 +48,5 @@ def gate_result(verdict: Verdict | None, task: Task, other: str | None = None) -
         looks_like=other,
         score=verdict.score,
         limit=verdict.limit,
+        unlike=verdict.unlike,
     )

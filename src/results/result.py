@@ -120,6 +120,7 @@ class GateResult(_Frozen):
     """Whether the image looks like one of the task. It is accepted if `score` is at most `limit`; both have no unit.
 
     `sentence` says so for a rejected image, and `looks_like` names the task that it looks like, if one is known.
+    `unlike` marks an accepted image that is unlike the training images.
     """
 
     accepted: StrictBool
@@ -127,6 +128,7 @@ class GateResult(_Frozen):
     looks_like: str | None
     score: Finite
     limit: Finite
+    unlike: StrictBool = False
 
 
 class Result(_Frozen):

@@ -62,7 +62,7 @@ Intervals are 95%: {evaluation["intervals"]["metrics"].removeprefix("95%, ")}; f
 {evaluation["intervals"]["proportions"].removeprefix("95%, ")}.
 
 {metric_table(evaluation)}
-{seeds(evaluation)}{_unlike_training(test)}{_found(evaluation)}{_examined(evaluation)}"""
+{seeds(evaluation)}{left_out(evaluation)}{_unlike_training(test)}{_found(evaluation)}{_examined(evaluation)}"""
 
 
 def seeds(evaluation: dict[str, Any]) -> str:
@@ -81,6 +81,29 @@ def seeds(evaluation: dict[str, Any]) -> str:
     return (
         f"\nTrained with seeds {trained}, of which validation chose the one above; mean, and lowest to highest, at\n"
         "the default threshold of each:\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def left_out(evaluation: dict[str, Any]) -> str:
+    """How the same recipe reads each source that it did not learn from; "" where that was not measured."""
+    if not evaluation.get("left_out"):
+        return ""
+    who = list(next(iter(evaluation["left_out"].values()))["at_default_threshold"])
+    head = ["source left out", "learned from", "AUC, malignant", *(f"sensitivity, {one}" for one in who), "specificity"]
+    lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
+    for found in evaluation["left_out"].values():
+        points = found["at_default_threshold"]
+        cells = [
+            f"{' and '.join(found['sources'])} (n = {found['n']:,})",
+            ", ".join(found["learned_from"]),
+            figure(found["metrics"]["auc_malignant"]),
+            *(figure(points[one]["sensitivity"]) for one in who),
+            figure(points["malignant"]["specificity"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return (
+        "\nThe same recipe trained without one source, at its own default threshold, reads that source so (its test\n"
+        "split is not among these pictures):\n\n" + "\n".join(lines) + "\n"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
 from train.data.samples import SPLITS, Sample, Split
 
@@ -102,6 +102,35 @@ def reshuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
             split |= dict.fromkeys((sample.name for sample in rest[held_out]), cast(Split, name))
             rest = rest[kept]
     return [replace(sample, split=split.get(sample.name, "train")) for sample in samples]
+
+
+def folded(samples: Sequence[Sample], folds: int) -> list[list[Sample]]:
+    """For each fold all samples, those that are not test split anew: the fold is validation, the rest is train.
+
+    Groups stay whole, and folds are alike in classes and sources (scikit-learn's StratifiedGroupKFold, in the order of
+    the SHA-256 of the groups' names). Test and external samples keep their split. Raises ValueError for more folds than
+    groups.
+    """
+    rest = [sample for sample in samples if sample.split in ("train", "validation")]
+    groups = [f"{sample.source}/{sample.group}" for sample in rest]
+    if folds < 2 or folds > len(set(groups)):
+        raise ValueError(f"{len(set(groups))} groups cannot make {folds} folds.")
+    order = sorted(range(len(rest)), key=lambda i: (hashlib.sha256(groups[i].encode()).digest(), rest[i].name))
+    strata = [f"{rest[i].source} {rest[i].label}" for i in order]
+    # Rare strata may have fewer groups than there are folds: scikit-learn then warns, and spreads them as it can.
+    cut = StratifiedGroupKFold(folds).split(order, strata, [groups[i] for i in order])
+    made = []
+    for _, held_out in cut:
+        inside = {(rest[order[i]].source, rest[order[i]].name) for i in held_out}
+        made.append(
+            [
+                sample
+                if sample.split not in ("train", "validation")
+                else replace(sample, split="validation" if (sample.source, sample.name) in inside else "train")
+                for sample in samples
+            ]
+        )
+    return made
 
 
 def without_leaks(samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, str]]:

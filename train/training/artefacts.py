@@ -149,13 +149,13 @@ class Ruler(_Artefact):
         count = int(draw.integers(6, 22))
         thickness = max(1, round(side / 224 * draw.uniform(0.5, 1.5)))
         first = start - along * step * count / 2
-        ends = [first, first + along * step * count]
-        if draw.random() < 0.6:
-            cv2.line(out, _pixel(ends[0]), _pixel(ends[1]), colour, thickness, cv2.LINE_AA)
+        lines = [(first, first + along * step * count)] if draw.random() < 0.6 else []
         for i in range(count + 1):
             at = first + along * step * i
-            top = at + across * tick * (2 if i % 5 == 0 else 1)
-            cv2.line(out, _pixel(at), _pixel(top), colour, thickness, cv2.LINE_AA)
+            lines.append((at, at + across * tick * (2 if i % 5 == 0 else 1)))
+        for line in lines:
+            (x0, y0), (x1, y1) = np.stack(line).round().astype(int).tolist()
+            cv2.line(out, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA)
         return out
 
 
@@ -173,5 +173,5 @@ class Text(_Artefact):
 
     def drawn(self, out: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """The image with text."""
-        _write_text(out, draw, tuple(draw.integers(0, 256, size=(out.shape[2],)).tolist()))
+        _write_text(out, draw, tuple(int(level) for level in draw.uniform(0, 256, (out.shape[2],))))
         return out

@@ -242,6 +242,8 @@ def run(
 
 def _score(row: Mapping[str, Any], select_by: str) -> float:
     """An epoch's `select_by`, turned so that higher is better."""
+    if select_by == "last":
+        return row["epoch"]
     return -row[select_by] if select_by == "loss" else row[select_by]
 
 

@@ -162,12 +162,12 @@ class Recipe(Run):
     """Settings of one classifier.
 
     `select_by` names the validation metric that chooses the epoch, and whose standing still ends the run: the highest
-    AUC, or the lowest `loss` (log loss, which sees how sure the answers are; AUC only sees their order).
-    `test_time_augmentation`: the released model averages its logits over mirrored ("flips") or mirrored and turned
-    ("d4") views of a picture. `calibrate_bias` fits a bias for each class to validation before the temperature.
-    `refer_at_least` is the share of validation cancers of `refer_code` (or of all malignant classes) that the default
-    threshold must refer, in each source; only for tasks whose threshold validation chooses. `lesion_crops`: the model
-    is shown the lesion, which a U-Net finds (`--region`).
+    AUC, or the lowest `loss` (log loss, which sees how sure the answers are; AUC only sees their order); "last" takes
+    the last one, so that validation chooses nothing. `test_time_augmentation`: the released model averages its logits
+    over mirrored ("flips") or mirrored and turned ("d4") views of a picture. `calibrate_bias` fits a bias for each
+    class to validation before the temperature. `refer_at_least` is the share of validation cancers of `refer_code` (or
+    of all malignant classes) that the default threshold must refer, in each source; only for tasks whose threshold
+    validation chooses. `lesion_crops`: the model is shown the lesion, which a U-Net finds (`--region`).
     """
 
     channels: Literal[1, 3] = 3
@@ -177,7 +177,7 @@ class Recipe(Run):
     drop_path_rate: float = Field(0.0, ge=0, lt=1)
     loss: Loss
     lesion_crops: LesionCrops | None = None
-    select_by: Literal["auc_malignant", "auc_macro", "loss"] = "auc_malignant"
+    select_by: Literal["auc_malignant", "auc_macro", "loss", "last"] = "auc_malignant"
     test_time_augmentation: TestTimeAugmentation = "none"
     calibrate_bias: bool = False
     refer_at_least: float | None = Field(None, gt=0, lt=1)

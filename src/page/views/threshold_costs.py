@@ -148,7 +148,12 @@ def promised_sensitivities(task: Task, measured: Measured) -> str:
     """What the named thresholds for a sensitivity rest on, or why there is none."""
     found = (measured.promise(target) for target in TARGETS)
     promises: list[dict[str, Any]] = [
-        {"promise": promise, "target": f"{promise.target:.0%}", "confidence": f"{promise.confidence:.0%}"}
+        {
+            "promise": promise,
+            "target": f"{promise.target:.0%}",
+            "confidence": f"{promise.confidence:.0%}",
+            "unseen": measured.unseen.get(promise.target, {}),
+        }
         for promise in found
         if promise is not None
     ]

@@ -46,6 +46,18 @@ def test_what_was_not_evaluated_has_no_place(content: Any, caplog: pytest.LogCap
     assert not caplog.records
 
 
+def test_what_became_of_a_promise_where_nothing_was_learned() -> None:
+    point = {"sensitivity": {"value": 0.84, "interval": [0.7, 0.9], "of": 40}}
+    content = {
+        "splits": {"test": SOME},
+        "left_out": {
+            "isic2017": {"sources": ["ISIC 2017"], "n": 3, "promised": {"0.95": None, "0.9": point}},
+            "acral": {"sources": [], "promised": {"0.9": {"sensitivity": {"value": None, "interval": None}}}},
+        },
+    }
+    assert evaluation.parse(content).unseen == {0.9: {"ISIC 2017": 0.84}}
+
+
 GOOD = {"threshold": [0.1, 0.2], "tp": [1, 1], "fp": [1, 0], "tn": [0, 1], "fn": [0, 0]}
 
 

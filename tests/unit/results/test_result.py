@@ -111,7 +111,8 @@ def test_the_json_has_the_names_the_order_and_the_types_that_clients_know(answer
 
 def test_the_gate_has_its_names_in_their_order() -> None:
     result = synthetic_results.result(gate=synthetic_results.gate())
-    assert list(result.model_dump(mode="json")["gate"]) == ["accepted", "sentence", "looks_like", "score", "limit"]
+    named = ["accepted", "sentence", "looks_like", "score", "limit", "unlike"]
+    assert list(result.model_dump(mode="json")["gate"]) == named
 
 
 def test_a_browser_sends_back_what_it_got(answered: Result) -> None:

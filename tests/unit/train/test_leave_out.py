@@ -1,0 +1,146 @@
+"""Cross-validation: folds that keep groups whole, members calibrated out of fold, and sources left out in turn."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from src.models import checkpoints
+from src.models.predictor import Predictor
+from src.tasks import TASKS
+from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support.tiny_recipe import TINY
+from train import evaluate, leave_out, members
+from train.cards import findings
+from train.data import leaks, load, splits
+from train.training import recipe as recipes
+
+SMALL: dict[str, Any] = TINY | {
+    "task": "ultrasound",
+    "architecture": "vigil_cnn28",
+    "sources": ["busi", "busbra", "multirez"],
+    "channels": 1,
+    "mean": [0.5],
+    "std": [0.25],
+    "image_size": 28,
+    "epochs": 2,
+    "augmentation": "ultrasound-28",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
+
+
+def recipe_file(folder: Path, **changes: Any) -> str:
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(SMALL | changes))
+    return str(file)
+
+
+def test_folds_keep_groups_whole_and_touch_no_test_picture(data: Path) -> None:
+    samples = load("ultrasound", data)
+    folds = splits.folded(samples, 5)
+    assert len(folds) == 5
+    seen: Counter[tuple[str, str]] = Counter()
+    for fold in folds:
+        assert leaks(fold) == []
+        assert [(s.name, s.label) for s in fold] == [(s.name, s.label) for s in samples]
+        assert all((a.split == "test") == (b.split == "test") for a, b in zip(fold, samples, strict=True))
+        seen.update((s.source, s.name) for s in fold if s.split == "validation")
+    rest = [sample for sample in samples if sample.split != "test"]
+    assert seen == Counter((s.source, s.name) for s in rest), "each picture is held out once"
+    shares = [sum(s.split == "validation" for s in fold) / len(rest) for fold in folds]
+    assert max(shares) - min(shares) < 0.1
+    shuffled = splits.folded(list(reversed(samples)), 5)
+    assert [{s.name for s in f if s.split == "validation"} for f in shuffled] == [
+        {s.name for s in f if s.split == "validation"} for f in folds
+    ]
+    with pytest.raises(ValueError, match="cannot make 1 folds"):
+        splits.folded(samples, 1)
+
+
+def test_members_are_calibrated_by_what_they_did_not_learn_from(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "members"
+    arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(out), "--folds", "2", "--workers", "0"]
+    assert members.main(arguments) == 0
+    told = json.loads((out / "members.json").read_text())
+    samples = load("ultrasound", data)
+    rest = [sample for sample in samples if sample.split != "test"]
+    assert told["default_threshold"] == TASKS["ultrasound"].default_threshold
+    assert sum(fold["n"] for fold in told["folds"].values()) == len(rest)
+    assert sum(source["n"] for source in told["sources"].values()) == len(rest)
+    # The second fold's logits are its own member's, before any calibration.
+    held_out = [s for s in splits.folded(samples, 2)[1] if s.split == "validation"]
+    with np.load(out / "fold-1" / "training" / "out_of_fold.npz") as stored:
+        kept = stored["logits"]
+    own = Predictor(checkpoints.load("ultrasound", out / "fold-1")).predict(held_out[3].picture())
+    np.testing.assert_allclose(kept[3], own.logits, atol=1e-4)
+    assert json.loads((out / "fold-1" / "config.json").read_text())["vigil"]["recipe"]["select_by"] == "last"
+    before = (out / "fold-0" / "model.safetensors").stat().st_mtime_ns
+    assert members.main(arguments) == 0, "a finished run goes through again"
+    assert (out / "fold-0" / "model.safetensors").stat().st_mtime_ns == before
+    assert members.main([*arguments[:-4], "--folds", "3", "--workers", "0"]) == 1, "other folds, same folder"
+
+
+def test_out_of_fold_calibration_by_hand(data: Path) -> None:
+    samples = [s for s in load("skin", data) if s.split != "test"]
+    recipe = recipes.load("skin-sources")
+    assert isinstance(recipe, recipes.Recipe)
+    labels = np.array([s.label for s in samples])
+    logits = np.random.default_rng(0).normal(0, 1, (len(samples), 7)) + 3 * np.eye(7)[labels]
+    told = members.judged(recipe, samples, logits, [i % 2 for i in range(len(samples))])
+    shifted = members.judged(recipe, samples, 2 * logits + np.arange(7), [0] * len(samples))
+    assert shifted["temperature"] == pytest.approx(2 * told["temperature"], rel=0.02)
+    for source in ("ham10000", "isic2017", "acral"):
+        rows = [i for i, s in enumerate(samples) if s.source == source and s.label == 4]
+        scaled = (logits[rows] + told["bias"]) / told["temperature"]
+        p = np.exp(scaled) / np.exp(scaled).sum(axis=1, keepdims=True)
+        assert (p[:, [0, 1, 4]].sum(axis=1) >= told["default_threshold"]).mean() >= 0.95
+
+
+def test_a_left_out_source_is_not_learned_from_and_its_test_split_stays_unread(data: Path) -> None:
+    samples = load("ultrasound", data)
+    rest, read = leave_out.without(samples, "busbra")
+    assert {s.source for s in rest} == {"busi", "multirez"}
+    assert {s.split for s in read} == {"external"}
+    held_back = {s.name for s in samples if s.source == "busbra" and s.split == "test"}
+    assert held_back
+    assert not held_back & {s.name for s in read}
+    assert len(read) + len(held_back) == sum(s.source == "busbra" for s in samples)
+
+
+def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = synthetic_checkpoints.trained(tmp_path / "released", "ultrasound", data)
+    evaluation = synthetic_checkpoints.evaluation(evaluate.described(folder)["sha256"], "ultrasound")
+    arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(tmp_path / "left"), "--workers", "0"]
+    assert leave_out.main([*arguments, "--only", "multirez", "--into", str(tmp_path)]) == 1, "nothing to write into"
+    assert "train and evaluate first" in capsys.readouterr().err
+    assert leave_out.main([*arguments, "--only", "multirez"]) == 0
+    assert "multirez, left out" in capsys.readouterr().out
+    assert leave_out.main([*arguments, "--only", "pcam"]) == 1
+    assert "busi, busbra, multirez" in capsys.readouterr().err
+    found = {"multirez": leave_out_entry(data, tmp_path)}
+    text = findings.left_out(evaluation | {"left_out": found})
+    assert "Multi-REZ (n = " in text
+    assert "BUSI, BUS-BRA" in text
+    assert findings.left_out(evaluation) == ""
+
+
+def leave_out_entry(data: Path, tmp_path: Path) -> dict[str, Any]:
+    recipe = recipes.load(recipe_file(tmp_path))
+    assert isinstance(recipe, recipes.Recipe)
+    samples = load("ultrasound", data)
+    start = leave_out.learning.Start(workers=0)
+    found = leave_out.leave_out(recipe, samples, "multirez", tmp_path / "left" / "multirez", start)
+    assert found["n"] == sum(s.source == "multirez" and s.split != "test" for s in samples)
+    assert found["learned_from"] == ["BUSI", "BUS-BRA"]
+    assert found["refused"] is None
+    return found
