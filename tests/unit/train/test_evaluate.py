@@ -51,7 +51,7 @@ def content(evaluated: Path) -> dict[str, Any]:
 
 
 def test_a_set_from_elsewhere_has_the_same_figures_as_a_split(content: dict[str, Any]) -> None:
-    assert set(content["splits"]) == {"validation", "test", "test-busbra"}
+    assert set(content["splits"]) == {"validation", "test", "test-busbra", "test-multirez"}
     elsewhere, home = content["external"]["breast_usg"], content["splits"]["test-busbra"]
     assert set(elsewhere) == set(home)
     assert elsewhere["sources"] == ["BrEaST"]
