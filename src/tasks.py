@@ -133,15 +133,13 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 "It names no\n  patients: two lesions of one person may lie on different sides of a split.",
                 input_side=224,
                 camera=True,
-                advice=MappingProxyType(
-                    {
-                        "narrow": "crop it to the lesion and some skin around it",
-                        "focus": "retake it with the lens on the skin",
-                        "contrast": "put the lesion in the middle, in even light",
-                        "dark": "retake it with more light",
-                        "overexposed": "retake it with less light or without flash",
-                    }
-                ),
+                advice={
+                    "narrow": "crop it to the lesion and some skin around it",
+                    "focus": "retake it with the lens on the skin",
+                    "contrast": "put the lesion in the middle, in even light",
+                    "dark": "retake it with more light",
+                    "overexposed": "retake it with less light or without flash",
+                },
             ),
             Task(
                 name="ultrasound",
@@ -204,18 +202,16 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 limits="- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic for\n"
                 "  tumour in its central 32×32 pixels; tumour nearer the edge does not count.",
                 input_side=96,
-                advice=MappingProxyType(
-                    {
-                        **dict.fromkeys(
-                            ("green_cast", "red_cast", "blue_cast", "yellow_cast"),
-                            "set the white balance on an empty part of the slide",
-                        ),
-                        "focus": "refocus the slide and export it anew",
-                        "contrast": "choose a place with tissue",
-                        "dark": "raise the lamp or exposure",
-                        "overexposed": "lower the lamp or exposure, or choose a place with tissue",
-                    }
-                ),
+                advice={
+                    **dict.fromkeys(
+                        ("green_cast", "red_cast", "blue_cast", "yellow_cast"),
+                        "set the white balance on an empty part of the slide",
+                    ),
+                    "focus": "refocus the slide and export it anew",
+                    "contrast": "choose a place with tissue",
+                    "dark": "raise the lamp or exposure",
+                    "overexposed": "lower the lamp or exposure, or choose a place with tissue",
+                },
             ),
         )
     }
