@@ -54,12 +54,13 @@ class Late(Exception):  # noqa: N818 - a refusal, not an error
 
 @dataclass(eq=False)
 class Turn:
-    """One piece of work: it waits until `granted` is done, and runs from `started` on."""
+    """One piece of work: it waits until `granted` is done, for `waited` seconds, and runs from `started` on."""
 
     visitor: str
     arrived: float
     number: int
     granted: "asyncio.Future[None] | None" = None
+    waited: float = 0
     started: float | None = None
     charged: float = 0
 
@@ -90,7 +91,7 @@ class Turns:
         self._on_their_way: deque[Turn] = deque()
         self._returning: dict[str, float] = {}
         self._numbers = count()
-        self._looking: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def let_in(self, who: str) -> None:
         """Keep a place for a piece of work that will arrive. Raises Late where it could not be served in time."""
@@ -122,6 +123,15 @@ class Turns:
         """Measure the work from now on: what came before, such as a process that had to be started, is not its own."""
         turn.started = self._clock()
 
+    def left(self, turn: Turn) -> float:
+        """Seconds that work may take once it has started: its visitor waits no longer than `patience` in all."""
+        return self.patience - turn.waited
+
+    def late(self, turn: Turn) -> Late:
+        """The refusal of work that was ended because it would have kept its visitor waiting too long."""
+        now = self._clock()
+        return Late(self._after(turn.visitor, now + self.seconds(turn.visitor), now))
+
     def give_back(self, turn: Turn) -> None:
         """The work is done, or ended."""
         line = self._lines[turn.visitor]
@@ -140,12 +150,28 @@ class Turns:
 
     def seconds(self, who: str) -> float:
         """What the next piece of a visitor is expected to take, those that run now being the newest measurements."""
-        expected = self._measured.get(who, self._of_all)
+        now = self._clock()
+        return self._seconds(who, now, self._unmeasured(now))
+
+    def _seconds(self, who: str, now: float, unmeasured: float) -> float:
+        expected = self._measured.get(who, unmeasured)
         if line := self._lines.get(who):
-            now = self._clock()
             so_far = max((now - turn.started for turn in line.running if turn.started is not None), default=0.0)
             expected += WEIGHT * max(0.0, so_far - expected)
         return expected
+
+    def _unmeasured(self, now: float) -> float:
+        """Seconds that a piece of a visitor who was not measured yet is expected to take. Where those that run now for
+        such visitors take longer than all before, a crowd has probably come with larger images."""
+        running = [
+            now - turn.started
+            for who, line in self._lines.items()
+            if who not in self._measured
+            for turn in line.running
+            if turn.started is not None
+        ]
+        over = [max(0.0, seconds - self._of_all) for seconds in running]
+        return self._of_all + (WEIGHT * sum(over) / len(over) if over else 0.0)
 
     def _arrival(self, who: str, now: float) -> Turn | None:
         """The place that was kept for a piece of this visitor's, if one was."""
@@ -183,7 +209,8 @@ class Turns:
         self._of_all += max(WEIGHT_OF_ALL, 1 / self._pieces) * (took - self._of_all)
 
     def _serve(self) -> None:
-        """Give free places to those whose turn it is."""
+        """Refuse everyone who will not be served in time, and give the free places to those whose turn it is."""
+        self._refuse_late()
         free = self.at_once - sum(len(line.running) for line in self._lines.values())
         while free and (
             able := [line for line in self._lines.values() if line.waiting and len(line.running) < self.share]
@@ -196,11 +223,14 @@ class Turns:
                 continue
             free -= 1
             turn.charged = self.seconds(turn.visitor)
+            turn.waited = self._clock() - turn.arrived
             self._virtual = max(self._virtual, line.had)
             line.had += turn.charged
             line.running.add(turn)
             turn.granted.set_result(None)
-        self._look()
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(LOOK, self._serve) if self.waiting else None
 
     def _leave(self, turn: Turn) -> None:
         """Of whoever waits no longer: refused, or gone."""
@@ -211,22 +241,15 @@ class Turns:
             line.waiting.remove(turn)
             self._forget(turn.visitor, line)
 
-    def _look(self) -> None:
-        """Refuse whoever will not be served in time after all, and look again while anyone waits."""
-        if self._looking:
-            self._looking.cancel()
-            self._looking = None
-        if not self.waiting:
-            return
+    def _refuse_late(self) -> None:
         now = self._clock()
-        _, late = self._foresee(now)
+        _, late = self._foresee(now) if self.waiting else ({}, [])
         for turn, end in late:
             if turn.granted is not None:
                 self._lines[turn.visitor].waiting.remove(turn)
                 if not turn.granted.done():
                     turn.granted.set_exception(Late(self._after(turn.visitor, end, now)))
                 self._forget(turn.visitor, self._lines[turn.visitor])
-        self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
 
     def _too_late(self, turn: Turn, now: float) -> int | None:
         """After how many seconds the newcomer should try again; None where it can be let in."""
@@ -260,7 +283,8 @@ class Turns:
         for turn in (*self._on_their_way, *([newcomer] if newcomer else ())):
             waiting.setdefault(turn.visitor, []).append(turn)
         had = {who: self._lines[who].had if who in self._lines else self._newly(who) for who in waiting}
-        seconds = {who: self.seconds(who) for who in waiting}
+        unmeasured = self._unmeasured(now)
+        seconds = {who: self._seconds(who, now, unmeasured) for who in waiting}
         running = Counter({who: len(line.running) for who, line in self._lines.items()})
         # Of each running piece the moment when its place is free again. What takes longer than expected by some time is
         # expected to take as much time again.
@@ -298,7 +322,8 @@ class Turns:
             turn = waiting[who][next_one[who]]
             next_one[who] += 1
             end = moment + seconds[who]
-            if moment > now and end - turn.arrived > self.patience:
+            # What has just arrived and can begin now is always tried: on a slow machine nothing else would be read.
+            if end - turn.arrived > self.patience and (moment > now or now - turn.arrived > ON_ITS_WAY):
                 late.append((turn, end))
             else:
                 planned[turn] = moment, end

@@ -43,6 +43,8 @@ Models = Mapping[str, Predictor]
 
 SECONDS = 20
 """What a piece of work may take, and what it waits for its turn at most."""
+QUEUED = 2
+"""Seconds of waiting from which on the queue, not the file, is the reason where work was stopped."""
 GRACE_SECONDS = 1
 """What work that nobody waits for any more may still take: to end nearly costs less than a new process."""
 MOST = 4
@@ -109,10 +111,10 @@ class Work:
         turn = await self._turn()
         self.turns.start(turn)
         try:
-            with anyio.move_on_after(self.seconds):
+            with anyio.move_on_after(self._time_limit(turn)):
                 work = partial(self._lent, function, *args, **kwargs)
                 return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-            raise WorkFailed(TOO_LONG)
+            raise self._stopped(turn)
         finally:
             self.turns.give_back(turn)
 
@@ -125,6 +127,16 @@ class Work:
             return await self.turns.take(visitor.get())
         except Late as late:
             raise Busy(late.after) from None
+
+    def _time_limit(self, turn: Turn) -> float:
+        """Seconds that this work may take: at most `seconds`, and less after a wait."""
+        return min(self.seconds, self.turns.left(turn))
+
+    def _stopped(self, turn: Turn) -> WorkFailed:
+        """The reason why work was stopped at its time limit: it is too much, or its visitor had waited too long."""
+        return (
+            Busy(self.turns.late(turn).after) if self.turns.left(turn) < self.seconds - QUEUED else WorkFailed(TOO_LONG)
+        )
 
     def _run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         return _without_faults(function, self.models, *args, **kwargs)
@@ -153,11 +165,11 @@ class WorkInProcesses(Work):
         self.turns.start(turn)
         reply = asyncio.ensure_future(self._reply(worker, started, turn, request))
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self._time_limit(turn)):
                 done, value = await asyncio.shield(reply)
         except TimeoutError:
             worker.kill()
-            raise WorkFailed(TOO_LONG) from None
+            raise self._stopped(turn) from None
         except asyncio.CancelledError:
             end = asyncio.get_running_loop().call_later(GRACE_SECONDS, worker.kill)
             reply.add_done_callback(lambda _: end.cancel())

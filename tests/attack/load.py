@@ -5,7 +5,6 @@ How fast a machine is differs; so throughput is judged against that of four clie
 
 import asyncio
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -17,13 +16,12 @@ from typing import Final
 import httpx
 import numpy as np
 
-from src.fair_queue import TOO_BUSY
 from src.server.routes import HEALTH
 from src.service.worker_pool import ENDED, TOO_LONG
 from src.tasks import TASKS
 from tests.attack.bench import Bench, Checks, meanwhile
 from tests.attack.row import Row
-from tests.attack.visitor import PATIENCE, Visitor
+from tests.attack.visitor import PATIENCE, Visitor, seconds_to_wait
 from tests.support.app import ROOT
 
 FEW, MANY = 4, 200
@@ -125,9 +123,9 @@ class Clients:
         if accepted.status_code in (429, 503) and accepted.headers["Retry-After"].isdigit():
             seen.told_to_wait += 1
             await asyncio.sleep(int(accepted.headers["Retry-After"]))
-        elif accepted.status_code == httpx.codes.OK and (sentence := json.loads(said)) in (ENDED, TOO_LONG):
-            seen.said[sentence] += 1
-        elif accepted.status_code == httpx.codes.OK and (seconds := to_wait(sentence)) is not None:
+        elif accepted.status_code == httpx.codes.OK and json.loads(said) in (ENDED, TOO_LONG):
+            seen.said[json.loads(said)] += 1
+        elif accepted.status_code == httpx.codes.OK and (seconds := seconds_to_wait(said)) is not None:
             seen.told_to_wait += 1
             await asyncio.sleep(seconds)
         else:
@@ -142,12 +140,6 @@ class Clients:
         headers = {"X-Forwarded-For": who} if who else {}
         async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits, headers=headers) as http:
             yield http
-
-
-def to_wait(said: object) -> int | None:
-    """The seconds after which to come again, where that is what was said."""
-    match = re.fullmatch(re.escape(TOO_BUSY).replace(r"\{after\}", r"(\d+)"), said) if isinstance(said, str) else None
-    return int(match[1]) if match else None
 
 
 class Pulse:

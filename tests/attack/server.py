@@ -158,13 +158,19 @@ def limits(bench: Bench) -> Iterator[Row]:
     own.mkdir()
     standard = {"VIGIL_VISITOR_LIMIT": rate_limit.VISITOR, "VIGIL_TOTAL_LIMIT": rate_limit.TOTAL}
     with running(own, {**VARIABLES, **standard}) as app, httpx.Client(base_url=app.url, timeout=PATIENCE) as visitor:
+        functions = visitor.get("/config").json()["dependencies"]
+        (reading,) = (one["id"] for one in functions if one["api_name"] == "skin")
         for what, count, forwarded, most in (
             ("Questions of one visitor", 300, "203.0.113.7", 121),
             ("... who forges the left of X-Forwarded-For", 300, "198.51.100.{i}, 203.0.113.8", 121),
             ("... of 900 visitors", 900, "203.0.{i}.{j}", 601),
         ):
             said = [
-                visitor.post(JOIN, json={}, headers={"X-Forwarded-For": forwarded.format(i=i // 250, j=i % 250)})
+                visitor.post(
+                    JOIN,
+                    json={"fn_index": reading},
+                    headers={"X-Forwarded-For": forwarded.format(i=i // 250, j=i % 250)},
+                )
                 for i in range(count)
             ]
             refused = [answer for answer in said if answer.status_code == 429]

@@ -1,13 +1,26 @@
 """A visitor who sends what no client would: the app's HTTP interface by hand."""
 
 import json
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
+from src.fair_queue import TOO_BUSY
+
 PATIENCE = 600  # seconds; whatever else this machine does
+TRIES: Final = 20
+"""How often a call is repeated that was refused because the server was busy."""
+BUSY: Final = re.compile(re.escape(TOO_BUSY).replace(r"\{after\}", r"(\d+)"))
+
+
+def seconds_to_wait(answer: str) -> int | None:
+    """The seconds after which to call again, where a busy server answered so; else None."""
+    found = BUSY.search(answer)
+    return int(found[1]) if found else None
 
 
 def content(answer: str) -> Any:
@@ -21,7 +34,8 @@ def _not_finite(token: str) -> float:
 
 
 class Visitor:
-    """Asks one app over loopback; `statuses` are those of all answers to its calls."""
+    """Asks one app over loopback. `statuses` are those of all answers to its calls, except a busy server's refusals:
+    the visitor waits as long as they say and calls again."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=PATIENCE)
@@ -38,29 +52,45 @@ class Visitor:
 
     def post(self, endpoint: str, body: str | bytes) -> str:
         """The same with a body as it stands, JSON or not."""
+        return self._patiently(lambda: self._post(endpoint, body))
+
+    def _patiently(self, call: Callable[[], tuple[list[int], str]]) -> str:
+        """The answer to a call that the server had time for."""
+        for _ in range(TRIES):
+            statuses, answer = call()
+            if (seconds := seconds_to_wait(answer)) is None:
+                break
+            time.sleep(seconds)
+        self.statuses += statuses
+        return answer
+
+    def _post(self, endpoint: str, body: str | bytes) -> tuple[list[int], str]:
         address = f"/gradio_api/call/{endpoint}"
         accepted = self.http.post(address, content=body, headers={"Content-Type": "application/json"})
-        self.statuses.append(accepted.status_code)
         if accepted.status_code != httpx.codes.OK:
-            return accepted.text
+            return [accepted.status_code], accepted.text
         answer = self.http.get(f"{address}/{accepted.json()['event_id']}")
-        self.statuses.append(answer.status_code)
-        return answer.text
+        return [accepted.status_code, answer.status_code], answer.text
 
     def call_by_number(self, function: Mapping[str, Any], data: str, session: str) -> str:
         """The same for a function of the page, one of /config's dependencies; `data` is JSON without its brackets."""
+        return self._patiently(lambda: self._call_by_number(function, data, session))
+
+    def _call_by_number(self, function: Mapping[str, Any], data: str, session: str) -> tuple[list[int], str]:
         body = f'{{"fn_index": {function["id"]}, "data": [{data}], "session_hash": "{session}"}}'
         queued = function["queue"] is not False
         path = "/gradio_api/queue/join" if queued else "/gradio_api/run/predict"
         answer = self.http.post(path, content=body, headers={"Content-Type": "application/json"})
-        self.statuses.append(answer.status_code)
-        if not queued or answer.status_code != httpx.codes.OK:
-            return f"event: complete\ndata: {answer.text}" if answer.status_code == httpx.codes.OK else answer.text
+        statuses = [answer.status_code]
+        if answer.status_code != httpx.codes.OK:
+            return statuses, answer.text
+        if not queued:
+            return statuses, f"event: complete\ndata: {answer.text}"
         told = self.http.get("/gradio_api/queue/data", params={"session_hash": session}).text
         (last,) = (line for line in told.splitlines() if '"process_completed"' in line)
         content = last.removeprefix("data: ")
         done = json.loads(content)
-        return f"event: complete\ndata: {content}" if done["success"] else json.dumps(done["output"])
+        return statuses, f"event: complete\ndata: {content}" if done["success"] else json.dumps(done["output"])
 
     def fetch(self, path: str) -> bytes:
         """A file that an answer names."""

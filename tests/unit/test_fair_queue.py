@@ -45,11 +45,13 @@ class Site:
             return Outcome(self.now() - asked, 0, late.after)
         began = self.now() - asked
         self.turns.start(turn)
+        wanted, left = seconds * self.slowdown(), self.turns.left(turn)
         try:
-            await asyncio.sleep(seconds * self.slowdown())
+            await asyncio.sleep(min(wanted, left))
         finally:
             self.turns.give_back(turn)
-        return Outcome(self.now() - asked, began)
+        after = self.turns.late(turn).after if wanted > left and turn.waited else None
+        return Outcome(self.now() - asked, began, after)
 
 
 async def all_of(*asked: Coroutine[Any, Any, Outcome]) -> list[Outcome]:
@@ -177,6 +179,33 @@ def test_a_server_that_slows_down_refuses_whom_it_can_no_longer_serve() -> None:
     late = [one.waited for one in outcomes if one.refused]
     assert late
     assert np.median(late) < 10, "as soon as it is known"
+
+
+def test_a_crowd_with_large_images_is_refused_long_before_the_time_is_over() -> None:
+    """Small images were measured before, and each newcomer is another visitor."""
+
+    async def crowd() -> list[Outcome]:
+        site = Site(3)
+        for i in range(40):
+            await site.ask(f"early {i}", 0.3)
+        return await all_of(*(site.ask(f"visitor {i}", 6) for i in range(100)))
+
+    outcomes = run(crowd)
+    assert max(one.waited for one in outcomes) <= PATIENCE
+    assert sum(not one.refused for one in outcomes) >= 6
+    refused = [one.waited for one in outcomes if one.refused]
+    assert np.median(refused) < 6
+
+
+def test_nobody_waits_longer_than_the_time_where_the_server_slows_down_at_last() -> None:
+    async def slowed() -> list[Outcome]:
+        site = Site(2, lambda: 10 if site.now() > 6 else 1)
+        return await all_of(*(site.ask(f"visitor {i}", 4) for i in range(20)))
+
+    outcomes = run(slowed)
+    assert max(one.waited for one in outcomes) <= PATIENCE
+    assert any(one.refused and one.began for one in outcomes), "one was ended while it ran"
+    assert all(one.after for one in outcomes if one.refused)
 
 
 def test_work_that_hangs_keeps_nobody_past_the_time() -> None:

@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 import uvicorn
@@ -19,9 +21,11 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from src.fair_queue import TOO_BUSY, Turns
-from src.server import connections, held
+from src.page.blocks import Page
+from src.server import connections, held, middleware
 from src.server.admission import Admission
 from src.server.calls import Calls, FileArguments
+from src.server.disk import claim
 from src.server.errors import Errors
 from src.server.held import Held
 from src.server.log import SAME, Sparing
@@ -161,6 +165,25 @@ def test_connections_without_a_request_make_room_for_new_ones() -> None:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def test_a_launched_page_limits_its_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio makes the server itself: an upgrade that makes it in another way fails here."""
+    monkeypatch.setattr(connections, "MOST", 8)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with Page() as page:
+        gr.Markdown("A page")
+    kwargs = middleware.app_kwargs(claim(tmp_path), Turns(1, patience=20))
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, ssr_mode=False, app_kwargs=kwargs
+    )
+    try:
+        with contextlib.ExitStack() as lines:
+            waiting = [lines.enter_context(connected(url)) for _ in range(40)]
+            assert httpx.get(f"{url}healthz", timeout=60).text == "ok"
+            assert sum(map(ended, waiting)) >= 40 - 8
+    finally:
+        page.close()
 
 
 def ended(line: socket.socket) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -246,16 +247,33 @@ def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
 
 def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> None:
     here = Work(models, at_once=1)
-    here.turns = fair_queue.Turns(1, patience=0.2)
+    here.turns = fair_queue.Turns(1, patience=1.1)
 
     async def ask() -> None:
-        first = asyncio.ensure_future(here.call(worker_functions.process, 1))
+        first = asyncio.ensure_future(here.call(worker_functions.process, 0.9))
         await asyncio.sleep(0.1)
         assert await failure(here.call(worker_functions.process)) == fair_queue.TOO_BUSY.format(after=1)
         assert not first.done()
         await first
 
     run(ask())
+
+
+def test_who_has_waited_is_refused_where_the_work_then_takes_longer_than_expected(
+    anywhere: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anywhere, "turns", fair_queue.Turns(1, patience=6))
+
+    async def ask() -> float:
+        began = time.monotonic()
+        first = asyncio.ensure_future(anywhere.call(worker_functions.process, 2.5))
+        await asyncio.sleep(0.1)
+        said = await failure(anywhere.call(worker_functions.process, 10))
+        assert re.fullmatch(re.escape(fair_queue.TOO_BUSY).replace(r"\{after\}", r"\d+"), said)
+        await first
+        return time.monotonic() - began
+
+    assert 5.5 < run(ask()) < 9
 
 
 @pytest.mark.parametrize("architecture", sorted(networks.CLASSIFIERS))
