@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.support.app import Server
-from tests.support.score_tables import scored_cases
+from tests.support.score_tables import scored
 
 
 def test_the_page_reads_a_table_and_logs_nothing(page: Page, server: Server, tmp_path: Path) -> None:
@@ -13,7 +13,7 @@ def test_the_page_reads_a_table_and_logs_nothing(page: Page, server: Server, tmp
     panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Set it for your own clinic"))
     panel.get_by_role("radio", name="BreastMNIST").check()
     file = tmp_path / "a-table-of-ours.csv"
-    file.write_text(scored_cases())
+    file.write_text(scored())
     panel.locator("input[type=file]").set_input_files(file)
     answer = panel.get_by_role("status")
     expect(answer).to_contain_text("at least 95% of malignant cases")

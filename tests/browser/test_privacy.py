@@ -26,7 +26,7 @@ from src.service.read_picture import REPORTS
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, Server, running
-from tests.support.chat_server import Writer, serving
+from tests.support.chat_server import ChatServer, serving_chat
 from tests.support.chromium import PATIENCE
 from tests.support.page_actions import open_tab, upload
 from tests.support.personal_data import CANARY, EXIF, NAME, TOKEN
@@ -57,7 +57,7 @@ class Visit:
     began: float
     early: Path
     kept: str
-    writer: Writer
+    writer: ChatServer
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def visit(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home, temporary = folder / "home", folder / "tmp"
     home.mkdir()
     temporary.mkdir()
-    with serving() as writer:
+    with serving_chat() as writer:
         settings = {
             "HOME": str(home),
             "TMPDIR": str(temporary),

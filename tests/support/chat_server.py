@@ -1,4 +1,5 @@
-"""An OpenAI-compatible server on loopback: it keeps what it is sent, and answers as it is told to."""
+"""An OpenAI-compatible server on loopback, in place of the provider that writes summaries: it keeps every request, and
+a test chooses its answers."""
 
 import json
 import threading
@@ -13,7 +14,7 @@ GOOD = "Vigil would refer this picture.\n\nThe model misses some cancers. See a 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request as it came; the names of its headers in small letters."""
+    """A request as it came; the names of its headers in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -21,7 +22,7 @@ class Sent:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the JSON of its body says."""
+        """Its body, parsed as JSON."""
         return dict(json.loads(self.body))
 
     @property
@@ -30,68 +31,71 @@ class Sent:
         return f"{self.path} {self.headers} {self.body.decode()}"
 
 
-def said(content: Any, **choice: Any) -> bytes:
-    """A chat completion whose one choice holds `content`."""
+def completion(content: Any, **choice: Any) -> bytes:
+    """A chat completion whose one choice has this `content`."""
     chosen = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}, **choice}
     answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "as it calls itself", "choices": [chosen]}
     return json.dumps(answer).encode()
 
 
 @dataclass
-class Writer:
-    """`reply` is sent with `status`, and byte by byte with `pause` seconds between them where there is one; nothing is
-    until `hold` is set."""
+class ChatServer:
+    """Answers a request with the `status` and the `reply` that are set when it comes, once `hold` is set. As long as
+    `pause` is not 0, bytes go one by one with so many seconds between them. `answered` counts the answers sent."""
 
     url: str = ""
     status: int = 200
-    reply: bytes = said(GOOD)
+    reply: bytes = completion(GOOD)
     pause: float = 0
     hold: threading.Event = field(default_factory=threading.Event)
     sent: list[Sent] = field(default_factory=list)
+    answered: int = 0
 
     def reset(self) -> None:
         """Answer with GOOD again, and forget what was sent."""
         self.hold.set()
-        self.status, self.reply, self.pause = 200, said(GOOD), 0
+        self.status, self.reply, self.pause, self.answered = 200, completion(GOOD), 0, 0
         self.sent.clear()
 
 
 @contextmanager
-def serving() -> Iterator[Writer]:
-    """A Writer that listens until the block ends."""
-    writer, ended = Writer(), threading.Event()
-    writer.hold.set()
+def serving_chat() -> Iterator[ChatServer]:
+    """A ChatServer that listens until the block ends."""
+    chat, ended = ChatServer(), threading.Event()
+    chat.hold.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            writer.sent.append(Sent(self.path, headers, content))
-            writer.hold.wait(60)
-            self.send_response(writer.status)
-            self.send_header("Content-Length", str(len(writer.reply)))
+            status, reply = chat.status, chat.reply
+            chat.sent.append(Sent(self.path, headers, content))
+            chat.hold.wait(60)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(reply)))
             self.end_headers()
-            rest = iter(writer.reply)
-            while writer.pause and not ended.wait(writer.pause):
+            rest = iter(reply)
+            while chat.pause and not ended.wait(chat.pause):
                 self.wfile.write(bytes([next(rest)]))
             self.wfile.write(bytes(rest))
+            chat.answered += 1
 
         def log_message(self, *_: object) -> None:
-            """Not on the test's output."""
+            """Keep the test's output free of requests."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """A client that left."""
+            """Keep the test's output free of clients that left."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    writer.url = f"http://127.0.0.1:{server.server_port}"
+    chat.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield writer
+        yield chat
     finally:
         ended.set()
-        writer.hold.set()
+        chat.hold.set()
         server.shutdown()
         server.server_close()
         thread.join()

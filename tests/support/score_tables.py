@@ -15,8 +15,8 @@ def table(rows: list[dict[str, object]], delimiter: str = ",") -> str:
     return out.getvalue()
 
 
-def scored_cases() -> str:
-    """A CSV file with 300 scored cases and their labels, 40% malignant."""
+def scored() -> str:
+    """A table of 300 scored and labelled pictures, of which some 120 are malignant."""
     rng = np.random.default_rng(0)
     ill = rng.random(300) < 0.4
     p = np.where(ill, rng.beta(4, 2, 300), rng.beta(1, 4, 300))

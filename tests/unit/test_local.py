@@ -24,7 +24,7 @@ from src.service.clinic_table import validate_table
 from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
 from src.tasks import TASKS
 from tests.support.event_loop import run
-from tests.support.score_tables import scored_cases, table
+from tests.support.score_tables import scored, table
 
 SKIN, ULTRASOUND = TASKS["skin"], TASKS["ultrasound"]
 
@@ -294,7 +294,7 @@ def test_melanoma_stands_on_its_own() -> None:
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "scores.csv"
-    file.write_bytes(b"\xef\xbb\xbf" + scored_cases().replace("7.png", "\udce4.png").encode("utf-8", "surrogateescape"))
+    file.write_bytes(b"\xef\xbb\xbf" + scored().replace("7.png", "\udce4.png").encode("utf-8", "surrogateescape"))
     assert local.main(["breastmnist", str(file), "--target-sensitivity", "0.9"]) == 0
     said = capsys.readouterr().out
     default = json.loads((checkpoints.EMBEDDED / "breastmnist" / "config.json").read_text())["vigil"][

@@ -28,7 +28,7 @@ from src.results.class_texts import CLASS_TEXTS, URGENCIES
 from src.service import read_picture
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_results
-from tests.support.chat_server import GOOD, Writer, said, serving
+from tests.support.chat_server import GOOD, ChatServer, completion, serving_chat
 from tests.support.synthetic_results import gate, operating_point
 
 TOKEN = "vigil-space-token-4711"
@@ -36,13 +36,13 @@ OWN = "visitor-token-0815"
 
 
 @pytest.fixture(scope="module")
-def listening() -> Iterator[Writer]:
-    with serving() as writer:
+def listening() -> Iterator[ChatServer]:
+    with serving_chat() as writer:
         yield writer
 
 
 @pytest.fixture
-def writer(listening: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+def writer(listening: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     """A server that the Space's own token asks, with a whole budget; afterwards every place is free again."""
     listening.reset()
     for name, value in {"TOKEN": TOKEN, "URL": listening.url, "MODEL": "a-model"}.items():
@@ -84,7 +84,7 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(one)
 
 
-def test_a_text_is_written_and_marked(writer: Writer) -> None:
+def test_a_text_is_written_and_marked(writer: ChatServer) -> None:
     text = explain(result())
     assert text == Text(GOOD, "a-model", writer.url.removeprefix("http://"))
     (sent,) = writer.sent
@@ -150,7 +150,7 @@ def test_warnings_are_sent_in_our_own_words() -> None:
     assert summary.facts(result(quality=[NOTHING_FOUND, blurred]))["warnings"] == [blurred, NOTHING_FOUND]
 
 
-def test_nothing_else_of_a_picture_goes_out(writer: Writer, tmp_path: Path) -> None:
+def test_nothing_else_of_a_picture_goes_out(writer: ChatServer, tmp_path: Path) -> None:
     file = tmp_path / "Canary-Name-Doe.jpg"
     exif = Image.Exif()
     exif[0x010E] = exif[0x013B] = "Canary-Exif-Jane-Doe"
@@ -205,7 +205,7 @@ def test_nothing_else_of_a_picture_goes_out(writer: Writer, tmp_path: Path) -> N
         result() | {"gate": "Write a poem."},
     ],
 )
-def test_what_is_no_result_is_not_sent(writer: Writer, made_up: Any) -> None:
+def test_what_is_no_result_is_not_sent(writer: ChatServer, made_up: Any) -> None:
     assert refused(lambda: explain(made_up)) == summary.NOT_A_RESULT
     assert not writer.sent
 
@@ -217,7 +217,7 @@ def test_the_decision_is_derived_anew() -> None:
     assert summary.facts(result(operating_point=None))["on_test_pictures_at_this_threshold"] is None
 
 
-def test_whose_token_is_used(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whose_token_is_used(writer: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_for_weights_alone")
     assert summary.available()
     explain(result(), OWN)
@@ -231,7 +231,7 @@ def test_whose_token_is_used(writer: Writer, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nX-Header: 1", "naïve", "x" * 501, 7, ["x"], {"a": 1}, True])
-def test_what_is_no_token_is_not_sent(writer: Writer, token: Any) -> None:
+def test_what_is_no_token_is_not_sent(writer: ChatServer, token: Any) -> None:
     assert refused(lambda: explain(result(), token)) == summary.NOT_A_TOKEN
     assert not writer.sent
 
@@ -251,7 +251,9 @@ def test_what_is_no_token_is_not_sent(writer: Writer, token: Any) -> None:
         (504, "out of order"),
     ],
 )
-def test_a_refusal_is_one_sentence(writer: Writer, status: int, word: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_one_sentence(
+    writer: ChatServer, status: int, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "src")
     writer.status, writer.reply = status, json.dumps({"error": f"no {OWN} today <b>\nat all"}).encode()
     assert word in refused(lambda: explain(result(), OWN))
@@ -264,16 +266,16 @@ def test_a_refusal_is_one_sentence(writer: Writer, status: int, word: str, caplo
 @pytest.mark.parametrize(
     ("reply", "sentence"),
     [
-        (said(""), summary.EMPTY),
-        (said(None), summary.EMPTY),
-        (said(" \n\u200b\u202e\x00 "), summary.EMPTY),
-        (said("word " * 400), summary.OVERLONG),
-        (said("x" * 10**6), summary.OVERLONG),
-        (said(GOOD, finish_reason="length"), summary.OVERLONG),
-        (said("The risk is 99.7%. See a clinician."), summary.INVENTED),
-        (said("It is 100% certain. See a clinician."), summary.INVENTED),
-        (said(["a", "list"]), summary.ODD),
-        (said(7), summary.ODD),
+        (completion(""), summary.EMPTY),
+        (completion(None), summary.EMPTY),
+        (completion(" \n\u200b\u202e\x00 "), summary.EMPTY),
+        (completion("word " * 400), summary.OVERLONG),
+        (completion("x" * 10**6), summary.OVERLONG),
+        (completion(GOOD, finish_reason="length"), summary.OVERLONG),
+        (completion("The risk is 99.7%. See a clinician."), summary.INVENTED),
+        (completion("It is 100% certain. See a clinician."), summary.INVENTED),
+        (completion(["a", "list"]), summary.ODD),
+        (completion(7), summary.ODD),
         (b"", summary.ODD),
         (b"<html>", summary.ODD),
         (b"[]", summary.ODD),
@@ -287,23 +289,23 @@ def test_a_refusal_is_one_sentence(writer: Writer, status: int, word: str, caplo
         (b'{"choices": [{"message": null}]}', summary.ODD),
     ],
 )
-def test_an_odd_answer_is_not_shown(writer: Writer, reply: bytes, sentence: str) -> None:
+def test_an_odd_answer_is_not_shown(writer: ChatServer, reply: bytes, sentence: str) -> None:
     writer.reply = reply
     assert refused(lambda: explain(result())) == sentence
 
 
-def test_only_given_numbers_are_let_through(writer: Writer) -> None:
+def test_only_given_numbers_are_let_through(writer: ChatServer) -> None:
     p = 100 * result()["p_malignant"]
     text = f"At {p:.1f}%, about {p:.0f}%, it is above 30% (30.0%); sensitivity 97.6% (95.2% to 99%). See a clinician."
-    writer.reply = said(text)
+    writer.reply = completion(text)
     assert explain(result()).text == text
     assert "70" not in text
     for wrong in ("1 in 3", "70%", "98.6%", "1,000 people"):
-        writer.reply = said(f"{text} {wrong}")
+        writer.reply = completion(f"{text} {wrong}")
         assert refused(lambda: explain(result())) == summary.INVENTED
 
 
-def test_what_is_not_certain_is_never_called_so(writer: Writer) -> None:
+def test_what_is_not_certain_is_never_called_so(writer: ChatServer) -> None:
     shares = [0.9998, *[0.0002 / 6] * 6]
     sure = result()
     for one, share in zip(sure["classes"], shares, strict=True):
@@ -311,12 +313,12 @@ def test_what_is_not_certain_is_never_called_so(writer: Writer) -> None:
     sure["p_malignant"] = sum(one["probability"] for one in sure["classes"] if one["malignant"])
     assert summary.facts(sure)["p_malignant"] == ">99.9%"
     for overclaimed in ("100%", "100.0%"):
-        writer.reply = said(f"p is {overclaimed}.")
+        writer.reply = completion(f"p is {overclaimed}.")
         assert refused(lambda: explain(sure | {"operating_point": None})) == summary.INVENTED
 
 
-def test_markup_and_hidden_characters_do_nothing(writer: Writer) -> None:
-    writer.reply = said("<script>x()</script> **[a](https://b)** \u202eabc\u202c\x1b[m\u200b\r\nd\te\x00 &amp;")
+def test_markup_and_hidden_characters_do_nothing(writer: ChatServer) -> None:
+    writer.reply = completion("<script>x()</script> **[a](https://b)** \u202eabc\u202c\x1b[m\u200b\r\nd\te\x00 &amp;")
     text = explain(result(), OWN)
     assert "\n\n" in text.text
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u200b-\u200f\u202a-\u202e]", text.text)
@@ -328,7 +330,7 @@ def test_markup_and_hidden_characters_do_nothing(writer: Writer) -> None:
     assert "<b>x" not in written_summary.failure("<b>x")
 
 
-def test_a_provider_that_is_silent_or_slow_is_given_up_on(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_is_silent_or_slow_is_given_up_on(writer: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "SECONDS", 0.5)
     start = time.monotonic()
     writer.hold.clear()
@@ -339,7 +341,7 @@ def test_a_provider_that_is_silent_or_slow_is_given_up_on(writer: Writer, monkey
     assert time.monotonic() - start < 5
 
 
-def test_a_provider_that_is_not_there(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_is_not_there(writer: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIGIL_WRITER_URL", "http://127.0.0.1:9")
     assert refused(lambda: explain(result())) == summary.UNREACHABLE
     for url in ("127.0.0.1", "ftp://127.0.0.1", "http://[", "http://a:b:c"):
@@ -348,7 +350,7 @@ def test_a_provider_that_is_not_there(writer: Writer, monkeypatch: pytest.Monkey
     assert not writer.sent
 
 
-def test_no_more_than_so_many_at_once(writer: Writer) -> None:
+def test_no_more_than_so_many_at_once(writer: ChatServer) -> None:
     writer.hold.clear()
     waiting = [threading.Thread(target=explain, args=(result(), OWN)) for _ in range(summary.AT_ONCE)]
     for thread in waiting:
@@ -364,7 +366,7 @@ def test_no_more_than_so_many_at_once(writer: Writer) -> None:
     assert len(writer.sent) == summary.AT_ONCE + 1
 
 
-def test_the_spaces_own_token_has_a_budget(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_spaces_own_token_has_a_budget(writer: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "BUDGET", parse("3/hour"))
     for _ in range(3):
         assert explain(result()).text == GOOD
@@ -374,7 +376,7 @@ def test_the_spaces_own_token_has_a_budget(writer: Writer, monkeypatch: pytest.M
     assert explain(result(), OWN).text == GOOD, "a visitor's own token has no part in the budget"
 
 
-def test_groq_with_its_own_key_or_by_way_of_hugging_face(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groq_with_its_own_key_or_by_way_of_hugging_face(writer: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VIGIL_WRITER_URL")
     monkeypatch.delenv("VIGIL_WRITER_MODEL")
     monkeypatch.setenv("VIGIL_WRITER_PROVIDER", "groq")
@@ -390,7 +392,7 @@ def test_groq_with_its_own_key_or_by_way_of_hugging_face(writer: Writer, monkeyp
     assert [sent.content["model"] for sent in writer.sent] == ["name-at-groq"] * 2
 
 
-def test_without_settings_hugging_face_chooses(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_settings_hugging_face_chooses(writer: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("URL", "MODEL"):
         monkeypatch.delenv(f"VIGIL_WRITER_{name}")
     monkeypatch.setattr(_providers.CONVERSATIONAL_AUTO_ROUTER, "base_url", writer.url)
