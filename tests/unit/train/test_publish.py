@@ -22,6 +22,8 @@ from tests.support import synthetic_checkpoints
 from tests.support.synthetic_checkpoints import rewrite
 from train import card, publish
 
+pytestmark = pytest.mark.slow
+
 REPO = "owner/vigil-breastmnist"
 FOLDER = checkpoints.EMBEDDED / "breastmnist"
 FILES = checkpoints.load("breastmnist", FOLDER).config.files
