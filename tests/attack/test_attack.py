@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.attack import __main__ as attack
-from tests.attack import arguments, fetching, files, memory, names, operators, output, pictures, supply, tables
+from tests.attack import (
+    arguments,
+    fetching,
+    files,
+    fuzz_calls,
+    fuzz_readers,
+    memory,
+    names,
+    operators,
+    output,
+    pictures,
+    supply,
+    tables,
+)
 from tests.attack.bench import Bench, Check
 from tests.attack.row import Row
 from tests.support.app import Server
@@ -19,6 +32,8 @@ SHORT = (
     arguments.calls,
     arguments.functions,
     fetching.fetching,
+    fuzz_calls.calls,
+    fuzz_readers.readers,
     names.names,
     output.answers,
     output.reports,
