@@ -19,7 +19,8 @@ from tests.attack.server import EXAMPLE
 from tests.attack.visitor import Visitor
 
 SIDE = isqrt(MAX_PIXELS)
-LONG, SHORT = isqrt(MAX_PIXELS * MAX_ASPECT), isqrt(MAX_PIXELS // MAX_ASPECT)
+SHORT = isqrt(MAX_PIXELS // MAX_ASPECT)
+LONG = MAX_ASPECT * SHORT
 
 
 def heat_map(visitor: Visitor, picture: dict[str, Any]) -> str:
