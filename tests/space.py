@@ -2,11 +2,11 @@
 
     python -m tests.space [--python PYTHON] [--environment DIR]
 
-The `hf upload` of docs/DEPLOYMENT.md puts the app on a Hub on loopback, as it would put it on the real one. What arrived
-there runs in a fresh environment from requirements.txt alone, with a Space's variables, read-only, on two cores and, where root
-starts this, as the user `nobody` (then PYTHON must be one that nobody may run, such as Debian's /usr/bin/python3.11).
-The page and every endpoint have to answer; start-up time and peak memory are printed. Port 7860 has to be free.
-`--environment` keeps the environment for the next time.
+The `hf upload` of docs/DEPLOYMENT.md puts the app on a Hub on loopback, as it would put it on the real one. The files
+that arrived there run in a fresh environment from requirements.txt alone, with a Space's variables, read-only, on two
+cores and, where root starts this, as the user `nobody` (then PYTHON must be one that nobody may run, such as Debian's
+/usr/bin/python3.11). The page and every endpoint have to answer; start-up time and peak memory are printed. Port 7860
+has to be free. `--environment` keeps the environment for the next time.
 """
 
 import argparse

@@ -90,19 +90,16 @@ class VariablesRead(ast.NodeVisitor):
             placeholder = node.values[1]
             assert isinstance(placeholder, ast.FormattedValue)
             for value in self._values(placeholder.value):
-                yield f"{node.values[0].value}{value}"
+                yield str(node.values[0].value) + value
 
     def _values(self, node: ast.expr) -> list[str]:
         function = self.function
         if function is None or not isinstance(node, ast.Name):
             return [task.upper() for task in TASKS]
         position = [argument.arg for argument in function.args.args].index(node.id)
-        return [
-            call.args[position].value
-            for call in ast.walk(self.tree)
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == function.name
-            if isinstance(call.args[position], ast.Constant)
-        ]
+        calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
+        arguments = [call.args[position] for call in calls if ast.unparse(call.func) == function.name]
+        return [str(argument.value) for argument in arguments if isinstance(argument, ast.Constant)]
 
 
 def variables_read() -> set[str]:
@@ -178,7 +175,8 @@ def files_of_the_tree() -> set[str]:
     text = README.read_text(encoding="utf-8")
     tree = re.search(r"^```\n(src/\n.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
     assert tree is not None
-    files, folders = set(), []
+    files: set[str] = set()
+    folders: list[str] = []
     for line in tree[1].splitlines():
         indent, name, description = re.fullmatch(r"( *)(\S+)(?: +(\S.*))?", line).groups()  # type: ignore[union-attr]
         folders = folders[: len(indent) // 2]
