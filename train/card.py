@@ -143,8 +143,8 @@ with torch.no_grad():
     logits = model(transform(Image.open("image.jpg"){converted})[None])
 ```
 
-The probabilities are `softmax(logits / {vigil["temperature"]:.3f})`. The classes are {", ".join(config["label_names"])}.
-A single logit belongs to the second class.{crop}
+The probabilities are `softmax(logits / {vigil["temperature"]:.3f})`. The classes are
+{", ".join(config["label_names"])}. A single logit belongs to the second class.{crop}
 
 To use these weights on Vigil's page, set `VIGIL_WEIGHTS_{task.name.upper()}={repo}`.
 

@@ -82,8 +82,8 @@ def seeds(evaluation: dict[str, Any]) -> str:
         ]
         lines.append(f"- {split_title(name, split)}: {'; '.join(figures)}")
     return (
-        f"\nTrained with seeds {trained}. The released seed was chosen on validation. Here are the mean over the seeds\n"
-        "and, in brackets, the range, at each seed's own default threshold:\n\n" + "\n".join(lines) + "\n"
+        f"\nTrained with seeds {trained}. The released seed was chosen on validation. Here are the mean over the\n"
+        "seeds and, in brackets, the range, at each seed's own default threshold:\n\n" + "\n".join(lines) + "\n"
     )
 
 
@@ -155,8 +155,8 @@ def _examined(evaluation: dict[str, Any]) -> str:
     lines = [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
     lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
     return (
-        "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it separates\n"
-        "worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a decision. A heat map\n"
+        "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it\n"
+        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a decision. A heat map\n"
         "is faithful if the probability of the class falls when the marked part is removed, and falls less when the\n"
         "same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
     )
