@@ -129,8 +129,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 group="lesion",
                 sources=("ham10000", "isic2017", "acral"),
                 licence=Licence("cc-by-nc-4.0"),
-                limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin. It\n"
-                "  names no patients, so two lesions of one person may be in different splits.",
+                limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin.\n"
+                "  It names no patients, so two lesions of one person may be in different splits.",
                 input_side=224,
                 camera=True,
                 advice={
@@ -159,8 +159,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 sources=("busi", "busbra", "multirez"),
                 external_sources=("breast_usg",),
                 licence=Licence("other", "busi-research-use", "https://doi.org/10.1016/j.dib.2019.104863"),
-                limits="- BUSI comes from one hospital in Cairo and repeats images. BUS-BRA comes from one hospital in Rio\n"
-                "  de Janeiro. Only BUSI has images without a lesion.",
+                limits="- BUSI comes from one hospital in Cairo and repeats images. BUS-BRA comes from one hospital\n"
+                "  in Rio de Janeiro. Only BUSI has images without a lesion.",
                 input_side=224,
             ),
             Task(

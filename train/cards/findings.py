@@ -156,8 +156,8 @@ def _examined(evaluation: dict[str, Any]) -> str:
     lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
     return (
         "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it\n"
-        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a decision. A heat map\n"
-        "is faithful if the probability of the class falls when the marked part is removed, and falls less when the\n"
+        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a decision. A\n"
+        "heat map is faithful if the probability of the class falls when the marked part is removed, and falls less when the\n"
         "same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
     )
 
