@@ -156,9 +156,9 @@ def _examined(evaluation: dict[str, Any]) -> str:
     lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
     return (
         "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it\n"
-        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a decision. A\n"
-        "heat map is faithful if the probability of the class falls when the marked part is removed, and falls less when the\n"
-        "same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
+        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a\n"
+        "decision. A heat map is faithful if the probability of the class falls when the marked part is removed,\n"
+        "and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
     )
 
 
