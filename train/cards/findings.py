@@ -1,6 +1,6 @@
-"""A model's config.json and evaluation.json -> what both kinds of card say of it, as Markdown.
+"""A model's config.json and evaluation.json -> the sections that both kinds of card share, as Markdown.
 
-Every figure comes from evaluation.json, every setting from config.json; nothing is typed in.
+Every figure comes from evaluation.json and every setting from config.json. No figure is typed in.
 """
 
 from typing import Any
@@ -9,18 +9,18 @@ from src.results.formatting import METRIC_NAMES, SPREAD_NAMES, figure, over_seed
 
 
 def parts(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every split, and every set from elsewhere that the model never saw as "external-NAME"."""
+    """Every split, and every dataset that the model was not trained on, as "external-NAME"."""
     external = {f"external-{name}": split for name, split in evaluation.get("external", {}).items()}
     return {**evaluation["splits"], **external}
 
 
 def split_title(name: str, split: dict[str, Any]) -> str:
-    """What a column is headed with: the split's name, where it is from and how large it is."""
+    """The heading of a split's column: its name, its sources and its number of images."""
     return f"{name.split('-')[0]}, {' and '.join(split['sources'])} (n = {split['n']:,})"
 
 
 def metric_table(evaluation: dict[str, Any]) -> str:
-    """Markdown: a row a metric, a column a split."""
+    """Markdown: one row per metric, one column per split."""
     splits = parts(evaluation)
     names = [name for name in METRIC_NAMES if name in splits["test"]["metrics"]]
     lines = ["| | " + " | ".join(split_title(name, split) for name, split in splits.items()) + " |"]
@@ -42,54 +42,57 @@ def metric_table(evaluation: dict[str, Any]) -> str:
 
 
 def describe(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """The part that both kinds of card share: data, how it was trained and calibrated, figures."""
+    """The section that both kinds of card share: network, data, calibration and figures."""
     vigil, test = config["vigil"], evaluation["splits"]["test"]
     data = "\n".join(f"- {source['name']} ({source['licence']}): {source['citation']}" for source in vigil["data"])
     size = "×".join(map(str, config["pretrained_cfg"]["input_size"]))
     counts = ", ".join(f"{code} {n:,}" for code, n in test["n_per_class"].items())
-    averaged = {"flips": ", logits averaged over mirrored views", "d4": ", logits averaged over eight views"}
-    return f"""Network `{config["architecture"]}`, input {size}, weights sha256 `{vigil["sha256"][:12]}…`, code
-`{vigil["code_version"]}`, seed {vigil["seed"]}{averaged.get(vigil.get("test_time_augmentation"), "")}. Temperature \
-{vigil["temperature"]:.3f} and default threshold
-{vigil["default_threshold"]:g}, both set before the test split was read.
+    averaged = {"flips": "mirrored views", "d4": "eight views (mirrored and turned)"}
+    views = averaged.get(vigil.get("test_time_augmentation"))
+    return f"""- Network: `{config["architecture"]}`, input {size}
+- Weights: sha256 `{vigil["sha256"][:12]}…`, code `{vigil["code_version"]}`, seed {vigil["seed"]}
+{f"- Test-time augmentation: the logits are averaged over {views}{chr(10)}" if views else ""}\
+- Temperature: {vigil["temperature"]:.3f}
+- Default threshold: {vigil["default_threshold"]:g}
 
-Learned from:
+Temperature and default threshold were set before the test split was read. The model was trained on:
 
 {data}
 
-Test split: {test["n"]:,} images in {test["groups"]:,} groups that never cross a split ({counts}).
-Intervals are 95%: {evaluation["intervals"]["metrics"].removeprefix("95%, ")}; for proportions at a threshold,
-{evaluation["intervals"]["proportions"].removeprefix("95%, ")}.
+The test split has {test["n"]:,} images in {test["groups"]:,} groups ({counts}).
+No group crosses a split. All intervals are 95% intervals. Those of the metrics come from a
+{evaluation["intervals"]["metrics"].removeprefix("95%, ")}. Those of the proportions at a threshold are
+{evaluation["intervals"]["proportions"].removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
 {seeds(evaluation)}{left_out(evaluation)}{_unlike_training(test)}{_found(evaluation)}{_examined(evaluation)}"""
 
 
 def seeds(evaluation: dict[str, Any]) -> str:
-    """Mean and range over the seeds that the recipe was trained with; "" where it was trained once."""
+    """Mean and range over the seeds that the recipe was trained with; "" if it was trained once."""
     if not evaluation.get("seeds"):
         return ""
     trained = ", ".join(f"{run['seed']}" for run in evaluation["seeds"])
     lines = []
     for name, split in evaluation["splits"].items():
-        told = [
+        figures = [
             f"{title} {moved}"
             for metric, title in SPREAD_NAMES.items()
             if (moved := over_seeds(evaluation, name, metric)) is not None
         ]
-        lines.append(f"- {split_title(name, split)}: {'; '.join(told)}")
+        lines.append(f"- {split_title(name, split)}: {'; '.join(figures)}")
     return (
-        f"\nTrained with seeds {trained}, of which validation chose the one above; mean, and lowest to highest, at\n"
-        "the default threshold of each:\n\n" + "\n".join(lines) + "\n"
+        f"\nTrained with seeds {trained}. The released seed was chosen on validation. Here are the mean over the\n"
+        "seeds and, in brackets, the range, at each seed's own default threshold:\n\n" + "\n".join(lines) + "\n"
     )
 
 
 def left_out(evaluation: dict[str, Any]) -> str:
-    """How the same recipe reads each source that it did not learn from; "" where that was not measured."""
+    """The figures of the same recipe on each source that it was not trained on; "" if they were not measured."""
     if not evaluation.get("left_out"):
         return ""
     who = list(next(iter(evaluation["left_out"].values()))["at_default_threshold"])
-    head = ["source left out", "learned from", "AUC, malignant", *(f"sensitivity, {one}" for one in who), "specificity"]
+    head = ["source left out", "trained on", "AUC, malignant", *(f"sensitivity, {one}" for one in who), "specificity"]
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
     for found in evaluation["left_out"].values():
         points = found["at_default_threshold"]
@@ -102,78 +105,83 @@ def left_out(evaluation: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
-        "\nThe same recipe trained without one source, at its own default threshold, reads that source so (its test\n"
-        "split is not among these pictures):\n\n" + "\n".join(lines) + "\n"
+        "\nThe same recipe was also trained without one source. That model then read the source, except for its test\n"
+        "split. Each of these models has its own default threshold:\n\n" + "\n".join(lines) + "\n"
     )
 
 
 def _unlike_training(test: dict[str, Any]) -> str:
-    """What the test figures are without the pictures that resemble a training one, where that was looked at."""
+    """The test figures without the near-duplicates of training images; "" if they were not searched for."""
     apart = test.get("without_near_duplicates")
     if apart is None:
         return ""
     alike = test["n"] - apart["n"]
-    looked = f"above a correlation of {apart['correlation_above']:g} of {apart['thumbnail_side']} px thumbnails"
+    rule = (
+        f"Two images count as near-duplicates if their thumbnails of {apart['thumbnail_side']} px correlate above "
+        f"{apart['correlation_above']:g}."
+    )
     if not alike:
-        return f"\nNo test image is a near-duplicate of a training image ({looked}).\n"
+        return f"\nNo test image is a near-duplicate of a training image. {rule}\n"
     return (
-        f"\nWithout the {alike} test images that have a near-duplicate in training ({looked}): AUC, malignant "
-        f"{figure(apart['metrics']['auc_malignant'])}, accuracy {figure(apart['metrics']['accuracy'])}.\n"
+        f"\nThere are {alike} test images that have a near-duplicate in training. Without them, AUC, malignant is "
+        f"{figure(apart['metrics']['auc_malignant'])} and accuracy is {figure(apart['metrics']['accuracy'])}. {rule}\n"
     )
 
 
 def _found(evaluation: dict[str, Any]) -> str:
-    """How well the lesion is found that the network is shown, for a model with `src.models.lesion_finder`'s U-Net."""
+    """How well the lesion finder works, for a model that has one (`src.models.lesion_finder`)."""
     lines = []
     for name, split in parts(evaluation).items():
         if "region" in split:
             region = split["region"]
             lines.append(
-                f"- {split_title(name, split)}: Dice {region['dice']:.3f}; the box is centred on the lesion in "
-                f"{region['hit']:.0%} of the pictures that have one; "
-                f"nothing is found in {region['empty']:.0%} of the rest"
+                f"- {split_title(name, split)}: Dice {region['dice']:.3f}. The box is centred on the lesion in "
+                f"{region['hit']:.0%} of the images that have one. "
+                f"Nothing is found in {region['empty']:.0%} of the others."
             )
     if not lines:
         return ""
-    heading = "The network is shown the lesion that a U-Net finds, or the scanned field where it finds none:"
+    heading = "The network reads the lesion that a U-Net finds. Where the U-Net finds none, it reads the scanned field."
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
 
 
 def _examined(evaluation: dict[str, Any]) -> str:
-    """The gate, small changes and heat maps, where they were measured."""
-    lines = []
-    for name, split in parts(evaluation).items():
-        told = []
-        if "gate" in split:
-            told.append(_gate(split["gate"]))
-        if "robustness" in split:
-            flipped, n = split["robustness"]["pictures"]["all"]["flipped"], split["robustness"]["n"]
-            told.append(f"small changes flip the decision of {figure(flipped)} of {n} pictures")
-        if "explanation" in split:
-            faith = split["explanation"]["faithfulness"]
-            falls = "; ".join(
-                f"{method} {figure(found['drop'])}, shifted at random {found['random']['value']:.3f}"
-                for method, found in faith["maps"].items()
-            )
-            told.append(
-                f"taking out what a heat map marks lowers the class's probability ({faith['n']} pictures): {falls}"
-            )
-        if told:
-            lines.append(f"- {split_title(name, split)}: {'. '.join(one[0].upper() + one[1:] for one in told)}.")
-    if not lines:
+    """Gate, robustness and heat maps, one column per split; "" if none of them was measured."""
+    examined = {name: rows for name, split in parts(evaluation).items() if (rows := _checks(split))}
+    if not examined:
         return ""
-    return "\nIs it such a picture, does the decision bear small changes, do heat maps mark what counts:\n\n" + (
-        "\n".join(lines) + "\n"
+    names = list(dict.fromkeys(row for rows in examined.values() for row in rows))
+    titles = [split_title(name, parts(evaluation)[name]) for name in examined]
+    lines = [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
+    lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
+    return (
+        "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it\n"
+        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a\n"
+        "decision. A heat map is faithful if the probability of the class falls when the marked part is removed,\n"
+        "and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
     )
 
 
-def _gate(gate: dict[str, Any]) -> str:
-    """Whom the gate refuses, and how well it tells other pictures apart."""
-    said = f"the gate refuses {figure(gate['refused'])}"
-    for near, which in ((False, "other kinds"), (True, "near kinds")):
-        aurocs = {kind: found["auroc"] for kind, found in gate.get("against", {}).items() if found["same_look"] == near}
-        if aurocs:
-            # Of equal ones the least certain, so that the card is the same each time.
-            least = min(aurocs, key=lambda kind: (aurocs[kind]["value"], aurocs[kind]["interval"], kind))
-            said += f"; AUROC against {which} at least {figure(aurocs[least])} ({least.removeprefix('strange/')})"
-    return said
+def _checks(split: dict[str, Any]) -> dict[str, str]:
+    """The title and the figure of each check that was made on a split."""
+    rows = {}
+    if "gate" in split:
+        rows["Own images that the gate rejects"] = figure(split["gate"]["refused"])
+        against = split["gate"].get("against", {})
+        for same_look, kinds in ((False, "other kinds"), (True, "similar kinds")):
+            aurocs = {kind: found["auroc"] for kind, found in against.items() if found["same_look"] == same_look}
+            if aurocs:
+                # Of equal ones the least certain, so that the card is the same each time.
+                worst = min(aurocs, key=lambda kind: (aurocs[kind]["value"], aurocs[kind]["interval"], kind))
+                named = f"{figure(aurocs[worst])}, {worst.removeprefix('strange/')}"
+                rows[f"Gate, lowest AUROC against {kinds} of image"] = named
+    if "robustness" in split:
+        robustness = split["robustness"]
+        flipped = figure(robustness["pictures"]["all"]["flipped"])
+        rows["Decisions that small changes flip"] = f"{flipped}, n = {robustness['n']}"
+    if "explanation" in split:
+        faithfulness = split["explanation"]["faithfulness"]
+        for method, found in faithfulness["maps"].items():
+            rows[f"{method}, fall of the probability"] = f"{figure(found['drop'])}, n = {faithfulness['n']}"
+            rows[f"{method}, the same, shifted at random"] = f"{found['random']['value']:.3f}"
+    return rows
