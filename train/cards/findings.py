@@ -40,7 +40,7 @@ def metric_table(evaluation: Evaluation) -> str:
     for target, point in test.at_default_threshold.items():
         for share in SHARE_NAMES if target == MALIGNANT else SHARE_NAMES[:1]:
             points = (one.at_default_threshold.get(target) for one in sets.values())
-            cells = (with_interval(found and getattr(found, share)) for found in points)
+            cells = (with_interval(getattr(found, share) if found else None) for found in points)
             lines.append(f"| {share_title(share, target)} at {point.threshold:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -109,8 +109,8 @@ def left_out_section(evaluation: Evaluation) -> str:
             f"{' and '.join(source.sources)} (n = {source.n:,})",
             ", ".join(source.learned_from),
             with_interval(source.metrics.get("auc_malignant")),
-            *(with_interval(point and point.sensitivity) for point in points),
-            with_interval(malignant and malignant.specificity),
+            *(with_interval(point.sensitivity if point else None) for point in points),
+            with_interval(malignant.specificity if malignant else None),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
@@ -172,7 +172,7 @@ def _trustworthiness(evaluation: Evaluation) -> str:
 
 def _robustness(robustness: RobustnessEvaluation) -> str:
     every = robustness.pictures.get("all")
-    flipped = with_interval(every and every.flipped)
+    flipped = with_interval(every.flipped if every else None)
     return f"small changes flip the decision of {flipped} of {robustness.n} pictures"
 
 
@@ -191,7 +191,7 @@ def _gate(gate: GateEvaluation) -> str:
     said = f"the gate refuses {with_interval(gate.refused)}"
     for near, which in ((False, "other kinds"), (True, "near kinds")):
         known = {
-            kind: (found.auroc.value, tuple(end or 0.0 for end in found.auroc.interval or ()), kind)
+            kind: (found.auroc.value, tuple(end or 0.0 for end in found.auroc.interval), kind)
             for kind, found in gate.against.items()
             if found.same_look == near and found.auroc.value is not None
         }
