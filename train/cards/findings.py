@@ -5,50 +5,60 @@ Every figure comes from evaluation.json and every setting from config.json. No f
 
 from typing import Any
 
-from src.results.formatting import METRIC_NAMES, SPREAD_NAMES, figure, over_seeds
+from src.models.evaluation import (
+    MALIGNANT,
+    EvaluatedSet,
+    Evaluation,
+    GateEvaluation,
+    HeatMapEvaluation,
+    RobustnessEvaluation,
+    WithoutNearDuplicates,
+)
+from src.results.formatting import METRIC_NAMES, SHARE_NAMES, SPREAD_NAMES, over_seeds, share_title, with_interval
 
 
-def parts(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def column_sets(evaluation: Evaluation) -> dict[str, EvaluatedSet]:
     """Every split, and every dataset that the model was not trained on, as "external-NAME"."""
-    external = {f"external-{name}": split for name, split in evaluation.get("external", {}).items()}
-    return {**evaluation["splits"], **external}
+    external = {f"external-{name}": one for name, one in evaluation.external.items()}
+    return {**evaluation.splits, **external}
 
 
-def split_title(name: str, split: dict[str, Any]) -> str:
-    """The heading of a split's column: its name, its sources and its number of images."""
-    return f"{name.split('-')[0]}, {' and '.join(split['sources'])} (n = {split['n']:,})"
+def set_title(name: str, one: EvaluatedSet) -> str:
+    """The heading of a column: the split, its datasets and its number of images."""
+    return f"{name.split('-')[0]}, {one.title} (n = {one.n:,})"
 
 
-def metric_table(evaluation: dict[str, Any]) -> str:
-    """Markdown: one row per metric, one column per split."""
-    splits = parts(evaluation)
-    names = [name for name in METRIC_NAMES if name in splits["test"]["metrics"]]
-    lines = ["| | " + " | ".join(split_title(name, split) for name, split in splits.items()) + " |"]
-    lines.append("| --- |" + " --- |" * len(splits))
-    for name in names:
-        cells = (figure(split["metrics"][name]) for split in splits.values())
-        lines.append(f"| {METRIC_NAMES[name]} | " + " | ".join(cells) + " |")
-    for who in splits["test"]["at_default_threshold"]:
-        for share in ("sensitivity", "specificity", "ppv", "npv"):
-            if who != "malignant" and share != "sensitivity":
-                continue
-            cells = (figure(split["at_default_threshold"][who][share]) for split in splits.values())
-            title = (share.upper() if len(share) == 3 else share.capitalize()) + (
-                f" for {who}" if who != "malignant" else ""
-            )
-            threshold = splits["test"]["at_default_threshold"][who]["threshold"]
-            lines.append(f"| {title} at {threshold:g} | " + " | ".join(cells) + " |")
+def metric_table(evaluation: Evaluation) -> str:
+    """A Markdown table with a row per metric and a column per set."""
+    sets, test = column_sets(evaluation), evaluation.splits["test"]
+    lines = ["| | " + " | ".join(set_title(name, one) for name, one in sets.items()) + " |"]
+    lines.append("| --- |" + " --- |" * len(sets))
+    for name, title in METRIC_NAMES.items():
+        if name in test.metrics:
+            cells = (with_interval(one.metrics.get(name)) for one in sets.values())
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    for target, point in test.at_default_threshold.items():
+        for share in SHARE_NAMES if target == MALIGNANT else SHARE_NAMES[:1]:
+            points = (one.at_default_threshold.get(target) for one in sets.values())
+            cells = (with_interval(getattr(found, share) if found else None) for found in points)
+            lines.append(f"| {share_title(share, target)} at {point.threshold:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def describe(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """The section that both kinds of card share: network, data, calibration and figures."""
-    vigil, test = config["vigil"], evaluation["splits"]["test"]
+def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
+    """The section that both kinds of card share: network, data, calibration and figures.
+
+    Raises ValueError if the evaluation lacks figures that a card shows.
+    """
+    vigil, test = config["vigil"], evaluation.splits.get("test")
+    if test is None or evaluation.intervals is None or not evaluation.complete(len(config["label_names"])):
+        raise ValueError(evaluation.problem or "evaluation.json lacks figures that the card shows.")
     data = "\n".join(f"- {source['name']} ({source['licence']}): {source['citation']}" for source in vigil["data"])
     size = "×".join(map(str, config["pretrained_cfg"]["input_size"]))
-    counts = ", ".join(f"{code} {n:,}" for code, n in test["n_per_class"].items())
+    counts = ", ".join(f"{code} {n:,}" for code, n in test.n_per_class.items())
     averaged = {"flips": "mirrored views", "d4": "eight views (mirrored and turned)"}
     views = averaged.get(vigil.get("test_time_augmentation"))
+    sections = (seeds_section(evaluation), left_out_section(evaluation), _without_near_duplicates(test))
     return f"""- Network: `{config["architecture"]}`, input {size}
 - Weights: sha256 `{vigil["sha256"][:12]}…`, code `{vigil["code_version"]}`, seed {vigil["seed"]}
 {f"- Test-time augmentation: the logits are averaged over {views}{chr(10)}" if views else ""}\
@@ -59,49 +69,51 @@ Temperature and default threshold were set before the test split was read. The m
 
 {data}
 
-The test split has {test["n"]:,} images in {test["groups"]:,} groups ({counts}).
+The test split has {test.n:,} images in {test.groups:,} groups ({counts}).
 No group crosses a split. All intervals are 95% intervals. Those of the metrics come from a
-{evaluation["intervals"]["metrics"].removeprefix("95%, ")}. Those of the proportions at a threshold are
-{evaluation["intervals"]["proportions"].removeprefix("95%, ")} intervals.
+{evaluation.intervals.metrics.removeprefix("95%, ")}. Those of the proportions at a threshold are
+{evaluation.intervals.proportions.removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
-{seeds(evaluation)}{left_out(evaluation)}{_unlike_training(test)}{_found(evaluation)}{_examined(evaluation)}"""
+{"".join(sections)}{_lesion_finder(evaluation)}{_trustworthiness(evaluation)}"""
 
 
-def seeds(evaluation: dict[str, Any]) -> str:
+def seeds_section(evaluation: Evaluation) -> str:
     """Mean and range over the seeds that the recipe was trained with; "" if it was trained once."""
-    if not evaluation.get("seeds"):
+    if not evaluation.seeds:
         return ""
-    trained = ", ".join(f"{run['seed']}" for run in evaluation["seeds"])
+    trained = ", ".join(f"{run.seed}" for run in evaluation.seeds)
     lines = []
-    for name, split in evaluation["splits"].items():
-        figures = [
-            f"{title} {moved}"
+    for name, one in evaluation.splits.items():
+        spreads = [
+            f"{title} {spread}"
             for metric, title in SPREAD_NAMES.items()
-            if (moved := over_seeds(evaluation, name, metric)) is not None
+            if (spread := over_seeds(evaluation, name, metric)) is not None
         ]
-        lines.append(f"- {split_title(name, split)}: {'; '.join(figures)}")
+        lines.append(f"- {set_title(name, one)}: {'; '.join(spreads)}")
     return (
         f"\nTrained with seeds {trained}. The released seed was chosen on validation. Here are the mean over the\n"
         "seeds and, in brackets, the range, at each seed's own default threshold:\n\n" + "\n".join(lines) + "\n"
     )
 
 
-def left_out(evaluation: dict[str, Any]) -> str:
+def left_out_section(evaluation: Evaluation) -> str:
     """The figures of the same recipe on each source that it was not trained on; "" if they were not measured."""
-    if not evaluation.get("left_out"):
+    if not evaluation.left_out:
         return ""
-    who = list(next(iter(evaluation["left_out"].values()))["at_default_threshold"])
-    head = ["source left out", "trained on", "AUC, malignant", *(f"sensitivity, {one}" for one in who), "specificity"]
+    targets = list(next(iter(evaluation.left_out.values())).at_default_threshold)
+    sensitivities = (f"sensitivity, {target}" for target in targets)
+    head = ["source left out", "trained on", "AUC, malignant", *sensitivities, "specificity"]
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
-    for found in evaluation["left_out"].values():
-        points = found["at_default_threshold"]
+    for source in evaluation.left_out.values():
+        points = [source.at_default_threshold.get(target) for target in targets]
+        malignant = source.at_default_threshold.get(MALIGNANT)
         cells = [
-            f"{' and '.join(found['sources'])} (n = {found['n']:,})",
-            ", ".join(found["learned_from"]),
-            figure(found["metrics"]["auc_malignant"]),
-            *(figure(points[one]["sensitivity"]) for one in who),
-            figure(points["malignant"]["specificity"]),
+            f"{' and '.join(source.sources)} (n = {source.n:,})",
+            ", ".join(source.learned_from),
+            with_interval(source.metrics.get("auc_malignant")),
+            *(with_interval(point.sensitivity if point else None) for point in points),
+            with_interval(malignant.specificity if malignant else None),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
@@ -110,48 +122,48 @@ def left_out(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _unlike_training(test: dict[str, Any]) -> str:
+def _without_near_duplicates(test: EvaluatedSet) -> str:
     """The test figures without the near-duplicates of training images; "" if they were not searched for."""
-    apart = test.get("without_near_duplicates")
-    if apart is None:
-        return ""
-    alike = test["n"] - apart["n"]
+    without = test.without_near_duplicates
+    return "" if without is None else _near_duplicates(test.n - without.n, without)
+
+
+def _near_duplicates(alike: int, without: WithoutNearDuplicates) -> str:
     rule = (
-        f"Two images count as near-duplicates if their thumbnails of {apart['thumbnail_side']} px correlate above "
-        f"{apart['correlation_above']:g}."
+        f"Two images count as near-duplicates if their thumbnails of {without.thumbnail_side} px correlate above "
+        f"{without.correlation_above:g}."
     )
     if not alike:
         return f"\nNo test image is a near-duplicate of a training image. {rule}\n"
     return (
         f"\nThere are {alike} test images that have a near-duplicate in training. Without them, AUC, malignant is "
-        f"{figure(apart['metrics']['auc_malignant'])} and accuracy is {figure(apart['metrics']['accuracy'])}. {rule}\n"
+        f"{with_interval(without.metrics.get('auc_malignant'))} and accuracy is "
+        f"{with_interval(without.metrics.get('accuracy'))}. {rule}\n"
     )
 
 
-def _found(evaluation: dict[str, Any]) -> str:
+def _lesion_finder(evaluation: Evaluation) -> str:
     """How well the lesion finder works, for a model that has one (`src.models.lesion_finder`)."""
-    lines = []
-    for name, split in parts(evaluation).items():
-        if "region" in split:
-            region = split["region"]
-            lines.append(
-                f"- {split_title(name, split)}: Dice {region['dice']:.3f}. The box is centred on the lesion in "
-                f"{region['hit']:.0%} of the images that have one. "
-                f"Nothing is found in {region['empty']:.0%} of the others."
-            )
+    lines = [
+        f"- {set_title(name, one)}: Dice {one.region.dice:.3f}. The box is centred on the lesion in "
+        f"{one.region.hit:.0%} of the images that have one. Nothing is found in {one.region.empty:.0%} of the others."
+        for name, one in column_sets(evaluation).items()
+        if one.region is not None
+    ]
     if not lines:
         return ""
     heading = "The network reads the lesion that a U-Net finds. Where the U-Net finds none, it reads the scanned field."
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
 
 
-def _examined(evaluation: dict[str, Any]) -> str:
-    """Gate, robustness and heat maps, one column per split; "" if none of them was measured."""
-    examined = {name: rows for name, split in parts(evaluation).items() if (rows := _checks(split))}
+def _trustworthiness(evaluation: Evaluation) -> str:
+    """Gate, robustness and heat maps, one column per set; "" if none of them was measured."""
+    sets = column_sets(evaluation)
+    examined = {name: rows for name, one in sets.items() if (rows := _checks(one))}
     if not examined:
         return ""
     names = list(dict.fromkeys(row for rows in examined.values() for row in rows))
-    titles = [split_title(name, parts(evaluation)[name]) for name in examined]
+    titles = [set_title(name, sets[name]) for name in examined]
     lines = [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
     lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
     return (
@@ -162,26 +174,42 @@ def _examined(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _checks(split: dict[str, Any]) -> dict[str, str]:
-    """The title and the figure of each check that was made on a split."""
+def _checks(one: EvaluatedSet) -> dict[str, str]:
+    """The title and the figure of each check that was made on a set."""
+    return {
+        **(_gate(one.gate) if one.gate else {}),
+        **(_robustness(one.robustness) if one.robustness else {}),
+        **(_heat_maps(one.explanation) if one.explanation else {}),
+    }
+
+
+def _gate(gate: GateEvaluation) -> dict[str, str]:
+    rows = {"Own images that the gate rejects": with_interval(gate.refused)}
+    for same_look, kinds in ((False, "other kinds"), (True, "similar kinds")):
+        known = {
+            kind: (found.auroc.value, tuple(end or 0.0 for end in found.auroc.interval), kind)
+            for kind, found in gate.against.items()
+            if found.same_look == same_look and found.auroc.value is not None
+        }
+        if known:
+            # Ties go to the widest interval and then to the name, so that the card is the same each time.
+            least = min(known, key=known.__getitem__)
+            named = f"{with_interval(gate.against[least].auroc)}, {least.removeprefix('strange/')}"
+            rows[f"Gate, lowest AUROC against {kinds} of image"] = named
+    return rows
+
+
+def _robustness(robustness: RobustnessEvaluation) -> dict[str, str]:
+    every = robustness.pictures.get("all")
+    return {
+        "Decisions that small changes flip": f"{with_interval(every.flipped if every else None)}, n = {robustness.n}"
+    }
+
+
+def _heat_maps(explanation: HeatMapEvaluation) -> dict[str, str]:
     rows = {}
-    if "gate" in split:
-        rows["Own images that the gate rejects"] = figure(split["gate"]["refused"])
-        against = split["gate"].get("against", {})
-        for same_look, kinds in ((False, "other kinds"), (True, "similar kinds")):
-            aurocs = {kind: found["auroc"] for kind, found in against.items() if found["same_look"] == same_look}
-            if aurocs:
-                # Of equal ones the least certain, so that the card is the same each time.
-                worst = min(aurocs, key=lambda kind: (aurocs[kind]["value"], aurocs[kind]["interval"], kind))
-                named = f"{figure(aurocs[worst])}, {worst.removeprefix('strange/')}"
-                rows[f"Gate, lowest AUROC against {kinds} of image"] = named
-    if "robustness" in split:
-        robustness = split["robustness"]
-        flipped = figure(robustness["pictures"]["all"]["flipped"])
-        rows["Decisions that small changes flip"] = f"{flipped}, n = {robustness['n']}"
-    if "explanation" in split:
-        faithfulness = split["explanation"]["faithfulness"]
-        for method, found in faithfulness["maps"].items():
-            rows[f"{method}, fall of the probability"] = f"{figure(found['drop'])}, n = {faithfulness['n']}"
-            rows[f"{method}, the same, shifted at random"] = f"{found['random']['value']:.3f}"
+    for method, found in explanation.faithfulness.maps.items():
+        shifted = "–" if found.random.value is None else f"{found.random.value:.3f}"
+        rows[f"{method}, fall of the probability"] = f"{with_interval(found.drop)}, n = {explanation.faithfulness.n}"
+        rows[f"{method}, the same, shifted at random"] = shifted
     return rows

@@ -22,7 +22,7 @@ from torch import nn
 
 from src.models import checkpoints
 from src.models.predictor import Predictor
-from src.results.formatting import figure
+from src.results.formatting import with_interval
 from src.tasks import TASKS
 from tests.support import synthetic_datasets
 from tests.support.tiny_recipe import TINY, recipe_of
@@ -127,12 +127,12 @@ def test_evaluated_again_the_same_numbers_come_out(trained: Path, data: Path) ->
 
 def test_the_card_says_what_was_found(trained: Path) -> None:
     text = (trained / "README.md").read_text()
-    config, evaluation = card.read(trained)
+    config, figures = card.read_folder(trained)
     assert text.startswith("---\n")
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["license"] == "cc0-1.0"
     assert metadata["library_name"] == "timm"
-    assert figure(evaluation["splits"]["test"]["metrics"]["auc_malignant"]) in text
+    assert with_interval(figures.splits["test"].metrics["auc_malignant"]) in text
     assert config["vigil"]["sha256"][:12] in text
 
 
@@ -242,13 +242,13 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(
     kept: list[torch.Tensor] = []
 
     class Judged(Classification):
-        def judge(self, network: nn.Module, *_: Any) -> dict[str, float]:
+        def validate(self, network: nn.Module, *_: Any) -> dict[str, float]:
             kept.append(network.state_dict()["classifier.weight"].clone())
             return {name: values[len(kept) - 1] for name, values in judged.items()}
 
     recipe = recipe_of(select_by=select_by, epochs=7, patience=2)
     training = [sample for sample in load("histopathology", data) if sample.split == "train"][:8]
-    tensors, history = loop.run(Judged(recipe, training, judges=False), tmp_path, PRECISION, workers=0)
+    tensors, history = loop.run(Judged(recipe, training, validates=False), tmp_path, PRECISION, workers=0)
     assert len(history) == epochs
     assert torch.equal(tensors["classifier.weight"], kept[chosen - 1])
     assert not torch.equal(tensors["classifier.weight"], kept[-1])
@@ -265,12 +265,12 @@ def test_what_is_kept_is_the_average_of_the_weights_and_learning_does_not_know_o
             seen.append(self.network.state_dict()["classifier.weight"].clone())
             return super().loss(answers, targets)
 
-        def judge(self, *_: Any) -> dict[str, float]:
+        def validate(self, *_: Any) -> dict[str, float]:
             return {"auc_malignant": 0.5}
 
     kept, last = {}, {}
     for decay in (0.5, None):
-        job, out = Watched(recipe_of(epochs=1, ema_decay=decay), training, judges=False), tmp_path / str(decay)
+        job, out = Watched(recipe_of(epochs=1, ema_decay=decay), training, validates=False), tmp_path / str(decay)
         kept[decay] = loop.run(job, out, PRECISION, workers=0)[0]["classifier.weight"]
         last[decay] = job.network.state_dict()["classifier.weight"]
     assert torch.equal(last[0.5], last[None])
