@@ -2,11 +2,11 @@
 
     python -m tests.space [--python PYTHON] [--environment DIR]
 
-The README's `hf upload` puts the app on a Hub on loopback, as it would put it on the real one. What arrived there runs
-in a fresh environment from requirements.txt alone, with a Space's variables, read-only, on two cores and, where root
-starts this, as the user `nobody` (then PYTHON must be one that nobody may run, such as Debian's /usr/bin/python3.11).
-The page and every endpoint have to answer; start-up time and peak memory are printed. Port 7860 has to be free.
-`--environment` keeps the environment for the next time.
+The `hf upload` of docs/DEPLOYMENT.md puts the app on a Hub on loopback, as it would put it on the real one. The files
+that arrived there run in a fresh environment from requirements.txt alone, with a Space's variables, read-only, on two
+cores and, where root starts this, as the user `nobody` (then PYTHON must be one that nobody may run, such as Debian's
+/usr/bin/python3.11). The page and every endpoint have to answer; start-up time and peak memory are printed. Port 7860
+has to be free. `--environment` keeps the environment for the next time.
 """
 
 import argparse
@@ -52,9 +52,9 @@ VARIABLES = {
 }
 
 
-def readme_command(starting: str) -> list[str]:
-    """The words of the README's one command that starts so, for the Hub's user "owner"."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+def documented_command(starting: str) -> list[str]:
+    """The words of the one command in docs/DEPLOYMENT.md that starts so, for the Hub's user "owner"."""
+    text = (ROOT / "docs" / "DEPLOYMENT.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = (line for line in text.splitlines() if line.startswith(starting))
     return shlex.split(line.replace("OWNER", "owner"), comments=True)
 
@@ -67,8 +67,8 @@ def hf(words: list[str], hub: Hub, source: Path, home: Path) -> None:
 
 
 def deploy(hub: Hub, source: Path, home: Path) -> dict[str, bytes]:
-    """Upload `source` as the README says; every file that the Space then has."""
-    hf(readme_command("hf upload OWNER/vigil . ."), hub, source, home)
+    """Upload `source` as docs/DEPLOYMENT.md says; every file that the Space then has."""
+    hf(documented_command("hf upload OWNER/vigil . ."), hub, source, home)
     return hub.files("owner/vigil", kind="space")
 
 

@@ -1,4 +1,4 @@
-"""Trained tensors -> a checkpoint folder as DESIGN.md defines it: model.safetensors, config.json.
+"""Trained tensors -> a checkpoint folder as docs/ARCHITECTURE.md defines it: model.safetensors, config.json.
 
     python -m train.release checkpoints/skin ...
 

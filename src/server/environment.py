@@ -1,10 +1,11 @@
-"""What Gradio and uvicorn are told by environment variables alone."""
+"""Settings of Gradio and the libraries below it that must be made before the page is built."""
 
 import os
 import shutil
 from pathlib import Path
 from typing import Final
 
+import matplotlib
 from gradio.utils import get_upload_folder
 
 from src.pictures.decode import MAX_BYTES
@@ -13,9 +14,9 @@ from src.server.settings import SettingRefused
 
 FOLDER: Final = "GRADIO_TEMP_DIR"
 ROOM: Final = SPARE + 10 * MAX_BYTES
-"""Bytes free on the disk without which starting is no use: each picture would be refused."""
+"""Bytes that must be free on the disk at the start: with less, each image would be refused."""
 EVENTS: Final = 200
-"""Calls that Gradio remembers for the times it promises. At its 10,000 each call took 9 ms of the server's time."""
+"""Past calls from which Gradio estimates waiting times. With its default of 10,000 each call cost 9 ms."""
 
 
 def prepare() -> Claim:
@@ -40,6 +41,9 @@ def prepare() -> Claim:
     os.environ[FOLDER] = str(claimed.folder)
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = str(EVENTS)
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(EVENTS // 10)
+    # Gradio asks for the backend around every call. The first would otherwise import all of pyplot to choose one, while
+    # the server answers nobody.
+    matplotlib.use("agg")
     # uvicorn would take the visitor's address from what anyone on this machine claims: src/server/rate_limit.py asks.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     return claimed

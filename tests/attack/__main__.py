@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.attack.bench import CANARIES, Bench, Check, settle
+from tests.attack.found import table
 from tests.space import CORES, VARIABLES
 from tests.support.app import ROOT, running
 
 MODULES = (
     *("server", "files", "routes", "load", "greedy", "dying", "lasting", "pictures", "memory", "arguments", "fetching"),
-    *("tables", "output", "weights", "supply", "operators"),
+    *("tables", "output", "weights", "supply", "operators", "nesting", "names", "fuzz_calls", "fuzz_readers"),
 )
 POINTS = {
     1: "Bodies and files",
@@ -92,6 +93,8 @@ def page(kept: dict[str, Any]) -> str:
         f"Written by `python -m tests.attack`: app.py as a Space starts it, with the embedded checkpoints, on {CORES} "
         "cores, attacked from loopback. " + ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
         + ".",
+        "",
+        *table(),
     ]  # fmt: skip
     for point, title in POINTS.items():
         lines += ["", f"## {point}. {title}", ""]

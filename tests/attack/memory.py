@@ -12,13 +12,15 @@ from PIL import ExifTags, Image
 
 from src.pictures.decode import MAX_ASPECT, MAX_PIXELS
 from src.service import worker_pool
-from tests.attack.bench import Bench, Checks, memory
+from tests.attack.bench import Bench, Checks, memory, settle
 from tests.attack.dying import workers
 from tests.attack.row import Row
+from tests.attack.server import EXAMPLE
 from tests.attack.visitor import Visitor
 
 SIDE = isqrt(MAX_PIXELS)
-LONG, SHORT = isqrt(MAX_PIXELS * MAX_ASPECT), isqrt(MAX_PIXELS // MAX_ASPECT)
+SHORT = isqrt(MAX_PIXELS // MAX_ASPECT)
+LONG = MAX_ASPECT * SHORT
 
 
 def heat_map(visitor: Visitor, picture: dict[str, Any]) -> str:
@@ -101,6 +103,8 @@ LARGEST: dict[str, Made] = {
 def largest(bench: Bench) -> Iterator[Row]:
     """Each asked for by the costliest questions: all are answered, within the memory that work may take."""
     visitor = Visitor(bench.app.url)
+    heat_map(visitor, visitor.upload(EXAMPLE.read_bytes(), EXAMPLE.name))
+    settle(bench.app.process.pid)  # until every process stands ready
     pids = workers(bench)
     before = {pid: memory(pid, "VmSize") for pid in pids}
     wrong, costliest, most, asked = [], "", 0, 0

@@ -7,8 +7,22 @@ from pathlib import Path
 import pytest
 
 from tests.attack import __main__ as attack
-from tests.attack import arguments, fetching, files, memory, names, operators, output, pictures, supply, tables
+from tests.attack import (
+    arguments,
+    fetching,
+    files,
+    fuzz_calls,
+    fuzz_readers,
+    memory,
+    names,
+    operators,
+    output,
+    pictures,
+    supply,
+    tables,
+)
 from tests.attack.bench import Bench, Check
+from tests.attack.found import FAULTS
 from tests.attack.row import Row
 from tests.support.app import Server
 
@@ -19,6 +33,8 @@ SHORT = (
     arguments.calls,
     arguments.functions,
     fetching.fetching,
+    fuzz_calls.calls,
+    fuzz_readers.readers,
     names.names,
     output.answers,
     output.reports,
@@ -58,6 +74,8 @@ def test_what_did_not_hold_is_written_down() -> None:
     text = attack.page({"versions": {"Python": "3"}, "points": {"3": rows}})
     assert "| a \\| b | 1,000 | It fell. | **no** | today, commit abc, short form |" in text
     assert "Not run on these versions." in text
+    assert text.index("Found after the release") < text.index("## 1.")
+    assert all(f"| {fault.what} | {fault.severity} |" in text for fault in FAULTS)
 
 
 def test_checks_that_run_again_take_the_place_of_what_they_said() -> None:

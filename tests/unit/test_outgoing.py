@@ -16,6 +16,8 @@ from src.outgoing import leaves
 from tests.support.app import ROOT
 from tests.support.canary import Canary
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = {
     "gradio's download": "gradio.processing_utils.ssrf_protected_download(URL, FOLDER)",
     "gradio's download by its older name": "gradio.processing_utils.save_url_to_cache(URL, FOLDER)",

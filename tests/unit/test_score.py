@@ -321,6 +321,7 @@ def run(arguments: list[str]) -> "subprocess.Popen[bytes]":
     )
 
 
+@pytest.mark.slow
 def test_command_writes_csv_alone_to_standard_output(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
     name = picture(tmp_path / "ü.png")
     (tmp_path / "broken.JPG").write_bytes(b"no picture")
@@ -334,6 +335,7 @@ def test_command_writes_csv_alone_to_standard_output(checkpoints: Callable[[str]
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 def test_interrupt_leaves_whole_rows(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out.csv"
     first = picture(folder / "0000.png", side=400)

@@ -159,6 +159,7 @@ def test_a_display_that_tints_a_grey_picture_changes_little() -> None:
     assert np.abs(ours - theirs)[:8].max() > 0.1  # of skin, whose colour says something
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_own_pictures_are_accepted_and_other_tasks_refused(
     name: str, models: dict[str, Predictor], data: Path, folders: dict[str, Path]

@@ -18,6 +18,8 @@ from tests.support.app import ROOT
 from tests.support.golden_values import CLOSE, as_files, golden, malignant, pictures, task_of
 from train import card
 
+pytestmark = pytest.mark.slow
+
 RELEASED = card.released()
 
 

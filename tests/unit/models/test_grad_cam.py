@@ -279,6 +279,7 @@ def test_averaged_logits_are_explained_and_not_the_first_views(kind: TestTimeAug
     np.testing.assert_allclose(mirrored_guided[:, ::-1], guided, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_app_starts_without_scikit_learn() -> None:
     code = "import sys, src.score; print({'sklearn', 'albumentations', 'pytorch_grad_cam'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

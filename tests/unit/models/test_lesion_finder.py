@@ -29,6 +29,8 @@ from train.evaluation import metrics
 from train.training import dataset, segmentation
 from train.training import recipe as recipes
 
+pytestmark = pytest.mark.slow
+
 REGION: dict[str, Any] = {
     "task": "ultrasound",
     "name": "Tiny U-Net",

@@ -1,4 +1,4 @@
-"""src/models/networks.py: shapes and parameter counts as DESIGN.md has them, timm's contract, and the Hub's format."""
+"""src/models/networks: shapes and parameters as docs/ARCHITECTURE.md has them, timm's contract and the Hub's format."""
 
 import json
 from collections.abc import Callable
@@ -243,7 +243,7 @@ def test_reset_replaces_both_heads_of_the_cbam_network() -> None:
 
 
 def save(model: Any, folder: Path, **pretrained_cfg: Any) -> str:
-    """A checkpoint folder as DESIGN.md has it, `vigil` block and all; returns timm's name for it."""
+    """A checkpoint folder as docs/ARCHITECTURE.md has it, `vigil` block and all; returns timm's name for it."""
     save_file(model.state_dict(), folder / "model.safetensors")
     cfg = {key: model.pretrained_cfg[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
     config = {

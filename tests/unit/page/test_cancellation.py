@@ -9,6 +9,7 @@ from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import gradio as gr
+import pytest
 
 from src.page.blocks import Page
 
@@ -37,6 +38,7 @@ class Slow:
         return 0
 
 
+@pytest.mark.slow
 def test_gradio_ends_what_nobody_waits_for() -> None:
     slow = Slow()
     _, url, _ = slow.page.launch(

@@ -286,6 +286,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_a_start_clears_what_ended_runs_left_and_nothing_else(tmp_path: Path) -> None:
     put(tmp_path / "theirs.png", 10**6)
     put(tmp_path / "vigil-album" / "theirs.png", 10**6)

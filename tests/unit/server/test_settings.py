@@ -144,6 +144,7 @@ def test_a_temporary_folder_that_is_none_is_refused(monkeypatch: pytest.MonkeyPa
         environment.prepare()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["VIGIL_VISITOR_LIMIT", "GRADIO_SERVER_PORT"])
 def test_the_app_ends_with_one_sentence_and_status_2(name: str) -> None:
     ended = subprocess.run(

@@ -1,5 +1,9 @@
-"""The app starts on a machine that is too busy to answer in the time that Gradio allows its own check."""
+"""The start: it depends on no quick answer, and leaves nothing to load to the first visitor."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,7 +12,7 @@ import httpx
 from src.server.routes import HEALTH
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
-from tests.support.app import STARTED_WITHIN, running
+from tests.support.app import ROOT, STARTED_WITHIN, running
 
 NO_ANSWER = """
 import runpy, httpx
@@ -29,3 +33,36 @@ def test_the_start_does_not_depend_on_an_answer_in_three_seconds(tmp_path: Path)
             time.sleep(0.1)
         assert LAST_STEP in app.log.read_text(), app.log.read_text()[-2000:]
         assert httpx.get(app.url + HEALTH, timeout=60).text == "ok"
+
+
+FIRST_CALL = """
+import json, sys, urllib.request
+import gradio as gr
+from src.fair_queue import Turns
+from src.page.blocks import Page
+from src.server import environment, middleware
+
+claimed = environment.prepare()
+with Page() as page:
+    number = gr.Number()
+    number.change(lambda value: value, number, number, api_name="follow", api_visibility="private", queue=False)
+kwargs = middleware.app_kwargs(claimed, Turns(1, patience=20))
+_, url, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, app_kwargs=kwargs)
+urllib.request.urlopen(url + "healthz").close()
+before = set(sys.modules)
+body = json.dumps({"data": [7], "fn_index": 0}).encode()
+asked = urllib.request.Request(url + "gradio_api/run/follow", body, {"Content-Type": "application/json"})
+with urllib.request.urlopen(asked) as answer:
+    assert json.load(answer)["data"] == [7]
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_the_first_call_imports_no_library(tmp_path: Path) -> None:
+    """Gradio imported pyplot in the first call, and the server answered nobody for 0.3 to 3 s."""
+    settings = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path), "GRADIO_ANALYTICS_ENABLED": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CALL], cwd=ROOT, env=settings, stdout=subprocess.PIPE, check=True, timeout=300
+    )
+    imported = json.loads(done.stdout.splitlines()[-1])
+    assert len(imported) < 5, imported

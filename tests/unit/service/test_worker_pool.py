@@ -25,6 +25,8 @@ from tests.support import synthetic_checkpoints, worker_functions
 from tests.support.app import ROOT
 from tests.support.event_loop import run
 
+pytestmark = pytest.mark.slow
+
 PICTURE = str(ROOT / "examples" / "breastmnist" / "oval.png")
 NEXT_SECONDS = 5
 """What the visitor after one whose process was killed waits at most."""

@@ -23,6 +23,8 @@ from train.data import SOURCES, Sample, load
 from train.evaluation import audit, duplicates, explanations, metrics, subgroups
 from train.training import recipe as recipes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_resamples() -> Iterator[None]:

@@ -17,6 +17,8 @@ from tests.support import synthetic_checkpoints, synthetic_datasets
 from train.data import Sample, load
 from train.evaluation import explanations, metrics
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 
 

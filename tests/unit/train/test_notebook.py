@@ -19,6 +19,8 @@ from train.data import READERS
 from train.evaluation import metrics
 from train.training.recipe import RECIPES
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = json.loads((RECIPES.parent / "vigil_t4.ipynb").read_text(encoding="utf-8"))
 CELLS: dict[str, str] = {
     cell["id"]: "".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"

@@ -22,6 +22,8 @@ from tests.support import synthetic_checkpoints
 from tests.support.synthetic_checkpoints import rewrite
 from train import card, publish
 
+pytestmark = pytest.mark.slow
+
 REPO = "owner/vigil-breastmnist"
 FOLDER = checkpoints.EMBEDDED / "breastmnist"
 FILES = checkpoints.load("breastmnist", FOLDER).config.files
@@ -336,7 +338,7 @@ def test_plain_hf_upload_does_the_same(hub: Hub, tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "runs" / "skin")
     (folder / "training").mkdir()
     (folder / "training" / "last.pt").write_bytes(b"\x80\x04")
-    space.hf(space.readme_command("hf upload OWNER/vigil-skin"), hub, tmp_path, tmp_path / "home")
+    space.hf(space.documented_command("hf upload OWNER/vigil-skin"), hub, tmp_path, tmp_path / "home")
     assert len(history(hub, "owner/vigil-skin")) == 2
     held = hub.files("owner/vigil-skin")
     assert held.keys() == {".gitattributes", "README.md", *FILES}
@@ -344,6 +346,10 @@ def test_plain_hf_upload_does_the_same(hub: Hub, tmp_path: Path) -> None:
     assert HfApi().model_info("owner/vigil-skin").sha == history(hub, "owner/vigil-skin")[0].oid
 
 
+TOP_LEVEL = [
+    *("app.py", "pre-requirements.txt", "requirements.txt", "README.md", "LICENSE", "model_card.md"),
+    *("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff"),
+]
 STAYS_OUT = [
     *("tests/space.py", "dev/LOG.md", "runs/skin/model.safetensors", "data/ham10000/ISIC_0.jpg", "ISIC_1.jpg"),
     *(".venv/bin/python", ".git/config", ".gradio/flagged.csv", "src/__pycache__/a.pyc", "scores.csv", ".env"),
@@ -354,7 +360,7 @@ def test_the_space_gets_what_the_app_needs_and_nothing_else(hub: Hub, tmp_path: 
     checkout = tmp_path / "vigil"
     for name in ("src", "train", "checkpoints", "examples", "docs"):
         shutil.copytree(card.ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("app.py", "pre-requirements.txt", "requirements.txt", "README.md", "LICENSE", "model_card.md"):
+    for name in TOP_LEVEL:
         shutil.copy(card.ROOT / name, checkout / name)
     needed = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
     for name in STAYS_OUT:

@@ -16,6 +16,8 @@ from train import evaluate, spread
 from train.data import load
 from train.evaluation import explanations, metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

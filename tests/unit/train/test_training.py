@@ -35,6 +35,8 @@ from train.training import recipe as recipes
 from train.training.classifier import Classification
 from train.training.distributed import Processes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
