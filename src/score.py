@@ -22,11 +22,10 @@ from src.command_line import sensitivity_argument, threshold_argument
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
 from src.models import checkpoints
+from src.models.evaluation import MALIGNANT
 from src.models.predictor import Predictor
 from src.pictures.decode import ImageRefused
-from src.results import evaluation
-from src.results.evaluation import MALIGNANT
-from src.results.thresholds import operating_point
+from src.results.thresholds import operating_point, validation_promise
 from src.tasks import TASKS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -135,7 +134,7 @@ def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, t
     """The threshold asked for, by its value or by the sensitivity it must have; else the checkpoint's own."""
     if target is None:
         return checkpoint.config.vigil.default_threshold if threshold is None else threshold
-    group, promise = TASKS[checkpoint.config.vigil.task].group, evaluation.of(checkpoint).promise(target)
+    group, promise = TASKS[checkpoint.config.vigil.task].group, validation_promise(checkpoint.evaluation, target)
     if promise is None:
         raise NotPromised(f"No sensitivity can be promised: evaluation.json does not count validation by {group}.")
     if promise.threshold is None:
@@ -149,8 +148,8 @@ def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, t
 def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
     """The operating point at this threshold wherever the model was measured, in one line."""
     costs = [f"threshold {threshold:g}"]
-    for place in evaluation.of(checkpoint).places:
-        point = operating_point(place.tables[MALIGNANT], threshold)
+    for one in checkpoint.evaluation.held_out:
+        point = operating_point(one.tables[MALIGNANT], threshold)
         shares = (
             f"{name} " + ("unknown" if math.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})")
             for name, value, (low, high) in (
@@ -158,8 +157,8 @@ def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
                 ("specificity", point.specificity, point.specificity_interval),
             )
         )
-        costs.append(f"{'away, ' if place.kind == 'away' else ''}{place.title}: {', '.join(shares)}")
-    return "; ".join(costs if evaluation.of(checkpoint).places else [*costs, "not evaluated"]) + "."
+        costs.append(f"{'away, ' if one.kind == 'away' else ''}{one.title}: {', '.join(shares)}")
+    return "; ".join(costs if checkpoint.evaluation.held_out else [*costs, "not evaluated"]) + "."
 
 
 def _output(file: str | None) -> AbstractContextManager[TextIO]:

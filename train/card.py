@@ -12,10 +12,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from src.models import evaluation
 from src.models.checkpoints import EMBEDDED
-from src.results.formatting import METRIC_NAMES, figure
+from src.models.evaluation import MALIGNANT, Evaluation
+from src.results.formatting import METRIC_NAMES, with_interval
 from src.tasks import DISCLAIMER, TASKS
-from train.cards.findings import describe, parts
+from train.cards.findings import column_sets, describe
 from train.data import SOURCES
 
 ROOT = EMBEDDED.parent
@@ -45,39 +47,39 @@ training split; epoch, calibration and default threshold were chosen on validati
 `python -m train.evaluate` afterwards, which derives the same figures again from the same data. Intervals are 95%."""
 
 
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_folder(folder: Path) -> tuple[dict[str, Any], Evaluation]:
     """config.json and evaluation.json of a checkpoint folder."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config, json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    return json.loads((folder / "config.json").read_text(encoding="utf-8")), evaluation.read(folder)
 
 
-def metadata(config: dict[str, Any], evaluation: dict[str, Any], name: str) -> ModelCardData:
-    """The card's metadata as the Hub reads it, with the figures of every split but validation as a model-index."""
+def metadata(config: dict[str, Any], figures: Evaluation, name: str) -> ModelCardData:
+    """The card's metadata as the Hub reads it; its model-index has the figures of every held-out set."""
     vigil = config["vigil"]
     task, sources = TASKS[vigil["task"]], vigil["recipe"]["sources"]
     results = []
-    for part, split in parts(evaluation).items():
-        kind, _, source = part.partition("-")
-        if kind == "validation":
+    for name_in_file, one in column_sets(figures).items():
+        split, _, source = name_in_file.partition("-")
+        if split == "validation":
             continue
-        point = split["at_default_threshold"]["malignant"]
-        at = f"malignant, at {point['threshold']:g}"
-        figures = {
-            **{metric: (title, split["metrics"].get(metric)) for metric, title in METRIC_NAMES.items()},
-            **{share: (f"{share.capitalize()}, {at}", point[share]) for share in ("sensitivity", "specificity")},
+        point = one.at_default_threshold[MALIGNANT]
+        at = f"malignant, at {point.threshold:g}"
+        listed = {
+            **{metric: (title, one.metrics.get(metric)) for metric, title in METRIC_NAMES.items()},
+            "sensitivity": (f"Sensitivity, {at}", point.sensitivity),
+            "specificity": (f"Specificity, {at}", point.specificity),
         }
         results += [
             EvalResult(
                 task_type=PIPELINE,
                 dataset_type=source or sources[0],
-                dataset_name=" and ".join(split["sources"]),
-                dataset_split=kind,
+                dataset_name=one.title,
+                dataset_split=split,
                 metric_type=metric,
                 metric_name=title,
-                metric_value=found["value"],
+                metric_value=found.value,
             )
-            for metric, (title, found) in figures.items()
-            if found is not None and found["value"] is not None
+            for metric, (title, found) in listed.items()
+            if found is not None and found.value is not None
         ]
     return ModelCardData(
         **task.licence.metadata(),
@@ -92,8 +94,12 @@ def metadata(config: dict[str, Any], evaluation: dict[str, Any], name: str) -> M
 
 def text(folder: Path, repo: str | None = None) -> str:
     """README.md of a checkpoint folder, from its config.json and evaluation.json, for the Hub's repository `repo`
-    ("OWNER/vigil-TASK" where there is none yet). Raises ValueError where huggingface_hub cannot read its metadata."""
-    config, evaluation = read(folder)
+    ("OWNER/vigil-TASK" where there is none yet).
+
+    Raises ValueError where evaluation.json lacks figures, or huggingface_hub cannot read the card's metadata.
+    """
+    config, figures = read_folder(folder)
+    description = describe(config, figures)
     vigil = config["vigil"]
     task = TASKS[vigil["task"]]
     repo = repo or f"OWNER/vigil-{task.name}"
@@ -108,7 +114,7 @@ def text(folder: Path, repo: str | None = None) -> str:
     if vigil.get("region"):
         crop = " Vigil crops to the lesion first (`src.models.lesion_finder`, region.safetensors)."
     content = f"""---
-{metadata(config, evaluation, repo.partition("/")[2]).to_yaml()}
+{metadata(config, figures, repo.partition("/")[2]).to_yaml()}
 ---
 
 # Vigil: {task.title.lower()}, {vigil["name"]}
@@ -121,7 +127,7 @@ Reads {task.modality}. **{DISCLAIMER}**
 
 {OUT_OF_SCOPE}
 
-{describe(config, evaluation)}
+{description}
 ## Limits
 
 {task.limits}
@@ -148,8 +154,8 @@ On Vigil's page: `VIGIL_WEIGHTS_{task.name.upper()}={repo}`.
 
 {cite(config)}
 """
-    read_back = ModelCard(content).data
-    if not isinstance(read_back, ModelCardData) or not read_back.eval_results:
+    parsed = ModelCard(content).data
+    if not isinstance(parsed, ModelCardData) or not parsed.eval_results:
         raise ValueError("The card's metadata cannot be read back.")
     return content
 
@@ -164,7 +170,7 @@ def cite(config: dict[str, Any]) -> str:
     )
 
 
-def write(folder: Path) -> None:
+def write_card(folder: Path) -> None:
     """Write README.md of a checkpoint folder from its config.json and evaluation.json."""
     (folder / "README.md").write_text(text(folder), encoding="utf-8")
 
@@ -176,17 +182,17 @@ def released() -> list[Path]:
 
 def model_card() -> str:
     """The text of model_card.md, from every embedded checkpoint."""
-    parts, citations = [], []
+    sections, citations = [], []
     for folder in released():
-        config, evaluation = read(folder)
-        title = TASKS[evaluation["task"]].title
-        terms = TASKS[evaluation["task"]].licence.terms
-        parts.append(
-            f"## {title}: {config['vigil']['name']}\n\nIn `checkpoints/{folder.name}`, licence {terms}.\n"
-            f"{describe(config, evaluation)}"
+        config, figures = read_folder(folder)
+        task = TASKS[config["vigil"]["task"]]
+        sections.append(
+            f"## {task.title}: {config['vigil']['name']}\n\n"
+            f"In `checkpoints/{folder.name}`, licence {task.licence.terms}.\n"
+            f"{describe(config, figures)}"
         )
         citations.append(f"- {cite(config)}")
-    models, cited = "\n".join(parts), "\n".join(citations)
+    models, cited = "\n".join(sections), "\n".join(citations)
     data_limits = "\n".join(task.limits for task in TASKS.values())
     sources = "\n".join(
         f"- {source.title}: {source.where}. Licence: {source.licence}. {source.citation}."
@@ -236,17 +242,16 @@ def readme(text: str) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for folder in released():
-        config, evaluation = read(folder)
-        for name, split in parts(evaluation).items():
-            if name != "validation":
-                point = split["at_default_threshold"]["malignant"]
-                lines.append(
-                    f"| {TASKS[evaluation['task']].title}, {config['vigil']['name']} "
-                    f"| {' and '.join(split['sources'])}{', never learned from' * name.startswith('external')}, "
-                    f"n = {split['n']:,} "
-                    f"| {figure(split['metrics']['auc_malignant'])} | {figure(point['sensitivity'])} "
-                    f"| {figure(point['specificity'])} | {point['threshold']:g} |"
-                )
+        config, figures = read_folder(folder)
+        vigil = config["vigil"]
+        for one in figures.held_out:
+            point = one.at_default_threshold[MALIGNANT]
+            cells = (one.metrics["auc_malignant"], point.sensitivity, point.specificity)
+            lines.append(
+                f"| {TASKS[vigil['task']].title}, {vigil['name']} "
+                f"| {one.title}{', never learned from' * (one.kind == 'away')}, n = {one.n:,} "
+                f"| {' | '.join(map(with_interval, cells))} | {point.threshold:g} |"
+            )
     before, start, rest = text.partition(TABLE_START)
     _, end, after = rest.partition(TABLE_END)
     if not start or not end:
@@ -257,7 +262,7 @@ def readme(text: str) -> str:
 def main() -> int:
     """Write model_card.md, the table in README.md and the card of every embedded checkpoint."""
     for folder in released():
-        write(folder)
+        write_card(folder)
     (ROOT / "model_card.md").write_text(model_card(), encoding="utf-8")
     (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text(encoding="utf-8")), encoding="utf-8")
     return 0

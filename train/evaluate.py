@@ -25,8 +25,9 @@ from tqdm import tqdm
 from src.command_line import threshold_argument
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
+from src.models.evaluation import Metric
 from src.models.predictor import Prediction, Predictor
-from src.results.formatting import figure
+from src.results.formatting import with_interval
 from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from train import card, check, gate, quality
@@ -257,7 +258,12 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
         content = {**{key: before[key] for key in OF_OTHER_RUNS if key in before}, **content}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
     file.write_text(text, encoding="utf-8")
-    card.write(folder)
+    card.write_card(folder)
+
+
+def metric_text(metric: Mapping[str, Any]) -> str:
+    """A metric of evaluation.json with its interval, as text."""
+    return with_interval(Metric.model_validate(metric))
 
 
 def summary(content: Mapping[str, Any]) -> str:
@@ -265,11 +271,11 @@ def summary(content: Mapping[str, Any]) -> str:
     lines = []
     for name, split in {**content["splits"], **content["external"]}.items():
         lines.append(f"{name} ({', '.join(split['sources'])}, n = {split['n']:,}, {split['groups']:,} groups)")
-        lines += [f"  {metric:<20}{figure(found)}" for metric, found in split["metrics"].items()]
+        lines += [f"  {metric:<20}{metric_text(found)}" for metric, found in split["metrics"].items()]
         for who, point in split["at_default_threshold"].items():
             for share in ("sensitivity", "specificity"):
                 what = f"{share} {who}" if who != "malignant" else share
-                lines.append(f"  {what:<20}{figure(point[share])} at {point['threshold']}")
+                lines.append(f"  {what:<20}{metric_text(point[share])} at {point['threshold']}")
     return "\n".join(lines)
 
 

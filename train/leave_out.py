@@ -21,10 +21,9 @@ import numpy as np
 
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
+from src.models.evaluation import TARGETS
 from src.models.predictor import Predictor
 from src.results import thresholds
-from src.results.evaluation import TARGETS
-from src.results.formatting import figure
 from train import evaluate, learning
 from train.data import SOURCES, DataMissing, Sample, load
 from train.evaluation import metrics
@@ -107,10 +106,10 @@ def table(left_out: dict[str, dict[str, Any]]) -> str:
     lines = []
     for name, found in left_out.items():
         lines.append(f"{name}, left out (n = {found['n']:,}, {found['groups']:,} groups)")
-        lines += [f"  {metric:<20}{figure(value)}" for metric, value in found["metrics"].items()]
+        lines += [f"  {metric:<20}{evaluate.metric_text(value)}" for metric, value in found["metrics"].items()]
         for who, point in found["at_default_threshold"].items():
             for share in ("sensitivity", "specificity"):
-                lines.append(f"  {f'{share} {who}':<28}{figure(point[share])} at {point['threshold']:g}")
+                lines.append(f"  {f'{share} {who}':<28}{evaluate.metric_text(point[share])} at {point['threshold']:g}")
     return "\n".join(lines)
 
 

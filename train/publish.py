@@ -78,8 +78,9 @@ def check(folder: Path) -> Checkpoint:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.") from error
     checkpoint = checkpoints.load(task, folder)
-    if checkpoint.evaluation is None:
-        raise CheckpointError(f"{folder} has no evaluation.json: run python -m train.evaluate {folder} --data DIR.")
+    if checkpoint.evaluation.problem is not None:
+        problem = checkpoint.evaluation.problem
+        raise CheckpointError(f"{folder}: {problem} Run python -m train.evaluate {folder} --data DIR.")
     golden = checkpoint.config.vigil.golden
     for name, answer in release.answers(Predictor(checkpoint)).items() if golden else ():
         difference = max(abs(p - q) for p, q in zip(answer, golden.get(name, answer), strict=True))
@@ -92,8 +93,8 @@ def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] 
     """Compare the `files` of a checked folder, with its card for `repo`, to what the Hub has. Raises ERRORS."""
     try:
         readme = card.text(folder, repo)
-    except LookupError as error:
-        raise CheckpointError(f"{folder}/evaluation.json lacks {error}: run python -m train.evaluate again.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error} Run python -m train.evaluate again.") from error
     ModelCard(readme).validate(repo_type="model")
     sources = {name: folder / name for name in files} | {CARD: readme.encode()}
     states = dict.fromkeys(sources, "new")

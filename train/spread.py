@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from src.models.checkpoints import CheckpointError
+from src.models.evaluation import parse
 from train import evaluate
 from train.cards import findings
 from train.data import DataMissing
@@ -105,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error.filename} is not there: train and evaluate first.", file=sys.stderr)
         return 1
     evaluate.write(options.into, content | {"seeds": evaluate.rounded(runs)})
-    print(findings.seeds(content | {"seeds": runs}))
+    print(findings.seeds_section(parse(content | {"seeds": runs})))
     return 0
 
 

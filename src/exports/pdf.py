@@ -337,7 +337,7 @@ def _operating_point(sheet: _Sheet, result: Result) -> None:
     for place in places:
         rows.append(
             [
-                f"{sheet.printable(place.set)}, {_WHERE[place.seen]}",
+                f"{sheet.printable(place.set)}, {_WHERE[place.kind]}",
                 _share(place.sensitivity, place.sensitivity_interval),
                 _share(place.specificity, place.specificity_interval),
                 f"{place.positives:,} / {place.negatives:,}",

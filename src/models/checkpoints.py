@@ -23,6 +23,7 @@ from torch import nn
 
 from src.models import hub
 from src.models.config import FILES, FURTHER_FILES, GATE_FILE, LESION_FINDER_FILE, Config, LesionFinderConfig
+from src.models.evaluation import Evaluation, parse
 from src.models.gate import Gate
 from src.models.hub import HubError
 from src.models.lesion_finder import LesionFinder
@@ -47,17 +48,17 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """A verified checkpoint.
 
-    `network`: in eval mode, float32, without gradients; so are the networks of `finder` and `gate`. `finder`: finds the
-    part of a picture that the network reads; None where the config names no lesion finder. `gate`: decides whether a
-    picture is of the task's kind; None where the config names none. `evaluation`: evaluation.json, None where the
-    folder has none. `source`: "embedded", a folder or "owner/repo". `revision`: the Hub's commit, or the first twelve
-    digits of the weights' sha256. `problem`: one sentence on why this is not the checkpoint that was asked for, None
-    where it is.
+    `network` is in eval mode, float32 and without gradients; so are the networks of `finder` and `gate`. `finder` finds
+    the part of an image that the network reads; it is None where the config names no lesion finder. `gate` decides
+    whether an image is of the task's kind; it is None where the config names none. `evaluation` has the figures of
+    evaluation.json. `source` is "embedded", a folder or "owner/repo". `revision` is the Hub's commit, or the first
+    twelve digits of the weights' sha256. `problem` says in one sentence why this is not the checkpoint that was asked
+    for; it is None where it is that checkpoint.
     """
 
     config: Config
     network: Network
-    evaluation: dict[str, Any] | None
+    evaluation: Evaluation
     source: str
     revision: str
     problem: str | None = None
@@ -189,13 +190,13 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
         if not gate.fits(network.eval(), config.pretrained_cfg.input_size):
             raise CheckpointError(f"{GATE_FILE} does not fit the network {config.architecture}.")
     evaluation_file = folder / "evaluation.json"
-    evaluation = _json(evaluation_file) if evaluation_file.is_file() else None
-    if evaluation is not None and evaluation.get("weights_sha256") != config.vigil.sha256:
+    figures = _json(evaluation_file) if evaluation_file.is_file() else None
+    if figures is not None and figures.get("weights_sha256") != config.vigil.sha256:
         raise CheckpointError("evaluation.json was made from other weights.")
     revision = commit or config.vigil.sha256[:12]
     log.info("%s: %s, revision %s", task, source, revision)
     network.eval().requires_grad_(False)
-    return Checkpoint(config, network, evaluation, source, revision, finder=finder, gate=gate)
+    return Checkpoint(config, network, parse(figures), source, revision, finder=finder, gate=gate)
 
 
 def load_lesion_finder(config: LesionFinderConfig, folder: Path) -> LesionFinder:

@@ -199,7 +199,7 @@ class Predictor:
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
         field = scanned_field.crop(picture.image, self.task)
         region = select_region(field, self.task, channels, self.checkpoint.finder)
-        warnings = quality.warnings(picture, field.image, self.task, side, self.checkpoint.evaluation)
+        warnings = quality.warnings(picture, field.image, self.task, side, self.checkpoint.evaluation.flaw_effects)
         if self.checkpoint.finder is not None and region.kind != "lesion":
             warnings = (*warnings, NOTHING_FOUND)
         statistics = torch.from_numpy(gate.picture_features(field.image, self.task, side))[None]

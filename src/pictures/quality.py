@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
 from scipy import ndimage
 
 from src.pictures.picture import Picture
@@ -214,24 +214,6 @@ def found(picture: Picture, field: Image.Image, task: Task, input_side: int) -> 
     return [flaw for flaw in there if not hidden.get(flaw.code)]
 
 
-def warnings(
-    picture: Picture,
-    field: Image.Image,
-    task: Task,
-    input_side: int,
-    evaluation: Mapping[str, Any] | None = None,
-) -> tuple[str, ...]:
-    """Sentences for the person: `picture.notes`, then one for each flaw of `found`.
-
-    Where `evaluation`, the content of evaluation.json, has the effect of a flaw on the model's answers, the sentence
-    says it.
-    """
-    flaws = found(picture, field, task, input_side)
-    told = effects(evaluation) if flaws else {}
-    sentences = [" ".join(filter(None, (flaw.sentence(task), told.get(flaw.code)))) for flaw in flaws]
-    return (*picture.notes, *sentences)
-
-
 class Effect(BaseModel):
     """What a flaw put into `n` validation pictures did: the mean absolute change of p(malignant), and the shares whose
     decision at the default threshold changed and that were warned of."""
@@ -243,19 +225,31 @@ class Effect(BaseModel):
     flipped: float = Field(ge=0, le=1)
     warned: float = Field(ge=0, le=1)
 
+    @property
+    def sentence(self) -> str:
+        """The effect in words, to stand after the flaw's own sentence."""
+        return (
+            f"(In {self.n} validation pictures made so, p(malignant) moved by {self.mean_change:.2f} on average "
+            f"and {self.flipped:.0%} of the decisions changed.)"
+        )
 
-def effects(evaluation: Mapping[str, Any] | None) -> dict[str, str]:
-    """Flaw code -> one sentence on what it did; empty where it was not measured."""
-    try:
-        part = (evaluation or {})["splits"]["validation"]["quality"]["effects"]
-        measured = TypeAdapter(dict[str, Effect]).validate_python(part)
-    except (LookupError, TypeError, ValidationError):
-        return {}
-    return {
-        code: f"(In {effect.n} validation pictures made so, p(malignant) moved by {effect.mean_change:.2f} on average "
-        f"and {effect.flipped:.0%} of the decisions changed.)"
-        for code, effect in measured.items()
-    }
+
+def warnings(
+    picture: Picture,
+    field: Image.Image,
+    task: Task,
+    input_side: int,
+    effects: Mapping[str, Effect] = MappingProxyType({}),
+) -> tuple[str, ...]:
+    """Sentences for the person: `picture.notes`, then one for each flaw of `found`.
+
+    Where `effects` has the flaw's code, its sentence also says what that flaw did to the model's answers.
+    """
+    sentences = []
+    for flaw in found(picture, field, task, input_side):
+        effect = effects.get(flaw.code)
+        sentences.append(f"{flaw.sentence(task)} {effect.sentence}" if effect else flaw.sentence(task))
+    return (*picture.notes, *sentences)
 
 
 def measures(image: Image.Image, field: Image.Image, task: Task, side: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from src.results.evaluation import Bin, Table
+from src.models.evaluation import CalibrationBin, Table
 
 Point = tuple[float, float]
 
@@ -63,7 +63,7 @@ def roc(tables: Iterable[tuple[str, Table]]) -> Chart:
     return Chart("ROC curve", axes, tuple(lines), diagonal=True)
 
 
-def reliability(bins: Sequence[Bin], name: str) -> Chart:
+def reliability(bins: Sequence[CalibrationBin], name: str) -> Chart:
     """The share found malignant, with its 95% interval, against the mean p(malignant) displayed; both 0 to 1."""
     line = Line(name, tuple((one.mean_score, one.share_malignant) for one in bins), tuple(one.interval for one in bins))
     return Chart("Reliability diagram", Axes("displayed p(malignant)", "share found malignant"), (line,), diagonal=True)

@@ -5,18 +5,18 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from src.models.checkpoints import Checkpoint
+from src.models.evaluation import MALIGNANT, TARGETS, EvaluatedSet
 from src.models.predictor import Explanation, Prediction
-from src.results import class_texts, evaluation
-from src.results.evaluation import MALIGNANT, TARGETS, Place
+from src.results import class_texts
 from src.results.gate_sentences import all_warnings, gate_result
 from src.results.result import (
     ClassResult,
     ClassSensitivity,
     EstimateResult,
+    HeldOutResult,
     OperatingPointResult,
     Per1000,
     PerturbedResult,
-    PlaceResult,
     PromiseResult,
     Result,
     Robustness,
@@ -31,6 +31,7 @@ from src.results.thresholds import (
     decide,
     operating_point,
     outcome,
+    validation_promise,
 )
 from src.tasks import DISCLAIMER
 
@@ -108,22 +109,21 @@ def robustness_at_threshold(found: Robustness, threshold: float) -> Robustness:
 
 def operating_point_at(checkpoint: Checkpoint, threshold: float) -> OperatingPointResult | None:
     """What this threshold costs on the test split; None if the checkpoint was not evaluated."""
-    home = evaluation.of(checkpoint).home
+    home = checkpoint.evaluation.home
     if home is None:
         return None
     return _operating_point(home, operating_point(home.tables[MALIGNANT], threshold))
 
 
 def screening_at(checkpoint: Checkpoint, threshold: float) -> Screening:
-    """What this threshold costs on every set that the model was evaluated on, and what validation promises.
+    """The model's operating point at this threshold on every held-out set, and the sensitivities validation promises.
 
     `places` is empty for a checkpoint that was not evaluated; `per_1000` has expected numbers at the page's default
     prevalence. `promises` is empty if validation was not counted by group.
     """
-    evaluated = evaluation.of(checkpoint)
-    promises = (evaluated.promise(target) for target in TARGETS)
+    promises = (validation_promise(checkpoint.evaluation, target) for target in TARGETS)
     return Screening(
-        places=tuple(_place(place, threshold) for place in evaluated.places),
+        places=tuple(_held_out(one, threshold) for one in checkpoint.evaluation.held_out),
         promises=tuple(
             PromiseResult(
                 sensitivity=promise.target,
@@ -139,14 +139,14 @@ def screening_at(checkpoint: Checkpoint, threshold: float) -> Screening:
     )
 
 
-def _place(place: Place, threshold: float) -> PlaceResult:
-    point = operating_point(place.tables[MALIGNANT], threshold)
+def _held_out(one: EvaluatedSet, threshold: float) -> HeldOutResult:
+    point = operating_point(one.tables[MALIGNANT], threshold)
     expected = outcome(point, PREVALENCE / PEOPLE, PEOPLE)
-    alone = {code: operating_point(table, threshold) for code, table in place.tables.items() if code != MALIGNANT}
-    return PlaceResult(
-        set=place.title,
-        seen=place.kind,
-        **dict(_operating_point(place, point)),
+    alone = {code: operating_point(table, threshold) for code, table in one.tables.items() if code != MALIGNANT}
+    return HeldOutResult(
+        set=one.title,
+        kind=one.kind,
+        **dict(_operating_point(one, point)),
         alone={
             code: ClassSensitivity(sensitivity=own.sensitivity, sensitivity_interval=own.sensitivity_interval)
             for code, own in alone.items()
@@ -158,15 +158,15 @@ def _place(place: Place, threshold: float) -> PlaceResult:
     )
 
 
-def _operating_point(place: Place, point: OperatingPoint) -> OperatingPointResult:
+def _operating_point(one: EvaluatedSet, point: OperatingPoint) -> OperatingPointResult:
     return OperatingPointResult(
-        sensitivity=point.sensitivity if place.positives else None,
+        sensitivity=point.sensitivity if one.positives else None,
         sensitivity_interval=point.sensitivity_interval,
-        specificity=point.specificity if place.negatives else None,
+        specificity=point.specificity if one.negatives else None,
         specificity_interval=point.specificity_interval,
-        positives=place.positives,
-        negatives=place.negatives,
-        split=place.name,
+        positives=one.positives,
+        negatives=one.negatives,
+        split=one.name,
         interval_method=INTERVAL_METHOD,
     )
 

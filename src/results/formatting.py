@@ -1,10 +1,12 @@
-"""How the figures of evaluation.json are written, the same on the page and on the cards; knows no model."""
+"""The figures of evaluation.json as text, the same on the page and on the cards."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
+
+from src.models.evaluation import MALIGNANT, Evaluation, Metric
 
 MIN_CASES = 20
-"""No figure is given for fewer cases: the exact 95% interval of 10 in 20 spans 46 points."""
+"""Proportions of fewer cases are not shown: the exact 95% interval of 10 in 20 spans 46 percentage points."""
 
 METRIC_NAMES: Final[Mapping[str, str]] = {
     "auc_malignant": "AUC, malignant",
@@ -25,7 +27,17 @@ SPREAD_NAMES: Final = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
 }
-"""What is said of a recipe trained several times over, each with another seed."""
+"""The metrics that are compared between seeds, with their titles."""
+
+
+SHARE_NAMES: Final = ("sensitivity", "specificity", "ppv", "npv")
+"""The proportions at a threshold, in the order of the tables."""
+
+
+def share_title(name: str, target: str) -> str:
+    """ "Sensitivity", "PPV" or "Sensitivity for mel": one of SHARE_NAMES, for all malignant classes or one code."""
+    title = name.upper() if len(name) == 3 else name.capitalize()
+    return title if target == MALIGNANT else f"{title} for {target}"
 
 
 def percent(share: float) -> str:
@@ -37,24 +49,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def figure(found: Mapping[str, Any]) -> str:
-    """ "0.912 (0.874 to 0.945)" of `value` and `interval` (None where it is not known), or a dash without a value."""
-    if found["value"] is None:
+def with_interval(metric: Metric | None) -> str:
+    """ "0.912 (0.874 to 0.945)"; "0.912" for a metric whose interval is unknown; a dash for one without a value."""
+    if metric is None or metric.value is None:
         return "–"
-    if found["interval"] is None:
-        return f"{found['value']:.3f}"
-    low, high = found["interval"]
-    return f"{found['value']:.3f} ({low:.3f} to {high:.3f})"
+    low, high = metric.interval or (None, None)
+    ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"{metric.value:.3f}{ends}"
 
 
-def held_out(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Name -> what is known of each set that the model was not chosen by: the test splits, then sets from elsewhere."""
-    tests = {name: split for name, split in evaluation["splits"].items() if name.startswith("test")}
-    return tests | evaluation.get("external", {})
-
-
-def over_seeds(evaluation: Mapping[str, Any], name: str, metric: str) -> str | None:
-    """Mean and range of a metric on one split over the seeds it was trained with; None where there are none."""
-    values = [run["splits"].get(name, {}).get(metric) for run in evaluation.get("seeds", ())]
+def over_seeds(evaluation: Evaluation, name: str, metric: str) -> str | None:
+    """The mean and range of a metric over the seeds, on the set called `name`; None where no seed has it."""
+    values = [run.splits.get(name, {}).get(metric) for run in evaluation.seeds]
     known = [value for value in values if value is not None]
     return f"{sum(known) / len(known):.3f} ({min(known):.3f} to {max(known):.3f})" if known else None

@@ -73,15 +73,17 @@ class Per1000(_Frozen):
     npv: EstimateResult
 
 
-class PlaceResult(_Frozen):
-    """What a threshold costs on one set of images: `set` is its name and `seen` its relation to the training data.
+class HeldOutResult(_Frozen):
+    """The operating point on one held-out set: `set` is its name and `kind` its relation to the training data.
 
     "home" is the test split of the first training set, "second" that of a further one, "away" a set that had no part in
-    training. `alone` maps the classes that are reported alone to their sensitivity.
+    training. In JSON, `kind` is called `seen`. `alone` maps the classes that are reported alone to their sensitivity.
     """
 
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     set: str
-    seen: Literal["home", "second", "away"]
+    kind: Literal["home", "second", "away"] = Field(alias="seen")
     sensitivity: Share | None
     sensitivity_interval: Interval
     specificity: Share | None
@@ -112,7 +114,7 @@ class PromiseResult(_Frozen):
 class Screening(_Frozen):
     """What the threshold costs on each set that the model was evaluated on, and the sensitivities that hold."""
 
-    places: tuple[PlaceResult, ...]
+    places: tuple[HeldOutResult, ...]
     promises: tuple[PromiseResult, ...]
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from scipy.special import betaincinv
 from scipy.stats import nbinom
 
+from src.models.evaluation import Evaluation
+
 Decision = Literal["refer", "no referral"]
 
 Interval = tuple[float, float]
@@ -197,6 +199,15 @@ def promise(table: Mapping[str, Sequence[Any]], target: float, confidence: float
         return Promise(target, None, positives, 0, confidence)
     rounded = math.floor(table["threshold"][kept] * 1000) / 1000
     return Promise(target, rounded, positives, operating_point(table, rounded).tp, confidence)
+
+
+def validation_promise(evaluation: Evaluation, target: float) -> Promise | None:
+    """What a model's validation split can promise of a sensitivity of `target` (0 to 1).
+
+    None where evaluation.json does not count validation by group.
+    """
+    table = evaluation.validation_by_group
+    return None if table is None else promise(table, target)
 
 
 @dataclass(frozen=True)

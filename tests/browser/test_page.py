@@ -12,12 +12,12 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from pypdf import PdfReader
 
-from src.models import checkpoints, perturbations
+from src.models import checkpoints, evaluation, perturbations
 from src.models.predictor import Predictor
 from src.page import endpoints, layout
 from src.page.theme import looks
 from src.page.views import curves, threshold_costs
-from src.results import evaluation, gate_sentences
+from src.results import gate_sentences, thresholds
 from src.service import read_picture
 from src.service.read_picture import REPORTS
 from src.service.worker_pool import Work
@@ -112,7 +112,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
 def test_marks_the_reset_and_a_typed_threshold(page: Page, server: Server) -> None:
     panel = open_tab(page, "skin")
     model = evaluation.parse(json.loads((server.checkpoints / "skin" / "evaluation.json").read_text()))
-    promise = model.promise(0.95)
+    promise = thresholds.validation_promise(model, 0.95)
     assert promise
     assert promise.threshold is not None
     panel.get_by_role("button", name=f"95% sensitivity {promise.threshold:g}", exact=True).click()

@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay
 
+from src.models.evaluation import CalibrationBin
 from src.results import chart_data
 from src.results.chart_data import Chart
-from src.results.evaluation import Bin
 from src.results.thresholds import threshold_table
 from src.tasks import Task
 from train.evaluation import metrics
@@ -81,7 +81,7 @@ def draw(folder: Path, split: str, task: Task, labels: np.ndarray, probabilities
 
     figure = _figure()
     axes = figure.subplots()
-    bins = [Bin.model_validate(row) for row in metrics.calibration(positive, scores)]
+    bins = [CalibrationBin.model_validate(row) for row in metrics.calibration(positive, scores)]
     _plot(axes, chart_data.reliability(bins, split))
     for one in bins:
         axes.annotate(f"{one.n}", (one.mean_score, one.share_malignant), textcoords="offset points", xytext=(6, -10))

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.models.checkpoints import Checkpoint
+from src.models.evaluation import Evaluation
 from src.page.blocks import refused
 from src.page.views import comparison, curves, page_frame, threshold_costs
-from src.results import evaluation
-from src.results.evaluation import Measured
 from src.results.result import Result
 from src.service import arguments
 from src.service.arguments import ArgumentRefused
@@ -26,7 +25,7 @@ class ServedModels:
         self.default_name, *self.further_names = checkpoints
         self.task = TASKS[checkpoints[self.default_name].config.vigil.task]
         self.slider_thresholds = {
-            name: threshold_costs.slider_thresholds(evaluation.of(one), one.config.vigil.default_threshold)
+            name: threshold_costs.slider_thresholds(one.evaluation, one.config.vigil.default_threshold)
             for name, one in checkpoints.items()
         }
 
@@ -46,9 +45,9 @@ class ServedModels:
         """The checkpoint."""
         return self.checkpoints[self.name(model)]
 
-    def measured(self, model: Any = "") -> Measured:
+    def measured(self, model: Any = "") -> Evaluation:
         """Its evaluation."""
-        return evaluation.of(self.checkpoint(model))
+        return self.checkpoint(model).evaluation
 
     def default_threshold(self, model: Any = "") -> float:
         """The threshold that the model was published with."""

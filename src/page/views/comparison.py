@@ -6,9 +6,8 @@ Pure: figures in, markup out; knows nothing of Gradio or pictures.
 from collections.abc import Mapping, Sequence
 
 from src.models.checkpoints import Checkpoint
+from src.models.evaluation import MALIGNANT, Metric
 from src.page.render import render
-from src.results import evaluation
-from src.results.evaluation import MALIGNANT, Figure
 from src.results.formatting import percent
 from src.results.result import ModelAnswer
 from src.results.thresholds import decide, operating_point
@@ -29,7 +28,7 @@ def models_table(served: Served, speeds: Speeds) -> str:
     """Each model's test figures and speed."""
     rows = []
     for name, checkpoint in served.items():
-        home, threshold = evaluation.of(checkpoint).home, checkpoint.config.vigil.default_threshold
+        home, threshold = checkpoint.evaluation.home, checkpoint.config.vigil.default_threshold
         shares = ["–", "–"]
         if home is not None:
             point = operating_point(home.tables[MALIGNANT], threshold)
@@ -43,11 +42,11 @@ def models_table(served: Served, speeds: Speeds) -> str:
         speed = f"{speeds[name]:.1f} ms" if name in speeds else "–"
         auc = _figure(home.metrics.get("auc_malignant")) if home else "–"
         rows.append([title(checkpoint), auc, *shares, f"{threshold:g}", speed])
-    pictures = sorted({place.pictures for one in served.values() if (place := evaluation.of(one).home)})
+    pictures = sorted({place.n for one in served.values() if (place := one.evaluation.home)})
     return render("models_table.html", rows=rows, pictures=[f"{n:,}" for n in pictures])
 
 
-def _figure(found: Figure | None) -> str:
+def _figure(found: Metric | None) -> str:
     if found is None or found.value is None:
         return "–"
     low, high = found.interval

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from src.models.evaluation import MALIGNANT, EvaluatedSet, Evaluation
 from src.page.render import render
 from src.results import chart_data
 from src.results.chart_data import Point
-from src.results.evaluation import MALIGNANT, Measured, Place
 from src.results.formatting import percent
 from src.results.thresholds import CONFIDENCE, operating_point, proportion_interval
 
@@ -61,16 +61,16 @@ def _pair(x: float, y: float) -> str:
     return f"{x:.1f},{y:.1f}"
 
 
-def moving_positions(measured: Measured, thresholds: Sequence[float]) -> dict[str, list[str]]:
+def moving_positions(measured: Evaluation, thresholds: Sequence[float]) -> dict[str, list[str]]:
     """Where each moving part stands at each of `thresholds`: its name -> "x,y" in the figure's units."""
     found = {"cut": [_cut(threshold) for threshold in thresholds]}
-    for i, place in enumerate(measured.places):
+    for i, place in enumerate(measured.held_out):
         found[f"{i}.roc"] = [_roc_point(place, threshold) for threshold in thresholds]
     return found
 
 
 def curves_section(
-    measured: Measured, threshold: float, thresholds: Sequence[float], p_malignant: float | None = None
+    measured: Evaluation, threshold: float, thresholds: Sequence[float], p_malignant: float | None = None
 ) -> str:
     """The three figures, with the slider at `threshold` and the picture's own place where there is one.
 
@@ -84,9 +84,9 @@ def curves_section(
         frame=FRAME,
         p_malignant=p_malignant,
         own_x=None if p_malignant is None else FRAME.x(p_malignant),
-        roc=_roc(measured.places, threshold, thresholds, p_malignant),
+        roc=_roc(measured.held_out, threshold, thresholds, p_malignant),
         scores=_scores(home, threshold, p_malignant),
-        reliability=_reliability(measured.places, p_malignant) if home.calibration else None,
+        reliability=_reliability(measured.held_out, p_malignant) if home.calibration else None,
         diagonal=FRAME.path([(0, 0), (1, 1)]),
     )
 
@@ -94,12 +94,12 @@ def curves_section(
 # ROC
 
 
-def _roc_point(place: Place, threshold: float) -> str:
+def _roc_point(place: EvaluatedSet, threshold: float) -> str:
     point = operating_point(place.tables[MALIGNANT], threshold)
     return FRAME.at((point.fp / max(1, place.negatives), point.tp / max(1, place.positives)))
 
 
-def _band(place: Place) -> str:
+def _band(place: EvaluatedSet) -> str:
     """Where the true point at each threshold lies with at least 95%: the boxes of both shares' 97.5% intervals."""
     both = 1 - (1 - CONFIDENCE) / 2
     upper, lower = [], []
@@ -112,7 +112,7 @@ def _band(place: Place) -> str:
 
 
 def _roc(
-    places: Sequence[Place], threshold: float, thresholds: Sequence[float], p_malignant: float | None
+    places: Sequence[EvaluatedSet], threshold: float, thresholds: Sequence[float], p_malignant: float | None
 ) -> dict[str, Any]:
     chart = chart_data.roc((place.title, place.tables[MALIGNANT]) for place in places)
     return {
@@ -132,7 +132,7 @@ def _roc(
     }
 
 
-def _counts(places: Sequence[Place], threshold: float) -> str:
+def _counts(places: Sequence[EvaluatedSet], threshold: float) -> str:
     """The counts at one threshold, everywhere."""
     counts = [f"Threshold {threshold:g}."]
     for place in places:
@@ -144,7 +144,7 @@ def _counts(places: Sequence[Place], threshold: float) -> str:
     return " ".join(counts)
 
 
-def _metric(place: Place, name: str, scale: int, decimals: int) -> str:
+def _metric(place: EvaluatedSet, name: str, scale: int, decimals: int) -> str:
     found = place.metrics.get(name)
     values = [None] if found is None else [found.value, *found.interval]
     shown = [f"{scale * value:.{decimals}f}" for value in values if value is not None]
@@ -159,7 +159,7 @@ def _cut(threshold: float) -> str:
     return _pair(FRAME.x(threshold), 0)
 
 
-def _scores(place: Place, threshold: float, p_malignant: float | None) -> dict[str, Any]:
+def _scores(place: EvaluatedSet, threshold: float, p_malignant: float | None) -> dict[str, Any]:
     at_edges = [operating_point(place.tables[MALIGNANT], i / SCORE_BINS) for i in range(SCORE_BINS)]
     # Nothing scores above 1, which belongs to the last bin.
     above = [*((point.tp, point.fp) for point in at_edges), (0, 0)]
@@ -189,7 +189,7 @@ def _scores(place: Place, threshold: float, p_malignant: float | None) -> dict[s
     }
 
 
-def _rank(place: Place, p_malignant: float | None) -> str:
+def _rank(place: EvaluatedSet, p_malignant: float | None) -> str:
     """The picture's place among the test scores of both classes."""
     if p_malignant is None:
         return "Once an image is read, its score is marked here."
@@ -203,7 +203,7 @@ def _rank(place: Place, p_malignant: float | None) -> str:
 # reliability
 
 
-def _reliability(places: Sequence[Place], p_malignant: float | None) -> dict[str, Any]:
+def _reliability(places: Sequence[EvaluatedSet], p_malignant: float | None) -> dict[str, Any]:
     home = places[0]
     chart = chart_data.reliability(home.calibration, home.title)
     (line,) = chart.lines
@@ -228,11 +228,11 @@ def _reliability(places: Sequence[Place], p_malignant: float | None) -> dict[str
         "distinct_sentences": list(dict.fromkeys(sentences)),
         "title": home.title,
         "error": _metric(home, "calibration_error", 100, 1),
-        "malignant": f"{100 * home.positives / home.pictures:.0f}%",
+        "malignant": f"{100 * home.positives / home.n:.0f}%",
     }
 
 
-def reliability_sentence(place: Place, displayed: float) -> str:
+def reliability_sentence(place: EvaluatedSet, displayed: float) -> str:
     """How many of the test pictures that were displayed with about this probability were malignant."""
     found = next((b for b in place.calibration if b.lower <= displayed < b.upper or displayed == b.upper == 1), None)
     if found is None:

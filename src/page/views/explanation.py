@@ -12,8 +12,8 @@ from PIL import Image
 
 from src.exports import heat_map
 from src.exports.heat_map import Layers
+from src.models.evaluation import EvaluatedSet, Evaluation, Faithfulness, Location, Metric
 from src.page.render import render
-from src.results.evaluation import Faithfulness, Figure, Location, Measured, Place
 from src.results.formatting import percent
 from src.results.result import Result
 from src.tasks import Task
@@ -22,7 +22,7 @@ SMALL = 200
 """Pictures no wider are sent without loss: there is nothing to save."""
 
 
-def heat_map_viewer(result: Result, layers: Layers | None, measured: Measured) -> str:
+def heat_map_viewer(result: Result, layers: Layers | None, measured: Evaluation) -> str:
     """The picture under its heat map, with its opacity and a divider to move; the caption alone where there is none."""
     if layers is None:
         return heat_map_caption(result)
@@ -61,10 +61,10 @@ def heat_map_caption(result: Result) -> str:
     )
 
 
-def _trust(result: Result, measured: Measured) -> list[dict[str, Any]]:
+def _trust(result: Result, measured: Evaluation) -> list[dict[str, Any]]:
     """What was measured of maps of this kind, on pictures that the model did not learn from."""
     found = []
-    for place in measured.places:
+    for place in measured.held_out:
         if place.explanation is not None:
             found += [
                 _faithful(place, place.explanation.faithfulness, result.explanation),
@@ -73,7 +73,7 @@ def _trust(result: Result, measured: Measured) -> list[dict[str, Any]]:
     return [one for one in found if one]
 
 
-def _faithful(place: Place, found: Faithfulness, method: str) -> dict[str, Any] | None:
+def _faithful(place: EvaluatedSet, found: Faithfulness, method: str) -> dict[str, Any] | None:
     """How far the probability falls without the parts that the map marks; None where it was not measured."""
     faith = found.maps.get(method)
     if faith is None or faith.drop.value is None or faith.random.value is None:
@@ -88,7 +88,7 @@ def _faithful(place: Place, found: Faithfulness, method: str) -> dict[str, Any] 
     }
 
 
-def _located(task: Task, place: Place, found: Location | None, method: str) -> dict[str, Any] | None:
+def _located(task: Task, place: EvaluatedSet, found: Location | None, method: str) -> dict[str, Any] | None:
     """Whether the map points to the part that matters; None where it was not measured."""
     shares = [
         {"inside": percent(one.inside.value), "n": one.n, "decisions": kind, "chance": percent(one.chance)}
@@ -101,7 +101,7 @@ def _located(task: Task, place: Place, found: Location | None, method: str) -> d
     return {"measure": found.measure, "place": place.title, "name": name, "part": found.part, "shares": shares}
 
 
-def _points(found: Figure) -> str:
+def _points(found: Metric) -> str:
     """A share's figure in percentage points."""
     if found.value is None:
         return "–"

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from src.models.evaluation import MALIGNANT, EvaluatedSet, Metric
 from src.page.render import render
-from src.results.formatting import METRIC_NAMES, figure
+from src.results.formatting import METRIC_NAMES, with_interval
 from src.results.thresholds import operating_point, proportion_interval
 from src.tasks import Task
 
@@ -34,10 +35,10 @@ REFERENCES: Final[Mapping[str, Any]] = json.loads(
 """Task -> what others publish on its data; the file says at its top what its keys mean."""
 
 
-def beside(task: Task, sets: Mapping[str, Mapping[str, Any]]) -> Markup:
+def beside(task: Task, sets: Mapping[str, EvaluatedSet]) -> Markup:
     """The table of a task, empty if nothing is published on its data.
 
-    `sets` has the evaluation of our model on each set that it was not chosen by.
+    `sets` has our model's figures on each held-out set, by the set's name in evaluation.json.
     """
     if task.name not in REFERENCES:
         return Markup()
@@ -60,32 +61,31 @@ def _claimed(claimed: Mapping[str, Any]) -> str:
     if "range" in claimed:
         return f"{claimed['range'][0]:.3f} to {claimed['range'][1]:.3f}"
     if "interval" in claimed:
-        return figure(claimed)
+        return with_interval(Metric.model_validate(claimed))
     return f"{claimed['value']:.3f}" + (f" ± {claimed['plus_minus']:.3f}" if "plus_minus" in claimed else "")
 
 
-def _comparable(reference: Mapping[str, Any], ours: Mapping[str, Any] | None) -> str:
+def _comparable(reference: Mapping[str, Any], ours: EvaluatedSet | None) -> str:
     if reference["difference"]:
         return f"No: {reference['difference']}."
     if ours is None:
         return "No: this model was not evaluated on that dataset as one from elsewhere."
-    if ours["n"] == reference["n"]:
-        return f"Yes: the same {ours['n']:,} images and the same question."
-    return f"In part: the same dataset and question, but {ours['n']:,} of its images here."
+    if ours.n == reference["n"]:
+        return f"Yes: the same {ours.n:,} images and the same question."
+    return f"In part: the same dataset and question, but {ours.n:,} of its images here."
 
 
-def _own(metric: str, split: Mapping[str, Any]) -> str:
+def _own(metric: str, ours: EvaluatedSet) -> str:
     """Our figure of the same name on one set; a dash where there is none."""
-    if metric in split["metrics"]:
-        return figure(split["metrics"][metric])
-    points = split["at_default_threshold"]
-    share, _, who = metric.partition("_")
+    if metric in ours.metrics:
+        return with_interval(ours.metrics[metric])
+    share, _, target = metric.partition("_")
     if share in ("sensitivity", "specificity"):
-        point = points[who or "malignant"]
-        return f"{figure(point[share])} at {point['threshold']:g}"
-    if who != "malignant":
+        point = ours.at_default_threshold.get(target or MALIGNANT)
+        return "–" if point is None else f"{with_interval(getattr(point, share))} at {point.threshold:g}"
+    if target != MALIGNANT:
         return "–"
-    half = operating_point(split["threshold_table"]["malignant"], 0.5)
+    half = operating_point(ours.tables[MALIGNANT], 0.5)
     if share == "f1":
         return f"{2 * half.tp / (2 * half.tp + half.fp + half.fn):.3f}" if half.tp else "–"
     k, n = {
@@ -93,4 +93,4 @@ def _own(metric: str, split: Mapping[str, Any]) -> str:
         "precision": (half.tp, half.tp + half.fp),
         "recall": (half.tp, half.tp + half.fn),
     }[share]
-    return figure({"value": k / n if n else None, "interval": proportion_interval(k, n)})
+    return with_interval(Metric(value=k / n if n else None, interval=proportion_interval(k, n)))

@@ -5,22 +5,22 @@ Pure: figures in, markup out. Never colour alone: every chip has its decision's 
 
 from typing import Any
 
+from src.models.evaluation import EvaluatedSet, Evaluation, Metric
 from src.page.render import render
-from src.results.evaluation import Figure, Measured, Place
 from src.results.formatting import percent
 from src.results.result import Robustness
 
 
-def robustness_section(found: Robustness, threshold: float, measured: Measured) -> str:
+def robustness_section(found: Robustness, threshold: float, measured: Evaluation) -> str:
     """A chip for each small change, the spread of p(malignant) over them, and whether the decision holds.
 
     `found` is decided at `threshold`.
     """
-    flips = [line for place in measured.places if (line := _flips(place))]
+    flips = [line for place in measured.held_out if (line := _flips(place))]
     return render("robustness.html", found=found, threshold=threshold, flips=flips)
 
 
-def _flips(place: Place) -> dict[str, Any] | None:
+def _flips(place: EvaluatedSet) -> dict[str, Any] | None:
     """How often decisions flip on pictures that the model did not learn from; None where it was not measured."""
     found = place.robustness
     every = found.pictures.get("all") if found else None
@@ -36,7 +36,7 @@ def _flips(place: Place) -> dict[str, Any] | None:
     }
 
 
-def _interval(found: Figure) -> str:
+def _interval(found: Metric) -> str:
     if found.value is None:
         return "–"
     low, high = found.interval

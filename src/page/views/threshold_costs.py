@@ -10,11 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from src.models.evaluation import MALIGNANT, TARGETS, Evaluation
 from src.page.render import render
 from src.page.views import curves
-from src.results.evaluation import MALIGNANT, TARGETS, Measured
 from src.results.formatting import percent
-from src.results.thresholds import INTERVAL_METHOD, PEOPLE, PREVALENCE, Estimate, Promise, operating_point, outcome
+from src.results.thresholds import (
+    INTERVAL_METHOD,
+    PEOPLE,
+    PREVALENCE,
+    Estimate,
+    Promise,
+    operating_point,
+    outcome,
+    validation_promise,
+)
 from src.tasks import Task
 
 STANDARD, CLINICAL_SAFETY = 0.5, 0.3
@@ -38,31 +47,31 @@ class NamedThreshold:
     promise: Promise | None = None
 
 
-def named_thresholds(measured: Measured, default: float) -> list[NamedThreshold]:
+def named_thresholds(measured: Evaluation, default: float) -> list[NamedThreshold]:
     """The slider's marks: the model's default, the two usual ones, and a sensitivity promised by validation."""
     named = [NamedThreshold("Standard", STANDARD), NamedThreshold("Clinical safety", CLINICAL_SAFETY)]
     if default not in (STANDARD, CLINICAL_SAFETY):
         named.insert(0, NamedThreshold("Default", default))
     for target in TARGETS:
-        promise = measured.promise(target)
+        promise = validation_promise(measured, target)
         named.append(NamedThreshold(f"{target:.0%} sensitivity", promise.threshold if promise else None, promise))
     return named
 
 
-def slider_thresholds(measured: Measured, default: float) -> list[float]:
+def slider_thresholds(measured: Evaluation, default: float) -> list[float]:
     """Every threshold that slider and marks can stand on, ascending."""
     steps = (round(i * STEP, 2) for i in range(round(1 / STEP) + 1))
     named = (mark.threshold for mark in named_thresholds(measured, default) if mark.threshold is not None)
     return sorted({*steps, *named, default})
 
 
-def moving_figures(measured: Measured, threshold: float, prevalence: float) -> dict[str, str]:
+def moving_figures(measured: Evaluation, threshold: float, prevalence: float) -> dict[str, str]:
     """Every figure that moves with the threshold, as it is shown: "NUMBER OF THE PLACE.FIGURE" -> text.
 
     `prevalence` is how many of PEOPLE are ill, more than none and fewer than all. The key of an interval ends so.
     """
     shown = {"threshold": f"{threshold:g}"}
-    for i, place in enumerate(measured.places):
+    for i, place in enumerate(measured.held_out):
         point = operating_point(place.tables[MALIGNANT], threshold)
         carried = outcome(point, prevalence / PEOPLE, PEOPLE)
         estimates = {
@@ -85,7 +94,7 @@ def moving_figures(measured: Measured, threshold: float, prevalence: float) -> d
 
 
 def moving_columns(
-    measured: Measured, thresholds: Sequence[float], prevalence: float
+    measured: Evaluation, thresholds: Sequence[float], prevalence: float
 ) -> dict[str, list[str] | list[float]]:
     """Figures, and positions on the curves, for each of `thresholds`, as columns; "at" has the thresholds."""
     rows = [moving_figures(measured, threshold, prevalence) for threshold in thresholds]
@@ -103,10 +112,10 @@ def _amount(people: float) -> str:
 
 
 def cost_section(
-    task: Task, measured: Measured, threshold: float, prevalence: float, thresholds: Sequence[float]
+    task: Task, measured: Evaluation, threshold: float, prevalence: float, thresholds: Sequence[float]
 ) -> str:
     """What this threshold costs wherever the model was measured; the script moves its figures along `thresholds`."""
-    if not measured.places:
+    if not measured.held_out:
         return render("not_evaluated.html")
     names = {diagnosis.code: diagnosis.name for diagnosis in task.classes}
     return render(
@@ -114,52 +123,53 @@ def cost_section(
         task=task,
         places=[
             {"place": place, "kind": _KINDS[place.kind][0], "meaning": _KINDS[place.kind][1]}
-            for place in measured.places
+            for place in measured.held_out
         ],
         shown=moving_figures(measured, threshold, prevalence),
         columns=moving_columns(measured, thresholds, prevalence),
         alone=[
             (code, names[code])
             for code in task.reported_alone
-            if any(code in place.tables for place in measured.places)
+            if any(code in place.tables for place in measured.held_out)
         ],
         people=PEOPLE,
         prevalence=prevalence,
-        away=any(place.kind == "away" for place in measured.places),
+        away=any(place.kind == "away" for place in measured.held_out),
         interval_method=INTERVAL_METHOD,
-        dependent=[place for place in measured.places if 0 < place.groups < place.pictures],
+        dependent=[place for place in measured.held_out if 0 < place.groups < place.n],
     )
 
 
-def prevalence_hint(measured: Measured) -> str:
+def prevalence_hint(measured: Evaluation) -> str:
     """Beside the prevalence: how common the disease is where the figures come from. Plain text."""
     home = measured.home
-    split = f" The test split of {home.title} has {PEOPLE * home.positives / home.pictures:.0f}." if home else ""
+    split = f" The test split of {home.title} has {PEOPLE * home.positives / home.n:.0f}." if home else ""
     return f"Choose the number for your setting. Screening finds about {PREVALENCE}.{split}"
 
 
-def slider_ticks(measured: Measured, default: float, slider: str) -> str:
+def slider_ticks(measured: Evaluation, default: float, slider: str) -> str:
     """A style sheet that draws the named thresholds on the slider, whose element id is `slider`."""
     named = (mark.threshold for mark in named_thresholds(measured, default))
     return render("slider_ticks.html", slider=slider, thresholds=[at for at in named if at is not None])
 
 
-def promised_sensitivities(task: Task, measured: Measured) -> str:
+def promised_sensitivities(task: Task, measured: Evaluation) -> str:
     """What the named thresholds for a sensitivity rest on, or why there is none."""
-    found = (measured.promise(target) for target in TARGETS)
+    found = (validation_promise(measured, target) for target in TARGETS)
     promises: list[dict[str, Any]] = [
         {
             "promise": promise,
             "target": f"{promise.target:.0%}",
             "confidence": f"{promise.confidence:.0%}",
-            "unseen": measured.unseen.get(promise.target, {}),
+            "unseen": measured.left_out_sensitivity.get(promise.target, {}),
         }
         for promise in found
         if promise is not None
     ]
+    validation = measured.validation
     return render(
         "promised_sensitivities.html",
         task=task,
         promises=promises,
-        groups_known=measured.groups < measured.pictures,
+        groups_known=validation is not None and validation.groups < validation.n,
     )

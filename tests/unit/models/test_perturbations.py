@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from src.models import checkpoints, perturbations
+from src.models import checkpoints, evaluation, perturbations
 from src.models.predictor import Predictor
 from src.pictures import decode
 from src.pictures.picture import ImageRefused, Picture
-from src.results import evaluation
 from src.results.thresholds import proportion_interval
 from src.service import read_picture
 from src.service.arguments import ArgumentRefused

@@ -11,6 +11,7 @@ import pytest
 
 from src.models import checkpoints
 from src.models.config import VigilConfig
+from src.models.evaluation import Metric, Proportion, parse
 from src.page.views import evidence
 from src.page.views.evidence import Model, Share
 from src.results import formatting
@@ -20,6 +21,11 @@ from tests.support import synthetic_checkpoints
 from train import evaluate
 from train.data import Sample
 from train.evaluation import metrics
+
+
+def text_of(metric: dict[str, Any]) -> str:
+    return formatting.with_interval(Metric.model_validate(metric))
+
 
 HISTORY = [{"epoch": n, "train_loss": 1 / n, "loss": 1.5 / n, "accuracy": 0.5 + n / 20} for n in (1, 2, 3)]
 
@@ -65,24 +71,24 @@ def model(evaluation: Any, history: Any = HISTORY) -> Model:
         data=({"name": "BUSI", "licence": "research use", "citation": "Al-Dhabyani et al. 2020"},),
         history=tuple(history),
     )
-    return Model(TASKS["ultrasound"], about, evaluation)
+    return Model(TASKS["ultrasound"], about, parse(evaluation))
 
 
 def test_every_figure_of_every_set_is_shown_with_its_interval(evaluation: dict[str, Any]) -> None:
     page = evidence.page(model(evaluation))
     for found in (evaluation["splits"]["test"], evaluation["external"]["breast_usg"]):
         for metric in found["metrics"].values():
-            assert formatting.figure(metric) in page
+            assert text_of(metric) in page
         for share in ("sensitivity", "specificity", "ppv", "npv"):
             point = found["at_default_threshold"]["malignant"][share]
-            assert f"{formatting.figure(point)} <small>n = {point['of']}</small>" in page
+            assert f"{text_of(point)} <small>n = {point['of']}</small>" in page
         for row in found["confusion_matrix"]:
             assert all(f'%">{count:,}</span>' in page for count in row)
     assert "elsewhere, BrEaST (n = 90)" in page
     assert "900 images in 800 groups: benign 600, malignant 300." in page
     assert "Al-Dhabyani et al. 2020" in page
     validation = evaluation["splits"]["validation"]["metrics"]["auc_malignant"]
-    assert formatting.figure(validation) not in page, "what choices were made on is no evidence"
+    assert text_of(validation) not in page, "what choices were made on is no evidence"
 
 
 def test_the_overview_has_home_and_elsewhere_side_by_side(evaluation: dict[str, Any]) -> None:
@@ -90,7 +96,7 @@ def test_the_overview_has_home_and_elsewhere_side_by_side(evaluation: dict[str, 
     for found in (evaluation["splits"]["test"], evaluation["external"]["breast_usg"]):
         point = found["at_default_threshold"]["malignant"]
         cells = (found["metrics"]["auc_malignant"], point["sensitivity"], point["specificity"])
-        assert "</td><td>".join(formatting.figure(cell) for cell in cells) + "</td><td>0.3</td>" in overview
+        assert "</td><td>".join(text_of(cell) for cell in cells) + "</td><td>0.3</td>" in overview
 
 
 def test_nothing_is_claimed_of_few(evaluation: dict[str, Any]) -> None:
@@ -111,7 +117,7 @@ def test_nothing_is_claimed_of_few(evaluation: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("of", "figure"), [(MIN_CASES - 1, None), (MIN_CASES, "0.900 (0.700 to 0.990)")])
 def test_where_few_ends(of: int, figure: str | None) -> None:
-    share = evidence.share_of({"value": 0.9, "interval": [0.7, 0.99], "of": of})
+    share = evidence.share_of(Proportion(value=0.9, interval=(0.7, 0.99), of=of))
     assert share == Share(figure, f"{of}")
 
 
@@ -160,7 +166,7 @@ def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
             for one in values.values():
                 del one["auc_malignant_interval"]
     page = evidence.page(model(older))
-    assert formatting.figure(older["splits"]["test"]["metrics"]["auc_malignant"]) in page
+    assert text_of(older["splits"]["test"]["metrics"]["auc_malignant"]) in page
     assert "not evaluated on that dataset" in page, "BrEaST's published figures stand alone then"
 
 
@@ -238,8 +244,8 @@ def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Pat
 @pytest.mark.parametrize("folder", sorted(checkpoints.EMBEDDED.iterdir()), ids=lambda folder: folder.name)
 def test_every_embedded_model_can_be_shown(folder: Path) -> None:
     config, content = (json.loads((folder / name).read_text()) for name in ("config.json", "evaluation.json"))
-    shown = Model(TASKS[content["task"]], VigilConfig.model_validate(config["vigil"]), content)
+    shown = Model(TASKS[content["task"]], VigilConfig.model_validate(config["vigil"]), parse(content))
     page = evidence.page(shown)
     assert "does not have Vigil's format" not in page
     assert "<polyline" in page
-    assert formatting.figure(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])
+    assert text_of(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])

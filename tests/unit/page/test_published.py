@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from src.models.evaluation import EvaluatedSet
 from src.page.views import published
 from src.tasks import TASKS
 from train.evaluation import metrics
@@ -26,6 +27,10 @@ def test_every_reference_names_source_split_and_comparability() -> None:
                 assert all(0 < float(number) < 1 for number in numbers)
 
 
+def evaluated(**figures: Any) -> EvaluatedSet:
+    return EvaluatedSet.model_validate({"name": "test", "kind": "home", **figures})
+
+
 @pytest.mark.parametrize(
     ("difference", "theirs", "ours", "said"),
     [
@@ -36,7 +41,7 @@ def test_every_reference_names_source_split_and_comparability() -> None:
     ],
 )
 def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:
-    assert published._comparable({"difference": difference, "n": theirs}, {"n": ours} if ours else None) == said
+    assert published._comparable({"difference": difference, "n": theirs}, evaluated(n=ours) if ours else None) == said
 
 
 def test_our_figure_beside_theirs_by_hand() -> None:
@@ -48,11 +53,11 @@ def test_our_figure_beside_theirs_by_hand() -> None:
         "fn": [0, 1, 3],
     }
     point = metrics.at_threshold(table, 0.3)
-    own = {
-        "metrics": {"auc_malignant": {"value": 0.8, "interval": [0.7, 0.9]}},
-        "at_default_threshold": {"malignant": point, "mel": point},
-        "threshold_table": {"malignant": table},
-    }
+    own = evaluated(
+        metrics={"auc_malignant": {"value": 0.8, "interval": [0.7, 0.9]}},
+        at_default_threshold={"malignant": point, "mel": point},
+        threshold_table={"malignant": table},
+    )
     assert published._own("auc_malignant", own) == "0.800 (0.700 to 0.900)"
     assert published._own("sensitivity", own).startswith("0.750 (")
     assert published._own("sensitivity_mel", own).endswith(" at 0.3")

@@ -8,12 +8,12 @@ from PIL import Image
 
 from src.exports import heat_map as overlay
 from src.exports.heat_map import Layers
-from src.models import checkpoints
+from src.models import checkpoints, evaluation
 from src.models.checkpoints import Checkpoint
+from src.models.evaluation import Evaluation
 from src.models.predictor import HeatMap
 from src.page.views import comparison, explanation, result_card, robustness
-from src.results import decisions, evaluation, formatting
-from src.results.evaluation import Measured
+from src.results import decisions, formatting
 from src.results.result import GateResult, Result
 from src.service.arguments import (
     ArgumentRefused,
@@ -73,7 +73,7 @@ def test_markup_is_escaped() -> None:
     shown = result_card.details(result(quality=[evil])) + result_card.refusal(evil)
     shown += explanation.heat_map_caption(result(classes=named))
     shown += result_card.gate_question(TASKS["skin"], doubted.gate) + result_card.decision(doubted)
-    shown += robustness.robustness_section(decisions.robustness([(evil, 0.5)], 0.4, 0.3), 0.3, Measured())
+    shown += robustness.robustness_section(decisions.robustness([(evil, 0.5)], 0.4, 0.3), 0.3, Evaluation())
     assert "<script" not in shown
     assert shown.count("&lt;script&gt;") == 6
 
@@ -105,7 +105,7 @@ def test_the_view_lays_the_map_over_the_part_it_is_of() -> None:
     picture, colours = Image.new("RGB", (300, 200)), Image.new("RGBA", (8, 8))
 
     def viewer(*boxes: tuple[float, float, float, float]) -> Element:
-        return parse(explanation.heat_map_viewer(result(), Layers(picture, colours, *boxes), Measured()))
+        return parse(explanation.heat_map_viewer(result(), Layers(picture, colours, *boxes), Evaluation()))
 
     shown = viewer((0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1))
     placed = "left:10.000%;top:20.000%;width:80.000%;height:80.000%"
@@ -125,7 +125,7 @@ def figure(value: float) -> dict[str, Any]:
     return {"value": value, "interval": [value - 0.05, value + 0.05]}
 
 
-def measured_by_views_and_maps() -> Measured:
+def measured_by_views_and_maps() -> Evaluation:
     content = synthetic_checkpoints.evaluation("0")
     faith = {"drop": figure(0.3), "random": figure(0.1), "above_random": figure(0.2)}
     inside = {"n": 40, "empty": 0, "inside": figure(0.6), "chance": 0.2}
@@ -158,7 +158,7 @@ def measured_by_views_and_maps() -> Measured:
 def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -> None:
     layers = Layers(Image.new("RGB", (30, 20)), Image.new("RGBA", (8, 8)), WHOLE, WHOLE)
 
-    def shown(measured: Measured, **changes: Any) -> str:
+    def shown(measured: Evaluation, **changes: Any) -> str:
         return text(explanation.heat_map_viewer(result(**changes), layers, measured))
 
     trusted = shown(measured_by_views_and_maps())
@@ -167,7 +167,7 @@ def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -
     assert "the peak lies in the outlined lesion for 60.0% of 40 right decisions (20.0% by chance)." in trusted
     assert "wrong decisions" not in trusted, "none was counted"
     assert "trusted" not in shown(measured_by_views_and_maps(), explanation="Guided Grad-CAM")
-    assert "trusted" not in shown(Measured())
+    assert "trusted" not in shown(Evaluation())
 
 
 ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
@@ -186,7 +186,7 @@ def test_views_are_told_by_name_figure_word_and_sign() -> None:
     assert "for 12.0% (7.0 to 17.0) of the 20 malignant ones, at a threshold of 0.3." in shown.text
     steady = decisions.robustness_at_threshold(ROUND, 0.05)
     assert not steady.borderline
-    held = text(robustness.robustness_section(steady, 0.05, Measured()))
+    held = text(robustness.robustness_section(steady, 0.05, Evaluation()))
     assert "The decision holds for all 2 altered versions" in held
     assert "Borderline" not in held
     assert "at least one" not in held

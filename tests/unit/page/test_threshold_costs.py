@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 
+from src.models import evaluation
+from src.models.evaluation import MALIGNANT, Evaluation
 from src.page.views import curves, threshold_costs
-from src.results import chart_data, evaluation
+from src.results import chart_data
 from src.results import thresholds as screening
-from src.results.evaluation import MALIGNANT, Measured
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.markup import parse, text
 
 
-def made_up(task: str, **changes: Any) -> Measured:
+def made_up(task: str, **changes: Any) -> Evaluation:
     return evaluation.parse(synthetic_checkpoints.evaluation("0", task) | changes)
 
 
-def with_validation(positives: int) -> Measured:
+def with_validation(positives: int) -> Evaluation:
     """A skin model whose validation has so many malignant lesions, all found with 0.5."""
     content = synthetic_checkpoints.evaluation("0", "skin")
     table = screening.threshold_table([0.5] * positives + [0.1] * 50, [True] * positives + [False] * 50)
@@ -34,7 +35,7 @@ def with_validation(positives: int) -> Measured:
 def test_marks_are_the_usual_thresholds_and_the_promised_ones() -> None:
     model = made_up("skin")
     named = {mark.name: mark.threshold for mark in threshold_costs.named_thresholds(model, 0.044)}
-    at_95, at_90 = model.promise(0.95), model.promise(0.9)
+    at_95, at_90 = screening.validation_promise(model, 0.95), screening.validation_promise(model, 0.9)
     assert at_95
     assert at_90
     assert named == {
@@ -87,7 +88,7 @@ def test_the_grid_has_every_place_of_slider_and_marks() -> None:
 def test_figures_are_the_counts(task: str, threshold: float) -> None:
     model = made_up(task)
     shown = threshold_costs.moving_figures(model, threshold, 20)
-    for i, place in enumerate(model.places):
+    for i, place in enumerate(model.held_out):
         point = screening.operating_point(place.tables[MALIGNANT], threshold)
         low, high = point.sensitivity_interval
         assert shown[f"{i}.sensitivity"] == f"{100 * point.sensitivity:.1f}%"
@@ -135,7 +136,7 @@ def test_away_stands_beside_home() -> None:
         "At home, second set Second held out from training 40 malignant, 60 not",
         "Away Elsewhere not used in training 50 malignant, 80 not",
     ]
-    home, away = (screening.operating_point(model.places[i].tables[MALIGNANT], 0.3).sensitivity for i in (0, 2))
+    home, away = (screening.operating_point(model.held_out[i].tables[MALIGNANT], 0.3).sensitivity for i in (0, 2))
     drawn = {one.attributes["data-v"]: one.text for one in shown.find(attribute="data-v")}
     assert (drawn["0.sensitivity"], drawn["2.sensitivity"]) == (f"{100 * home:.1f}%", f"{100 * away:.1f}%")
     assert away < home
@@ -158,8 +159,8 @@ def test_tiles_are_not_called_people() -> None:
 
 
 def test_a_checkpoint_without_figures_says_so() -> None:
-    assert "Not evaluated" in threshold_costs.cost_section(TASKS["skin"], Measured(), 0.3, 10, [0.3])
-    assert curves.curves_section(Measured(), 0.3, [0.3]) == ""
+    assert "Not evaluated" in threshold_costs.cost_section(TASKS["skin"], Evaluation(), 0.3, 10, [0.3])
+    assert curves.curves_section(Evaluation(), 0.3, [0.3]) == ""
 
 
 def test_names_from_a_checkpoint_are_escaped() -> None:
@@ -184,7 +185,7 @@ def test_roc_starts_and_ends_in_the_corners_and_leaves_no_turn_out() -> None:
 
 
 def test_the_band_is_around_the_curve() -> None:
-    (place,) = made_up("skin").places
+    (place,) = made_up("skin").held_out
     points = [tuple(map(float, pair.split(","))) for pair in curves._band(place)[1:-1].split("L")]
     corners = chart_data.roc_corners(place.tables[MALIGNANT])
     upper, lower = points[: len(corners)], points[: len(corners) - 1 : -1]
@@ -197,7 +198,7 @@ def test_the_band_is_around_the_curve() -> None:
 
 def test_the_pictures_place_is_counted() -> None:
     model = made_up("skin")
-    (place,) = model.places
+    (place,) = model.held_out
     point = screening.operating_point(place.tables[MALIGNANT], 0.62)
     shown = text(curves.curves_section(model, 0.3, [0.3], 0.62))
     assert (
@@ -209,7 +210,7 @@ def test_the_pictures_place_is_counted() -> None:
 
 def test_the_curve_says_its_counts_everywhere() -> None:
     model = made_up("ultrasound")
-    at = [screening.operating_point(place.tables[MALIGNANT], 0.3) for place in model.places]
+    at = [screening.operating_point(place.tables[MALIGNANT], 0.3) for place in model.held_out]
     assert (
         f"Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. "
         f"Second: {at[1].tp} of 40 found, {at[1].fp} false alarms among 60. "
@@ -240,7 +241,7 @@ def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: i
     content["splits"]["test"]["calibration"] = [
         {"lower": 0.3, "upper": 0.4, "n": n, "mean_score": mean, "share_malignant": malignant / n, "interval": interval}
     ]
-    (place,) = evaluation.parse(content).places
+    (place,) = evaluation.parse(content).held_out
     said = curves.reliability_sentence(place, 0.3)
     assert said.startswith(
         f"{n} test images have a displayed probability of 30 to 40%. Of these, {100 * malignant / n:.1f}% are malignant"
@@ -252,5 +253,5 @@ def test_how_far_a_displayed_probability_holds(mean: float, n: int, malignant: i
 
 
 def test_a_certain_picture_belongs_to_the_last_bin() -> None:
-    (place,) = made_up("skin").places
+    (place,) = made_up("skin").held_out
     assert curves.reliability_sentence(place, 1.0) == curves.reliability_sentence(place, 0.95)

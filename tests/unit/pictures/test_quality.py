@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from src.models import checkpoints
+from src.models import checkpoints, evaluation
 from src.models.predictor import Prediction, Predictor
 from src.pictures import quality
 from src.pictures.picture import Picture
@@ -158,10 +158,9 @@ def test_the_committed_limits_are_of_all_tasks_and_many_pictures() -> None:
 
 def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
     dark = Picture(derive.PUT["dark"](ordinary("skin")), ())
-    effect = {"n": 100, "mean_change": 0.123, "flipped": 0.07, "warned": 1.0}
-    evaluation = {"splits": {"validation": {"quality": {"effects": {"dark": effect}}}}}
+    effects = {"dark": quality.Effect(n=100, mean_change=0.123, flipped=0.07, warned=1.0)}
     (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
-    (told,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, evaluation)
+    (told,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
     added = (
         "(In 100 validation pictures made so, p(malignant) moved by 0.12 on average and 7% of the decisions changed.)"
     )
@@ -172,8 +171,8 @@ def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
     "part", [None, {}, {"effects": None}, {"effects": {"dark": {"n": 0}}}, {"effects": {"dark": {"flipped": "half"}}}]
 )
 def test_an_evaluation_without_effects_is_done_without(part: object) -> None:
-    assert quality.effects({"splits": {"validation": {"quality": part}}}) == {}
-    assert quality.effects(None) == {}
+    assert evaluation.parse({"splits": {"validation": {"quality": part}}}).flaw_effects == {}
+    assert evaluation.parse(None).flaw_effects == {}
 
 
 @pytest.fixture(scope="module")

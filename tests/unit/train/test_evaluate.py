@@ -13,8 +13,8 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from src.models import checkpoints, perturbations
-from src.results import evaluation, thresholds
+from src.models import checkpoints, evaluation, perturbations
+from src.results import thresholds
 from src.results.formatting import MIN_CASES
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
@@ -129,11 +129,11 @@ def test_auc_is_scikit_learns_and_the_share_of_pairs_in_order(seed: int) -> None
 def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(content: dict[str, Any]) -> None:
     assert not {"explanation", "robustness"} & set(content["splits"]["validation"])
     read = evaluation.parse(content)
-    assert [place.name for place in read.places] == ["test", "test-busbra", "test-multirez", "breast_usg"]
-    for place in read.places:
+    assert [place.name for place in read.held_out] == ["test", "test-busbra", "test-multirez", "breast_usg"]
+    for place in read.held_out:
         assert place.explanation is not None
         assert place.robustness is not None
-        assert place.explanation.n == place.robustness.n == min(place.pictures, evaluate.EXAMINED)
+        assert place.explanation.n == place.robustness.n == min(place.n, evaluate.EXAMINED)
         assert place.explanation.groups == place.robustness.groups <= place.explanation.n
         assert set(place.explanation.faithfulness.maps) == set(explanations.METHODS)
         assert place.explanation.faithfulness.n == explanations.TAKEN_OUT_OF

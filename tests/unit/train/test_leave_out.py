@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from src.models import checkpoints
+from src.models.evaluation import parse
 from src.models.predictor import Predictor
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
@@ -128,10 +129,10 @@ def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
     assert leave_out.main([*arguments, "--only", "pcam"]) == 1
     assert "busi, busbra, multirez" in capsys.readouterr().err
     found = {"multirez": leave_out_entry(data, tmp_path)}
-    text = findings.left_out(evaluation | {"left_out": found})
+    text = findings.left_out_section(parse(evaluation | {"left_out": found}))
     assert "Multi-REZ (n = " in text
     assert "BUSI, BUS-BRA" in text
-    assert findings.left_out(evaluation) == ""
+    assert findings.left_out_section(parse(evaluation)) == ""
 
 
 def leave_out_entry(data: Path, tmp_path: Path) -> dict[str, Any]:

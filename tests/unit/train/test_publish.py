@@ -301,9 +301,9 @@ def no_checkpoint(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (unevaluated, "has no evaluation.json: run python -m train.evaluate"),
+        (unevaluated, "has no evaluation.json, so it is unknown how well it reads. Run python -m train.evaluate"),
         (of_other_weights, "evaluation.json was made from other weights."),
-        (half_evaluated, "evaluation.json lacks 'test'"),
+        (half_evaluated, "evaluation.json lacks figures that the card shows. Run python -m train.evaluate"),
         (damaged, "sha256 differs"),
         (of_other_answers, "does not answer no_mass.png as its config.json says"),
         (no_checkpoint, "is not a checkpoint folder"),

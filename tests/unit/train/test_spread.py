@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.models.evaluation import parse
 from src.results.formatting import over_seeds
 from tests.support import synthetic_checkpoints, synthetic_datasets
 from tests.support.synthetic_checkpoints import edit
@@ -76,7 +77,7 @@ def test_the_released_one_is_not_read_again(
 def test_the_card_says_mean_and_range(content: dict[str, Any], runs: list[Path]) -> None:
     values = [run["splits"]["test"]["auc_malignant"] for run in content["seeds"]]
     said = f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-    assert over_seeds(content, "test", "auc_malignant") == said
+    assert over_seeds(parse(content), "test", "auc_malignant") == said
     card = (runs[1] / "README.md").read_text()
     assert "Trained with seeds 0, 1" in card
     assert f"AUC, malignant {said}" in card

@@ -22,7 +22,7 @@ from torch import nn
 
 from src.models import checkpoints
 from src.models.predictor import Predictor
-from src.results.formatting import figure
+from src.results.formatting import with_interval
 from src.tasks import TASKS
 from tests.support import synthetic_datasets
 from tests.support.tiny_recipe import TINY, recipe_of
@@ -127,12 +127,12 @@ def test_evaluated_again_the_same_numbers_come_out(trained: Path, data: Path) ->
 
 def test_the_card_says_what_was_found(trained: Path) -> None:
     text = (trained / "README.md").read_text()
-    config, evaluation = card.read(trained)
+    config, figures = card.read_folder(trained)
     assert text.startswith("---\n")
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["license"] == "cc0-1.0"
     assert metadata["library_name"] == "timm"
-    assert figure(evaluation["splits"]["test"]["metrics"]["auc_malignant"]) in text
+    assert with_interval(figures.splits["test"].metrics["auc_malignant"]) in text
     assert config["vigil"]["sha256"][:12] in text
 
 

@@ -1,11 +1,12 @@
-"""src/results/evaluation.py: what evaluation.json says, whole, partly missing and malformed."""
+"""src/models/evaluation.py: what evaluation.json says, whole, partly missing and malformed."""
 
 import logging
 from typing import Any
 
 import pytest
 
-from src.results import evaluation, thresholds
+from src.models import evaluation
+from src.results import thresholds
 from tests.support import synthetic_checkpoints
 
 
@@ -22,27 +23,27 @@ def test_home_comes_first_and_away_last() -> None:
         "external": {"breast_usg": SOME | {"sources": ["BrEaST"]}},
     }
     read = evaluation.parse(content)
-    assert [(place.kind, place.name, place.title) for place in read.places] == [
+    assert [(place.kind, place.name, place.title) for place in read.held_out] == [
         ("home", "test", "BUSI"),
         ("second", "test-busbra", "BUS-BRA"),
         ("away", "breast_usg", "BrEaST"),
     ]
-    assert read.home == read.places[0]
-    assert (read.home.pictures, read.home.groups, read.home.positives, read.home.negatives) == (3, 2, 2, 1)
+    assert read.home == read.held_out[0]
+    assert (read.home.n, read.home.groups, read.home.positives, read.home.negatives) == (3, 2, 2, 1)
 
 
 def test_a_promise_needs_validation_counted_by_group() -> None:
-    assert evaluation.parse({"splits": {"validation": SOME, "test": SOME}}).promise(0.95) is None
+    assert thresholds.validation_promise(evaluation.parse({"splits": {"validation": SOME, "test": SOME}}), 0.95) is None
     by_group = thresholds.threshold_table([0.5] * 59, [True] * 59)
     counted = SOME | {"threshold_table_groups": {"malignant": by_group}}
-    promise = evaluation.parse({"splits": {"validation": counted}}).promise(0.95)
+    promise = thresholds.validation_promise(evaluation.parse({"splits": {"validation": counted}}), 0.95)
     assert promise == thresholds.promise(by_group, 0.95)
     assert promise.threshold == 0.5
 
 
 @pytest.mark.parametrize("content", [None, {}, {"splits": {}}, {"splits": {"test": split([], [])}}])
 def test_what_was_not_evaluated_has_no_place(content: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert evaluation.parse(content) == evaluation.Measured()
+    assert evaluation.parse(content) == evaluation.parse({})
     assert not caplog.records
 
 
@@ -55,7 +56,7 @@ def test_what_became_of_a_promise_where_nothing_was_learned() -> None:
             "acral": {"sources": [], "promised": {"0.9": {"sensitivity": {"value": None, "interval": None}}}},
         },
     }
-    assert evaluation.parse(content).unseen == {0.9: {"ISIC 2017": 0.84}}
+    assert evaluation.parse(content).left_out_sensitivity == {0.9: {"ISIC 2017": 0.84}}
 
 
 GOOD = {"threshold": [0.1, 0.2], "tp": [1, 1], "fp": [1, 0], "tn": [0, 1], "fn": [0, 0]}
@@ -77,15 +78,15 @@ GOOD = {"threshold": [0.1, 0.2], "tp": [1, 1], "fp": [1, 0], "tn": [0, 1], "fn":
 )
 def test_a_malformed_evaluation_counts_as_none_and_is_logged(table: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not evaluation.parse({"splits": {"test": {"threshold_table": {"malignant": table}}}}).places
+        assert not evaluation.parse({"splits": {"test": {"threshold_table": {"malignant": table}}}}).held_out
     assert "evaluation.json cannot be used: splits.test.threshold_table.malignant" in caplog.text
-    assert evaluation.parse({"splits": {"test": {"threshold_table": {"malignant": GOOD}}}}).places
+    assert evaluation.parse({"splits": {"test": {"threshold_table": {"malignant": GOOD}}}}).held_out
 
 
 def test_a_figure_may_be_undefined() -> None:
     nothing = {"auc_malignant": {"value": None, "interval": [None, None]}}
     assert (
-        evaluation.parse({"splits": {"test": SOME | {"metrics": nothing}}}).places[0].metrics["auc_malignant"].value
+        evaluation.parse({"splits": {"test": SOME | {"metrics": nothing}}}).held_out[0].metrics["auc_malignant"].value
         is None
     )
 
@@ -132,7 +133,7 @@ ROBUSTNESS = {
 def test_what_was_measured_of_maps_and_small_views_stands_beside_the_place() -> None:
     (place,) = evaluation.parse(
         {"splits": {"test": SOME | {"explanation": EXPLANATION, "robustness": ROBUSTNESS}}}
-    ).places
+    ).held_out
     assert place.explanation is not None
     assert place.explanation.location is not None
     assert place.explanation.location.maps["Grad-CAM"]["wrong"].inside.value is None
@@ -140,14 +141,14 @@ def test_what_was_measured_of_maps_and_small_views_stands_beside_the_place() -> 
     assert place.robustness is not None
     assert place.robustness.pictures["malignant"].flipped.value == 0.3
     without = {key: value for key, value in EXPLANATION.items() if key != "location"}
-    (place,) = evaluation.parse({"splits": {"test": SOME | {"explanation": without}}}).places
+    (place,) = evaluation.parse({"splits": {"test": SOME | {"explanation": without}}}).held_out
     assert place.explanation is not None
     assert place.explanation.location is None
     assert place.robustness is None
 
 
 def test_an_evaluation_from_before_has_neither() -> None:
-    (place,) = evaluation.parse({"splits": {"test": SOME}}).places
+    (place,) = evaluation.parse({"splits": {"test": SOME}}).held_out
     assert place.explanation is None
     assert place.robustness is None
 
@@ -155,5 +156,5 @@ def test_an_evaluation_from_before_has_neither() -> None:
 @pytest.mark.parametrize("wrong", [EXPLANATION | {"n": -1}, EXPLANATION | {"faithfulness": {}}, []])
 def test_a_malformed_part_counts_as_no_evaluation(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not evaluation.parse({"splits": {"test": SOME | {"explanation": wrong}}}).places
+        assert not evaluation.parse({"splits": {"test": SOME | {"explanation": wrong}}}).held_out
     assert "splits.test.explanation" in caplog.text
