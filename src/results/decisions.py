@@ -140,6 +140,7 @@ def screening_at(checkpoint: Checkpoint, threshold: float) -> Screening:
 
 
 def _held_out(one: EvaluatedSet, threshold: float) -> HeldOutResult:
+    assert one.kind != "validation"
     point = operating_point(one.tables[MALIGNANT], threshold)
     expected = outcome(point, PREVALENCE / PEOPLE, PEOPLE)
     alone = {code: operating_point(table, threshold) for code, table in one.tables.items() if code != MALIGNANT}
