@@ -41,8 +41,8 @@ def readers(bench: Bench) -> Iterator[Row]:
             3,
             f"Inputs for {name} from a fuzzer that is guided by the branches they reach (atheris)",
             int(runs[1]) if runs else 0,
-            f"In {seconds} s: {covered[0] if covered else 0} branches reached by well-formed files, {covered[-1] if covered else 0} in "
-            f"the end; exceptions that are no refusals, hangs, much memory: {found}.",
+            f"In {seconds} s: {covered[0] if covered else 0} branches reached by well-formed files, "
+            f"{covered[-1] if covered else 0} in the end; exceptions besides refusals, hangs, much memory: {found}.",
             done.returncode == 0 and runs is not None and int(runs[1]) > 0,
         )
 
