@@ -288,7 +288,7 @@ class _Worker:
         self._connection.recv_bytes()
 
     def ask(self, request: bytes) -> tuple[bool, Any]:
-        """Whether the work was done, and its result or exception. Raises OSError and EOFError where the process ends."""
+        """Whether the work was done, and its result or exception. Raises OSError or EOFError where the process ends."""
         self._connection.send_bytes(request)
         return pickle.loads(self._connection.recv_bytes())
 
