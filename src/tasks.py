@@ -129,8 +129,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 group="lesion",
                 sources=("ham10000", "isic2017", "acral"),
                 licence=Licence("cc-by-nc-4.0"),
-                limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin. "
-                "It names no\n  patients: two lesions of one person may lie on different sides of a split.",
+                limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin.\n"
+                "  It names no patients, so two lesions of one person may be in different splits.",
                 input_side=224,
                 camera=True,
                 advice={
@@ -159,8 +159,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 sources=("busi", "busbra", "multirez"),
                 external_sources=("breast_usg",),
                 licence=Licence("other", "busi-research-use", "https://doi.org/10.1016/j.dib.2019.104863"),
-                limits="- BUSI comes from one hospital in Cairo and repeats pictures, BUS-BRA from one in Rio de "
-                "Janeiro.\n  Only BUSI has pictures without a lesion.",
+                limits="- BUSI comes from one hospital in Cairo and repeats images. BUS-BRA comes from one hospital\n"
+                "  in Rio de Janeiro. Only BUSI has images without a lesion.",
                 input_side=224,
             ),
             Task(
@@ -177,7 +177,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 default_threshold=0.3,
                 sources=("breastmnist",),
                 licence=Licence("cc-by-4.0"),
-                limits="- BreastMNIST is BUSI at 28×28 pixels, its benign and its normal pictures in one class.",
+                limits="- BreastMNIST is BUSI at 28×28 pixels. Its benign and its normal images are one class.",
                 input_side=28,
             ),
             Task(
@@ -199,8 +199,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 label_box=(1 / 3, 1 / 3, 2 / 3, 2 / 3),
                 sources=("pcam",),
                 licence=Licence("cc0-1.0"),
-                limits="- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic for\n"
-                "  tumour in its central 32×32 pixels; tumour nearer the edge does not count.",
+                limits="- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic if\n"
+                "  there is tumour in its central 32×32 pixels. Tumour nearer the edge does not count.",
                 input_side=96,
                 advice={
                     **dict.fromkeys(

@@ -1,8 +1,8 @@
-"""Model cards, generated: README.md of a checkpoint folder, and model_card.md with the released models side by side.
+"""Generates the model cards: README.md of a checkpoint folder, and model_card.md with all released models.
 
-    python -m train.card        writes model_card.md, README.md's table and the cards in checkpoints/*/ anew
+    python -m train.card        writes model_card.md, README.md's table and the cards in checkpoints/*/ again
 
-Every figure comes from evaluation.json, every setting from config.json; nothing is typed in.
+Every figure comes from evaluation.json and every setting from config.json. No figure is typed in.
 """
 
 import json
@@ -25,26 +25,29 @@ TABLE_START, TABLE_END = "<!-- models: written by python -m train.card -->", "<!
 
 PIPELINE = "image-classification"
 
-INTENDED_USE = """To show clinicians, students and engineers what such a model does, where it looked and what its
-threshold costs; to compare with, and to build on in research."""
+INTENDED_USE = """Vigil shows clinicians, students and engineers what such a model predicts, where it looked and what
+its threshold costs. Researchers can compare with it and build on it."""
 
-OUT_OF_SCOPE = """- Any decision about a person, with or without a clinician in between.
-- Pictures of another kind, or from another kind of device, than the data named here.
-- People whom the data does not represent."""
+OUT_OF_SCOPE = """- Any decision about a person, with or without a clinician.
+- Images of another kind, or from another kind of device, than the datasets named here.
+- People whom these datasets do not represent."""
 
-LIMITS = """- The figures hold for the splits named. They fall at another hospital, with another device or another mix
-  of patients; where a split from elsewhere is shown ("external"), it says by how much.
-- Probabilities are calibrated on pictures from the same sources; elsewhere they are not.
-- What asks whether a picture is of this kind at all (the gate) refuses most others, not all, and knows nothing of
-  devices or people that the data lacks. Its plain statistics of grey pictures leave a display's tint out since it was
-  seen to refuse tinted pictures of BrEaST: of that set its share refused is no independent figure.
-- Small splits leave wide intervals: read those, not the figures between them.
-- A heat map shows what the network reacted to, not why, and is no evidence that it reacted to the right thing."""
+LIMITS = """- The figures hold for the named splits. Expect other figures, mostly lower ones, at another hospital, with
+  another device or with other patients. The columns "external" show a dataset from elsewhere, where there is one.
+- Probabilities are calibrated on images from the same sources. Elsewhere they are not calibrated.
+- The gate checks whether an image is of this kind. It rejects most other images, but not all. It does not notice
+  devices or people that the datasets lack.
+- The gate ignores the tint of grey images. This rule was added after the gate had rejected tinted images of BrEaST, so
+  the share that it rejects there is not an independent figure.
+- Small splits have wide intervals. Read the intervals, not only the figures between them.
+- A heat map shows what the network reacted to. It does not show why, and it is no evidence that the network reacted to
+  the right thing."""
 
-OBTAINED = """Every picture was read by the Predictor that page, API and command line use, with the released weights.
-Groups (lesions, cases, near-duplicates, slides where they are known) never cross a split. Networks learned from the
-training split; epoch, calibration and default threshold were chosen on validation; the test split was read by
-`python -m train.evaluate` afterwards, which derives the same figures again from the same data. Intervals are 95%."""
+OBTAINED = """Every image was read with the released weights by the Predictor, which the page, the API and the commands
+use too. No group (lesion, case, near-duplicates, or slide, where it is known) crosses a split. The networks were
+trained on the training split. The epoch, the calibration and the default threshold were chosen on validation. Then
+`python -m train.evaluate` read the test split. The same command derives the same figures again from the same data.
+Intervals are 95%."""
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], Evaluation]:
@@ -53,7 +56,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Evaluation]:
 
 
 def metadata(config: dict[str, Any], figures: Evaluation, name: str) -> ModelCardData:
-    """The card's metadata as the Hub reads it; its model-index has the figures of every held-out set."""
+    """The card's metadata for the Hub, with the figures of every split except validation as a model-index."""
     vigil = config["vigil"]
     task, sources = TASKS[vigil["task"]], vigil["recipe"]["sources"]
     results = []
@@ -94,9 +97,9 @@ def metadata(config: dict[str, Any], figures: Evaluation, name: str) -> ModelCar
 
 def text(folder: Path, repo: str | None = None) -> str:
     """README.md of a checkpoint folder, from its config.json and evaluation.json, for the Hub's repository `repo`
-    ("OWNER/vigil-TASK" where there is none yet).
+    ("OWNER/vigil-TASK" by default).
 
-    Raises ValueError where evaluation.json lacks figures, or huggingface_hub cannot read the card's metadata.
+    Raises ValueError if evaluation.json lacks figures, or huggingface_hub cannot read the card's metadata.
     """
     config, figures = read_folder(folder)
     description = describe(config, figures)
@@ -143,12 +146,13 @@ from PIL import Image
 model = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 with torch.no_grad():
-    logits = model(transform(Image.open("picture.jpg"){converted})[None])
+    logits = model(transform(Image.open("image.jpg"){converted})[None])
 ```
 
-Probabilities are the softmax of the logits divided by the temperature, {vigil["temperature"]:.3f}; a single logit is
-that of the second class. Classes: {", ".join(config["label_names"])}.{crop}
-On Vigil's page: `VIGIL_WEIGHTS_{task.name.upper()}={repo}`.
+The probabilities are `softmax(logits / {vigil["temperature"]:.3f})`. The classes are
+{", ".join(config["label_names"])}. A single logit belongs to the second class.{crop}
+
+To use these weights on Vigil's page, set `VIGIL_WEIGHTS_{task.name.upper()}={repo}`.
 
 ## How to cite
 
@@ -161,12 +165,13 @@ On Vigil's page: `VIGIL_WEIGHTS_{task.name.upper()}={repo}`.
 
 
 def cite(config: dict[str, Any]) -> str:
-    """What to name in a publication."""
+    """The sentence to cite in a publication."""
     vigil = config["vigil"]
+    task = TASKS[vigil["task"]].title.lower()
     papers = "; ".join(f"{source['name']}: {source['citation']}" for source in vigil["data"])
     return (
-        f"Vigil, {vigil['name']} for {TASKS[vigil['task']].title.lower()}, code {vigil['code_version']}, weights\n"
-        f"sha256 {vigil['sha256']}; and the data's papers: {papers}."
+        f"Vigil, {vigil['name']} for {task}, code {vigil['code_version']}, weights sha256\n"
+        f"  {vigil['sha256']}. Cite the papers of the data too: {papers}."
     )
 
 
@@ -188,7 +193,7 @@ def model_card() -> str:
         task = TASKS[config["vigil"]["task"]]
         sections.append(
             f"## {task.title}: {config['vigil']['name']}\n\n"
-            f"In `checkpoints/{folder.name}`, licence {task.licence.terms}.\n"
+            f"- Folder: `checkpoints/{folder.name}`\n- Licence: {task.licence.terms}\n"
             f"{describe(config, figures)}"
         )
         citations.append(f"- {cite(config)}")
@@ -200,7 +205,7 @@ def model_card() -> str:
     )
     return f"""# Vigil: model card
 
-Generated by `python -m train.card` from `checkpoints/*/config.json` and `evaluation.json`; do not edit.
+`python -m train.card` generates this file from `checkpoints/*/config.json` and `evaluation.json`. Do not edit it.
 
 **{DISCLAIMER}**
 
@@ -224,7 +229,8 @@ Generated by `python -m train.card` from `checkpoints/*/config.json` and `evalua
 
 ## Data and licences
 
-The code is under Apache-2.0. Weights carry the licence of the data they learned from, named with each model above.
+The code has the licence Apache-2.0. Weights have the licence of the data that they were trained on. Each model above
+names it. The trainer reads these datasets:
 
 {sources}
 
@@ -235,10 +241,10 @@ The code is under Apache-2.0. Weights carry the licence of the data they learned
 
 
 def readme(text: str) -> str:
-    """The project's README.md with its table of models made anew: test AUC, and sensitivity and specificity at the
-    default threshold, each with its 95% interval. Raises ValueError where the table's markers are missing."""
+    """The project's README.md with a new table of models: test AUC, and sensitivity and specificity at the default
+    threshold, each with its 95% interval. Raises ValueError if the table's markers are missing."""
     lines = [
-        "| tab, model | test split | AUC, malignant | sensitivity | specificity | at |",
+        "| tab, model | test split | AUC, malignant | sensitivity | specificity | threshold |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for folder in released():
@@ -249,7 +255,7 @@ def readme(text: str) -> str:
             cells = (one.metrics["auc_malignant"], point.sensitivity, point.specificity)
             lines.append(
                 f"| {TASKS[vigil['task']].title}, {vigil['name']} "
-                f"| {one.title}{', never learned from' * (one.kind == 'away')}, n = {one.n:,} "
+                f"| {one.title}{', not trained on' * (one.kind == 'away')}, n = {one.n:,} "
                 f"| {' | '.join(map(with_interval, cells))} | {point.threshold:g} |"
             )
     before, start, rest = text.partition(TABLE_START)

@@ -41,9 +41,9 @@ def learn(recipe: Recipe | RegionRecipe, samples: Sequence[Sample], out: Path, s
     with distributed.joined() as processes:
         job: loop.Job
         if isinstance(recipe, RegionRecipe):
-            job = LesionSearch(recipe, samples, start.pretrained, judges=processes.first)
+            job = LesionSearch(recipe, samples, start.pretrained, validates=processes.first)
         else:
-            job = Classification(recipe, samples, start.pretrained, finder, judges=processes.first)
+            job = Classification(recipe, samples, start.pretrained, finder, validates=processes.first)
         precision = loop.Precision.best(processes.local_rank)
         tensors, history = loop.run(job, out / TRAINING, precision, start.resume, start.workers, processes)
     if not processes.first:

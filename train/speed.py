@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (recipes.RecipeError, DataMissing) as error:
         print(error, file=sys.stderr)
         return 1
-    job, precision = Classification(recipe, samples, judges=False), Precision.best()
+    job, precision = Classification(recipe, samples, validates=False), Precision.best()
     step = step_of(job, precision)
     order = Order(recipe, job.labels, TASKS[recipe.task].codes, job.sources)
     loader = job.pictures.loader(Batches(order, recipe, 0), options.workers)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from src.pictures.quality import Effect
 
@@ -43,10 +43,10 @@ class _Record(BaseModel):
 
 
 class Metric(_Record):
-    """A metric with its 95% interval; both are None where the metric is not defined."""
+    """A metric with its 95% interval. The value is None where it is not defined, the bounds where they are unknown."""
 
     value: float | None
-    interval: tuple[float | None, float | None] | None
+    interval: Annotated[tuple[float | None, float | None], BeforeValidator(lambda found: found or (None, None))]
 
 
 class Proportion(Metric):

@@ -1,27 +1,41 @@
-"""A decoded frame in any mode -> 8-bit RGB.
+"""A decoded frame in any mode of 8 bits -> RGB in sRGB, without transparency."""
 
-Colour profiles (ICC) are not applied: the public datasets were decoded without them, and the models learned from that.
-"""
+from typing import Literal
 
 from PIL import Image
 
-from src.pictures import depth
+from src.pictures import profiles
+
+Background = Literal["black", "white"]
+"""The colour that transparent parts are filled with."""
+
+GREY_MODES = ("1", "L", "LA")
 
 
-def to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
+def to_rgb(frame: Image.Image, background: Background, notes: list[str]) -> Image.Image:
     """8-bit RGB of any mode that the formats have. Adds a sentence to `notes` where colours changed.
 
-    Raises ImageRefused where the values are no brightnesses.
+    Raises ImageRefused for high dynamic range.
     """
-    if image.mode in depth.DEEP_MODES:
-        return depth.to_8_bits(image, notes)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        if rgba.getchannel("A").getextrema() == (255, 255):
-            return rgba.convert("RGB")
-        # Black, as around an ultrasound field and in a dermatoscope's corners; white would add light that never was.
-        notes.append("Transparent parts were filled with black.")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
-    if image.mode == "CMYK":
-        notes.append("Converted from print colours (CMYK) to RGB; colours may differ slightly.")
-    return image.convert("RGB")
+    alpha = _alpha(frame, notes)
+    pixels = frame if frame.mode == "CMYK" else frame.convert("L" if frame.mode in GREY_MODES else "RGB")
+    rgb = profiles.to_srgb(pixels, frame, notes)
+    if rgb is None:
+        if frame.mode == "CMYK":
+            notes.append("Converted from print colours (CMYK) to RGB; colours may differ slightly.")
+        rgb = pixels.convert("RGB")
+    if alpha is None:
+        return rgb
+    notes.append(f"Transparent parts were filled with {background}.")
+    return Image.composite(rgb, Image.new("RGB", rgb.size, background), alpha)
+
+
+def _alpha(frame: Image.Image, notes: list[str]) -> Image.Image | None:
+    """The transparency, mode L; None where nothing is transparent, or all, which only a broken export is."""
+    if not frame.has_transparency_data:
+        return None
+    alpha = frame.convert("RGBA").getchannel("A")
+    if alpha.getextrema() == (0, 0):
+        notes.append("Its transparency hides all of the picture and was ignored.")
+        return None
+    return None if alpha.getextrema() == (255, 255) else alpha

@@ -1,31 +1,122 @@
-"""Grey pictures of more than 8 bits -> 8 bits."""
+"""Values of any depth -> 8 bits a channel: one rule for grey, colour and transparency, whatever format they come from.
+
+Scanners and cameras write 10, 12 or 14 bits into 16: divided by 65,535 such a picture would be nearly black. So values
+are scaled by the smallest usual depth that holds the picture. These fixed steps keep the brightness of a series
+comparable; stretching each picture to its own maximum would not.
+"""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
-from src.pictures.formats import EXPORT
 from src.pictures.picture import ImageRefused
+from src.pictures.reasons import EXPORT
 
-DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-"""Pillow's modes with more than 8 bits a channel."""
 USUAL_DEPTHS = (8, 10, 12, 14, 16)
+LABEL = 0.05
+"""Labels are burnt in at one value, the full scale of 16 bits: the highest value does not count where at most this
+share of the picture has it."""
+HELD = 0.999
+"""The share of the other values that the depth must hold: the rest may be the soft edges of a label."""
+FULL = 65535
+PIECE = 4_000_000
+"""Values that are handled at a time, since numpy makes 8 bytes of each."""
 
 
-def to_8_bits(image: Image.Image, notes: list[str]) -> Image.Image:
-    """RGB of a picture in one of DEEP_MODES, scaled by the smallest usual depth that holds its brightest pixel.
+def image(values: np.ndarray, notes: list[str], alpha: bool = False, white_is_zero: bool = False) -> Image.Image:
+    """An image, mode L, LA, RGB or RGBA, of values (H, W) or (H, W, 1 to 4), whole numbers or floats.
 
-    Scanners write 10, 12 or 14 bits into 16: divided by 65,535 such a picture would be nearly black. The fixed steps
-    keep the brightness of a series comparable; stretching each picture to its own maximum would not. Adds a sentence to
-    `notes`. Raises ImageRefused where the values are no brightnesses from 0 to 65,535.
+    `alpha`: whether the last channel is transparency, which has a scale of its own. Adds a sentence to `notes` where
+    values of more than 8 bits were scaled. Raises ImageRefused where they are no brightnesses.
     """
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 65535 and (image.mode != "F" or np.array_equal(values, np.rint(values)))):
-        raise ImageRefused(f"This picture has 32-bit values that are not brightnesses from 0 to 65535; {EXPORT}")
-    bits = next(bits for bits in USUAL_DEPTHS if high < 2**bits)
-    top = np.float32(2**bits - 1)
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        values = top - values  # white is zero; Pillow inverts 8 bits but not 16 or 32
-    notes.append(f"Deep grey picture ({bits} bits used) scaled to 8 bits.")
-    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8)).convert("RGB")
+    height, width = values.shape[:2]
+    channels = values.reshape(height, width, -1)
+    colours = channels[..., :-1] if alpha else channels
+    eight = to_8_bits(colours, notes)
+    if white_is_zero:
+        eight = 255 - eight
+    modes = {1: "L", 3: "RGB"}
+    made = Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight, modes[eight.shape[2]])
+    if alpha:
+        made.putalpha(Image.fromarray(_transparency(channels[..., -1])))
+    return made
+
+
+def to_8_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Brightnesses, uint8, of values in an array of any shape and type, by the rule above.
+
+    Whole numbers from 0 to 65,535, whatever type they are stored in, are scaled by the depth in use. Other floats must
+    lie within 0 and 1, as scientific software writes them. Adds a sentence to `notes`; raises ImageRefused.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == bool:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind not in "uif":
+        raise ImageRefused(f"This picture has values that are no brightnesses (complex numbers); {EXPORT}")
+    if values.dtype.kind == "f":
+        if not all(np.isfinite(piece).all() for piece in _pieces(values)):
+            raise ImageRefused(f"This picture has values that are not numbers (NaN or infinite); {EXPORT}")
+        low, high = float(values.min()), float(values.max())
+        if low >= 0 and high <= 1:
+            notes.append("Values from 0 to 1 (floating point) were scaled to 8 bits.")
+            return _mapped(values, lambda piece: np.rint(piece.astype(np.float32) * 255))
+        whole = all(np.array_equal(piece, np.rint(piece)) for piece in _pieces(values))
+    else:
+        low, high, whole = float(values.min()), float(values.max()), True
+    if not (low >= 0 and high <= FULL and whole):
+        raise ImageRefused(
+            f"This picture has values from {low:.4g} to {high:.4g}, neither brightnesses from 0 to 65535 nor shares "
+            f"from 0 to 1; {EXPORT}"
+        )
+    counts = np.zeros(FULL + 1, np.int64)
+    for piece in _pieces(values):
+        counts += np.bincount(piece.astype(np.int64), minlength=FULL + 1)
+    bits = depth_in_use(counts)
+    clipped = ", and brighter marks were cut to white" if high >= 2**bits else ""
+    notes.append(f"A deep picture ({bits} bits used) was scaled to 8 bits{clipped}.")
+    steps = _steps(bits)
+    return _mapped(values, lambda piece: steps[piece.astype(np.int64)])
+
+
+def depth_in_use(counts: np.ndarray) -> int:
+    """The smallest of USUAL_DEPTHS that holds a picture; `counts` (65536,), how many of its values are 0, 1, ..."""
+    highest = int(np.flatnonzero(counts)[-1])
+    if counts[highest] <= LABEL * counts.sum():
+        counts = counts[:highest]
+    highest = int(np.searchsorted(np.cumsum(counts), HELD * counts.sum()))
+    return next(bits for bits in USUAL_DEPTHS if highest < 2**bits)
+
+
+def _transparency(values: np.ndarray) -> np.ndarray:
+    """uint8 of an alpha channel: its highest value tells its depth, since nearly every picture has opaque parts."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind == "f":
+        return _mapped(values, lambda piece: np.rint(np.clip(np.nan_to_num(piece), 0, 1) * 255))
+    high = min(max(int(values.max()), 0), FULL)
+    steps = _steps(next(bits for bits in USUAL_DEPTHS if high < 2**bits))
+    return _mapped(values, lambda piece: steps[piece.astype(np.int64).clip(0, FULL)])
+
+
+def _steps(bits: int) -> np.ndarray:
+    """The 8-bit value of each of 65,536 values of so many bits, uint8; what lies above them is white."""
+    return np.rint(np.minimum(np.arange(FULL + 1) * (255 / (2**bits - 1)), 255)).astype(np.uint8)
+
+
+def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """All values, some rows at a time, one-dimensional."""
+    rows = max(1, PIECE // max(1, values[0].size))
+    for start in range(0, len(values), rows):
+        yield values[start : start + rows].reshape(-1)
+
+
+def _mapped(values: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """uint8 of the same shape, each of the pieces changed."""
+    mapped = np.empty(values.size, np.uint8)
+    at = 0
+    for piece in _pieces(values):
+        mapped[at : at + piece.size] = change(piece)
+        at += piece.size
+    return mapped.reshape(values.shape)

@@ -1,14 +1,26 @@
-"""JPEG beyond what Pillow checks: how many parts a file has, and whether its compressed data are complete."""
+"""JPEG beyond what Pillow checks: how many parts a file has, whether its data are complete, and its rare kinds.
+
+A picture of more pixels than are read otherwise, as phones take, is decoded at half its width and height."""
 
 import re
 from collections.abc import Iterator
 
 import simplejpeg
+from PIL import Image
 
-from src.pictures.limits import MAX_PARTS
+from src.pictures.decoder_errors import refused_if_damaged
+from src.pictures.limits import MAX_PARTS, MAX_PIXELS
+from src.pictures.picture import ImageRefused
+from src.pictures.pillow_frame import loaded, opened
+from src.pictures.reasons import EXPORT
 
-# Markers (ITU-T T.81, table B.1).
-SCAN, PROGRESSIVE = 0xDA, (0xC2, 0xCA)
+# Markers (ITU-T T.81, table B.1, and T.87).
+SCAN, PROGRESSIVE, LOSSLESS, JPEG_LS = 0xDA, (0xC2, 0xCA), (0xC3, 0xC7, 0xCB, 0xCF), 0xF7
+FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), JPEG_LS)
+
+MOST_PIXELS = 4 * MAX_PIXELS
+"""At half its width and height such a picture has MAX_PIXELS."""
+HALVED = "The picture was read at half its width and height, since it has more than {} megapixels."
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -25,6 +37,30 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         position = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     yield 0, len(data), len(data) - position
+
+
+def first_frame(data: bytes, notes: list[str]) -> Image.Image:
+    """The picture with every pixel read. Adds sentences to `notes`; raises ImageRefused."""
+    _refuse_rare_kinds(data)
+    image = opened(data, "JPEG", notes, MOST_PIXELS)
+    with refused_if_damaged():
+        check_complete(data)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.draft(None, (width // 2, height // 2))
+        notes.append(HALVED.format(MAX_PIXELS // 10**6))
+    return loaded(image)
+
+
+def _refuse_rare_kinds(data: bytes) -> None:
+    for marker, at, _ in segments(data):
+        if marker in FRAMES:
+            bits = data[at + 2] if at + 2 < len(data) else 8
+            if marker in LOSSLESS or marker == JPEG_LS:
+                raise ImageRefused(f"This is a lossless JPEG, as scanners and archives write it; {EXPORT}")
+            if bits != 8:
+                raise ImageRefused(f"This is a JPEG of {bits} bits a channel; {EXPORT}")
+            return
 
 
 def count_parts(data: bytes) -> tuple[int, int]:
@@ -50,6 +86,8 @@ def check_complete(data: bytes) -> None:
     try:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=1, strict=True)
     except ValueError as error:
+        if "nsufficient memory" in str(error):
+            raise MemoryError from error
         # Padding after the last block, which some cameras write; nothing is missing then.
         if not str(error).endswith("extraneous bytes before marker 0xd9"):
             raise

@@ -2,7 +2,7 @@
 
 from PIL import ExifTags, Image
 
-from src.pictures.formats import DECODER_ERRORS
+from src.pictures.decoder_errors import DECODER_ERRORS
 
 # ImageOps.exif_transpose also rewrites the EXIF block and fails on blocks it cannot write back, which phones do
 # produce. Vigil keeps no EXIF, so the turn alone is needed.

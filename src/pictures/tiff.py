@@ -1,25 +1,218 @@
-"""TIFF beyond what Pillow checks: how many parts a file has."""
+"""TIFF, by tifffile and imagecodecs: which of its pages is the picture, and its values.
 
+Pillow is not used, since it cuts colours of more than 8 bits, and lacks BigTIFF of big-endian order and many codecs.
+"""
+
+import logging
+import re
 from io import BytesIO
+from typing import Final
 
-from PIL import TiffImagePlugin
+import numpy as np
+from PIL import ExifTags, Image
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
-from src.pictures.limits import MAX_PARTS, MAX_PIXELS
+from src.pictures import depth
+from src.pictures.decoder_errors import refused_if_damaged
+from src.pictures.limits import MAX_FRAMES, MAX_PIXELS
+from src.pictures.picture import ImageRefused
+from src.pictures.pillow_frame import FIRST_ONLY
+from src.pictures.reasons import DAMAGED, EXPORT, RAW, TOO_MANY_FRAMES, TOO_MANY_PARTS
+from src.pictures.size import check_size
+from src.pictures.tiff_directories import count_pages, count_parts
+
+__all__ = ["PREFIXES", "count_parts", "first_frame"]
+
+PREFIXES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+logging.getLogger("tifffile").disabled = True  # its warnings quote the file, and nothing of a visitor's is logged
+
+COMPRESSIONS: Final = {
+    *(COMPRESSION.NONE, COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6, COMPRESSION.LZW),
+    *(COMPRESSION.JPEG, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS, COMPRESSION.PIXTIFF),
+    *(COMPRESSION.LZMA, COMPRESSION.ZSTD, COMPRESSION.LERC, COMPRESSION.WEBP, COMPRESSION.JPEG2000),
+    *(COMPRESSION.APERIO_JP2000_YCBC, COMPRESSION.APERIO_JP2000_RGB),
+}
+"""The ways of compression that are read; others are refused by their name."""
+COLOURS: Final[dict[int, int]] = {
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.SEPARATED: 4,
+    PHOTOMETRIC.YCBCR: 3,
+    PHOTOMETRIC.CIELAB: 3,
+}
+"""What the values of a page mean (PhotometricInterpretation), of those that are read -> how many make a pixel."""
+RAW_TAGS: Final = (50706, 50740, 37398)  # DNGVersion, DNGPrivateData, TIFFEPStandardID
+REDUCED, MASK = 1, 4  # bits of NewSubfileType
+SAME_ASPECT = 0.02
+PREMULTIPLIED, TRANSPARENCY = 1, 2  # ExtraSamples
+
+REDUCED_FIRST = "The file holds the picture in several sizes; the largest was read."
+PLANES = "The picture's red, green and blue were put together from three planes of the file."
+CHANNELS = f"This TIFF stores {{}} channels as separate grey planes; merge them to colour and {EXPORT}"
 
 
-def count_parts(data: bytes) -> tuple[int, int]:
-    """(0 scans, strips or tiles that Pillow handles one by one) of the first page.
+def first_frame(data: bytes, notes: list[str]) -> Image.Image:
+    """The picture, 8 bits a channel: the first page that is no thumbnail, or the planes that make one picture.
 
-    Raises any of `formats.DECODER_ERRORS` for a damaged file, since Pillow's own reader reads the directory.
+    Adds sentences to `notes`; raises ImageRefused.
     """
-    directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])
-    stream = BytesIO(data)
-    stream.seek(directory.next)
-    directory.load(stream)
-    offsets = (directory.get(TiffImagePlugin.STRIPOFFSETS), directory.get(TiffImagePlugin.TILEOFFSETS))
-    parts = max((len(tag) for tag in offsets if isinstance(tag, tuple | bytes)), default=0)
+    with refused_if_damaged():
+        number = count_pages(data)
+        file = TiffFile(BytesIO(data), is_lsm=False, is_scanimage=False, is_ndpi=False)
+        pages = _pages(file, number)
+    if any(tag in pages[0].tags for tag in RAW_TAGS) or any(
+        page.photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW) for page in pages
+    ):
+        raise ImageRefused(RAW)
+    if number > MAX_FRAMES:
+        raise ImageRefused(TOO_MANY_FRAMES)
+    with refused_if_damaged():
+        planes = _planes(pages, notes)
+        page = planes[0]
+        colours = _check(page)
+        values = np.concatenate([_values(plane, data) for plane in planes], axis=2)
+        return _image(page, values, max(colours, len(planes)), notes)
+
+
+def _pages(file: TiffFile, number: int) -> list[TiffPage]:
+    """The pages, and after them those that the first one keeps in its SubIFDs."""
+    first = file.pages.first
+    pages = [first]
+    for i in range(1, min(number, MAX_FRAMES)):
+        page = file.pages[i]
+        if isinstance(page, TiffPage):
+            pages.append(page)
+    inner = first.pages
+    pages += [page for page in (inner[:MAX_FRAMES] if inner else ()) if isinstance(page, TiffPage)]
+    return pages
+
+
+def _planes(pages: list[TiffPage], notes: list[str]) -> list[TiffPage]:
+    """The page that is the picture; or the three that are its red, green and blue."""
+    whole = [page for page in pages if not int(page.subfiletype) & (REDUCED | MASK)] or pages
+    first = whole[0]
+    channels, stride = _channels(first)
+    if channels > 1 and first.samplesperpixel == 1:
+        planes = whole[: channels * stride : stride]
+        alike = all(plane.shape == first.shape and plane.dtype == first.dtype for plane in planes)
+        if channels != 3 or len(planes) != 3 or not alike or "EmissionWavelength" in first.description:
+            raise ImageRefused(CHANNELS.format(channels))
+        notes.append(PLANES)
+        if len(whole) > 3:
+            notes.append(FIRST_ONLY)
+        return planes
+    same = [page for page in whole if _same_aspect(page, first)]
+    largest = max(same, key=lambda page: page.imagewidth)  # the first of several that are equally large
+    if largest is not pages[0]:
+        notes.append(REDUCED_FIRST)
+    elif len(whole) > 1:
+        notes.append(FIRST_ONLY)
+    return [largest]
+
+
+def _same_aspect(page: TiffPage, other: TiffPage) -> bool:
+    one, two = page.imagewidth * other.imagelength, other.imagewidth * page.imagelength
+    return abs(one - two) <= SAME_ASPECT * max(one, two)
+
+
+def _channels(page: TiffPage) -> tuple[int, int]:
+    """How many channels the file says it keeps as pages, and how many pages on the next one is; (1, 1) by default."""
+    if page.is_imagej:
+        found = re.search(r"^channels=(\d{1,4})$", page.description, re.MULTILINE)
+        return (int(found[1]) if found else 1), 1
+    if not page.is_ome:
+        return 1, 1
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", page.description)
+    stated = dict(re.findall(r'\b(\w+)="(\w{1,8})"', pixels[0])) if pixels else {}
+    before = stated.get("DimensionOrder", "XYCZT").partition("C")[0].removeprefix("XY")
+    stride = 1
+    for axis in before:
+        stride *= int(stated.get(f"Size{axis}", "1"))
+    return int(stated.get("SizeC", "1")), stride
+
+
+def _check(page: TiffPage) -> int:
+    """How many values make a pixel of a page that can be read; raises ImageRefused for others."""
+    check_size(page.imagewidth, page.imagelength)
+    if page.imagedepth != 1 or page.dtype is None:
+        raise ImageRefused(f"This TIFF stores values in a form that is not read; {EXPORT}")
+    if page.compression not in COMPRESSIONS:
+        raise ImageRefused(f"This TIFF is compressed in a way that is not read ({_name(page.compression)}); {EXPORT}")
+    colours = COLOURS.get(page.photometric)
+    if colours is None or page.samplesperpixel < colours:
+        raise ImageRefused(
+            f"This TIFF stores colours in a way that is not read ({_name(page.photometric)}, "
+            f"{page.samplesperpixel} channels); {EXPORT}"
+        )
     # A tile is decoded whole, however little of it the picture covers: it counts as pixels do.
-    sides = directory.get(TiffImagePlugin.TILEWIDTH), directory.get(TiffImagePlugin.TILELENGTH)
-    if isinstance(sides[0], int) and isinstance(sides[1], int) and sides[0] * sides[1] > MAX_PIXELS:
-        parts = MAX_PARTS + 1
-    return 0, parts
+    if page.is_tiled and page.tilewidth * page.tilelength > MAX_PIXELS:
+        raise ImageRefused(TOO_MANY_PARTS)
+    return colours
+
+
+def _name(value: int) -> str:
+    return str(getattr(value, "name", value))
+
+
+def _values(page: TiffPage, data: bytes) -> np.ndarray:
+    """The values of a page, (H, W, samples). Raises where any are missing, which tifffile itself would make up."""
+    _, _, height, width, inner = page.shaped
+    values = np.empty(page.shaped, page.dtype)
+    if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) < np.prod(page.chunked):
+        raise EOFError("parts are missing")
+    for index, (start, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        if size <= 0 or start <= 0 or start + size > len(data):
+            raise EOFError("a part is outside the file")
+        part, (sample, _, upper, left, _), _ = page.decode(
+            data[start : start + size], index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+        )
+        rows, columns = min(part.shape[1], height - upper), min(part.shape[2], width - left)
+        values[sample, 0, upper : upper + rows, left : left + columns] = part[0, :rows, :columns, :inner]
+    return values[0, 0] if page.planarconfig == 1 or len(values) == 1 else np.moveaxis(values[:, 0, ..., 0], 0, 2)
+
+
+def _image(page: TiffPage, values: np.ndarray, colours: int, notes: list[str]) -> Image.Image:
+    """An image of the values (H, W, samples), with the page's profile and orientation."""
+    extra = page.extrasamples[0] if page.extrasamples else 0
+    alpha = values.shape[2] > colours and extra in (PREMULTIPLIED, TRANSPARENCY)
+    kept = values[..., : colours + alpha]
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        image = Image.fromarray(np.ascontiguousarray(kept[..., 0]))
+        image = _with_palette(image, page)
+    elif page.photometric in (PHOTOMETRIC.SEPARATED, PHOTOMETRIC.CIELAB):
+        if kept.dtype.itemsize != 1:
+            raise ImageRefused(f"This TIFF stores {bits} bits a channel in print or Lab colours; {EXPORT}")
+        mode = "CMYK" if page.photometric == PHOTOMETRIC.SEPARATED else "LAB"
+        image = Image.frombytes(mode, kept.shape[1::-1], kept[..., :colours].tobytes(), "raw", mode)
+    else:
+        if bits < 8 and kept.dtype == np.uint8:
+            kept = kept * np.uint8(255 // (2**bits - 1))
+        image = depth.image(kept, notes, alpha, page.photometric == PHOTOMETRIC.MINISWHITE)
+        if page.photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
+            image = Image.frombytes("YCbCr", image.size, image.convert("RGB").tobytes()).convert("RGB")
+        elif alpha and extra == PREMULTIPLIED:
+            image = _divided(image)
+    if isinstance(page.iccprofile, bytes):
+        image.info["icc_profile"] = page.iccprofile
+    orientation = page.tags.valueof(ExifTags.Base.Orientation)
+    if isinstance(orientation, int):
+        image.getexif()[ExifTags.Base.Orientation] = orientation
+    return image
+
+
+def _with_palette(image: Image.Image, page: TiffPage) -> Image.Image:
+    if image.mode != "L" or page.colormap is None:
+        raise ImageRefused(DAMAGED)
+    colours = (np.asarray(page.colormap)[:, :256].T >> 8).astype(np.uint8)
+    image.putpalette(colours.tobytes())
+    return image
+
+
+def _divided(image: Image.Image) -> Image.Image:
+    """An image, mode LA or RGBA, whose colours were multiplied by its alpha, with the colours as they were."""
+    multiplied = Image.frombytes({"LA": "La", "RGBA": "RGBa"}[image.mode], image.size, image.tobytes())
+    return multiplied.convert(image.mode)

@@ -140,12 +140,13 @@ def screening_at(checkpoint: Checkpoint, threshold: float) -> Screening:
 
 
 def _held_out(one: EvaluatedSet, threshold: float) -> HeldOutResult:
+    assert one.kind != "validation"
     point = operating_point(one.tables[MALIGNANT], threshold)
     expected = outcome(point, PREVALENCE / PEOPLE, PEOPLE)
     alone = {code: operating_point(table, threshold) for code, table in one.tables.items() if code != MALIGNANT}
     return HeldOutResult(
         set=one.title,
-        kind=one.kind,
+        seen=one.kind,
         **dict(_operating_point(one, point)),
         alone={
             code: ClassSensitivity(sensitivity=own.sensitivity, sensitivity_interval=own.sensitivity_interval)

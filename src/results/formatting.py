@@ -53,7 +53,7 @@ def with_interval(metric: Metric | None) -> str:
     """ "0.912 (0.874 to 0.945)"; "0.912" for a metric whose interval is unknown; a dash for one without a value."""
     if metric is None or metric.value is None:
         return "–"
-    low, high = metric.interval or (None, None)
+    low, high = metric.interval
     ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
     return f"{metric.value:.3f}{ends}"
 

@@ -221,7 +221,7 @@ def _delete(path: str, modified: float) -> None:
             os.unlink(path)  # noqa: PTH108
 
 
-class Room:
+class DiskSpace:
     """ASGI middleware that takes nothing more in while `disk` is full or not there."""
 
     def __init__(self, app: ASGIApp, disk: Disk) -> None:

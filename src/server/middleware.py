@@ -1,4 +1,4 @@
-"""Puts all of src/server around a Gradio app."""
+"""The order in which a request passes the parts of src/server on its way to Gradio."""
 
 import asyncio
 import gc
@@ -16,19 +16,19 @@ from src.server.admission import Admission
 from src.server.bodies import Bodies
 from src.server.calls import Calls, FileArguments
 from src.server.connections import Connections, most_connections, most_requests
-from src.server.disk import Claim, Disk, Room
+from src.server.disk import Claim, Disk, DiskSpace
 from src.server.errors import Errors
 from src.server.headers import Headers
-from src.server.held import Held
 from src.server.hosts import AllowedHosts, Hosts
+from src.server.open_requests import OpenRequests
 from src.server.rate_limit import Allowed, RateLimits, Visitors
 from src.server.routes import Routes
 from src.server.sessions import Sessions
 
 
 def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
-    """What launch() is given as `app_kwargs`, for an app whose uploads lie in what was claimed and whose work is done
-    in these turns. Raises SettingRefused where the environment's limits are none."""
+    """The argument `app_kwargs` of launch(), for an app whose uploads lie in the claimed folder and whose work waits in
+    `turns`. Raises SettingRefused where a limit in the environment cannot be used."""
     allowed, hosts = Allowed.from_environment(), AllowedHosts.from_environment()
 
     @asynccontextmanager
@@ -36,14 +36,15 @@ def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
         disk = Disk(claimed)
         app.state_holder = Sessions()
         app.state_holder.set_blocks(app.get_blocks())
-        # Not by `middleware`: Gradio puts its own around what is named there, and the last resort for errors stands
-        # around those, so that nothing could be added to, or taken off, their answers.
+        # Not by the argument `middleware`: Gradio puts its own middleware, and Starlette its handler of errors, around
+        # what is named there. Their answers would lack our headers.
         assert app.middleware_stack
         most = most_connections()
-        held = most_requests(most)
-        app.middleware_stack = guarded(app.middleware_stack, app.get_blocks(), disk, allowed, hosts, turns, held)
-        # Else Python looks through all that was loaded every now and then, for nearly a second in which nothing is
-        # answered: a crowd of values in a request can bring that about.
+        app.middleware_stack = guarded(
+            app.middleware_stack, app.get_blocks(), disk, allowed, hosts, turns, most_requests(most)
+        )
+        # Otherwise the garbage collector now and then visits all that was loaded. It takes nearly a second, in which
+        # nobody is answered, and a request with many values can start it.
         gc.collect()
         gc.freeze()
         disk.start()
@@ -61,33 +62,33 @@ def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
 
 
 def guarded(
-    app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts, turns: Turns, held: int
+    app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts, turns: Turns, most_open: int
 ) -> ASGIApp:
-    """`app`, which serves `page`, with everything in front that a request has to pass, in this order; at most `held`
-    requests pass at once."""
+    """`app`, which serves `page`, behind every check that a request has to pass; at most `most_open` requests pass at
+    once."""
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
-    # Bodies and Calls before Admission and Room: a refused request takes no place in the queue and no disk space.
+    # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.
     limits = RateLimits(allowed)
-    limited = Held(Bodies(Calls(Admission(Room(app, disk), turns), files, limits)), held)
+    limited = OpenRequests(Bodies(Calls(Admission(DiskSpace(app, disk), turns), files, limits)), most_open)
     inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.here), hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await inside(scope, receive, send)
-        else:  # Gradio speaks by HTTP alone
+        else:  # a websocket, which Gradio does not use
             await send({"type": "websocket.close", "code": 1008})
 
     return serve
 
 
 def connections(app: App) -> Collection[Any]:
-    """The open connections of a launched app; none before it has started."""
+    """The open connections of a launched app; empty before it has started."""
     server = getattr(app.get_blocks(), "server", None)
     return server.server_state.connections if server else ()
 
 
 def addresses(page: gr.Blocks) -> set[tuple[str, int]]:
-    """Where a launched page is served, by address and port; nowhere before it has started."""
+    """The addresses and ports on which a launched page is served; empty before it has started."""
     server = getattr(page, "server", None)
     return {socket.getsockname()[:2] for each in server.servers for socket in each.sockets} if server else set()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import ExifTags, Image
 
-from src.pictures.decode import MAX_ASPECT, MAX_PIXELS
+from src.pictures.limits import MAX_ASPECT, MAX_PIXELS
 from src.service import worker_pool
 from tests.attack.bench import Bench, Checks, memory, settle
 from tests.attack.dying import workers

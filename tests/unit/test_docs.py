@@ -94,11 +94,13 @@ class VariablesRead(ast.NodeVisitor):
 
     def _values(self, node: ast.expr) -> list[str]:
         function = self.function
-        if function is None or not isinstance(node, ast.Name):
+        parameters = [] if function is None else [argument.arg for argument in function.args.args]
+        if function is None or not isinstance(node, ast.Name) or node.id not in parameters:
             return [task.upper() for task in TASKS]
-        position = [argument.arg for argument in function.args.args].index(node.id)
+        position = parameters.index(node.id)
         calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
-        arguments = [call.args[position] for call in calls if ast.unparse(call.func) == function.name]
+        named = [call for call in calls if ast.unparse(call.func) == function.name]
+        arguments = [call.args[position] for call in named if position < len(call.args)]
         return [str(argument.value) for argument in arguments if isinstance(argument, ast.Constant)]
 
 

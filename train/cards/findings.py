@@ -1,6 +1,6 @@
-"""The figures of config.json and evaluation.json as Markdown, for the model's own card and for model_card.md.
+"""A model's config.json and evaluation.json -> the sections that both kinds of card share, as Markdown.
 
-Every figure comes from evaluation.json and every setting from config.json.
+Every figure comes from evaluation.json and every setting from config.json. No figure is typed in.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ from src.results.formatting import METRIC_NAMES, SHARE_NAMES, SPREAD_NAMES, over
 
 
 def column_sets(evaluation: Evaluation) -> dict[str, EvaluatedSet]:
-    """The sets of a card's columns by name; the name of a set that the model never saw starts with "external-"."""
+    """Every split, and every dataset that the model was not trained on, as "external-NAME"."""
     external = {f"external-{name}": one for name, one in evaluation.external.items()}
     return {**evaluation.splits, **external}
 
 
 def set_title(name: str, one: EvaluatedSet) -> str:
-    """A column's title: the split, its datasets and its number of images."""
+    """The heading of a column: the split, its datasets and its number of images."""
     return f"{name.split('-')[0]}, {one.title} (n = {one.n:,})"
 
 
@@ -40,15 +40,15 @@ def metric_table(evaluation: Evaluation) -> str:
     for target, point in test.at_default_threshold.items():
         for share in SHARE_NAMES if target == MALIGNANT else SHARE_NAMES[:1]:
             points = (one.at_default_threshold.get(target) for one in sets.values())
-            cells = (with_interval(found and getattr(found, share)) for found in points)
+            cells = (with_interval(getattr(found, share) if found else None) for found in points)
             lines.append(f"| {share_title(share, target)} at {point.threshold:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
-    """The part that both kinds of card share: the data, the training, the calibration and the figures.
+    """The section that both kinds of card share: network, data, calibration and figures.
 
-    Raises ValueError where the evaluation lacks figures that a card shows.
+    Raises ValueError if the evaluation lacks figures that a card shows.
     """
     vigil, test = config["vigil"], evaluation.splits.get("test")
     if test is None or evaluation.intervals is None or not evaluation.complete(len(config["label_names"])):
@@ -56,27 +56,30 @@ def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
     data = "\n".join(f"- {source['name']} ({source['licence']}): {source['citation']}" for source in vigil["data"])
     size = "×".join(map(str, config["pretrained_cfg"]["input_size"]))
     counts = ", ".join(f"{code} {n:,}" for code, n in test.n_per_class.items())
-    averaged = {"flips": ", logits averaged over mirrored views", "d4": ", logits averaged over eight views"}
+    averaged = {"flips": "mirrored views", "d4": "eight views (mirrored and turned)"}
+    views = averaged.get(vigil.get("test_time_augmentation"))
     sections = (seeds_section(evaluation), left_out_section(evaluation), _without_near_duplicates(test))
-    return f"""Network `{config["architecture"]}`, input {size}, weights sha256 `{vigil["sha256"][:12]}…`, code
-`{vigil["code_version"]}`, seed {vigil["seed"]}{averaged.get(vigil.get("test_time_augmentation"), "")}. Temperature \
-{vigil["temperature"]:.3f} and default threshold
-{vigil["default_threshold"]:g}, both set before the test split was read.
+    return f"""- Network: `{config["architecture"]}`, input {size}
+- Weights: sha256 `{vigil["sha256"][:12]}…`, code `{vigil["code_version"]}`, seed {vigil["seed"]}
+{f"- Test-time augmentation: the logits are averaged over {views}{chr(10)}" if views else ""}\
+- Temperature: {vigil["temperature"]:.3f}
+- Default threshold: {vigil["default_threshold"]:g}
 
-Learned from:
+Temperature and default threshold were set before the test split was read. The model was trained on:
 
 {data}
 
-Test split: {test.n:,} images in {test.groups:,} groups that never cross a split ({counts}).
-Intervals are 95%: {evaluation.intervals.metrics.removeprefix("95%, ")}; for proportions at a threshold,
-{evaluation.intervals.proportions.removeprefix("95%, ")}.
+The test split has {test.n:,} images in {test.groups:,} groups ({counts}).
+No group crosses a split. All intervals are 95% intervals. Those of the metrics come from a
+{evaluation.intervals.metrics.removeprefix("95%, ")}. Those of the proportions at a threshold are
+{evaluation.intervals.proportions.removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
 {"".join(sections)}{_lesion_finder(evaluation)}{_trustworthiness(evaluation)}"""
 
 
 def seeds_section(evaluation: Evaluation) -> str:
-    """Mean and range over the seeds that the recipe was trained with; "" where it was trained once."""
+    """Mean and range over the seeds that the recipe was trained with; "" if it was trained once."""
     if not evaluation.seeds:
         return ""
     trained = ", ".join(f"{run.seed}" for run in evaluation.seeds)
@@ -89,18 +92,18 @@ def seeds_section(evaluation: Evaluation) -> str:
         ]
         lines.append(f"- {set_title(name, one)}: {'; '.join(spreads)}")
     return (
-        f"\nTrained with seeds {trained}, of which validation chose the one above; mean, and lowest to highest, at\n"
-        "the default threshold of each:\n\n" + "\n".join(lines) + "\n"
+        f"\nTrained with seeds {trained}. The released seed was chosen on validation. Here are the mean over the\n"
+        "seeds and, in brackets, the range, at each seed's own default threshold:\n\n" + "\n".join(lines) + "\n"
     )
 
 
 def left_out_section(evaluation: Evaluation) -> str:
-    """The figures of the same recipe on each dataset that it was trained without; "" where none was left out."""
+    """The figures of the same recipe on each source that it was not trained on; "" if they were not measured."""
     if not evaluation.left_out:
         return ""
     targets = list(next(iter(evaluation.left_out.values())).at_default_threshold)
     sensitivities = (f"sensitivity, {target}" for target in targets)
-    head = ["source left out", "learned from", "AUC, malignant", *sensitivities, "specificity"]
+    head = ["source left out", "trained on", "AUC, malignant", *sensitivities, "specificity"]
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
     for source in evaluation.left_out.values():
         points = [source.at_default_threshold.get(target) for target in targets]
@@ -109,95 +112,104 @@ def left_out_section(evaluation: Evaluation) -> str:
             f"{' and '.join(source.sources)} (n = {source.n:,})",
             ", ".join(source.learned_from),
             with_interval(source.metrics.get("auc_malignant")),
-            *(with_interval(point and point.sensitivity) for point in points),
-            with_interval(malignant and malignant.specificity),
+            *(with_interval(point.sensitivity if point else None) for point in points),
+            with_interval(malignant.specificity if malignant else None),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
-        "\nThe same recipe trained without one source, at its own default threshold, reads that source so (its test\n"
-        "split is not among these pictures):\n\n" + "\n".join(lines) + "\n"
+        "\nThe same recipe was also trained without one source. That model then read the source, except for its test\n"
+        "split. Each of these models has its own default threshold:\n\n" + "\n".join(lines) + "\n"
     )
 
 
 def _without_near_duplicates(test: EvaluatedSet) -> str:
-    """The test figures without images that resemble a training image; "" where these were not sought."""
+    """The test figures without the near-duplicates of training images; "" if they were not searched for."""
     without = test.without_near_duplicates
     return "" if without is None else _near_duplicates(test.n - without.n, without)
 
 
 def _near_duplicates(alike: int, without: WithoutNearDuplicates) -> str:
-    looked = f"above a correlation of {without.correlation_above:g} of {without.thumbnail_side} px thumbnails"
+    rule = (
+        f"Two images count as near-duplicates if their thumbnails of {without.thumbnail_side} px correlate above "
+        f"{without.correlation_above:g}."
+    )
     if not alike:
-        return f"\nNo test image is a near-duplicate of a training image ({looked}).\n"
+        return f"\nNo test image is a near-duplicate of a training image. {rule}\n"
     return (
-        f"\nWithout the {alike} test images that have a near-duplicate in training ({looked}): AUC, malignant "
-        f"{with_interval(without.metrics.get('auc_malignant'))}, accuracy "
-        f"{with_interval(without.metrics.get('accuracy'))}.\n"
+        f"\nThere are {alike} test images that have a near-duplicate in training. Without them, AUC, malignant is "
+        f"{with_interval(without.metrics.get('auc_malignant'))} and accuracy is "
+        f"{with_interval(without.metrics.get('accuracy'))}. {rule}\n"
     )
 
 
 def _lesion_finder(evaluation: Evaluation) -> str:
-    """The lesion finder's figures; "" for a model that has none (src.models.lesion_finder)."""
+    """How well the lesion finder works, for a model that has one (`src.models.lesion_finder`)."""
     lines = [
-        f"- {set_title(name, one)}: Dice {one.region.dice:.3f}; the box is centred on the lesion in "
-        f"{one.region.hit:.0%} of the pictures that have one; "
-        f"nothing is found in {one.region.empty:.0%} of the rest"
+        f"- {set_title(name, one)}: Dice {one.region.dice:.3f}. The box is centred on the lesion in "
+        f"{one.region.hit:.0%} of the images that have one. Nothing is found in {one.region.empty:.0%} of the others."
         for name, one in column_sets(evaluation).items()
         if one.region is not None
     ]
     if not lines:
         return ""
-    heading = "The network is shown the lesion that a U-Net finds, or the scanned field where it finds none:"
+    heading = "The network reads the lesion that a U-Net finds. Where the U-Net finds none, it reads the scanned field."
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
 
 
 def _trustworthiness(evaluation: Evaluation) -> str:
-    """The figures of the gate, of small changes and of heat maps, where these were measured."""
-    lines = []
-    for name, one in column_sets(evaluation).items():
-        sentences = [
-            _gate(one.gate) if one.gate else "",
-            _robustness(one.robustness) if one.robustness else "",
-            _heat_maps(one.explanation) if one.explanation else "",
-        ]
-        if any(sentences):
-            said = ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences if sentence)
-            lines.append(f"- {set_title(name, one)}: {said}.")
-    if not lines:
+    """Gate, robustness and heat maps, one column per set; "" if none of them was measured."""
+    sets = column_sets(evaluation)
+    examined = {name: rows for name, one in sets.items() if (rows := _checks(one))}
+    if not examined:
         return ""
-    return "\nIs it such a picture, does the decision bear small changes, do heat maps mark what counts:\n\n" + (
-        "\n".join(lines) + "\n"
+    names = list(dict.fromkeys(row for rows in examined.values() for row in rows))
+    titles = [set_title(name, sets[name]) for name in examined]
+    lines = [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
+    lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
+    return (
+        "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it\n"
+        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a\n"
+        "decision. A heat map is faithful if the probability of the class falls when the marked part is removed,\n"
+        "and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
     )
 
 
-def _robustness(robustness: RobustnessEvaluation) -> str:
-    every = robustness.pictures.get("all")
-    flipped = with_interval(every and every.flipped)
-    return f"small changes flip the decision of {flipped} of {robustness.n} pictures"
+def _checks(one: EvaluatedSet) -> dict[str, str]:
+    """The title and the figure of each check that was made on a set."""
+    return {
+        **(_gate(one.gate) if one.gate else {}),
+        **(_robustness(one.robustness) if one.robustness else {}),
+        **(_heat_maps(one.explanation) if one.explanation else {}),
+    }
 
 
-def _heat_maps(explanation: HeatMapEvaluation) -> str:
-    falls = "; ".join(
-        f"{method} {with_interval(found.drop)}, shifted at random "
-        f"{'–' if found.random.value is None else f'{found.random.value:.3f}'}"
-        for method, found in explanation.faithfulness.maps.items()
-    )
-    n = explanation.faithfulness.n
-    return f"taking out what a heat map marks lowers the class's probability ({n} pictures): {falls}"
-
-
-def _gate(gate: GateEvaluation) -> str:
-    """The share that the gate refuses, and its lowest AUROC against images of other kinds."""
-    said = f"the gate refuses {with_interval(gate.refused)}"
-    for near, which in ((False, "other kinds"), (True, "near kinds")):
+def _gate(gate: GateEvaluation) -> dict[str, str]:
+    rows = {"Own images that the gate rejects": with_interval(gate.refused)}
+    for same_look, kinds in ((False, "other kinds"), (True, "similar kinds")):
         known = {
-            kind: (found.auroc.value, tuple(end or 0.0 for end in found.auroc.interval or ()), kind)
+            kind: (found.auroc.value, tuple(end or 0.0 for end in found.auroc.interval), kind)
             for kind, found in gate.against.items()
-            if found.same_look == near and found.auroc.value is not None
+            if found.same_look == same_look and found.auroc.value is not None
         }
         if known:
             # Ties go to the widest interval and then to the name, so that the card is the same each time.
             least = min(known, key=known.__getitem__)
-            lowest = with_interval(gate.against[least].auroc)
-            said += f"; AUROC against {which} at least {lowest} ({least.removeprefix('strange/')})"
-    return said
+            named = f"{with_interval(gate.against[least].auroc)}, {least.removeprefix('strange/')}"
+            rows[f"Gate, lowest AUROC against {kinds} of image"] = named
+    return rows
+
+
+def _robustness(robustness: RobustnessEvaluation) -> dict[str, str]:
+    every = robustness.pictures.get("all")
+    return {
+        "Decisions that small changes flip": f"{with_interval(every.flipped if every else None)}, n = {robustness.n}"
+    }
+
+
+def _heat_maps(explanation: HeatMapEvaluation) -> dict[str, str]:
+    rows = {}
+    for method, found in explanation.faithfulness.maps.items():
+        shifted = "–" if found.random.value is None else f"{found.random.value:.3f}"
+        rows[f"{method}, fall of the probability"] = f"{with_interval(found.drop)}, n = {explanation.faithfulness.n}"
+        rows[f"{method}, the same, shifted at random"] = shifted
+    return rows

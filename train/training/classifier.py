@@ -91,7 +91,7 @@ def predict(network: nn.Module, pixels: Tensor, normalise: Normalise, precision:
 
 class Classification(Job):
     """The job of a `Recipe`. `pretrained` as `start` takes it; `finder` for a recipe with `lesion_crops`.
-    `judges`: this process is the one that will call `judge`; others need no validation pictures."""
+    `validates`: this process is the one that will call `validate`; others need no validation pictures."""
 
     recipe: Recipe
     network: Network
@@ -102,14 +102,14 @@ class Classification(Job):
         samples: Sequence[Sample],
         pretrained: str = "none",
         finder: LesionFinder | None = None,
-        judges: bool = True,
+        validates: bool = True,
     ) -> None:
         self.recipe = recipe
         self.task = task = TASKS[recipe.task]
         torch.manual_seed(recipe.seed)
         self.network = start(recipe, pretrained)
         self.auxiliary = recipe.loss.auxiliary
-        self.some_unused = isinstance(self.network, EfficientNetV2MCBAM) and not self.auxiliary
+        self.has_unused_parameters = isinstance(self.network, EfficientNetV2MCBAM) and not self.auxiliary
 
         training = [sample for sample in samples if sample.split == "train"]
         self.labels = [sample.label for sample in training]
@@ -119,7 +119,7 @@ class Classification(Job):
         arrays = load_arrays(training, task, recipe.channels, side)
         lesions = list(map(mask_extent, load_masks(training, task, arrays))) if recipe.lesion_crops else []
         self.pictures = TrainingSet(arrays, self.labels, recipe, lesions)
-        if judges:
+        if validates:
             validation = [sample for sample in samples if sample.split == "validation"]
             self.held_out = load_evaluation_tensor(validation, task, pretrained_config(recipe), finder)
             self.truth = np.array([sample.label for sample in validation])
@@ -141,7 +141,7 @@ class Classification(Job):
         main, auxiliary = (focal(class_logits(logits), targets) for logits in answers)
         return main + self.auxiliary * auxiliary
 
-    def judge(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
+    def validate(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
         """`metrics.quick` on validation, as the released model will see it but for test-time augmentation."""
         return metrics.quick(self.task, predict(network, self.held_out, normalise, precision), self.truth)
 

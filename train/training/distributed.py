@@ -30,9 +30,11 @@ class Processes:
         """Whether this is the process that validates, saves and releases."""
         return self.rank == 0
 
-    def wrap(self, network: nn.Module, some_unused: bool) -> nn.Module:
-        """`network`, its gradients averaged over all processes after each backward pass. `some_unused`: not every
-        parameter that learns takes part in every pass."""
+    def wrap(self, network: nn.Module, has_unused_parameters: bool) -> nn.Module:
+        """`network` with its gradients averaged over all processes after each backward pass.
+
+        `has_unused_parameters` is True where a forward pass may leave out parameters that learn.
+        """
         if self.count == 1:
             return network
         on_gpu = next(network.parameters()).is_cuda
@@ -40,7 +42,7 @@ class Processes:
             # Batch statistics of the whole batch; torch has it for GPUs alone.
             convert_sync_batchnorm(network) if on_gpu else network,
             device_ids=[self.local_rank] if on_gpu else None,
-            find_unused_parameters=some_unused,
+            find_unused_parameters=has_unused_parameters,
         )
 
     def mean(self, value: float) -> float:

@@ -44,7 +44,7 @@ class LesionSearch(Job):
     network: LesionUNet
 
     def __init__(
-        self, recipe: RegionRecipe, samples: Sequence[Sample], pretrained: str = "none", judges: bool = True
+        self, recipe: RegionRecipe, samples: Sequence[Sample], pretrained: str = "none", validates: bool = True
     ) -> None:
         self.recipe = recipe
         task, side = TASKS[recipe.task], recipe.image_size
@@ -57,7 +57,7 @@ class LesionSearch(Job):
         self.sources = [sample.source for sample in training]
         arrays = load_arrays(training, task, 3, round(1.25 * side))
         self.pictures = LesionSet(arrays, load_masks(training, task, arrays), self.labels, recipe)
-        if judges:
+        if validates:
             self.held_out, self.truth = squeezed(_with_masks(samples, "validation"), side)
 
     def _start_from(self, pretrained: str) -> None:
@@ -74,7 +74,7 @@ class LesionSearch(Job):
         overlap = _soft_dice(logits.sigmoid(), targets)
         return F.binary_cross_entropy_with_logits(logits, targets) + 1 - overlap.mean()
 
-    def judge(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
+    def validate(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
         """Mean Dice coefficient over the pictures with a lesion; share of those without in which none is found."""
         network.eval()
         with torch.no_grad(), precision.autocast():

@@ -159,7 +159,9 @@ def share_of(found: Proportion, n: str = "") -> Share:
 def _training(evaluation: Evaluation) -> dict[str, Any] | None:
     """The number of training images, by class; older evaluations do not have it."""
     training = evaluation.training
-    return training and {
+    if training is None:
+        return None
+    return {
         "n": f"{training.n:,}",
         "groups": f"{training.groups:,}",
         "classes": ", ".join(f"{code} {n:,}" for code, n in training.n_per_class.items()),
@@ -211,8 +213,8 @@ def _near_duplicates(n: int, without: WithoutNearDuplicates) -> dict[str, Any]:
         "highest_correlation": f"{without.highest_correlation:.3f}",
         "n": f"{without.n:,}",
         "auc": with_interval(without.metrics.get("auc_malignant")),
-        "sensitivity": with_interval(point and point.sensitivity),
-        "specificity": with_interval(point and point.specificity),
+        "sensitivity": with_interval(point.sensitivity if point else None),
+        "specificity": with_interval(point.specificity if point else None),
     }
 
 
@@ -246,7 +248,9 @@ def _subgroups(one: EvaluatedSet, title: str) -> list[dict[str, Any]]:
         for value, found in values.items():
             positives, others = found.tp + found.fn, found.tn + found.fp
             auc = Proportion(
-                value=found.auc_malignant, interval=found.auc_malignant_interval, of=min(positives, others)
+                value=found.auc_malignant,
+                interval=found.auc_malignant_interval or (None, None),
+                of=min(positives, others),
             )
             shares = [share_of(auc, f"{positives:,} + {others:,}")]
             shares += [share_of(found.sensitivity), share_of(found.specificity)]

@@ -230,6 +230,6 @@ def test_the_backbone_starts_from_a_file_of_timms_weights(data: Path, tmp_path: 
     safetensors.torch.save_file(theirs.state_dict(), tmp_path / "b0.safetensors")
     recipe = recipes.RegionRecipe.model_validate(REGION)
     samples = load("ultrasound", data, ["busi"])
-    job = segmentation.LesionSearch(recipe, samples, str(tmp_path / "b0.safetensors"), judges=False)
+    job = segmentation.LesionSearch(recipe, samples, str(tmp_path / "b0.safetensors"), validates=False)
     own = job.network.backbone.state_dict()
     assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in own.items())

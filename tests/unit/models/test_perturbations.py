@@ -205,7 +205,7 @@ def test_flips_and_spread_by_hand() -> None:
     }
     nobody = robustness.figures(scores[:2], positive[:2], ["a", "b"], 0.3, ["one", "two"])["pictures"]["other"]
     assert nobody["n"] == 0
-    assert evaluation.Flips.model_validate(nobody).flipped.value is None
+    assert evaluation.FlipRate.model_validate(nobody).flipped.value is None
 
 
 def test_an_exact_interval_of_a_fraction_lies_between_its_neighbours() -> None:

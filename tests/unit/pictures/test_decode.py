@@ -1,5 +1,6 @@
 """src.pictures.decode: every picture gets the right pixels or one clear sentence, whatever the file holds."""
 
+import gzip
 import random
 import re
 import struct
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from src.pictures import decode, limits
+from src.pictures import limits, reasons
 from src.pictures.decode import read
 from src.pictures.orientation import TURNS
 from src.pictures.picture import ImageRefused, Picture
+from src.pictures.size import check_size
 from tests.support.synthetic_datasets import speckle
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
@@ -56,7 +58,7 @@ def refusal(source: Any) -> str:
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence
-    assert len(sentence) < 160
+    assert len(sentence) < 170
     return sentence
 
 
@@ -96,7 +98,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (b"%PDF-1.7\n", "PDF"),
         (b"8BPS\0\1" + b"\0" * 40, "Photoshop"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "raw file"),
+        (b"II*\0\x10\0\0\0CR\2\0", "raw file"),
+        (gzip.compress(b"picture"), "gzip"),
+        (b"\xff\x0a" + b"\0" * 40, "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"PK\x03\x04" + b"\0" * 40, "ZIP"),
         (encoded(photo(), "PPM"), "not a picture"),
@@ -114,7 +120,7 @@ def test_other_kinds_are_refused_by_name_whatever_the_suffix(tmp_path: Path, dat
 def test_half_a_file_is_refused(kind: str) -> None:
     data = encoded(photo(400, 300), kind)
     for share in (0.3, 0.5, 0.9):
-        assert refusal(data[: int(share * len(data))]) == decode.DAMAGED
+        assert refusal(data[: int(share * len(data))]) == reasons.DAMAGED
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -123,9 +129,9 @@ def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(mode: str, prog
     data = encoded(speckle(400, 300).convert(mode), "JPEG", progressive=progressive)
     start = data.index(b"\xff\xda") + 20
     for share in (0, 0.3, 0.5, 0.9):
-        assert refusal(data[: start + int(share * (len(data) - start))] + b"\xff\xd9") == decode.DAMAGED
+        assert refusal(data[: start + int(share * (len(data) - start))] + b"\xff\xd9") == reasons.DAMAGED
     middle = (start + len(data)) // 2
-    assert refusal(data[: (start + middle) // 2] + data[middle:]) == decode.DAMAGED
+    assert refusal(data[: (start + middle) // 2] + data[middle:]) == reasons.DAMAGED
     # Padding before the end marker, and what phones append after it, take nothing away.
     read(data[:-2] + b"\0" * 40 + data[-2:])
     read(data + b"a film" * 100)
@@ -138,7 +144,7 @@ def test_a_progressive_jpeg_that_lacks_its_last_scans_is_refused(mode: str) -> N
     ends = [found.start() for found in re.finditer(b"\xff\xda", data)]
     assert len(ends) > 4
     for end in ends[1:]:
-        assert refusal(data[:end] + b"\xff\xd9") == decode.DAMAGED
+        assert refusal(data[:end] + b"\xff\xd9") == reasons.DAMAGED
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
@@ -147,7 +153,7 @@ def test_films_and_stacks_are_refused(kind: str) -> None:
         first, *others = [Image.new("L", (28, 28), i % 2 * 200 + i) for i in range(n)]
         return encoded(first, kind, save_all=True, append_images=others)
 
-    assert refusal(frames(limits.MAX_FRAMES + 1)) == decode.TOO_MANY_FRAMES
+    assert refusal(frames(limits.MAX_FRAMES + 1)) == reasons.TOO_MANY_FRAMES
     picture = read(frames(limits.MAX_FRAMES))
     assert pixels(picture).max() <= 1
     assert len(picture.notes) == 1
@@ -171,16 +177,15 @@ def test_a_picture_that_takes_too_much_memory_is_not_called_damaged(monkeypatch:
 
     data = encoded(photo(), "PNG")
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", out_of_memory)
-    assert refusal(data) == decode.TOO_MUCH_MEMORY
+    assert refusal(data) == reasons.TOO_MUCH_MEMORY
 
 
-def test_too_small_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_small_and_too_large(tmp_path: Path) -> None:
     assert "1 × 1" in refusal(encoded(Image.new("RGB", (1, 1)), "PNG"))
     assert "27" in refusal(encoded(photo(200, 27), "PNG"))
     assert read(encoded(photo(28, 28), "PNG")).image.size == (28, 28)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 99 * 100)
-    assert read(encoded(photo(100, 99), "PNG")).image.size == (100, 99)
-    assert "100 × 100" in refusal(encoded(photo(100, 100), "PNG"))
+    check_size(5000, 8000)
+    assert "5001 × 8000" in refusal(png(5001, 8000, (b"IDAT", PIXEL_ROWS)))
     # A file over the limit in bytes is refused unread: this one has no bytes on the disk.
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(50_000_000_000)
@@ -231,9 +236,9 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
 def test_bombs_are_refused_at_once_and_in_little_memory(name: str) -> None:
     said, make = BOMBS[name]
     data = make()
-    began = time.perf_counter()
+    began = time.process_time()
     assert said in refusal(data)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     # Python's own memory; Pillow's pixel buffers would show in the time and are never asked for here.
     tracemalloc.start()
     refusal(data)
@@ -295,11 +300,9 @@ def test_modes_keep_black_white_and_grey_steps(mode: str, kind: str) -> None:
     assert any("CMYK" in note for note in picture.notes) == (mode == "CMYK")
 
 
-def test_jpeg_inside_tiff_is_read_and_raw_ycbcr_tiff_refused() -> None:
-    data = encoded(photo(), "TIFF", compression="jpeg")
-    assert np.abs(pixels(read(data)) - np.asarray(photo()).astype(int)).mean() < 4
-    # Pillow cannot read it (it takes it for RGB of four bytes): better refused than in wrong colours.
-    assert refusal(encoded(photo().convert("YCbCr"), "TIFF")) == decode.DAMAGED
+def test_ycbcr_inside_tiff_is_read_in_its_colours_with_jpeg_and_without() -> None:
+    for data in (encoded(photo(), "TIFF", compression="jpeg"), encoded(photo().convert("YCbCr"), "TIFF")):
+        assert np.abs(pixels(read(data)) - np.asarray(photo()).astype(int)).mean() < 4
 
 
 def test_transparency_is_laid_over_black_and_said() -> None:
@@ -332,8 +335,13 @@ def test_32_bit_values_only_where_they_are_brightnesses() -> None:
         assert pixels(read(encoded(Image.fromarray(values), "TIFF"))).max() == 255
     nan = ramp.astype(np.float32)
     nan[3, 3] = np.nan
-    for values in ((ramp / 4095).astype(np.float32), nan, ramp.astype(np.int32) - 9, ramp.astype(np.int32) * 99):
-        assert "32-bit" in refusal(encoded(Image.fromarray(values), "TIFF"))
+    assert "NaN" in refusal(encoded(Image.fromarray(nan), "TIFF"))
+    for values, said in (
+        (ramp.astype(np.int32) - 9, "from -9 to 4086"),
+        (ramp.astype(np.int32) * 99, "from 0 to 4.054e+05"),
+        ((ramp / 16).astype(np.float32), "from 0 to 255.9"),
+    ):
+        assert said in refusal(encoded(Image.fromarray(values), "TIFF"))
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])

@@ -1,14 +1,25 @@
-"""Connections on which no request comes."""
+"""Connections: how many are open at once, and an end for those on which no request comes."""
 
 import asyncio
 import contextlib
+import resource
+import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import gradio as gr
 import httpx
+import pytest
+import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from src.server import connections
+from src.fair_queue import Turns
+from src.page.blocks import Page
+from src.server import connections, middleware
+from src.server.disk import claim
 from tests.support.asgi import connected, serving
 
 
@@ -34,3 +45,72 @@ def test_headers_that_do_not_come_are_not_waited_for() -> None:
                     assert line.recv(99) == b""
         assert httpx.get(url).text == "held", "an answer in work is waited for"
         loop.join()
+
+
+def test_connections_without_a_request_make_room_for_new_ones() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":  # in which guard.py does the same, before the server listens
+            await receive()
+            opened.limit(asyncio.get_running_loop())
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await asyncio.sleep(1 if scope["path"] == "/slow" else 0)
+            await PlainTextResponse("ok")(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
+    opened = connections.Connections(lambda: server.server_state.connections, most=10)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as lines:
+            slow = pool.submit(httpx.get, f"{url}/slow")
+            time.sleep(0.2)
+            waiting = [lines.enter_context(connected(url)) for _ in range(60)]
+            assert httpx.get(url).text == "ok"
+            assert sum(map(ended, waiting)) >= 40, "those that waited longest"
+            assert slow.result().text == "ok", "what has a request is left alone"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_launched_page_limits_its_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio makes the server itself: an upgrade that makes it in another way fails here."""
+    monkeypatch.setattr(connections, "MOST", 8)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with Page() as page:
+        gr.Markdown("A page")
+    kwargs = middleware.app_kwargs(claim(tmp_path), Turns(1, patience=20))
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, ssr_mode=False, app_kwargs=kwargs
+    )
+    try:
+        with contextlib.ExitStack() as lines:
+            waiting = [lines.enter_context(connected(url)) for _ in range(40)]
+            assert httpx.get(f"{url}healthz", timeout=60).text == "ok"
+            assert sum(map(ended, waiting)) >= 40 - 8
+    finally:
+        page.close()
+
+
+def ended(line: socket.socket) -> bool:
+    """Whether the other end has closed."""
+    line.settimeout(0.2)
+    try:
+        return line.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_the_limits_follow_what_the_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, most in ((256, 128), (1024, 512), (2**20, connections.MOST), (-1, connections.MOST)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        assert connections.most_connections() == most
+        assert connections.most_requests(most) < most

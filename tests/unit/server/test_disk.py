@@ -18,7 +18,7 @@ from limits import parse
 from src.fair_queue import Turns
 from src.server import disk, environment
 from src.server.bodies import LIMIT
-from src.server.disk import Ages, Claim, Disk, Room, claim
+from src.server.disk import Ages, Claim, Disk, DiskSpace, claim
 from src.server.hosts import AllowedHosts
 from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
@@ -140,17 +140,17 @@ def test_what_is_refused_takes_no_room(tmp_path: Path) -> None:
 def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
     small = Disk(ours(tmp_path), room=1000, spare=0)
     # What has come since the last sweep counts, whether or not it was kept
-    statuses = [ask(Room(taking, small), UPLOAD, b"x" * 400).status_code for _ in range(5)]
+    statuses = [ask(DiskSpace(taking, small), UPLOAD, b"x" * 400).status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 507, 507]
-    refused = ask(Room(taking, small), "/gradio_api/queue/join", b"")
+    refused = ask(DiskSpace(taking, small), "/gradio_api/queue/join", b"")
     assert refused.status_code == 507
     assert refused.json()["detail"] == disk.FULL.sentence
     assert int(refused.headers["retry-after"]) >= disk.EVERY
-    assert ask(Room(taking, small), "/gradio_api/run/predict", b"x" * 400).status_code == 200
+    assert ask(DiskSpace(taking, small), "/gradio_api/run/predict", b"x" * 400).status_code == 200
     small.sweep(time.time())
-    assert ask(Room(taking, small), UPLOAD, b"x" * 400).status_code == 200
+    assert ask(DiskSpace(taking, small), UPLOAD, b"x" * 400).status_code == 200
     crowded = Disk(ours(tmp_path), spare=2**60)
-    assert ask(Room(taking, crowded), UPLOAD, b"x").status_code == 507
+    assert ask(DiskSpace(taking, crowded), UPLOAD, b"x").status_code == 507
 
 
 def test_sweeping_goes_on_by_itself_until_the_end(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a failure leaves in the log."""
+"""The log: no words of a visitor's, and a limit on its lines."""
 
 import logging
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.server import log
+from src.server.log import SAME, Sparing
 from tests.support.personal_data import CANARY, NAME
 
 
@@ -23,3 +24,27 @@ def test_a_failure_is_logged_without_its_words(capsys: pytest.CaptureFixture[str
     assert said.startswith("ERROR It failed\n")
     assert "read_bytes" in said, "where"
     assert said.endswith("FileNotFoundError\n")
+
+
+def test_the_log_does_not_grow_with_what_visitors_do() -> None:
+    now = [0.0]
+    sparing, lines = Sparing(clock=lambda: now[0]), list[str]()
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    handler, logger = Kept(), logging.getLogger("tests.sparing")
+    handler.addFilter(sparing)
+    logger.addHandler(handler)
+
+    def often(number: int) -> None:
+        logger.error("One place %d", number)
+
+    for number in range(1000):
+        often(number)
+    logger.error("Another place")
+    assert len(lines) == SAME + 1
+    now[0] = 61
+    often(1000)
+    assert lines[-1] == f"One place 1000 ({1000 - SAME} more such lines were left out)"

@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 from limits import parse
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,7 +14,7 @@ from src.server import rate_limit
 from src.server.bodies import LIMIT
 from src.server.calls import Calls, FileArguments
 from src.server.headers import Headers
-from src.server.rate_limit import Allowed, RateLimits, Visitors
+from src.server.rate_limit import VOUCHER, Allowed, RateLimits, Visitors, visitor_of
 from src.server.refusal import UPLOAD
 from src.server.routes import JOIN, MOUNTED
 from tests.support.asgi import Took, serving
@@ -175,3 +176,23 @@ def test_limits_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("VIGIL_PROXIES", "-1")
     with pytest.raises(ValueError, match="VIGIL_PROXIES"):
         Allowed.from_environment()
+
+
+async def named(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that says whose question it was asked, and in which words."""
+    vouched = Request(scope).headers.get(VOUCHER.decode(), "")
+    await PlainTextResponse(f"{visitor_of(scope)}|{vouched}")(scope, receive, send)
+
+
+def test_what_mcp_asks_on_is_its_visitors_question_and_nobody_can_forge_that() -> None:
+    limits = RateLimits(Allowed(parse("3/day"), parse("1000/day"), 0))
+    with serving(Visitors(Calls(named, FileArguments({0: {0}}, {}), limits), limits)) as (url, _):
+        forged = {VOUCHER.decode(): "0123 203.0.113.9"}
+        who, vouched = httpx.post(url + MOUNTED, headers=forged).text.split("|")
+        assert who == "127.0.0.1"
+        assert vouched.endswith(" 127.0.0.1")
+        assert httpx.post(url + JOIN, headers=forged).text == "127.0.0.1|"
+        other = vouched.replace("127.0.0.1", "203.0.113.9")
+        image = {"fn_index": 0, "data": [None]}
+        answers = [httpx.post(url + JOIN, headers={VOUCHER.decode(): other}, json=image) for _ in range(5)]
+        assert {answer.text for answer in answers} == {"203.0.113.9|"}, "counted once, where it was asked"

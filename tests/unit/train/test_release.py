@@ -23,16 +23,15 @@ SPLIT_OF_156 = ("ultrasound", "breastmnist")
 def test_the_embedded_default_verifies_and_is_evaluated(task: str) -> None:
     checkpoint = checkpoints.load(task, checkpoints.EMBEDDED / task)
     assert checkpoint.source == "embedded"
-    assert checkpoint.evaluation is not None
-    test = checkpoint.evaluation["splits"]["test"]
+    test = checkpoint.evaluation.splits["test"]
     default = TASKS[task].default_threshold
     if default is not None:
         assert checkpoint.config.vigil.default_threshold == default
     if task in SPLIT_OF_156:
-        assert test["n"] == 156
-        assert test["n_per_class"]["malignant"] == 42
+        assert test.n == 156
+        assert test.n_per_class["malignant"] == 42
     if task == "skin":
-        assert test["n"] >= 1400
+        assert test.n >= 1400
 
 
 @pytest.mark.parametrize("folder", card.released(), ids=lambda folder: folder.name)

@@ -242,13 +242,13 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(
     kept: list[torch.Tensor] = []
 
     class Judged(Classification):
-        def judge(self, network: nn.Module, *_: Any) -> dict[str, float]:
+        def validate(self, network: nn.Module, *_: Any) -> dict[str, float]:
             kept.append(network.state_dict()["classifier.weight"].clone())
             return {name: values[len(kept) - 1] for name, values in judged.items()}
 
     recipe = recipe_of(select_by=select_by, epochs=7, patience=2)
     training = [sample for sample in load("histopathology", data) if sample.split == "train"][:8]
-    tensors, history = loop.run(Judged(recipe, training, judges=False), tmp_path, PRECISION, workers=0)
+    tensors, history = loop.run(Judged(recipe, training, validates=False), tmp_path, PRECISION, workers=0)
     assert len(history) == epochs
     assert torch.equal(tensors["classifier.weight"], kept[chosen - 1])
     assert not torch.equal(tensors["classifier.weight"], kept[-1])
@@ -265,12 +265,12 @@ def test_what_is_kept_is_the_average_of_the_weights_and_learning_does_not_know_o
             seen.append(self.network.state_dict()["classifier.weight"].clone())
             return super().loss(answers, targets)
 
-        def judge(self, *_: Any) -> dict[str, float]:
+        def validate(self, *_: Any) -> dict[str, float]:
             return {"auc_malignant": 0.5}
 
     kept, last = {}, {}
     for decay in (0.5, None):
-        job, out = Watched(recipe_of(epochs=1, ema_decay=decay), training, judges=False), tmp_path / str(decay)
+        job, out = Watched(recipe_of(epochs=1, ema_decay=decay), training, validates=False), tmp_path / str(decay)
         kept[decay] = loop.run(job, out, PRECISION, workers=0)[0]["classifier.weight"]
         last[decay] = job.network.state_dict()["classifier.weight"]
     assert torch.equal(last[0.5], last[None])

@@ -1,0 +1,159 @@
+"""The colour space that a file says its values are in -> sRGB, which the models learned from.
+
+A file says it by an ICC profile, by PNG's chunks, or by code points of ITU-T H.273 (PNG, AVIF, HEIC). Every kind
+becomes an ICC profile, and LittleCMS converts by it. Profiles are untrusted: their size is limited, and a damaged one
+is ignored.
+"""
+
+from functools import cache
+from io import BytesIO
+from typing import Final, Literal, NamedTuple
+
+import imagecodecs
+import numpy as np
+from PIL import Image, ImageCms
+
+from src.pictures.picture import ImageRefused
+from src.pictures.reasons import HIGH_DYNAMIC_RANGE
+
+MAX_PROFILE_BYTES = 4_000_000
+"""The largest profiles in use, those of printing presses, have some 3 MB."""
+SAME = 2
+"""Levels of 255 by which a profile may differ from sRGB and still be called sRGB: many profiles named so round a little
+differently, and pictures in sRGB must keep every bit."""
+SAME_GAMMA = 0.05
+"""PNG: a gamma within 5% of another looks the same (libpng's PNG_GAMMA_THRESHOLD), so 1/2.2 stands for sRGB's curve."""
+
+CONVERTED = "Its colours were converted to sRGB by its colour profile."
+IGNORED = "Its colour profile is damaged or does not fit the picture and was ignored; colours may be off."
+
+Chromaticities = tuple[float, float, float, float, float, float]
+"""x and y of red, green and blue (CIE 1931)."""
+
+SRGB_GAMMA: Final = 1 / 2.2
+D65: Final = (0.3127, 0.3290)
+PRIMARIES: Final[dict[int, Chromaticities]] = {
+    1: (0.640, 0.330, 0.300, 0.600, 0.150, 0.060),  # sRGB
+    9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046),  # BT.2020
+    12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
+}
+"""Code point of ColourPrimaries (ITU-T H.273, table 2) -> chromaticities; all with white D65."""
+GAMMAS: Final = {4: 1 / 2.2, 5: 1 / 2.8, 8: 1.0}
+"""Code point of TransferCharacteristics (table 3) -> gamma. All others of ordinary dynamic range are taken for sRGB."""
+HIGH_RANGE: Final = (16, 18)
+"""TransferCharacteristics of high dynamic range: PQ and HLG."""
+
+
+class CodePoints(NamedTuple):
+    """Numbers of ITU-T H.273 that stand for a colour space; `info["code_points"]` of a frame."""
+
+    primaries: int
+    transfer: int
+
+
+def to_srgb(pixels: Image.Image, source: Image.Image, notes: list[str]) -> Image.Image | None:
+    """`pixels`, mode L, RGB or CMYK, in sRGB (mode RGB), as `source`, the frame they come from, says.
+
+    None where nothing is to be converted: the file names no colour space, or sRGB, or one that cannot be used. Adds a
+    sentence to `notes` where a profile was applied or ignored. Raises ImageRefused for high dynamic range.
+    """
+    profile = _profile(source, pixels.mode == "L")
+    if profile is None:
+        return None
+    try:
+        if len(profile) > MAX_PROFILE_BYTES:
+            raise ValueError("too large")
+        opened = ImageCms.ImageCmsProfile(BytesIO(profile))
+        transform = ImageCms.buildTransform(
+            opened,
+            _srgb(),
+            pixels.mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        if pixels.mode != "CMYK" and _changes_nothing(transform, pixels.mode):
+            return None
+        converted = ImageCms.applyTransform(pixels, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        notes.append(IGNORED)
+        return None
+    assert converted is not None  # a new image, since it is not made in place
+    notes.append(CONVERTED)
+    return converted
+
+
+@cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+@cache
+def _samples(mode: str) -> Image.Image:
+    """Colours from all of an RGB cube, or all greys."""
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    steps = np.linspace(0, 255, 18).astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1)
+    return Image.fromarray(cube.reshape(18, -1, 3))
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    samples = _samples(mode)
+    converted = ImageCms.applyTransform(samples, transform)
+    assert converted is not None
+    before, after = (np.asarray(image.convert("RGB"), np.int16) for image in (samples, converted))
+    return int(np.abs(after - before).max()) <= SAME
+
+
+def _profile(source: Image.Image, grey: bool) -> bytes | None:
+    """The ICC profile of what a file says of its colours; None where it says nothing, or sRGB.
+
+    The order is that of PNG's standard: cICP, iCCP, sRGB, gAMA with cHRM. Other formats give one of the first two.
+    """
+    info = source.info
+    points, icc = info.get("code_points"), info.get("icc_profile")
+    if points is not None and points.transfer in HIGH_RANGE:
+        raise ImageRefused(HIGH_DYNAMIC_RANGE)
+    if points is not None:
+        return _made(PRIMARIES.get(points.primaries), GAMMAS.get(points.transfer), grey)
+    if icc:
+        return bytes(icc)
+    if "srgb" in info:
+        return None
+    white, primaries = D65, None
+    numbers = info.get("chromaticity")
+    if numbers is not None and len(numbers) == 8:
+        white, primaries = numbers[:2], numbers[2:]
+    gamma = info.get("gamma")
+    if gamma is not None and abs(gamma / SRGB_GAMMA - 1) <= SAME_GAMMA:
+        gamma = None
+    return _made(primaries, gamma, grey, white)
+
+
+def _made(
+    primaries: Chromaticities | None, gamma: float | None, grey: bool, white: tuple[float, float] = D65
+) -> bytes | None:
+    """A profile of these chromaticities and this gamma as PNG gives it (1 / 2.2 for a usual display). None stands for
+    sRGB's own; None is returned where all are."""
+    near = white == D65 and (primaries is None or np.allclose(primaries, PRIMARIES[1], atol=0.002))
+    if gamma is None and (near or grey):
+        return None
+    kind: Literal["gray", "rgb"] = "gray" if grey else "rgb"
+    curve = {"transferfunction": _srgb_curve()} if gamma is None else {"gamma": 1 / gamma}
+    try:
+        return bytes(
+            imagecodecs.cms_profile(
+                kind, whitepoint=white, primaries=None if grey else primaries or PRIMARIES[1], **curve
+            )
+        )
+    except (ValueError, ArithmeticError, RuntimeError):
+        return b"damaged"
+
+
+@cache
+def _srgb_curve() -> np.ndarray:
+    """sRGB's transfer function (IEC 61966-2-1): light of 4,096 values, uint16."""
+    value = np.linspace(0, 1, 4096)
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.rint(65535 * light).astype(np.uint16)
