@@ -28,6 +28,7 @@ from src.pictures import quality, scanned_field
 from src.pictures.limits import MIN_SIDE
 from src.pictures.picture import Picture
 from src.pictures.quality import FLAWS
+from src.pictures.quality_measures import measure
 from src.results.thresholds import decide
 from src.tasks import TASKS, Task
 from train.data import DataMissing, Sample, load
@@ -59,7 +60,7 @@ def derive(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _measures(image: Image.Image, task: Task, side: int) -> dict[str, float]:
-    return quality.measures(image, scanned_field.crop(image, task).image, task, side)
+    return measure(image, scanned_field.crop(image, task).image, task, side)
 
 
 def _blurred(image: Image.Image) -> Image.Image:

@@ -1,6 +1,6 @@
-"""The part of a classifier before its head, as one module: an image -> its last feature map and the gate's statistics.
+"""The part of a classifier before its head, as one module: images -> their last feature map and the gate's features.
 
-The prediction, Grad-CAM and the gate all start from its outputs, so that an image goes through the backbone once.
+The prediction, Grad-CAM and the gate all use its outputs, so that an image passes the backbone only once.
 """
 
 from torch import Tensor, nn
@@ -17,6 +17,6 @@ class Backbone(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Both from one pass, float32."""
+        """Both outputs from one pass, float32."""
         feature_map, stages = self.network.forward_intermediates(pixels)
         return feature_map, network_features(stages)

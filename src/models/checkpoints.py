@@ -2,7 +2,7 @@
 
 The folder is one of ours, another one, or one from the Hub. It holds config.json, model.safetensors, evaluation.json
 and the further files that config.json names. Nothing is unpickled and no code is fetched: the networks are built from
-our own lists of names, and their safetensors files are loaded strictly. Knows nothing of pictures.
+our own lists of names, and their safetensors files are loaded strictly. This module knows nothing of images.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ DTYPES = frozenset({"F16", "F32", "I64"})  # I64: batch norm's counters
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing or does not verify; the message says why in one sentence."""
+    """A checkpoint is missing or does not verify. The message says why in one sentence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,11 @@ class Checkpoint:
     """A verified checkpoint.
 
     `network` is in eval mode, float32 and without gradients; so are the networks of `finder` and `gate`. `finder` finds
-    the part of an image that the network reads; it is None where the config names no lesion finder. `gate` decides
-    whether an image is of the task's kind; it is None where the config names none. `evaluation` has the figures of
+    the part of an image that the network reads; it is None if the config names no lesion finder. `gate` decides
+    whether an image is of the task's kind; it is None if the config names none. `evaluation` has the figures of
     evaluation.json. `source` is "embedded", a folder or "owner/repo". `revision` is the Hub's commit, or the first
     twelve digits of the weights' sha256. `problem` says in one sentence why this is not the checkpoint that was asked
-    for; it is None where it is that checkpoint.
+    for; it is None if it is that checkpoint.
     """
 
     config: Config
@@ -67,11 +67,12 @@ class Checkpoint:
 
 
 def find(task: str, asked: str | None = None) -> Checkpoint:
-    """The checkpoint that serves `task` on the page; never fails where the embedded one is whole.
+    """The checkpoint that serves `task` on the page.
 
-    `asked` ("owner/repo", "owner/repo@revision" or a folder) decides, else the environment: `VIGIL_WEIGHTS_<TASK>`,
-    then `VIGIL_WEIGHTS_OWNER`. Where that checkpoint is missing or does not verify, the reason is logged and the
-    embedded default is returned, with `problem` set. Raises CheckpointError only where the embedded default is broken.
+    `asked`: "owner/repo", "owner/repo@revision" or a folder. Without it, the environment decides: first
+    `VIGIL_WEIGHTS_<TASK>`, then `VIGIL_WEIGHTS_OWNER`. If that checkpoint is missing or does not verify, the reason is
+    logged and the embedded default is returned with `problem` set. Raises CheckpointError only if the embedded default
+    does not verify.
     """
     owner = os.environ.get("VIGIL_WEIGHTS_OWNER")
     asked = asked or os.environ.get(f"VIGIL_WEIGHTS_{task.upper()}") or (f"{owner}/vigil-{task}" if owner else None)
@@ -86,12 +87,12 @@ def find(task: str, asked: str | None = None) -> Checkpoint:
 
 
 def further(task: str) -> list[str]:
-    """The embedded folders of the task's further checkpoints, TASK-NAME, by name."""
+    """The names of the folders with the task's further embedded checkpoints, TASK-NAME, sorted."""
     return sorted(folder.name for folder in EMBEDDED.glob(f"{task}-*"))
 
 
 def find_further(task: str) -> dict[str, Checkpoint]:
-    """The checkpoints in the folders of `further` that verify, by name. Any other is logged and left out."""
+    """The task's further embedded checkpoints, by folder name. One that does not verify is logged and left out."""
     found = {}
     for name in further(task):
         try:
@@ -102,9 +103,10 @@ def find_further(task: str) -> dict[str, Checkpoint]:
 
 
 def load(task: str, where: str | Path) -> Checkpoint:
-    """Load and verify one checkpoint of `task` from a folder or, "owner/repo[@revision]", from the Hub.
+    """Load and verify one checkpoint of `task`. There is no fallback.
 
-    Raises CheckpointError, whose message says what is wrong, without a fallback.
+    `where`: a folder, or "owner/repo[@revision]" on the Hub. Raises CheckpointError if the checkpoint is missing or
+    does not verify.
     """
     if Path(where).is_dir():
         source = "embedded" if Path(where).resolve().parent == EMBEDDED else str(where)
@@ -119,17 +121,18 @@ def load(task: str, where: str | Path) -> Checkpoint:
     try:
         return _verified(task, folder, repo, commit)
     except CheckpointError:
-        # What arrived damaged must not stay in the cache: the next start fetches it again.
+        # Damaged files must not stay in the cache, so that the next start fetches them again.
         for name in (*FILES, *FURTHER_FILES.values()):
             (folder / name).resolve().unlink(missing_ok=True)
         raise
 
 
 def build(architecture: str, num_classes: int, channels: int, **kwargs: Any) -> Network:
-    """An untrained network, one of `networks.CLASSIFIERS` or `networks.SEGMENTERS`. Nothing is downloaded.
+    """An untrained network. Nothing is downloaded.
 
-    `num_classes`: outputs for an image, or for each pixel. `channels`: of the input. `kwargs`: `drop_rate` and
-    `drop_path_rate`, where the network has them. Raises CheckpointError for any other name, whatever timm may know.
+    `architecture`: one of `networks.CLASSIFIERS` or `networks.SEGMENTERS`. `num_classes`: the number of outputs per
+    image, or per pixel for a segmenter. `channels`: the number of input channels. `kwargs`: `drop_rate` and
+    `drop_path_rate`, if the network has them. Raises CheckpointError for any other name, even if timm knows it.
     """
     if architecture not in CLASSIFIERS | SEGMENTERS:
         raise CheckpointError(f"Unknown network {architecture!r}.")
@@ -140,7 +143,7 @@ def build(architecture: str, num_classes: int, channels: int, **kwargs: Any) -> 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, by name. Size, header, types and values are checked.
 
-    Raises CheckpointError where it is no such file, is too large or holds a NaN or an infinity.
+    Raises CheckpointError if the file is not in the safetensors format, is too large, or holds a NaN or an infinity.
     """
     try:
         if not 8 < file.stat().st_size <= MAX_WEIGHTS_BYTES:
@@ -150,7 +153,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         if header > MAX_HEADER_BYTES:
             raise CheckpointError(f"{file.name} is not a safetensors file, or its header is too large.")
         with safetensors.safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - not a mapping, it has nothing but keys()
+            for name in opened.keys():  # noqa: SIM118 - it has keys(), but it is no mapping
                 if opened.get_slice(name).get_dtype() not in DTYPES:
                     raise CheckpointError(f"{file.name} holds values of a type that no checkpoint has ({name}).")
         tensors = safetensors.torch.load_file(file)
@@ -163,13 +166,13 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def sha256(file: Path) -> str:
-    """The sha256 of a file's bytes, hexadecimal."""
+    """The SHA-256 of a file's bytes, 64 hexadecimal digits. Raises OSError if the file cannot be read."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _verified(task: str, folder: Path, source: str, commit: str | None = None) -> Checkpoint:
-    """The checkpoint in `folder`, after every check. Raises CheckpointError."""
+    """The checkpoint in `folder`, after all checks. Raises CheckpointError if one fails."""
     try:
         config = Config.model_validate(_json(folder / "config.json"))
     except ValidationError as error:
@@ -200,14 +203,14 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
 
 
 def load_lesion_finder(config: LesionFinderConfig, folder: Path) -> LesionFinder:
-    """The lesion finder whose weights lie in `folder`. Raises CheckpointError where they do not verify."""
+    """The lesion finder with the weights in `folder`. Raises CheckpointError if they do not verify."""
     network = build(config.architecture, 1, len(config.mean))
     fill(network, config.architecture, folder / LESION_FINDER_FILE, config.sha256)
     return LesionFinder(network, config)
 
 
 def _further(folder: Path) -> tuple[str, ...]:
-    """The further files that the folder's config.json names, before it is verified; none where it cannot be read."""
+    """The further files that the folder's config.json names. It is not verified yet; none if it cannot be read."""
     try:
         block = _json(folder / "config.json").get("vigil")
     except CheckpointError:
@@ -216,14 +219,14 @@ def _further(folder: Path) -> tuple[str, ...]:
 
 
 def fill(network: nn.Module, name: str, file: Path, expected: str) -> None:
-    """Load the weights in `file` strictly into `network`, in float32. `expected`: the file's sha256.
+    """Load the weights in `file` strictly into `network`, as float32.
 
-    `name` is the network's, for the message. Raises CheckpointError where the file is missing, does not verify or does
-    not fit.
+    `name`: the network's name, for the error message. `expected`: the file's SHA-256. Raises CheckpointError if the
+    file is missing, does not verify or does not fit the network.
     """
     if not file.is_file():
         raise CheckpointError(f"{file.name} is missing.")
-    # The hash first: what fails it need not be parsed.
+    # The hash is checked first, so that a file with another hash is never parsed.
     if sha256(file) != expected:
         raise CheckpointError(f"{file.name} is not the file its config.json names (sha256 differs).")
     tensors = {key: t.float() if t.is_floating_point() else t for key, t in read_tensors(file).items()}

@@ -1,6 +1,7 @@
 """config.json of a checkpoint folder as types: timm's Hub format, and the `vigil` block beside it.
 
-Whoever reads a checkpoint reads these. They know the tasks and the networks' names; they open no file.
+All code that needs a checkpoint's settings uses these types. They know the tasks and the networks' names. They open no
+file.
 """
 
 from typing import Any, Literal
@@ -16,7 +17,7 @@ GATE_FILE = "gate.safetensors"
 FILES = ("config.json", "evaluation.json", "model.safetensors")
 """The files of every checkpoint folder."""
 FURTHER_FILES = {"region": LESION_FINDER_FILE, "gate": GATE_FILE}
-"""The files that a checkpoint folder may have besides: the key of the `vigil` block that describes one -> its name."""
+"""The optional files of a checkpoint folder: the key of the `vigil` block that describes a file -> the file's name."""
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -30,7 +31,8 @@ class _Block(BaseModel):
 class PretrainedConfig(_Block):
     """timm's `pretrained_cfg`: how an image becomes the network's input.
 
-    `input_size`: channels, height and width in pixels. `mean` and `std`: one value a channel, of pixels in 0..1.
+    `input_size`: channels, height and width in pixels. `mean` and `std`: one value per channel, for pixels in
+    0..1.
     """
 
     input_size: tuple[Literal[1, 3], int, int]
@@ -44,7 +46,7 @@ class PretrainedConfig(_Block):
     def _sizes(self) -> "PretrainedConfig":
         channels, height, width = self.input_size
         if not len(self.mean) == len(self.std) == channels:
-            raise ValueError("mean and std need one value a channel")
+            raise ValueError("mean and std need one value per channel")
         if height != width or not 16 <= height <= 640:
             raise ValueError("input_size must be square, 16 to 640 pixels")
         return self
@@ -53,9 +55,9 @@ class PretrainedConfig(_Block):
 class LesionFinderConfig(_Block):
     """The `vigil.region` block: how an image becomes the U-Net's input, and how its output becomes a box.
 
-    `side`: of the square input, in pixels. `threshold`: the probability from which a pixel counts as lesion.
-    `smallest`: the share of all pixels that a patch must cover to count as a lesion. `margin`: added on each side of a
-    lesion, as a share of its longer side. `sha256`: of region.safetensors.
+    `side`: the side of the square input in pixels. `threshold`: the probability from which a pixel counts as lesion.
+    `smallest`: the share of all pixels, 0 to 1, that a connected component must cover to count as a lesion. `margin`:
+    the margin on each side of a lesion, as a share of its longer side. `sha256`: the SHA-256 of region.safetensors.
     """
 
     architecture: str
@@ -75,10 +77,11 @@ class LesionFinderConfig(_Block):
 
 
 class GaussianConfig(_Block):
-    """One Gaussian of the gate: the number of its `features` and of its principal `axes`.
+    """One Gaussian of the gate.
 
-    `middle` and `spread` are those of the log distances of validation images. They make the distances to two Gaussians
-    comparable.
+    `features`: the number of its features. `axes`: the number of its principal axes. `middle`: the median of validation
+    images' log distances. `spread`: the standard deviation of a normal distribution with the same 97.5% quantile. Both
+    make the distances to two Gaussians comparable.
     """
 
     features: PositiveInt
@@ -88,9 +91,10 @@ class GaussianConfig(_Block):
 
 
 class HeadConfig(_Block):
-    """The logistic regression of a gate: the number of its `features`.
+    """The logistic regression of a gate.
 
-    An accepted image with a score above `unlike_above` is unlike the training images.
+    `features`: the number of its features. `unlike_above`: an accepted image with a higher score is unlike the training
+    images.
     """
 
     features: PositiveInt
@@ -100,7 +104,7 @@ class HeadConfig(_Block):
 class GateConfig(_Block):
     """The `vigil.gate` block: either a `head`, or the Gaussians `picture` and `network`.
 
-    The gate accepts an image whose score is at most `limit`. `sha256`: of gate.safetensors.
+    `limit`: the gate accepts an image whose score is at most this. `sha256`: the SHA-256 of gate.safetensors.
     """
 
     picture: GaussianConfig | None = None
@@ -123,7 +127,7 @@ class GateConfig(_Block):
 
 
 class VigilConfig(_Block):
-    """The `vigil` block: what a checkpoint says about itself beyond timm's format."""
+    """The `vigil` block: the settings and facts of a checkpoint that timm's format has no place for."""
 
     task: str
     name: str
@@ -131,22 +135,22 @@ class VigilConfig(_Block):
     test_time_augmentation: TestTimeAugmentation = "none"
     default_threshold: float = Field(ge=0, le=1)
     sha256: str = Sha256
-    """Of model.safetensors."""
+    """The SHA-256 of model.safetensors."""
     data: tuple[dict[str, str], ...] = ()
     """Name, licence and citation of each dataset that the network was trained on."""
     history: tuple[dict[str, Any], ...] = ()
     """The metrics of every epoch."""
     region: LesionFinderConfig | None = None
-    """The U-Net that finds the part of the image that the network reads; None where it reads the whole field."""
+    """The U-Net that finds the part of the image that the network reads; None if the network reads the whole field."""
     gate: GateConfig | None = None
     """The gate, which decides whether an image is of the task's kind; None for a checkpoint without one."""
     golden: dict[str, tuple[float, ...]] = {}
-    """The file name of an image in examples/TASK -> the probability of each class that the checkpoint must give for it,
-    to 1e-3 (`train.release`)."""
+    """The file name of an image in examples/TASK -> the class probabilities that the checkpoint must give for it,
+    within 1e-3 (`train.release`)."""
 
 
 class Config(_Block):
-    """config.json as a whole."""
+    """The whole config.json."""
 
     architecture: str
     num_classes: int
@@ -163,7 +167,7 @@ class Config(_Block):
             raise ValueError(f"unknown task {self.vigil.task[:80]!r}")
         if self.label_names != task.codes:
             raise ValueError(f"label_names must be {', '.join(task.codes)}, in this order")
-        # One output is the logit of the second of two classes (probabilities.class_logits).
+        # A single output is the logit of the second of two classes (probabilities.class_logits).
         if self.num_classes != len(task.codes) and not (self.num_classes == 1 and len(task.codes) == 2):
             raise ValueError(f"num_classes {self.num_classes} does not fit {self.vigil.task}")
         return self

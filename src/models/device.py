@@ -1,7 +1,7 @@
-"""Where the networks run: on the CPU, on a GPU, or on a ZeroGPU Space, which lends a GPU for the length of a call.
+"""The device of the networks: the CPU, a GPU, or the GPU that a ZeroGPU Space lends for the duration of a call.
 
-Imported before anything touches CUDA: `spaces` has to come first there. Every Gradio Space brings that package; where
-it is not installed, or the hardware is no ZeroGPU, nothing changes.
+This module imports `spaces`, which must happen before anything uses CUDA. Every Gradio Space has that package. Without
+it, or on hardware other than ZeroGPU, a call runs as it is.
 """
 
 from collections.abc import Callable
@@ -21,23 +21,23 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SECONDS = 15
-"""What a call may take on a lent GPU; visitors' quotas are charged by it, and ours take less than one."""
+"""How long a call may use a lent GPU. It is charged to the visitor's quota; our calls take less than a second."""
 
 
 def name() -> str:
-    """The device as torch names it."""
+    """The name of the device in torch: "cuda" or "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def lent(call: Callable[P, R]) -> Callable[P, R]:
-    """`call`, with a GPU while it runs where one has to be borrowed: arguments and result are pickled then."""
+    """`call`, which borrows a GPU while it runs if this is a ZeroGPU Space. Arguments and result are pickled then."""
     if spaces is None:
         return call
     borrowing = spaces.GPU(call, duration=SECONDS)
 
     @wraps(call)
     def borrowed(*args: P.args, **kwargs: P.kwargs) -> R:
-        with outgoing.permitted():  # to ask the Space's own service for the GPU
+        with outgoing.permitted():  # borrowing asks the Space's own service
             return borrowing(*args, **kwargs)
 
     return borrowed

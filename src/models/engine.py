@@ -1,7 +1,7 @@
-"""Where a network's forward pass runs. One interface, so that another engine can stand in for PyTorch.
+"""The engine that runs a network's forward pass. Any other engine with the same interface can replace PyTorch.
 
-The predictor hands over the networks without gradients: the classifier's backbone and the lesion finder's U-Net. Heads,
-heat maps and training need PyTorch itself and stay with it.
+The engine runs the two networks that need no gradients: the classifier's backbone and the lesion finder's U-Net. Heads,
+heat maps and training always use PyTorch.
 """
 
 from typing import Protocol
@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class Forward(Protocol):
-    """A forward pass: pixels float32 (N, C, side, side) -> the module's outputs, without gradients, on its device."""
+    """A forward pass without gradients: normalised pixels, float32 (N, C, side, side) -> the module's outputs.
+
+    The outputs are on the module's device.
+    """
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The outputs, each with N as its first dimension."""
@@ -19,13 +22,13 @@ class Forward(Protocol):
 
 
 class TorchForward:
-    """A module run by PyTorch, layer by layer."""
+    """A forward pass by PyTorch, layer by layer."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.module, self.device = module.to(device), device
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """As `Forward`; `pixels` may lie on any device."""
+        """The outputs, as `Forward` describes them. `pixels` may be on any device."""
         with torch.inference_mode(False), torch.no_grad():
             outputs = self.module(pixels.to(self.device))
         return outputs if isinstance(outputs, tuple) else (outputs,)

@@ -1,20 +1,20 @@
-"""The gate: is this a picture of the task's kind? It measures how far a picture lies from the training images.
+"""The gate: it decides whether an image is of the task's kind by its distance to the training images.
 
-It needs no pass of the network of its own. Its features are the mean and the standard deviation of each channel of the
-feature maps, which the prediction computes anyway, and plain statistics of the picture (the only features for the
-logistic regression, which has no stages). There are two kinds of gate, both stored beside the weights (`vigil.gate`,
-gate.safetensors):
+It needs no additional pass of the network. Its features are the mean and the standard deviation of each channel of the
+feature maps, which the prediction computes anyway, and plain statistics of the image. For the logistic regression over
+pixels, which has no stages, the statistics are the only features. There are two kinds of gate, both stored beside the
+weights (`vigil.gate`, gate.safetensors):
 
 - Gaussians, for a checkpoint that learned from one source. `train.gate` fits one Gaussian to the features of the first
-  stages and one to the picture's statistics. The score is the Mahalanobis distance (Lee et al. 2018,
+  stages and one to the image's statistics. The score is the Mahalanobis distance (Lee et al. 2018,
   arXiv:1807.03888). The covariance has a few principal axes and one variance for all other directions (probabilistic
   PCA, Tipping and Bishop 1999).
-- A head, for a checkpoint that learned from several sources, since a Gaussian of one camera's images knows the camera.
-  It is a logistic regression of this kind against all others, on the statistics of all stages. Its limit leaves room
-  for a source that it did not learn from. An image between the training images' scores and the limit is of the kind,
-  but unlike the training images.
+- A head, for a checkpoint that learned from several sources, because a Gaussian of one camera's images also learns the
+  camera. The head is a logistic regression that separates this kind from all others by the features of all stages. Its
+  limit leaves a margin for sources that it did not learn from. An image whose score lies between those of the training
+  images and the limit is of the task's kind, but unlike the training images.
 
-The gate knows nothing of classes.
+The gate knows nothing of the task's classes.
 """
 
 import math
@@ -30,21 +30,21 @@ from src.models.config import GateConfig
 from src.models.networks import Network
 from src.tasks import Task
 
-MAX_SIDE = 64  # px: a picture is scaled to this for its statistics, or to the network's input where that is smaller
+MAX_SIDE = 64  # px: an image is scaled to this for its statistics, or to the network's input if that is smaller
 BANDS = 7
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 OCTAVES = 3
-STAGES = 3  # the first ones: later stages respond to lesions more and to the kind of picture less
+STAGES = 3  # the first ones: later stages depend more on the lesion and less on the kind of image
 EPSILON = 1e-3  # of brightness 0..1: keeps divisors and logarithms away from 0
 PICTURE_FEATURES = 2 * 4 + 2 + len(QUANTILES) + 4 * BANDS + 4 * OCTAVES
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far a picture lies from the training images.
+    """The distance of an image to the training images, and the limits that decide.
 
-    The gate accepts the picture where `score` is at most `limit`. An accepted picture with a score above `unlike_above`
-    is of the task's kind but unlike the training images; `unlike_above` is infinite for a gate of Gaussians.
+    The gate accepts the image if `score` is at most `limit`. An accepted image with a score above `unlike_above` is of
+    the task's kind but unlike the training images. `unlike_above` is infinite for a gate of Gaussians.
     """
 
     score: float
@@ -53,12 +53,12 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
-        """Whether it is a picture of the task's kind."""
+        """Whether the image is of the task's kind."""
         return self.score <= self.limit
 
     @property
     def unlike(self) -> bool:
-        """Whether it is a picture of the task's kind, but unlike the training images."""
+        """Whether the image is of the task's kind, but unlike the training images."""
         return self.accepted and self.score > self.unlike_above
 
 
@@ -80,9 +80,9 @@ class Gaussian(nn.Module):
         self.register_buffer("rest", torch.ones(1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """The squared Mahalanobis distance of features (N, D), divided by D, as a logarithm (N,).
+        """The log of the squared Mahalanobis distance divided by D, (N,), for features (N, D).
 
-        About 0 for a training image.
+        It is about 0 for a training image.
         """
         standard = (features - self.mean) / self.scale
         along = standard @ self.axes.T
@@ -92,7 +92,7 @@ class Gaussian(nn.Module):
 
 
 class Head(nn.Module):
-    """The log odds that a picture is of another kind: a logistic regression on standardised features."""
+    """A logistic regression on standardised features: the log odds that an image is of another kind."""
 
     mean: Tensor
     scale: Tensor
@@ -107,12 +107,12 @@ class Head(nn.Module):
         self.register_buffer("bias", torch.zeros(1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N,) of features (N, D)."""
+        """The log odds (N,) for features (N, D)."""
         return ((features - self.mean) / self.scale) @ self.weight + self.bias
 
 
 class Gate(nn.Module):
-    """The fitted head, or the fitted Gaussians, and the limit. Keeps no state between calls."""
+    """The fitted head or the fitted Gaussians, and the limit. It keeps no state between calls."""
 
     def __init__(self, config: GateConfig) -> None:
         super().__init__()
@@ -123,9 +123,9 @@ class Gate(nn.Module):
         )
 
     def fits(self, network: Network, input_size: tuple[int, int, int]) -> bool:
-        """Whether the gate has as many features as this network, and no variance of 0 or less.
+        """Whether the gate has the features of this network, and all scales and variances are positive.
 
-        `input_size`: channels, height and width, as in its config.
+        `input_size`: channels, height and width of the network's input.
         """
         expected = feature_counts(network, input_size)
         fit = all(one.features == expected[name] for name, one in self.config.gaussians.items())
@@ -134,10 +134,10 @@ class Gate(nn.Module):
         return fit and all(bool((tensor > 0).all()) for tensor in divisors)
 
     def scores(self, picture: Tensor, network: Tensor) -> Tensor:
-        """The scores (N,) of N pictures from their `picture_features` and `network_features`, each (N, features).
+        """The scores (N,) of N images from their `picture_features` and `network_features`, each (N, features).
 
-        A head gives log odds. The distances of Gaussians are standardised by those of validation images and then
-        combined, so that a picture that is unusual by both sets of features has the highest score.
+        A head gives log odds. The distances to the Gaussians are standardised by those of validation images and then
+        combined, so that an image that is unusual by both sets of features has the highest score.
         """
         if self.head is not None:
             return self.head(torch.cat([picture, network], dim=1))
@@ -149,7 +149,7 @@ class Gate(nn.Module):
         return combined(torch.stack(standard))
 
     def verdicts(self, picture: Tensor, network: Tensor) -> list[Verdict]:
-        """The verdicts on N pictures. Takes the same features as `scores`."""
+        """The verdicts on N images, from the same features as `scores`."""
         with torch.no_grad():
             scores = self.scores(picture, network).tolist()
         unlike_above = self.config.head.unlike_above if self.config.head is not None else math.inf
@@ -157,12 +157,15 @@ class Gate(nn.Module):
 
 
 def combined(standard: Tensor) -> Tensor:
-    """The scores (N,) of standardised distances (Gaussians, N): the root mean square of those above 0."""
+    """The scores (N,) from standardised distances (Gaussians, N): their root mean square, with negative ones as 0."""
     return standard.clamp(min=0).square().mean(dim=0).sqrt()
 
 
 def feature_counts(network: Network, input_size: tuple[int, int, int]) -> dict[str, int]:
-    """How many features the Gaussians "picture" and "network" and the "head" take from this network."""
+    """The number of features of the Gaussians "picture" and "network", and of the "head", for this network.
+
+    `input_size`: channels, height and width of the network's input.
+    """
     with torch.no_grad():
         _, stages = network.forward_intermediates(torch.zeros(1, *input_size))
     return {
@@ -173,9 +176,10 @@ def feature_counts(network: Network, input_size: tuple[int, int, int]) -> dict[s
 
 
 def network_features(stages: Sequence[Tensor]) -> Tensor:
-    """Mean and standard deviation of each channel in the maps, each (N, channels, h, w), stage by stage: (N, features).
+    """The mean and the standard deviation of each channel of the maps, stage by stage: (N, features).
 
-    Gaussians take those of the first STAGES, a head takes all. (1, 0) for a network without stages.
+    `stages`: the maps, each (N, channels, h, w). The Gaussian "network" takes the features of the first STAGES, a head
+    those of all stages. A network without stages gives a tensor of shape (1, 0).
     """
     if not stages:
         return torch.zeros(1, 0)
@@ -184,30 +188,33 @@ def network_features(stages: Sequence[Tensor]) -> Tensor:
 
 
 def picture_features(field: Image.Image, task: Task, input_side: int) -> np.ndarray:
-    """Plain statistics of a picture, float32 (PICTURE_FEATURES,).
+    """Plain statistics of an image, float32 (PICTURE_FEATURES,).
 
-    `field`: the part that is read, RGB (`scanned_field.crop`). `input_side`: of the network's input, in pixels. The
-    features are: of two colour differences the mean, the spread and two outer quantiles; of brightness the mean, the
-    spread and QUANTILES; the mean and spread of horizontal and of vertical bands; and at three sizes the mean and
-    spread of the steps across and down. The task's colour decides whether a tint is removed first.
+    `field`: the part that the model reads, RGB (`scanned_field.crop`). `input_side`: the side of the network's input in
+    pixels. A tint is removed first for a grey task. In this order, the features are:
+
+    - two differences between colours: mean, standard deviation and two outer quantiles;
+    - brightness: mean, standard deviation and QUANTILES;
+    - BANDS horizontal and BANDS vertical bands: their means and standard deviations;
+    - the steps between neighbouring pixels, across and down, at OCTAVES sizes: log mean and log standard deviation.
     """
     side = min(MAX_SIDE, input_side)
     small = field.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3)
     rgb = np.asarray(small).astype(np.float32) / 255
     if task.colour == "grey":
-        # Many scanners' displays tint their grey. A picture of another kind keeps its differences between colours.
+        # Many scanners tint their grey. An image of another kind keeps its differences between colours.
         rgb = rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), EPSILON))
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
-    found: list[float] = []
+    features: list[float] = []
     for difference in (red - green, (red + green) / 2 - blue):
-        found += [difference.mean(), difference.std(), *np.quantile(difference, (0.05, 0.95))]
-    found += [grey.mean(), grey.std(), *np.quantile(grey, QUANTILES)]
+        features += [difference.mean(), difference.std(), *np.quantile(difference, (0.05, 0.95))]
+    features += [grey.mean(), grey.std(), *np.quantile(grey, QUANTILES)]
     for bands in (np.array_split(grey, BANDS, axis=0), np.array_split(grey, BANDS, axis=1)):
-        found += [band.mean() for band in bands] + [band.std() for band in bands]
+        features += [band.mean() for band in bands] + [band.std() for band in bands]
     for _ in range(OCTAVES):
         across, down = np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0))
-        found += [float(np.log(step + EPSILON)) for step in (across.mean(), down.mean(), across.std(), down.std())]
+        features += [float(np.log(step + EPSILON)) for step in (across.mean(), down.mean(), across.std(), down.std())]
         even = grey.shape[0] // 2 * 2
         grey = grey[:even, :even].reshape(even // 2, 2, even // 2, 2).mean(axis=(1, 3))
-    return np.array(found, dtype=np.float32)
+    return np.array(features, dtype=np.float32)

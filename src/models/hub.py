@@ -1,6 +1,6 @@
-"""A commit of a Hugging Face Hub repository -> a local folder with some of its files, or one sentence saying why not.
+"""Files from one commit of a Hugging Face Hub repository -> a local folder, or an error of one sentence.
 
-Through the Hub client's own cache: what is there already is not fetched again. Knows nothing of what the files hold:
+The Hub client caches the files and does not fetch a cached file again. This module does not know the files' contents:
 src/models/checkpoints.py verifies them.
 """
 
@@ -24,14 +24,15 @@ from huggingface_hub.errors import (
 
 log = logging.getLogger(__name__)
 
-# Seconds. huggingface_hub 2.4 sets no limit to the first answer, would wait over six minutes for a Hub that falls
-# silent between two files (a HEAD request of 10 s, then six of 60 s), and without end for one that drips.
+# Time limits in seconds. huggingface_hub 2.4 has no limit for the first answer. It waits over six minutes for a Hub
+# that stops answering between two files (one HEAD request of 10 s, then six of 60 s), and forever for one that sends
+# a byte now and then.
 ANSWER_SECONDS = 10
 FILES_SECONDS = 240  # the largest checkpoint at 1 MB/s
-# What huggingface_hub 2.4 was seen to raise: OSError (its own answers such as a missing repository or file, offline
-# mode, our time limits, a full disk), httpx2's HTTPError (no connection: no OSError) and InvalidURL, ValueError (an
-# impossible name, no JSON), TypeError, LookupError and AssertionError (JSON of something other than a Hub),
-# RuntimeError (hf_xet).
+# The exceptions that huggingface_hub 2.4 was seen to raise: OSError (a missing repository or file, offline mode, our
+# time limits, a full disk), httpx2's HTTPError (no connection; it is no OSError) and InvalidURL, ValueError (an
+# impossible name, an answer that is not JSON), TypeError, LookupError and AssertionError (JSON from a server that is
+# not a Hub), RuntimeError (hf_xet).
 ERRORS = (
     OSError,
     httpx2.HTTPError,
@@ -48,18 +49,19 @@ T = TypeVar("T")
 
 
 class HubError(ValueError):
-    """Files that the Hub does not give; the message says why in one sentence."""
+    """The Hub did not provide the files. The message says why in one sentence."""
 
 
 def pull(
     repo: str, revision: str | None, files: Sequence[str], further: Callable[[Path], Iterable[str]]
 ) -> tuple[Path, str]:
-    """The folder that holds `files` of one commit of "owner/repo", and that commit.
+    """Fetch `files` from one commit of the repository `repo`, "owner/repo". No other file is fetched.
 
-    `further` is asked, with `files` in the folder, which others are needed. No other file is fetched. Raises HubError.
+    `revision`: a branch, tag or commit; None for the main branch. `further`: is called with the folder once `files` are
+    there, and returns the names of more files to fetch. Returns the folder and the commit. Raises HubError.
     """
     try:
-        # A branch may move between two files: resolve it once and fetch everything from that commit.
+        # A branch may change between two files. So it is resolved once, and all files come from that commit.
         resolved = _resolve(repo, revision)
         log.info("Fetching %s at commit %s, unless it is cached", repo, resolved.resolved)
         folder = within(FILES_SECONDS, lambda: _fetch(repo, resolved, files, further))
@@ -76,10 +78,10 @@ def _fetch(repo: str, commit: ResolvedRevision, files: Sequence[str], further: C
 
 
 def _resolve(repo: str, revision: str | None) -> ResolvedRevision:
-    """The commit that `revision` (by default the main branch) names; where the Hub gives no answer, named last time."""
+    """The commit of `revision`, by default of the main branch. If the Hub does not answer, the cached commit."""
     api = HfApi()
     try:
-        # Falls back to the cache by itself where nothing answers or the answer is 500 and above.
+        # It uses the cache by itself if there is no answer, or an answer with status 500 or above.
         return within(ANSWER_SECONDS, lambda: api.resolve_revision(repo, revision=revision))
     except (TimeoutError, HfHubHTTPError) as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
@@ -88,27 +90,27 @@ def _resolve(repo: str, revision: str | None) -> ResolvedRevision:
             cached = api.resolve_revision(repo, revision=revision, local_files_only=True)
         except RevisionResolutionError:
             raise error from None
-        log.warning("%s The commit it named last time serves.", why(error, repo, revision))
+        log.warning("%s The commit from the last successful request is used.", why(error, repo, revision))
         return cached
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises, or TimeoutError once `seconds` are over."""
+    """Return or raise what `call` does. Raises TimeoutError if it takes longer than `seconds`."""
     outcome: Future[T] = Future()
 
     def run() -> None:
         try:
             outcome.set_result(call())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+        except Exception as error:  # noqa: BLE001 - the caller gets every exception
             outcome.set_exception(error)
 
-    # A daemon, so that a transfer given up on holds up nobody; what it still fetches is in the cache the next time.
+    # A daemon thread, so that an abandoned transfer does not keep the process alive. Its files still reach the cache.
     threading.Thread(target=run, name="hub", daemon=True).start()
     return outcome.result(timeout=seconds)
 
 
 def why(error: BaseException, repo: str, revision: str | None) -> str:
-    """One sentence for the person about one of ERRORS."""
+    """The reason for one of ERRORS, as one sentence for the person."""
     while isinstance(error, RevisionResolutionError | LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
     match error:

@@ -1,7 +1,7 @@
-"""Finds the lesion in a breast ultrasound picture: a small U-Net, and the box around the patch that it finds.
+"""Find the lesion in a breast ultrasound image: a small U-Net segments it, and a box is put around the segment.
 
-The U-Net's weights lie beside the ultrasound checkpoint, whose config describes them (`vigil.region`). Knows nothing of
-classes, and nothing of what the box is used for.
+The weights of the U-Net are stored beside the ultrasound checkpoint, and its config describes them (`vigil.region`).
+This module knows neither the task's classes nor the purpose of the box.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ NOTHING_FOUND = "No lesion was found to look at closely; the whole scanned field
 
 
 class LesionFinder:
-    """The trained U-Net, ready for use: a picture in, the box around the lesion out. Deterministic, keeps no state.
+    """The trained U-Net, ready for use: an image -> the box around the lesion. It is deterministic and keeps no state.
 
-    `network`: one of `networks.SEGMENTERS`, with its weights. It runs on the CPU, where pictures are prepared.
+    `network`: one of `networks.SEGMENTERS`, with its weights. It runs on the CPU, because images are prepared there.
     """
 
     def __init__(self, network: nn.Module, config: LesionFinderConfig) -> None:
@@ -28,9 +28,9 @@ class LesionFinder:
         self._forward = engine.forward_of(network.eval().requires_grad_(False), torch.device("cpu"))
 
     def probabilities(self, image: Image.Image) -> np.ndarray:
-        """The probability of "lesion" for each pixel of the picture in grey, squeezed to side × side.
+        """The probability that each pixel belongs to a lesion, float32 (side, side), 0 to 1.
 
-        float32 (side, side), 0..1.
+        `image`: any mode and size. It is converted to grey and resized to side × side without keeping its aspect.
         """
         side = self.config.side
         small = image.convert("L").convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
@@ -40,7 +40,7 @@ class LesionFinder:
         return logits[0, 0].float().sigmoid().numpy()
 
     def find(self, image: Image.Image) -> Box | None:
-        """The box around the likeliest lesion with its margin, in pixels of `image`; None where there is none."""
+        """The box around the most probable lesion, with a margin, in pixels of `image`. None if there is no lesion."""
         found = lesion_extent(self.probabilities(image), self.config.threshold, self.config.smallest)
         if found is None:
             return None
@@ -50,15 +50,15 @@ class LesionFinder:
 
 
 def mask_extent(mask: np.ndarray) -> Box | None:
-    """The bounding box of the largest patch of a mask (H, W) of 0 and 1, None where it is empty."""
+    """The bounding box of the largest connected component of a mask (H, W) of 0 and 1. None if the mask is empty."""
     return lesion_extent(mask.astype(np.float32), 0.5, 0.0)
 
 
 def lesion_extent(probabilities: np.ndarray, threshold: float, smallest: float) -> Box | None:
-    """The bounding box of the likeliest lesion in `probabilities` (H, W).
+    """The bounding box of the most probable lesion in `probabilities` (H, W), 0 to 1.
 
-    A patch is connected pixels from `threshold` on; the likeliest has the largest sum of probabilities. None where it
-    covers less than the share `smallest` of all pixels.
+    A lesion is a connected component of pixels with at least `threshold`. The most probable one has the largest sum of
+    probabilities. None if there is none, or if it covers less than the share `smallest` of all pixels.
     """
     patches, count = ndimage.label(probabilities >= threshold)
     if not count:
@@ -73,9 +73,10 @@ def lesion_extent(probabilities: np.ndarray, threshold: float, smallest: float) 
 
 
 def with_margin(lesion: tuple[float, float, float, float], margin: float, size: tuple[int, int]) -> Box:
-    """A square around `lesion` with `margin` of its longer side on each side, moved and cut to lie within `size`.
+    """A square around `lesion`, moved and cut to lie within an image of `size` (width, height), in pixels.
 
-    Square where the picture has room: "taller than wide" is a sign of cancer, which squeezing would remove.
+    `lesion`: left, upper, right, lower. `margin`: the margin on each side, as a share of the lesion's longer side. The
+    box is square wherever the image has room, because "taller than wide" is a sign of cancer that squeezing would hide.
     """
     left, upper, right, lower = lesion
     side = max(right - left, lower - upper) * (1 + 2 * margin)

@@ -1,7 +1,7 @@
-"""Does the answer survive small changes of the picture? A fixed list of perturbations that mean nothing to a reader.
+"""Small changes of an image that do not change a human reader's opinion, to test how robust the prediction is.
 
-They change the decoded picture, before the lesion is searched and before scaling, so that they test every step of the
-way to the answer. Knows the Predictor; knows nothing of thresholds or the page. Deterministic, and keeps nothing.
+They change the decoded image, before the search for the lesion and before scaling, so that they test all steps. They
+are deterministic. This module knows the Predictor, but not thresholds or the page. It keeps nothing.
 """
 
 import io
@@ -19,32 +19,32 @@ from src.tasks import Task
 
 BRIGHTNESS = 0.15
 DEGREES = 5
-"""A rotation that a hand does not notice, and small enough for acoustic shadows, which run straight down."""
+"""A rotation as small as that of a hand-held camera. Acoustic shadows, which run straight down, allow no larger one."""
 SHIFT = 0.04
-"""Share of the width and of the height: cropped off at each side, or moved by."""
+"""The share of width and height that is cropped off at each side, or by which the image is moved."""
 JPEG_QUALITY = 50
 
 MAX_PIXELS = 2_000_000
-"""Larger pictures are scaled down first: a dozen copies of 40 megapixels would fill the memory, and 2 are still far
-finer than any network's input."""
+"""A larger image is scaled down first, because a dozen copies of 40 megapixels would fill the memory. 2 megapixels are
+still far more than any network's input."""
 MAX_SIDE = 6_400
-"""Pixels of the longer side after scaling down: a picture of MAX_PIXELS has no more, unless it is narrower than
-`decode.read` takes one. With the edges that rotation adds, it bounds a copy to 7 megapixels, however thin it is."""
+"""Pixels of the longer side after scaling down. An image of MAX_PIXELS that `decode.read` accepts has no more. This
+limit keeps a copy, with the edges that rotation adds, below 7 megapixels even for a narrower image."""
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A small change of an upright RGB picture that keeps its size, or nearly; `name` in plain words."""
+    """A small change of an upright RGB image. Its size stays nearly the same. `name`: the change in plain words."""
 
     name: str
     change: Callable[[Image.Image], Image.Image]
 
 
 def perturbations(task: Task) -> tuple[Perturbation, ...]:
-    """The perturbations of pictures of `task`, in the order in which they are reported.
+    """The perturbations for images of `task`, in the order of the report.
 
-    Where the centre of a picture alone decides its label, it stays in the centre. Ultrasound enters from above, so its
-    pictures are not mirrored; skin and tissue have no such side.
+    If only the centre of an image decides its label, the image is not moved. Grey images are not mirrored, because
+    ultrasound enters from above; skin and tissue have no preferred side.
     """
     found = [
         Perturbation(f"{BRIGHTNESS:.0%} brighter", lambda image: _brighter(image, 1 + BRIGHTNESS)),
@@ -68,9 +68,9 @@ def perturbations(task: Task) -> tuple[Perturbation, ...]:
 
 
 def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Prediction, list[tuple[str, float]]]:
-    """The prediction for the picture as it is, and the name and p(malignant) of each perturbation, in one batch.
+    """The prediction for an unchanged image, and the name and p(malignant) of each perturbation, in one batch.
 
-    Raises ImageRefused where one of them cannot be answered.
+    Raises ImageRefused if the network gives no finite answer for one of them.
     """
     tried = perturbations(predictor.task)
 
@@ -103,20 +103,20 @@ def _brighter(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _turned(image: Image.Image, degrees: float) -> Image.Image:
-    """Turned about its centre, to the left where `degrees` are positive; the mirrored edges fill the corners."""
+    """The image rotated about its centre, to the left for positive `degrees`. Mirrored edges fill the corners."""
     margin = math.ceil(math.sin(math.radians(abs(degrees))) * max(image.size) / 2) + 2
     wide = _framed(image, margin, margin).rotate(degrees, Image.Resampling.BICUBIC)
     return wide.crop((margin, margin, margin + image.width, margin + image.height))
 
 
 def _moved(image: Image.Image, right: float, down: float) -> Image.Image:
-    """Moved by these shares of width and height, at least a pixel; the mirrored edges fill the gap."""
+    """The image moved by these shares of its width and height, at least by a pixel. Mirrored edges fill the gap."""
     x, y = _pixels(right, image.width), _pixels(down, image.height)
     return _framed(image, x, y).crop((0, 0, *image.size))
 
 
 def _framed(image: Image.Image, x: int, y: int) -> Image.Image:
-    """With margins of `x` and `y` pixels at each side that mirror the edges."""
+    """The image with margins of `x` and `y` pixels at each side, which mirror its edges."""
     return Image.fromarray(np.pad(np.asarray(image), ((y, y), (x, x), (0, 0)), mode="symmetric"))
 
 

@@ -1,4 +1,4 @@
-"""Prediction: what a checkpoint says about one image, with its heat map. Types only; `Predictor` makes them."""
+"""The types of a prediction and its heat map. `Predictor` creates them."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,16 +13,16 @@ Explanation = Literal["Grad-CAM", "Guided Grad-CAM", "none"]
 EXPLANATIONS: tuple[Explanation, ...] = ("Grad-CAM", "Guided Grad-CAM", "none")
 
 RegionKind = Literal["picture", "field", "lesion"]
-"""The part of the picture that the network read: all of it, the scanned field of an ultrasound picture, or the lesion
+"""The part of the image that the network read: the whole image, the scanned field of an ultrasound image, or the lesion
 in that field."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Where the network found evidence for the class `code`.
+    """A map of the evidence that the network found for the class `code`.
 
-    `values`: float32 (side, side) in 0..1, over the part `box` of the picture; all zero where nothing in the picture
-    argues for the class.
+    `values`: float32 (side, side), 0 to 1, over the part `box` of the image. They are all 0 if nothing in the image is
+    evidence for the class.
     """
 
     method: Explanation
@@ -33,13 +33,14 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a checkpoint says about one picture.
+    """The prediction of a checkpoint for one image.
 
-    `logits` and `probabilities` are in the order of the task's classes. The logits are not calibrated; with test-time
-    augmentation they are the mean over the views. The probabilities are calibrated, in 0..1, and add up to 1.
-    `p_malignant` is the sum over the malignant classes. `size`: width and height of the picture in pixels. `box`: the
-    part of it that the network read, `region` which part that is. `warnings`: sentences for people about quality and
-    region. `gate`: whether the picture is of the task's kind; None for a checkpoint without a gate.
+    `model` and `revision`: name and revision of the checkpoint. `logits` and `probabilities`: one value per class, in
+    the order of the task's classes. The logits are not calibrated; with test-time augmentation they are the mean over
+    the views. The probabilities are calibrated, 0 to 1, and their sum is 1. `p_malignant`: the sum of the malignant
+    classes' probabilities. `size`: width and height of the image in pixels. `box`: the part that the network read.
+    `region`: the kind of that part. `warnings`: sentences for the person about image quality and region. `gate`: the
+    verdict whether the image is of the task's kind; None for a checkpoint without a gate.
     """
 
     task: Task
@@ -57,11 +58,11 @@ class Prediction:
 
     @property
     def top(self) -> int:
-        """Index of the most probable class."""
+        """The index of the most probable class."""
         return int(np.argmax(self.probabilities))
 
     def classes(self) -> list[dict[str, Any]]:
-        """code, name, probability and malignant of every class, most probable first."""
+        """The code, name, probability and malignancy of every class, the most probable class first."""
         order = sorted(range(len(self.probabilities)), key=lambda i: -self.probabilities[i])
         return [
             {

@@ -1,9 +1,8 @@
-"""Predictor: picture -> Prediction. The one way to a probability, for page, API, command line, evaluation and tests.
+"""Predictor: an image -> a Prediction. Page, API, command line, evaluation and tests get all probabilities from it.
 
-It decodes a picture once and runs the backbone once, and everything else starts from there: the gate's verdict comes
-with the prediction, and Grad-CAM starts from the same feature map. It knows nothing of Gradio, of what a threshold
-costs or of where weights come from. Concurrent calls are safe: it keeps no state between them, and explanations hook
-modules of their own.
+It decodes an image once and runs the backbone once. The gate's verdict and Grad-CAM start from the same feature maps as
+the prediction. The predictor knows nothing of Gradio, thresholds or the origin of the weights. Concurrent calls are
+safe, because it keeps no state between them and because explanations hook modules of their own.
 """
 
 import os
@@ -30,15 +29,16 @@ from src.pictures import decode, quality, scanned_field
 from src.pictures.picture import Box, ImageRefused, Picture
 from src.tasks import TASKS
 
-Source = Picture | str | os.PathLike[str] | bytes
-"""A decoded picture, the path of its file, or the file's bytes."""
+ImageSource = Picture | str | os.PathLike[str] | bytes
+"""A decoded image, the path of its file, or the file's bytes."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Everything that is kept of a picture: `pixels` float32 (1, C, side, side) on the CPU, and what was found in it.
+    """An image ready for the network, and everything that the prediction reports about it.
 
-    `statistics` float32 (1, gate.PICTURE_FEATURES).
+    `pixels`: the normalised network input, float32 (1, C, side, side), on the CPU. `size`, `box`, `region` and
+    `warnings`: as in `Prediction`. `statistics`: `gate.picture_features`, float32 (1, PICTURE_FEATURES).
     """
 
     pixels: Tensor
@@ -50,10 +50,11 @@ class _Prepared:
 
 
 @dataclass(frozen=True)
-class Look:
-    """One pass of the backbone over a picture: the prediction, and the tensors that heat maps start from.
+class ForwardPass:
+    """One pass of the backbone over an image: the prediction, and the tensors that heat maps start from.
 
-    `pixels` float32 (1, C, side, side), `features` float32 (views, channels, h, w), on the predictor's device.
+    `pixels`: the normalised network input, float32 (1, C, side, side). `features`: the last feature map of each view of
+    the test-time augmentation, float32 (views, channels, h, w). Both are on the predictor's device.
     """
 
     prediction: Prediction
@@ -62,9 +63,9 @@ class Look:
 
 
 class Predictor:
-    """A checkpoint, ready to read pictures on the CPU or a GPU.
+    """A checkpoint, ready to classify images on the CPU or a GPU.
 
-    `checkpoint` from `src.models.checkpoints`; `device` as torch names it.
+    `checkpoint`: from `src.models.checkpoints`. `device`: torch's name of the device.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
@@ -75,63 +76,69 @@ class Predictor:
         self._backbone = engine.forward_of(Backbone(self._network), self.device)
         self._transform = transform(checkpoint.config.pretrained_cfg)
 
-    def predict(self, source: Source, explanation: Explanation = "none", code: str | None = None) -> Prediction:
-        """Read one picture.
+    def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:
+        """Classify one image.
 
-        `explanation` adds a heat map that argues for the class `code`, by default the most probable one; it never
-        changes the answer. Raises ImageRefused for a picture that cannot be read or answered.
+        `explanation`: the kind of heat map to add. It shows the evidence for the class `code`, by default the most
+        probable class, and never changes the rest of the prediction. Raises ImageRefused for an image that cannot be
+        decoded or whose logits are not finite, and ValueError for a `code` that is no class of the task.
         """
-        look = self.look(source)
+        forward_pass = self.forward_pass(source)
         if explanation == "none":
-            return look.prediction
-        return replace(look.prediction, heat_map=self.heat_map(look, explanation, code))
+            return forward_pass.prediction
+        return replace(forward_pass.prediction, heat_map=self.heat_map(forward_pass, explanation, code))
 
-    def look(self, source: Source) -> Look:
-        """Read one picture, and keep the tensors that heat maps start from. Raises ImageRefused as `predict` does."""
+    def forward_pass(self, source: ImageSource) -> ForwardPass:
+        """Classify one image and keep the tensors that heat maps start from. Raises ImageRefused as `predict` does."""
         prepared = self._prepare(source)
         pixels = prepared.pixels.to(self.device)
         features, statistics = self._backbone(torch.cat(self._views(pixels)))
         logits = self._class_logits(features).mean(dim=0)
         (verdict,) = self._verdicts([prepared], statistics[:1])
-        return Look(self._prediction(prepared, logits, verdict), pixels, features)
+        return ForwardPass(self._prediction(prepared, logits, verdict), pixels, features)
 
-    def heat_map(self, look: Look, explanation: Explanation, code: str | None = None) -> HeatMap:
-        """A heat map, by any method but "none", that argues for the class `code`, by default the most probable one.
+    def heat_map(self, forward_pass: ForwardPass, explanation: Explanation, code: str | None = None) -> HeatMap:
+        """A heat map of the evidence for the class `code`, by default the most probable class.
 
-        It explains the logits that decide: with test-time augmentation, their mean over the views.
+        `explanation`: any method but "none". With test-time augmentation the map explains the mean logits over the
+        views, because those decide. Raises ValueError for a `code` that is no class of the task.
         """
-        index = look.prediction.top if code is None else self.task.codes.index(code)
+        index = forward_pass.prediction.top if code is None else self.task.codes.index(code)
         target = partial(class_score, index=index)
         config = self.checkpoint.config
         symmetries = SYMMETRIES[config.vigil.test_time_augmentation]
-        values = grad_cam.grad_cam(self._network, look.features, target, look.pixels.shape[-1], symmetries)
+        side = forward_pass.pixels.shape[-1]
+        values = grad_cam.grad_cam(self._network, forward_pass.features, target, side, symmetries)
         if explanation == "Guided Grad-CAM":
-            values = grad_cam.guided_grad_cam(self._network, look.pixels, target, values, symmetries)
-        box = visible(look.prediction.box, config.pretrained_cfg)
+            values = grad_cam.guided_grad_cam(self._network, forward_pass.pixels, target, values, symmetries)
+        box = visible(forward_pass.prediction.box, config.pretrained_cfg)
         return HeatMap(explanation, self.task.codes[index], values, box)
 
     def gate_features(self, picture: Picture) -> tuple[Tensor, Tensor]:
-        """The features that a gate judges a picture by, also of a checkpoint without a gate.
+        """The features that a gate needs of an image, whether the checkpoint has a gate or not.
 
-        `gate.picture_features` (1, PICTURE_FEATURES) and `gate.network_features` of the picture as it is (1, features),
-        float32 on the CPU.
+        `gate.picture_features` (1, PICTURE_FEATURES) and `gate.network_features` (1, features) of the image without
+        test-time augmentation, float32, on the CPU. Raises ImageRefused for an image that cannot be used.
         """
         prepared = self._prepare(picture)
         _, statistics = self._backbone(prepared.pixels)
         return prepared.statistics, statistics.cpu()
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """The class logits that decide, before calibration, (N, classes), of normalised images (N, C, side, side)."""
+        """The uncalibrated class logits (N, classes) of normalised images (N, C, side, side), float32.
+
+        With test-time augmentation they are the mean over the views.
+        """
         return self._run(pixels)[0]
 
     def predict_many(
-        self, sources: Iterable[Source], batch_size: int = 32, workers: int = 2
+        self, sources: Iterable[ImageSource], batch_size: int = 32, workers: int = 2
     ) -> Iterator[Prediction | ImageRefused]:
-        """Read many pictures in batches. Yields one answer a picture, in order: a prediction or a refusal.
+        """Classify many images in batches of `batch_size`. Yields a prediction or a refusal per image, in order.
 
-        `workers` threads decode and scale up to two batches ahead of the network. Only the network's input is kept of a
-        picture, so memory does not grow with their number or size: at any time at most `workers` pictures are in memory
-        at their own size, besides those that `sources` itself hands over decoded.
+        `workers` threads decode and resize images up to two batches ahead of the network. Memory does not grow with the
+        number of images, because only the network's input is kept. At most `workers` images are in memory at full size,
+        besides those that `sources` yields decoded.
         """
         batch: list[_Prepared | ImageRefused] = []
         for item in self._ahead(sources, 2 * batch_size, workers):
@@ -142,8 +149,10 @@ class Predictor:
         yield from self._answers(batch)
 
     def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """`logits`, and `gate.network_features` of the images as they are (N, features). One view after the other, so
-        that a batch takes no more memory with test-time augmentation than without."""
+        """`logits`, and `gate.network_features` (N, features) of the images without test-time augmentation.
+
+        The views run one after another, so that a batch takes the same memory with test-time augmentation as without.
+        """
         first, *others = self._views(pixels)
         features, statistics = self._backbone(first)
         logits = [self._class_logits(features), *(self._class_logits(self._backbone(view)[0]) for view in others)]
@@ -157,14 +166,14 @@ class Predictor:
             return class_logits(self._network.forward_head(features))
 
     def _verdicts(self, batch: Sequence[_Prepared], network_features: Tensor) -> list[Verdict | None]:
-        """The gate's verdict on each picture; None for a checkpoint without a gate."""
+        """The gate's verdict on each image; None for a checkpoint without a gate."""
         if self.checkpoint.gate is None:
             return [None] * len(batch)
         statistics = torch.cat([item.statistics for item in batch])
         return list(self.checkpoint.gate.verdicts(statistics, network_features.cpu()))
 
-    def _ahead(self, sources: Iterable[Source], depth: int, workers: int) -> Iterator[_Prepared | ImageRefused]:
-        """The prepared pictures in order, up to `depth` of them under way or waiting."""
+    def _ahead(self, sources: Iterable[ImageSource], depth: int, workers: int) -> Iterator[_Prepared | ImageRefused]:
+        """The prepared images in order. At most `depth` of them are being prepared or are waiting."""
         executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         waiting: deque[Future[_Prepared | ImageRefused]] = deque()
         try:
@@ -175,7 +184,7 @@ class Predictor:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            # Where the caller stops early, pictures that have not begun never do.
+            # If the caller stops early, no further image is prepared.
             executor.shutdown(cancel_futures=True)
 
     def _answers(self, batch: Sequence[_Prepared | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
@@ -194,7 +203,7 @@ class Predictor:
             else:
                 yield prediction
 
-    def _prepare(self, source: Source) -> _Prepared:
+    def _prepare(self, source: ImageSource) -> _Prepared:
         picture = source if isinstance(source, Picture) else decode.read(source)
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
         field = scanned_field.crop(picture.image, self.task)
@@ -206,7 +215,7 @@ class Predictor:
         pixels = self._transform(region.image)[None]
         return _Prepared(pixels, picture.image.size, region.box, region.kind, warnings, statistics)
 
-    def _prepare_or_refuse(self, source: Source) -> _Prepared | ImageRefused:
+    def _prepare_or_refuse(self, source: ImageSource) -> _Prepared | ImageRefused:
         try:
             return self._prepare(source)
         except ImageRefused as refusal:
@@ -216,7 +225,7 @@ class Predictor:
         config = self.checkpoint.config
         raw = logits.cpu().double().numpy()
         if not np.isfinite(raw).all():
-            # Finite weights can still overflow, and a NaN is below every threshold: it would read "no referral".
+            # Finite weights can still overflow. A NaN is below every threshold, so it would mean "no referral".
             raise ImageRefused("The model's answer for this picture is not a number; its weights may be damaged.")
         probabilities = calibrated(raw[None], config.vigil.temperature)[0]
         return Prediction(

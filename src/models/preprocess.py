@@ -1,4 +1,4 @@
-"""A picture -> the input of a network: which part of it, in which colour, at which size."""
+"""An image -> the network's input: select the part to read, convert its colour and resize it."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,10 @@ from src.tasks import Task
 
 
 class Region(NamedTuple):
-    """The part of a picture that a network reads: `image` is the part in `box`, in the task's colour."""
+    """The part of an image that the network reads.
+
+    `image`: that part, mode L or RGB. `box`: its place in the whole image. `kind`: the kind of that part.
+    """
 
     image: Image.Image
     box: Box
@@ -22,10 +25,10 @@ class Region(NamedTuple):
 
 
 def select_region(field: Field, task: Task, channels: int, finder: LesionFinder | None = None) -> Region:
-    """The part of a picture that a network reads, in the task's colour.
+    """Select the part of an image that the network reads, and convert it to the task's colour.
 
-    `field`: what `scanned_field.crop` made of the picture. `channels`: 1 gives mode L, 3 gives RGB, grey for a grey
-    task. `finder` looks for the lesion in the field; where it finds none, the region is the field.
+    `field`: the result of `scanned_field.crop`. `channels`: 1 for an image of mode L, 3 for mode RGB, which is grey for
+    a grey task. `finder`: searches the field for the lesion. If it finds none, the region is the field.
     """
     image, box = field
     kind: RegionKind = "field" if task.crop_to_roi else "picture"
@@ -40,9 +43,10 @@ def select_region(field: Field, task: Task, channels: int, finder: LesionFinder 
 
 
 def transform(config: PretrainedConfig, normalise: bool = True) -> Any:
-    """timm's evaluation transform for a checkpoint: PIL image -> float32 (C, H, W), or uint8 where not normalised.
+    """timm's evaluation transform for a checkpoint: PIL image -> tensor (C, H, W).
 
-    The same that `timm.data.create_transform(**timm.data.resolve_model_data_config(model))` gives anyone.
+    The tensor is float32 and normalised, or uint8 if `normalise` is false. The transform equals
+    `timm.data.create_transform(**timm.data.resolve_model_data_config(model))`.
     """
     return timm.data.create_transform(
         input_size=config.input_size,
@@ -56,7 +60,7 @@ def transform(config: PretrainedConfig, normalise: bool = True) -> Any:
 
 
 def visible(box: Box, config: PretrainedConfig) -> Box:
-    """The part of `box` that reaches the network: timm's crop mode "center" keeps the central square only."""
+    """The part of `box` that reaches the network. timm's crop mode "center" keeps only the central square."""
     left, upper, right, lower = box
     if config.crop_mode == "squash":
         return box

@@ -1,6 +1,6 @@
-"""Test-time augmentation: the mirror images and quarter turns of a square image whose logits are averaged.
+"""Test-time augmentation: the logits of an image's mirror images and quarter turns are averaged.
 
-Each view can be undone, so that a map of a view can be laid over the image as it is.
+The images are square. Each view has an inverse, so that the map of a view can be laid over the original image.
 """
 
 from collections.abc import Mapping
@@ -10,22 +10,21 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 TestTimeAugmentation = Literal["none", "flips", "d4"]
-"""Which views are averaged: the image alone; its mirror images in both directions (4); those and its quarter turns (8).
-"""
+"""The views: "none" is the image alone, "flips" all 4 mirror images, "d4" these with all quarter turns (8)."""
 
 
 class Symmetry(NamedTuple):
-    """A view: `mirrored` left to right or not, then turned to the left by so many quarter `turns`."""
+    """A view of an image: first mirrored left to right if `mirrored`, then turned left by `turns` quarter turns."""
 
     mirrored: bool
     turns: int
 
     def of(self, x: Tensor) -> Tensor:
-        """The view of images or maps (N, C, side, side), of the same shape."""
+        """The view of images or maps (N, C, side, side), in the same shape."""
         return (x.flip(3) if self.mirrored else x).rot90(self.turns, (2, 3))
 
     def undone(self, x: Tensor) -> Tensor:
-        """The inverse of `of`: `undone(of(x))` is `x`."""
+        """The inverse of `of`: `undone(of(x))` equals `x`."""
         upright = x.rot90(-self.turns, (2, 3))
         return upright.flip(3) if self.mirrored else upright
 
@@ -39,9 +38,9 @@ SYMMETRIES: Mapping[TestTimeAugmentation, tuple[Symmetry, ...]] = MappingProxyTy
         "d4": tuple(Symmetry(mirrored, turns) for turns in range(4) for mirrored in (False, True)),
     }
 )
-"""The views of each kind of test-time augmentation; the image as it is comes first."""
+"""The views of each kind of test-time augmentation. The first view is the unchanged image."""
 
 
 def views(pixels: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
-    """The views of a batch (N, C, side, side), each of that shape; the first is the batch itself."""
+    """The views of a batch (N, C, side, side), each of the same shape. The first is the batch itself."""
     return [symmetry.of(pixels) for symmetry in SYMMETRIES[kind]]

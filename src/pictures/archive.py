@@ -1,8 +1,8 @@
-"""A zip of pictures -> its members, one by one, or a refusal that says why: read in memory, never unpacked to disk.
+"""A zip of images -> its members, one by one, or a refusal with its reason. A zip is read in memory, never on disk.
 
-Knows zip files and the limits of a public demo; not what a picture is (`src/pictures/decode.py`) nor who asks.
-Whoever made the archive is not trusted: its directory is checked before anything is decompressed, and decompression
-stops at the limit.
+This module knows zip files and the limits of a public demo. It does not know image formats (`src/pictures/decode.py`).
+An archive is not trusted: its directory is checked before anything is decompressed, and decompression stops at the
+limit.
 """
 
 import stat
@@ -18,13 +18,13 @@ from typing import Final
 from src.pictures.limits import MAX_BYTES
 
 MAX_ENTRIES: Final = 2_000
-"""Folders and what macOS adds count too: each entry is an object in memory before we see one."""
+"""Folders and the entries that macOS adds count too, because zipfile creates an object for each before we see it."""
 MAX_RATIO: Final = 100
-"""Bytes decompressed for each byte stored. A BMP of a drawing may have 50; a bomb has 1,000, all that deflate can."""
+"""Decompressed bytes per stored byte. A BMP of a drawing may reach 50, a zip bomb 1,000, the maximum of deflate."""
 MAX_NAME: Final = 255
-"""Characters of a name with its folders."""
+"""The number of characters of a name, folders included."""
 
-MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")  # the second where it is empty
+MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")  # the second is for an empty zip
 ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 _ENTRY: Final = b"PK\x01\x02"
@@ -45,20 +45,23 @@ PACKED: Final = "It is packed in a way that is not read; pack it as an ordinary 
 TOO_LARGE: Final = f"It has more than {MAX_BYTES // 10**6} MB."
 BOMB: Final = f"It grows to more than {MAX_RATIO} times its size, as no picture does."
 
-# What zipfile and zlib let out on malformed archives: BadZipFile (structure, checksum), zlib.error (broken stream),
+# The exceptions of zipfile and zlib for malformed archives: BadZipFile (structure, checksum), zlib.error (bad stream),
 # NotImplementedError and RuntimeError (versions, patched data, passwords), EOFError (cut off), ValueError and
-# struct.error (offsets, extra fields), OSError (a seek before the start), UnicodeDecodeError is a ValueError.
+# struct.error (offsets, extra fields), OSError (a seek before the start). UnicodeDecodeError is a ValueError.
 _ERRORS: Final = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error, OSError)
 
 
 class ArchiveRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
-    """The archive or the member cannot be read; the message is one sentence for the person who gave it."""
+    """The archive or the member cannot be read. The message is one sentence for the person who uploaded it."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive. `name` can be printed; `size` in bytes, as the archive claims it; `index` is its place
-    in the archive's directory; `refusal` says in one sentence why it is not read, None where it is."""
+    """One file of an archive.
+
+    `name`: its printable name. `size`: its size in bytes, as the archive claims it. `index`: its place in the archive's
+    directory. `refusal`: one sentence on why it is not read; None if it can be read.
+    """
 
     name: str
     size: int
@@ -67,19 +70,20 @@ class Member:
 
 
 def is_archive(start: bytes) -> bool:
-    """Whether a file that begins so is a zip."""
+    """Whether a file whose first bytes are `start` is a zip."""
     return start.startswith(MAGIC)
 
 
 class Archive:
-    """A zip held in memory. `members` are its files in its order, without folders and what macOS adds to every zip.
+    """A zip in memory.
 
-    Raises ArchiveRefused where it cannot be read as a whole.
+    `members`: its files in the zip's order, without folders and the files that macOS adds. Raises ArchiveRefused if the
+    zip is damaged or has too many entries.
     """
 
     def __init__(self, data: bytes) -> None:
-        # An entry of the directory begins with these bytes, so there are no more entries than that: counted in the
-        # bytes, as zipfile makes an object of each, and believes no count.
+        # Each entry of the directory begins with these bytes, so there are no more entries than occurrences. They are
+        # counted in the bytes, because zipfile ignores the archive's own count and creates an object per entry.
         if data.count(_ENTRY) > MAX_ENTRIES:
             raise ArchiveRefused(TOO_MANY)
         try:
@@ -95,11 +99,14 @@ class Archive:
         ]
 
     def read(self, member: Member) -> bytes:
-        """The content of one of `members`. Raises ArchiveRefused where it is refused, damaged or not of its size."""
+        """The content of one of `members`.
+
+        Raises ArchiveRefused if the member is refused, is damaged or does not have the size that the archive claims.
+        """
         if member.refusal:
             raise ArchiveRefused(member.refusal)
         try:
-            # Ends at the size that the directory claims, however far the stream would go on.
+            # zipfile stops at the size in the directory, even if the compressed stream is longer.
             with self._zip.open(self._entries[member.index]) as file:
                 content = file.read(MAX_BYTES + 1)
         except _ERRORS as error:
@@ -110,7 +117,7 @@ class Archive:
 
 
 def printable(name: str) -> str:
-    """A name as it can be shown: at most MAX_NAME characters, and those that cannot be printed as escapes."""
+    """A name that can be displayed: at most MAX_NAME characters, with escapes for those that cannot be printed."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name[: MAX_NAME + 1])
     return shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…"
 
@@ -122,7 +129,7 @@ def _left_out(entry: zipfile.ZipInfo) -> bool:
 
 def _refusal(entry: zipfile.ZipInfo) -> str | None:
     name = entry.orig_filename  # zipfile's `filename` ends at a null byte
-    # On Windows a backslash parts folders and a colon follows a drive.
+    # On Windows a backslash separates folders and a colon follows the name of a drive.
     parts = name.replace("\\", "/").split("/")
     if not parts[-1].strip() or len(name) > MAX_NAME or not name.isprintable():
         return ODD_NAME
@@ -142,11 +149,12 @@ def _refusal(entry: zipfile.ZipInfo) -> str | None:
 
 
 def _overlapping(data: bytes, entries: Sequence[zipfile.ZipInfo]) -> dict[int, str]:
-    """Index -> why, of the entries that share bytes with another or reach out of `data`, all before the directory.
+    """The refusals, by index, of entries that share bytes with another entry or reach beyond `data`.
 
-    Python before 3.12.3 opens them (CVE-2024-0450): one stream of bytes, quoted a thousand times.
+    `data`: the archive's bytes before its directory. Python before 3.12.3 opens overlapping entries (CVE-2024-0450), so
+    that one compressed stream can be used a thousand times.
     """
-    found, spans = {}, []
+    refusals, spans = {}, []
     for index, entry in enumerate(entries):
         start = entry.header_offset
         header = data[start : start + _LOCAL.size] if start >= 0 else b""
@@ -156,11 +164,11 @@ def _overlapping(data: bytes, entries: Sequence[zipfile.ZipInfo]) -> dict[int, s
             if end <= len(data):
                 spans.append((start, end, index))
                 continue
-        found[index] = DAMAGED_MEMBER
+        refusals[index] = DAMAGED_MEMBER
     furthest, holder = 0, -1
     for start, end, index in sorted(spans):
         if start < furthest:
-            found |= dict.fromkeys((index, holder), OVERLAP)
+            refusals |= dict.fromkeys((index, holder), OVERLAP)
         if end > furthest:
             furthest, holder = end, index
-    return found
+    return refusals

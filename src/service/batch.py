@@ -105,7 +105,7 @@ def items(_: Models, files: Sequence[tuple[str, str]]) -> list[Item]:
     return found
 
 
-def read(models: Models, name: str, chunk: Sequence[Item], threshold: float) -> list[Row]:
+def read_items(models: Models, name: str, chunk: Sequence[Item], threshold: float) -> list[Row]:
     """A row for each of `chunk`, read with the model `name` one at a time; decided at `threshold`."""
     archives: dict[str, Archive] = {}
     return [_row(models, name, item, archives, threshold) for item in chunk]
@@ -116,13 +116,13 @@ def unread(task: Task, chunk: Sequence[Item], reason: str) -> list[Row]:
     return [Row(line=row(task, item.name, reason, 0)) for item in chunk]
 
 
-def kept(rows: Rows) -> list[dict[str, object]]:
-    """For the visitor's browser to keep."""
+def dump_rows(rows: Rows) -> list[dict[str, object]]:
+    """The rows as JSON, for the visitor's browser to keep."""
     return TypeAdapter(list[Row]).dump_python(list(rows))
 
 
-def again(value: object) -> list[Row]:
-    """What `kept` gave, back from a browser. Raises BatchRefused where it cannot be used."""
+def load_rows(value: object) -> list[Row]:
+    """The rows from the JSON of `dump_rows`, as a browser sends it back. Raises BatchRefused if it is malformed."""
     try:
         return TypeAdapter(Annotated[list[Row], Field(max_length=MAX_LISTED)]).validate_python(value)
     except ValidationError as error:

@@ -19,6 +19,11 @@ AUDIT = Path(__file__).with_name("audit")
 """The folder whose sitecustomize.py every process of the app loads."""
 STARTED_WITHIN = 600  # seconds; some 15 on an idle machine, minutes where trainings run beside this
 
+PORTS = 5
+"""How many ports are tried."""
+PORT_TAKEN = "another program listens at port"
+"""Part of the sentence with which the app ends where its port is taken."""
+
 # All tests are one visitor.
 UNLIMITED = {"VIGIL_VISITOR_LIMIT": "1000000/minute", "VIGIL_TOTAL_LIMIT": "1000000/minute"}
 
@@ -54,11 +59,34 @@ class Server:
 @contextmanager
 def running(folder: Path, environment: Mapping[str, str], program: Sequence[str] = ("app.py",)) -> Iterator[Server]:
     """`python app.py`, or another `program`, on a free port with these settings, until the block ends; log and uploads
-    go into `folder`."""
-    log, uploads, audit = folder / "app.log", folder / "uploads", folder / "audit.txt"
+    go into `folder`.
+
+    Another program may take the port before the app does. The app then ends with the sentence PORT_TAKEN and is started
+    again with another port, PORTS times at most.
+    """
+    for _ in range(PORTS):
+        server = _start(folder, environment, program, free_port())
+        try:
+            if _answers(server):
+                yield server
+                return
+        finally:
+            server.process.terminate()
+            server.process.wait(30)
+        if PORT_TAKEN not in server.log.read_text(errors="replace"):
+            break
+    pytest.fail(f"app.py does not answer:\n{server.log.read_text(errors='replace')[-3000:]}")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 at which nothing listens now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def _start(folder: Path, environment: Mapping[str, str], program: Sequence[str], port: int) -> Server:
+    log, uploads, audit = folder / "app.log", folder / "uploads", folder / "audit.txt"
     settings = {
         **os.environ,
         **UNLIMITED,
@@ -67,27 +95,21 @@ def running(folder: Path, environment: Mapping[str, str], program: Sequence[str]
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(uploads),
     }
-    url = f"http://127.0.0.1:{port}"
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, *program], cwd=ROOT, env=settings, stdout=stream, stderr=subprocess.STDOUT
         )
-    try:
-        wait_for(url, process, log)
-        yield Server(url, uploads, log, audit, folder, process)
-    finally:
-        process.terminate()
-        process.wait(30)
+    return Server(f"http://127.0.0.1:{port}", uploads, log, audit, folder, process)
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return once `url` answers; fail with the log where the process ends or takes too long."""
+def _answers(server: Server) -> bool:
+    """Wait until the app answers. False where its process ends before, or takes longer than STARTED_WITHIN."""
     until = time.monotonic() + STARTED_WITHIN
-    while time.monotonic() < until and process.poll() is None:
+    while time.monotonic() < until and server.process.poll() is None:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            urllib.request.urlopen(server.url, timeout=5).close()
         except OSError:
             time.sleep(0.3)
         else:
-            return
-    pytest.fail(f"app.py does not answer:\n{log.read_text(errors='replace')[-3000:]}")
+            return True
+    return False

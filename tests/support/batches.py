@@ -28,4 +28,4 @@ def packed(folder: Path, further: Mapping[str, bytes] = MappingProxyType({})) ->
 
 
 def read(models: Models, *files: tuple[str, str], threshold: float = 0.3) -> list[Row]:
-    return batch.read(models, TASK.name, batch.items(models, files), threshold)
+    return batch.read_items(models, TASK.name, batch.items(models, files), threshold)

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src.models.prediction import Explanation, HeatMap
-from src.models.predictor import Look, Predictor
+from src.models.predictor import ForwardPass, Predictor
 from src.results.thresholds import decide
 from src.tasks import Task
 from train.data import Sample
@@ -41,13 +41,13 @@ def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) ->
     falls, places = [], []
     for number, sample in enumerate(tqdm(samples, desc="heat maps", unit="image")):
         picture = sample.picture()
-        look = predictor.look(picture)
+        forward_pass = predictor.forward_pass(picture)
         if number < TAKEN_OUT_OF:
-            falls.append(probability_falls(predictor, look, number))
+            falls.append(probability_falls(predictor, forward_pass, number))
         if (part := part_of(task, sample)) is not None:
-            right = (decide(look.prediction.p_malignant, threshold) == "refer") == task.malignant[sample.label]
+            right = (decide(forward_pass.prediction.p_malignant, threshold) == "refer") == task.malignant[sample.label]
             for method in METHODS:
-                heat = predictor.heat_map(look, method, _malignant(task))
+                heat = predictor.heat_map(forward_pass, method, _malignant(task))
                 known = inside_of(task, sample, picture.image, heat)
                 places.append((part, method, right, groups[number], *share_inside(part, heat.values, known)))
     found: dict[str, Any] = {
@@ -133,21 +133,23 @@ def _faithfulness(falls: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def probability_falls(predictor: Predictor, look: Look, seed: int) -> np.ndarray:
+def probability_falls(predictor: Predictor, forward_pass: ForwardPass, seed: int) -> np.ndarray:
     """By how much the most probable class's probability falls where each map's strongest parts are taken out, the mean
     over REMOVED: (methods, 2), of the map and of the map shifted at random."""
     rng = np.random.default_rng(seed)
     orders = []
     for method in METHODS:
-        order = ranks(predictor.heat_map(look, method).values, rng)
+        order = ranks(predictor.heat_map(forward_pass, method).values, rng)
         orders += [order, np.roll(order, rng.integers(order.shape), axis=(0, 1))]
-    target = partial(_probability, index=look.prediction.top, temperature=predictor.checkpoint.config.vigil.temperature)
-    given = look.pixels.expand(len(orders), -1, -1, -1), np.stack(orders), [target] * len(orders), predictor.logits
+    temperature = predictor.checkpoint.config.vigil.temperature
+    target = partial(_probability, index=forward_pass.prediction.top, temperature=temperature)
+    pixels = forward_pass.pixels.expand(len(orders), -1, -1, -1)
+    given = pixels, np.stack(orders), [target] * len(orders), predictor.logits
     # What fills the holes has a little noise.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         left = [ROADMostRelevantFirst(100 * (1 - share))(*given, return_diff=False) for share in REMOVED]
-    fallen = look.prediction.probabilities[look.prediction.top] - np.mean(left, axis=0)
+    fallen = forward_pass.prediction.probabilities[forward_pass.prediction.top] - np.mean(left, axis=0)
     return fallen.reshape(len(METHODS), 2)
 
 

@@ -1,7 +1,7 @@
-"""The networks that a checkpoint may name, each registered with timm: import this package, then build one by its name.
+"""The networks that a checkpoint may use. Importing this package registers them with timm, which builds them by name.
 
-One file a network. They know layers and shapes. They know no task, no checkpoint and no training, and they download
-nothing: `src.models.checkpoints` builds them and fills in their weights.
+There is one file per network. The networks know layers and shapes, but no task, checkpoint or training, and they
+download nothing. `src.models.checkpoints` builds them and loads their weights.
 """
 
 from src.models.networks.attention_cnn96 import AttentionCNN96
@@ -33,7 +33,7 @@ CLASSIFIERS: frozenset[str] = frozenset(
         "vigil_linear28",
     }
 )
-"""The networks that classify an image: a checkpoint's config must name one of these, whatever else timm knows."""
+"""The networks that classify an image. A checkpoint's config must name one of these, even if timm knows others."""
 
 SEGMENTERS: frozenset[str] = frozenset({"vigil_lesion_unet"})
-"""The networks that give a logit for each pixel: a lesion finder's config must name one of these."""
+"""The networks that give a logit per pixel. A lesion finder's config must name one of these."""

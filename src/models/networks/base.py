@@ -1,7 +1,7 @@
-"""timm's contract, which every classifier here keeps, and the base class of those that timm lacks.
+"""The interface of timm's classifiers, which all classifiers here have, and a base class for those that timm lacks.
 
-The contract: `forward(x) == forward_head(forward_features(x))`, where `forward_features` gives the last feature map
-(B, C, H, W), which Grad-CAM explains; `get_classifier`, `reset_classifier`, `num_classes`, `in_chans`, `num_features`
+The interface: `forward(x) == forward_head(forward_features(x))`, where `forward_features` gives the last feature map
+(B, C, H, W) for Grad-CAM; `get_classifier`, `reset_classifier`, `num_classes`, `in_chans`, `num_features`
 and `pretrained_cfg`. With `num_classes=1` the one logit belongs to the class of index 1, as in scikit-learn's
 `decision_function`: sigmoid(logit) = p(class 1).
 """
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """timm's contract as a type: the methods that Vigil calls on a classifier, ours or timm's.
+    """The interface of timm's classifiers as a type, with the methods that Vigil calls.
 
-    timm's own networks keep the contract without a common class, so `src.models.checkpoints.build` casts them to this
-    one. Do not ask `isinstance` of it.
+    timm's own networks have this interface but no common base class, so `src.models.checkpoints.build` casts them to
+    this type. Do not use it with `isinstance`.
     """
 
     num_classes: int
@@ -32,11 +32,11 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward_head(self, feature_map: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (B, `num_classes`) of a feature map, or the classifier's input if `pre_logits`."""
+        """The logits (B, `num_classes`) of a feature map, or the classifier's input if `pre_logits`."""
         raise NotImplementedError
 
     def get_classifier(self) -> nn.Module:
-        """The last linear layer."""
+        """The last linear layer of the network."""
         raise NotImplementedError
 
 
@@ -47,7 +47,7 @@ class VigilNetwork(Network):
     """
 
     side: ClassVar[int | None] = None
-    """Height and width in pixels of the only images that the network takes; None where any size will do."""
+    """The height and width, in pixels, of the images that the network accepts. None if it accepts any size."""
 
     features: nn.Module
     classifier: nn.Module
@@ -60,8 +60,9 @@ class VigilNetwork(Network):
         head_hidden_size: int,
         img_size: int | Sequence[int] | None = None,
     ) -> None:
-        """`num_features`: channels of the map. `head_hidden_size`: width of the classifier's input. `img_size`: height
-        and width in pixels, which timm passes to a network of fixed size; ValueError where they are not `side`."""
+        """`num_features`: the number of channels of the feature map. `head_hidden_size`: the width of the classifier's
+        input. `img_size`: height and width in pixels, which timm passes to a network of fixed size. Raises ValueError
+        if `img_size` is not `side`."""
         super().__init__()
         if img_size is not None:
             size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
@@ -75,13 +76,16 @@ class VigilNetwork(Network):
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map (B, `num_features`, H, W) of normalised images (B, `in_chans`, height, width).
 
-        Raises ValueError where the network is made for one size and the images have another.
+        Raises ValueError if the images do not have the network's fixed size.
         """
         self._check_size(x)
         return self.features(x)
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The last feature map, and the map after each ReLU before it, in one pass. Raises as `forward_features`."""
+        """The last feature map, and the map after each ReLU before it, from one pass.
+
+        Raises ValueError as `forward_features` does.
+        """
         self._check_size(x)
         maps = []
         for layer in self.features if isinstance(self.features, nn.Sequential) else ():
@@ -102,7 +106,7 @@ class VigilNetwork(Network):
         raise NotImplementedError
 
     def forward_head(self, feature_map: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (B, `num_classes`) of a feature map, or the classifier's input if `pre_logits`."""
+        """The logits (B, `num_classes`) of a feature map, or the classifier's input if `pre_logits`."""
         embedding = self.embed(feature_map)
         return embedding if pre_logits else self.classifier(embedding)
 
@@ -111,23 +115,23 @@ class VigilNetwork(Network):
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
-        """The last linear layer."""
+        """The last linear layer of the network."""
         return self.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the last linear layer with a fresh one; with 0 classes the network returns the embedding."""
+        """Replace the last linear layer with an untrained one. With 0 classes the network returns the embedding."""
         device = next((parameter.device for parameter in self.parameters()), None)
         self.num_classes = num_classes
         self.classifier = linear_classifier(self.head_hidden_size, num_classes, device)
 
 
 def linear_classifier(features: int, num_classes: int, device: torch.device | None = None) -> nn.Module:
-    """A linear layer from `features` to `num_classes`; for 0 classes, by timm's convention, the identity."""
+    """A linear layer from `features` to `num_classes` values. For 0 classes it is the identity, as in timm."""
     return nn.Linear(features, num_classes, device=device) if num_classes > 0 else nn.Identity()
 
 
 def convolution(in_chans: int, out_chans: int) -> list[nn.Module]:
-    """3×3 convolution, batch norm and ReLU. Height and width stay the same."""
+    """A 3×3 convolution, batch norm and ReLU. Height and width stay the same."""
     return [
         nn.Conv2d(in_chans, out_chans, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(out_chans),
@@ -136,7 +140,7 @@ def convolution(in_chans: int, out_chans: int) -> list[nn.Module]:
 
 
 def untrained_cfg(input_size: tuple[int, int, int], num_classes: int, **kwargs: Any) -> dict[str, Any]:
-    """timm's description of a network without pretrained weights: pixels 0 to 1 normalised to -1 to 1, no crop."""
+    """timm's configuration of a network without pretrained weights. Pixels of 0..1 are normalised to -1..1."""
     chans = input_size[0]
     return {
         "url": "",

@@ -15,9 +15,9 @@ class CNN28(VigilNetwork):
     """A small convolutional network for 28×28 images, sized for the 546 training images of BreastMNIST.
 
     It has three pairs of 3×3 convolutions (32, 64, 128 channels) with batch norm and ReLU, and 2×2 max-pooling after
-    the first two pairs. The last map is 7×7: Grad-CAM says little on a coarser one. Dropout between the pairs drops
-    whole channels (Tompson et al. 2015, arXiv:1411.4280), because neighbouring pixels of such small images carry the
-    same information.
+    the first two pairs. The last map has 7×7 positions, because a coarser map tells little in Grad-CAM. Dropout between
+    the pairs drops whole channels (Tompson et al. 2015, arXiv:1411.4280), because neighbouring pixels of such
+    small images carry the same information.
     """
 
     side = 28

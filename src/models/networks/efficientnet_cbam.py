@@ -14,7 +14,7 @@ NAME = "vigil_efficientnetv2_m_cbam"
 
 
 def _dense(widths: Sequence[int], drop_rates: Sequence[float]) -> nn.Sequential:
-    """Dropout, linear, batch norm and GELU from each width to the next, and a last dropout: one rate per width."""
+    """Dropout, linear layer, batch norm and GELU from each width to the next, then dropout. One rate per width."""
     layers: list[nn.Module] = []
     for width, following, rate in zip(widths[:-1], widths[1:], drop_rates[:-1], strict=True):
         layers += [nn.Dropout(rate), nn.Linear(width, following, bias=False), nn.BatchNorm1d(following), nn.GELU()]
@@ -34,7 +34,7 @@ class EfficientNetV2MCBAM(VigilNetwork):
     logits alone, in training too: test-time augmentation, Grad-CAM and the Hub need one type of output. A training
     step that wants both calls `forward_with_auxiliary`.
 
-    Both heads have batch norm: in training a batch needs two images or more.
+    Both heads have batch norm, so a training batch needs at least two images.
     """
 
     EMBEDDING: ClassVar[int] = 512
@@ -42,8 +42,8 @@ class EfficientNetV2MCBAM(VigilNetwork):
     def __init__(
         self, num_classes: int = 7, in_chans: int = 3, drop_rate: float = 0.4, drop_path_rate: float = 0.2
     ) -> None:
-        """`drop_rate`: dropout before the first linear layer of each head; three quarters of it before the second, half
-        of it before the third. `drop_path_rate`: stochastic depth in the backbone."""
+        """`drop_rate`: the dropout before the first linear layer of each head. It is three quarters of that before the
+        second layer and half of it before the third. `drop_path_rate`: stochastic depth in the backbone."""
         super().__init__(num_classes, in_chans, num_features=1280, head_hidden_size=128)
         rates = (drop_rate, 0.75 * drop_rate, 0.5 * drop_rate)
         self.backbone = tf_efficientnetv2_m(num_classes=0, in_chans=in_chans, drop_path_rate=drop_path_rate)
@@ -57,7 +57,7 @@ class EfficientNetV2MCBAM(VigilNetwork):
         self.auxiliary_classifier = linear_classifier(256, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward pass of the backbone for its activations' memory."""
+        """Save the memory of the backbone's activations by computing its forward pass twice."""
         self.backbone.set_grad_checkpointing(enable)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ class EfficientNetV2MCBAM(VigilNetwork):
         return self.cbam(self.backbone.forward_features(x))
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map after CBAM, and the maps of the backbone's stages, in one pass."""
+        """The map after CBAM, and the maps of the backbone's stages, from one pass."""
         feature_map, maps = self.backbone.forward_intermediates(x)
         return self.cbam(feature_map), maps
 
     def _tokens(self, feature_map: Tensor) -> Tensor:
-        """One token of 512 for each position: (B, positions, 512)."""
+        """The tokens (B, positions, 512), one per position."""
         return self.projection(feature_map.flatten(2).transpose(1, 2))
 
     def _main_embedding(self, tokens: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class EfficientNetV2MCBAM(VigilNetwork):
         return self._main_embedding(self._tokens(feature_map))
 
     def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Main and auxiliary logits, each (B, `num_classes`), for a loss that weighs both."""
+        """The main and the auxiliary logits, each (B, `num_classes`), for a loss that weights both."""
         tokens = self._tokens(self.forward_features(x))
         main = self.classifier(self._main_embedding(tokens))
         auxiliary = self.auxiliary_classifier(self.auxiliary_head(tokens.mean(dim=1)))

@@ -16,12 +16,12 @@ NAME = "vigil_lesion_unet"
 class LesionUNet(nn.Module):
     """U-Net (Ronneberger et al. 2015, arXiv:1505.04597) on the first four stages of EfficientNetV2-B0.
 
-    Normalised images (B, `in_chans`, side, side), side a multiple of 16 -> logits (B, `num_classes`, side, side) for
-    each pixel; the one class is "lesion". 1.5 million parameters.
+    Normalised images (B, `in_chans`, side, side), whose side is a multiple of 16 -> logits per pixel (B, `num_classes`,
+    side, side). The only class is "lesion". The network has 1.5 million parameters.
     """
 
     BACKBONE: ClassVar[str] = "tf_efficientnetv2_b0"
-    """timm's network whose first four stages are `backbone`."""
+    """The name of timm's network whose first four stages are the backbone."""
     STAGES: ClassVar[list[int]] = [0, 1, 2, 3]
 
     def __init__(self, num_classes: int = 1, in_chans: int = 3) -> None:

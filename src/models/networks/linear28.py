@@ -35,12 +35,12 @@ class Linear28(VigilNetwork):
     def load_logistic_regression(
         self, coef: ArrayLike, intercept: ArrayLike, mean: ArrayLike = 0.0, scale: ArrayLike = 1.0
     ) -> None:
-        """Take the weights of a fitted `LogisticRegression`, so that the logits are its `decision_function`.
+        """Copy the weights of a fitted `LogisticRegression`. The logits then equal its `decision_function`.
 
         `coef` (`num_classes`, pixels) and `intercept` (`num_classes`,) are its `coef_` and `intercept_`: one row for
         two classes, with the logit of the class of index 1. `mean` and `scale`, each a number or (pixels,), are the
-        `mean_` and `scale_` of a `StandardScaler`, where the regression was fitted behind one; they are folded into
-        weights and bias. Raises ValueError where the shapes do not fit this layer.
+        `mean_` and `scale_` of the `StandardScaler` before the regression, if there was one. They are merged into the
+        weights and the bias. Raises ValueError if the shapes do not fit this layer.
         """
         weight = np.asarray(coef, dtype=np.float64) / np.asarray(scale, dtype=np.float64)
         if weight.shape != (self.num_classes, self.head_hidden_size) or np.shape(intercept) != (self.num_classes,):

@@ -59,7 +59,7 @@ def batch_tab(work: Work) -> Controls:
 
     async def chunk(name: str, items: list[Item], threshold: float) -> list[Row]:
         try:
-            return await in_turn(batch.read, name, items, threshold)
+            return await in_turn(batch.read_items, name, items, threshold)
         except WorkFailed as failure:
             if len(items) == 1:
                 return batch.unread(task_of(name), items, str(failure))
@@ -88,11 +88,11 @@ def batch_tab(work: Work) -> Controls:
             under_way[who] -= 1
             if not under_way[who]:
                 del under_way[who]
-        return None, batch_table.table(task, rows, at), batch.kept(rows), gr.Button(visible=True)
+        return None, batch_table.table(task, rows, at), batch.dump_rows(rows), gr.Button(visible=True)
 
     def take_away(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
         try:
-            text = batch.as_csv(task_of(name), batch.again(rows), arguments.threshold_of(threshold))
+            text = batch.as_csv(task_of(name), batch.load_rows(rows), arguments.threshold_of(threshold))
         except (BatchRefused, ArgumentRefused) as refusal:
             raise refused(str(refusal)) from refusal
         return {"text": text, "name": f"vigil-{name}-{datetime.now(UTC):%Y-%m-%d}.csv"}

@@ -83,7 +83,7 @@ def test_answer_is_timms_for_the_same_folder(name: str, made: Callable[[str], tu
     with torch.no_grad():
         logits = class_logits(model(pixels))[0]
     np.testing.assert_allclose(prediction.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(predictor.look(Picture(image, ())).pixels.numpy(), pixels.numpy())
+    np.testing.assert_array_equal(predictor.forward_pass(Picture(image, ())).pixels.numpy(), pixels.numpy())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -116,7 +116,7 @@ def test_one_logit_is_that_of_the_second_class(made: Callable[[str], tuple[Path,
     network: Any = predictor.checkpoint.network
     prediction = predictor.predict(png(photograph(3)))
     with torch.no_grad():
-        (logit,) = network(predictor.look(png(photograph(3))).pixels)[0]
+        (logit,) = network(predictor.forward_pass(png(photograph(3))).pixels)[0]
     # BreastMNIST: class 0 is malignant, so a positive logit speaks for benign.
     assert predictor.task.codes == ("malignant", "benign")
     assert prediction.p_malignant == pytest.approx(1 - torch.sigmoid(logit / 1.5).item(), abs=1e-6)

@@ -56,7 +56,7 @@ class Slow(Work):
     """Loses every piece of work with more than one picture, and the last example."""
 
     async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
-        if function is batch.read:
+        if function is batch.read_items:
             assert len(arguments[1]) <= batch.AT_ONCE
             if len(arguments[1]) > 1 or arguments[1][0].name.endswith(EXAMPLES[-1].name):
                 raise WorkFailed(TOO_LONG)

@@ -16,9 +16,10 @@ from scipy import ndimage
 
 from src.models import checkpoints, evaluation
 from src.models.predictor import Prediction, Predictor
-from src.pictures import quality
+from src.pictures import annotations, quality
 from src.pictures.picture import Picture
 from src.pictures.quality import FLAWS
+from src.pictures.quality_measures import measure
 from src.pictures.scanned_field import crop
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
@@ -50,7 +51,7 @@ def ordinary(task: str, seed: int = 0) -> Image.Image:
 
 
 def found(image: Image.Image, task: str) -> list[quality.Flaw]:
-    return quality.found(Picture(image, ()), crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
+    return quality.find_flaws(Picture(image, ()), crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
 
 
 def codes(image: Image.Image, task: str) -> set[str]:
@@ -94,11 +95,11 @@ def test_one_cause_is_warned_of_once() -> None:
 
 def test_letters_are_no_callipers_and_callipers_no_text() -> None:
     lettered, measured = (derive.PUT[code](ordinary("ultrasound")) for code in ("text", "callipers"))
-    crosses, letters = quality.marks(lettered)
+    crosses, letters = annotations.count(lettered)
     assert crosses == 0
     assert letters >= 6
-    assert quality.marks(measured) == (4, 0)
-    assert quality.marks(ordinary("ultrasound")) == (0, 0)
+    assert annotations.count(measured) == (4, 0)
+    assert annotations.count(ordinary("ultrasound")) == (0, 0)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -116,7 +117,7 @@ def test_every_flaw_is_said_in_one_line_with_what_to_do(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_any_shape_can_be_judged(task: str, size: tuple[int, int]) -> None:
     for image in (Image.new("RGB", size), Image.new("RGB", size, "white"), ordinary(task).resize(size)):
-        measured = quality.measures(image, crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
+        measured = measure(image, crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
         assert np.isfinite(list(measured.values())).all()
         found(image, task)
 
@@ -135,7 +136,7 @@ def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monk
         values: dict[str, list[Any]] = {flaw.code: [] for flaw in FLAWS}
         for sample in training:
             image = sample.picture().image
-            measured = quality.measures(image, crop(image, task).image, task, INPUT[name])
+            measured = measure(image, crop(image, task).image, task, INPUT[name])
             for flaw in FLAWS:
                 values[flaw.code].append(measured.get(flaw.measure))
         applying = [flaw for flaw in FLAWS if flaw.applies(task)]

@@ -89,11 +89,11 @@ def test_too_many_or_too_much_is_refused_whole(models: Models, tmp_path: Path, m
 
 def test_what_a_browser_keeps_comes_back_or_is_refused(models: Models, tmp_path: Path) -> None:
     rows = read(models, packed(tmp_path))
-    kept = json.loads(json.dumps(batch.kept(rows)))
+    kept = json.loads(json.dumps(batch.dump_rows(rows)))
     assert "thumbnail" not in kept[0]
-    assert batch.as_csv(TASK, batch.again(kept), 0.5) == batch.as_csv(TASK, rows, 0.5)
+    assert batch.as_csv(TASK, batch.load_rows(kept), 0.5) == batch.as_csv(TASK, rows, 0.5)
     whole = {**kept[0], "p_malignant": 1}  # JavaScript writes 1.0 so
-    assert batch.again([whole])[0].p_malignant == 1
+    assert batch.load_rows([whole])[0].p_malignant == 1
     wrong: list[object] = [
         None,
         "x",
@@ -106,6 +106,6 @@ def test_what_a_browser_keeps_comes_back_or_is_refused(models: Models, tmp_path:
     ]
     for bad in wrong:
         with pytest.raises(BatchRefused):
-            batch.again(bad)
+            batch.load_rows(bad)
     with pytest.raises(BatchRefused):
-        batch.as_csv(TASKS["skin"], batch.again(kept), 0.5)
+        batch.as_csv(TASKS["skin"], batch.load_rows(kept), 0.5)

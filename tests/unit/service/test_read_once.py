@@ -132,7 +132,7 @@ def test_a_batch_and_score_take_one_decode_and_at_most_one_pass_a_picture(
     models: Models, file: str, counted: Counter[str]
 ) -> None:
     items = batch.items(models, [(file, "a.png"), (file, "b.png"), (file, "c.png")])
-    assert all(row.p_malignant is not None for row in batch.read(models, "ultrasound", items, THRESHOLD))
+    assert all(row.p_malignant is not None for row in batch.read_items(models, "ultrasound", items, THRESHOLD))
     assert counted == {"decode": 3, "pass": 3, "field": 3}
     counted.clear()
     assert len(list(score.score(models["ultrasound"], [(file, None)] * 3, THRESHOLD))) == 3

@@ -1,0 +1,69 @@
+"""Measures of an image's quality: numbers from which `src.pictures.quality` decides whether an image has a flaw."""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from src.pictures import annotations
+from src.tasks import Task
+
+WHITE = 250
+"""The grey level, 0 to 255, from which a pixel counts as white."""
+VIVID = 60
+"""The chroma, 0 to 255, above which a pixel counts as colour Doppler. A tinted display has less."""
+
+
+def measure(image: Image.Image, field: Image.Image, task: Task, side: int) -> dict[str, float]:
+    """All measures of an upright RGB image, by name.
+
+    `field` is the part of `image` that the model reads (`scanned_field.crop`). `short_side` (pixels) and `aspect`
+    (longer over shorter side) describe `image`. All other measures describe `field`, whose shorter side is first scaled
+    to `side` pixels, so that a large image and its small copy have the same measures:
+
+    - `brightness`: the 95th percentile of grey, 0 to 255. `contrast`: its standard deviation.
+    - `focus`: the standard deviation of grey's Laplacian, divided by `contrast`.
+    - `white`, `vivid`: the share of pixels that are white, or as colourful as colour Doppler, 0 to 1.
+    - `chroma`: the 99th percentile of chroma, which is the largest minus the smallest of R, G and B, 0 to 255.
+      `tint`: its median.
+    - `red_green`, `yellow_blue`: the mean of R - G, and of (R + G) / 2 - B, -255 to 255.
+    - `crosses`, `letters`, `seam`, for tasks with a scanned field only: see `annotations.count` and `seam`.
+    """
+    width, height = image.size
+    scale = side / min(field.size)
+    size = round(field.width * scale), round(field.height * scale)
+    # The bound keeps a long strip from growing without limit.
+    size = min(size[0], 4 * side), min(size[1], 4 * side)
+    resized = field if size == field.size else field.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
+    rgb = np.asarray(resized).astype(np.float32)
+    grey = np.asarray(resized.convert("L")).astype(np.float32)
+    chroma = np.ptp(rgb, axis=2)
+    # A tint gives every pixel a chroma, but it is not colour Doppler, so it is removed first.
+    untinted = np.ptp(rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), 1)), axis=2)
+    measures = {
+        "short_side": min(width, height),
+        "aspect": max(width, height) / min(width, height),
+        "contrast": grey.std(),
+        "brightness": np.percentile(grey, 95),
+        "white": np.mean(grey >= WHITE),
+        "focus": ndimage.laplace(grey)[1:-1, 1:-1].std() / max(1.0, float(grey.std())),
+        "chroma": np.percentile(chroma, 99),
+        "red_green": np.mean(rgb[..., 0] - rgb[..., 1]),
+        "yellow_blue": np.mean((rgb[..., 0] + rgb[..., 1]) / 2 - rgb[..., 2]),
+        "tint": np.median(chroma),
+        "vivid": np.mean(untinted > VIVID),
+    }
+    if task.crop_to_roi:
+        crosses, letters = annotations.count(field)
+        measures |= {"crosses": crosses, "letters": letters, "seam": seam(grey)}
+    return {name: float(value) for name, value in measures.items()}
+
+
+def seam(grey: np.ndarray) -> float:
+    """The largest step between two neighbouring columns in the middle fifth of a field, grey (H, W), 0 to 255.
+
+    The step between two columns is the median of |difference| over the rows. Speckle gives a few levels; an edge from
+    top to bottom, as between two fields, gives tens.
+    """
+    width = grey.shape[1]
+    middle = grey[:, round(0.4 * width) : round(0.6 * width) + 1]
+    return float(np.median(np.abs(np.diff(middle, axis=1)), axis=0).max())
