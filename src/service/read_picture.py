@@ -59,7 +59,7 @@ def _read(
 ) -> tuple[Result, Picture, HeatMap | None, Box]:
     at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
-    picture = decode.read(file)
+    picture = decode.read(file, predictor.task.background)
     prediction = predictor.predict(picture, explanation, argued)
     result = decided(predictor.checkpoint, prediction, explanation, at, _other_task(models, prediction, picture))
     return result, picture, prediction.heat_map, prediction.box
@@ -73,7 +73,7 @@ def _other_task(models: Models, prediction: Prediction, picture: Picture) -> str
 def gate(models: Models, task: str, file: str, model: object = "") -> GateResult | None:
     """The result's `gate` alone: whether the picture looks like one of `task`. Raises as `answer` does."""
     predictor = models[model_of(model, task, models)]
-    picture = decode.read(file)
+    picture = decode.read(file, predictor.task.background)
     prediction = predictor.predict(picture)
     return gate_result(prediction.gate, prediction.task, _other_task(models, prediction, picture))
 
@@ -133,5 +133,5 @@ def robustness(models: Models, task: str, file: str, threshold: object, model: o
     """
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
-    prediction, perturbed = predict_perturbed(predictor, decode.read(file))
+    prediction, perturbed = predict_perturbed(predictor, decode.read(file, predictor.task.background))
     return decisions.robustness(perturbed, prediction.p_malignant, at)
