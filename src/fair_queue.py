@@ -1,8 +1,8 @@
-"""Who is next: one visitor's work does not keep another's waiting, and nobody waits for what will not come in time.
+"""A fair queue: one visitor's work does not delay another's, and work that would end too late is refused at once.
 
-Visitors are served in turn, as fair queueing does: the next place goes to the visitor who has had the fewest seconds of
-work. How long each visitor's work takes is measured, so that the wait before a turn can be foreseen; whoever cannot be
-served in time is refused at once, with the seconds after which another try will do.
+Visitors are served in turn, as in fair queueing: the next free place goes to the visitor who has had the fewest seconds
+of work. The queue measures the work of each visitor, and so estimates every waiting time. Work that would end too late
+is refused, with the number of seconds after which another try will succeed.
 """
 
 import asyncio
@@ -17,35 +17,35 @@ from itertools import count
 from typing import Final
 
 visitor: ContextVar[str] = ContextVar("visitor", default="")
-"""The visitor whose work is asked for; whoever answers a request sets it."""
+"""The visitor of the current request. The page sets it before it calls a function."""
 
 LET_IN: Final = 0.75
-"""Share of the longest wait that is promised to a newcomer: the rest is for what was foreseen wrongly."""
+"""New work is let in up to this share of the longest wait. The rest is a reserve, because estimates can be wrong."""
 PLACES: Final = 32
-"""Pieces of work of one visitor that wait at most: a class behind one address."""
+"""Waiting pieces of work of one visitor at most. Behind one address there may be a whole class."""
 UNMEASURED: Final = 0.5
-"""Seconds that a piece of work is expected to take before any was measured."""
+"""The estimate, in seconds, before any piece of work was measured."""
 WEIGHT: Final = 0.5
-"""Share of a visitor's newest measurement in what its next piece is expected to take."""
+"""The weight of a visitor's newest measurement in the estimate for its next piece of work."""
 WEIGHT_OF_ALL: Final = 0.1
-"""The same for the next piece of a visitor who was not measured yet, once ten pieces were."""
+"""The same in the estimate for visitors who were not measured yet, after the first ten measurements."""
 ON_ITS_WAY: Final = 2.0
-"""Seconds for which a place is kept for work that was let in and has not arrived."""
-LOOK: Final = 1.0
-"""Seconds between two looks at whether everybody who waits will still be served in time."""
+"""Seconds for which a place is kept for work that was let in but has not arrived."""
+CHECK_SECONDS: Final = 1.0
+"""Seconds between two checks that all waiting work will still end in time."""
 SOON: Final = 0.02
-"""Seconds after which a place is free again at the earliest."""
+"""Seconds until a taken place is free, at least, in every estimate."""
 LONGEST_RETRY: Final = 60
-"""Seconds, the longest that anyone is asked to stay away."""
+"""The longest time to come back, in seconds, that a refusal gives."""
 KNOWN: Final = 1000
-"""Visitors whose measurements are remembered."""
+"""Visitors whose measurements are kept."""
 
 
 TOO_BUSY: Final = "Too many pictures are being read just now; try again in {after} s."
 
 
 class Late(Exception):  # noqa: N818 - a refusal, not an error
-    """The turn would come too late; `after` is how many seconds to wait before another try."""
+    """The work would end too late. `after`: the seconds to wait before another try."""
 
     def __init__(self, after: int) -> None:
         super().__init__(after)
@@ -67,7 +67,7 @@ class Turn:
 
 @dataclass
 class _Line:
-    """A visitor who has work here; `had` is its virtual time, in seconds of work."""
+    """The work of one visitor. `had`: its virtual time, in seconds of work."""
 
     had: float
     waiting: deque[Turn] = field(default_factory=deque)
@@ -75,12 +75,12 @@ class _Line:
 
 
 class Turns:
-    """Places for `at_once` pieces of work, all but one of which a single visitor may hold. No piece waits longer than
-    `patience` seconds from its arrival to its expected end, unless it can start at once."""
+    """Places for `at_once` pieces of work; a single visitor may hold all but one. No piece takes longer than `patience`
+    seconds from its arrival to its expected end, unless it can start at once."""
 
     def __init__(self, at_once: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.at_once, self.patience = at_once, patience
-        # With several places one always stays free for somebody else, who then need not wait even for what is running.
+        # So a second visitor finds a free place and waits for no running work.
         self.share = max(1, at_once - 1)
         self._clock = clock
         self._lines: dict[str, _Line] = {}
@@ -94,7 +94,7 @@ class Turns:
         self._timer: asyncio.TimerHandle | None = None
 
     def let_in(self, who: str) -> None:
-        """Keep a place for a piece of work that will arrive. Raises Late where it could not be served in time."""
+        """Keep a place for a piece of work that will arrive soon. Raises Late where it would end too late."""
         now = self._clock()
         turn = Turn(who, now, next(self._numbers))
         if (after := self._too_late(turn, now)) is not None:
@@ -102,7 +102,7 @@ class Turns:
         self._on_their_way.append(turn)
 
     async def take(self, who: str) -> Turn:
-        """Wait for a place; it must be given back. Raises Late as soon as the turn would come too late."""
+        """Wait for a place, which must be given back. Raises Late as soon as the work would end too late."""
         now = self._clock()
         turn = self._arrival(who, now)
         if turn is None:
@@ -120,7 +120,7 @@ class Turns:
         return turn
 
     def start(self, turn: Turn) -> None:
-        """Measure the work from now on: what came before, such as a process that had to be started, is not its own."""
+        """Measure the work from now on. Time spent before, such as for the start of a process, does not count."""
         turn.started = self._clock()
 
     def left(self, turn: Turn) -> float:
@@ -133,7 +133,7 @@ class Turns:
         return Late(self._after(turn.visitor, now + self.seconds(turn.visitor), now))
 
     def give_back(self, turn: Turn) -> None:
-        """The work is done, or ended."""
+        """The work has ended, and its place is free."""
         line = self._lines[turn.visitor]
         line.running.remove(turn)
         took = 0.0 if turn.started is None else self._clock() - turn.started
@@ -145,11 +145,11 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """Pieces of work that wait for their turn."""
+        """The number of waiting pieces of work."""
         return sum(len(line.waiting) for line in self._lines.values())
 
     def seconds(self, who: str) -> float:
-        """What the next piece of a visitor is expected to take, those that run now being the newest measurements."""
+        """The estimate for the next piece of a visitor's work. Running pieces count as its newest measurements."""
         now = self._clock()
         return self._seconds(who, now, self._unmeasured(now))
 
@@ -161,8 +161,8 @@ class Turns:
         return expected
 
     def _unmeasured(self, now: float) -> float:
-        """Seconds that a piece of a visitor who was not measured yet is expected to take. Where those that run now for
-        such visitors take longer than all before, a crowd has probably come with larger images."""
+        """The estimate for a visitor who was not measured yet. Where the running work of such visitors takes longer
+        than earlier work, a crowd has probably come with larger images, and the estimate grows."""
         running = [
             now - turn.started
             for who, line in self._lines.items()
@@ -174,7 +174,7 @@ class Turns:
         return self._of_all + (WEIGHT * sum(over) / len(over) if over else 0.0)
 
     def _arrival(self, who: str, now: float) -> Turn | None:
-        """The place that was kept for a piece of this visitor's, if one was."""
+        """The place that was kept for this visitor's work, if there is one."""
         self._drop_lost(now)
         for turn in self._on_their_way:
             if turn.visitor == who:
@@ -192,7 +192,7 @@ class Turns:
         return self._lines[who]
 
     def _forget(self, who: str, line: _Line) -> None:
-        """Of a visitor who has nothing here any more, remember only what it had beyond its share."""
+        """Of a visitor without work, keep only the time that it had beyond its share."""
         if line.waiting or line.running:
             return
         del self._lines[who]
@@ -209,7 +209,7 @@ class Turns:
         self._of_all += max(WEIGHT_OF_ALL, 1 / self._pieces) * (took - self._of_all)
 
     def _serve(self) -> None:
-        """Refuse everyone who will not be served in time, and give the free places to those whose turn it is."""
+        """Refuse waiting work that would end too late, and give the free places to the visitors whose turn it is."""
         self._refuse_late()
         free = self.at_once - sum(len(line.running) for line in self._lines.values())
         while free and (
@@ -218,7 +218,7 @@ class Turns:
             line = min(able, key=lambda line: (line.had, line.waiting[0].number))
             turn = line.waiting.popleft()
             assert turn.granted
-            if turn.granted.done():  # its caller has left, and will learn of it in a moment
+            if turn.granted.done():  # cancelled: its caller is gone
                 self._forget(turn.visitor, line)
                 continue
             free -= 1
@@ -230,10 +230,10 @@ class Turns:
             turn.granted.set_result(None)
         if self._timer:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(LOOK, self._serve) if self.waiting else None
+        self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._serve) if self.waiting else None
 
     def _leave(self, turn: Turn) -> None:
-        """Of whoever waits no longer: refused, or gone."""
+        """Remove a piece of work whose caller waits no longer."""
         line = self._lines.get(turn.visitor)
         if line and turn in line.running:
             self.give_back(turn)
@@ -252,7 +252,7 @@ class Turns:
                 self._forget(turn.visitor, self._lines[turn.visitor])
 
     def _too_late(self, turn: Turn, now: float) -> int | None:
-        """After how many seconds the newcomer should try again; None where it can be let in."""
+        """None where new work can be let in; otherwise the seconds after which to try again."""
         self._drop_lost(now)
         line = self._lines.get(turn.visitor)
         own = len(line.waiting) if line else 0
@@ -265,7 +265,7 @@ class Turns:
         return self._after(turn.visitor, end, now)
 
     def _after(self, who: str, end: float, now: float) -> int:
-        """Seconds after which a piece that would end at `end` can be let in, and nobody else was told to come then."""
+        """The seconds after which work that would end at `end` can be let in. Others get other times to come back."""
         self._returning = {other: due for other, due in self._returning.items() if due > now}
         earliest = max(now + 1, end - LET_IN * self.patience)
         others = len(self._returning.keys() - {who})
@@ -277,8 +277,8 @@ class Turns:
     def _foresee(
         self, now: float, newcomer: Turn | None = None
     ) -> tuple[dict[Turn, tuple[float, float]], list[tuple[Turn, float]]]:
-        """When every piece that waits, and the newcomer's, will begin and end, if nobody else comes; and apart from
-        them those that would end too late, with the moment when they would have ended."""
+        """The estimated begin and end of every waiting piece of work, and of `newcomer`, if no more work comes. Pieces
+        that would end too late are left out; they are returned as well, each with the end it would have had."""
         waiting: dict[str, list[Turn]] = {who: list(line.waiting) for who, line in self._lines.items()}
         for turn in (*self._on_their_way, *([newcomer] if newcomer else ())):
             waiting.setdefault(turn.visitor, []).append(turn)
@@ -286,8 +286,8 @@ class Turns:
         unmeasured = self._unmeasured(now)
         seconds = {who: self._seconds(who, now, unmeasured) for who in waiting}
         running = Counter({who: len(line.running) for who, line in self._lines.items()})
-        # Of each running piece the moment when its place is free again. What takes longer than expected by some time is
-        # expected to take as much time again.
+        # The estimated end of every running piece. A piece that is overdue by some seconds is expected to take as many
+        # more.
         ends = [
             (now + max(SOON, abs(seconds[who] - (now - (turn.started or now)))), who)
             for who, line in self._lines.items()
@@ -322,7 +322,7 @@ class Turns:
             turn = waiting[who][next_one[who]]
             next_one[who] += 1
             end = moment + seconds[who]
-            # What has just arrived and can begin now is always tried: on a slow machine nothing else would be read.
+            # New work that can begin now is always tried, or a very slow machine would do none at all.
             if end - turn.arrived > self.patience and (moment > now or now - turn.arrived > ON_ITS_WAY):
                 late.append((turn, end))
             else:
@@ -338,7 +338,7 @@ class Turns:
 
 
 def _remember(values: OrderedDict[str, float], who: str, value: float) -> None:
-    """Keep the newest KNOWN of them."""
+    """Set a value, and keep the newest KNOWN values."""
     values[who] = value
     values.move_to_end(who)
     if len(values) > KNOWN:

@@ -1,8 +1,8 @@
-"""Outgoing connections: the server has none but to itself, unless our own code asks for one.
+"""Outgoing connections: the process connects to itself only, unless our own code permits more.
 
-Gradio can download what a request names, and a later version may find another way to. So it is not a client that is
-guarded but the process: from `shut` on, Python refuses every look-up of a name and every connection (its audit hooks
-see those of any library), except within `permitted`. What does not go through Python's socket module is not seen.
+Gradio can download an address that a request names, and a later version may do so in another way. Therefore not one
+client is guarded, but the whole process. After `shut`, Python's audit hooks refuse every look-up of a name and every
+connection by any library, except within `permitted`. They do not see connections outside Python's socket module.
 """
 
 import ipaddress
@@ -22,12 +22,12 @@ _permitted: ContextVar[bool] = ContextVar("permitted", default=False)
 
 
 class OutgoingError(PermissionError):
-    """Something tried to reach another address; every client reports it as a connection that failed."""
+    """Some code tried to reach another machine. HTTP clients report it as a failed connection."""
 
 
 @contextmanager
 def permitted() -> Iterator[None]:
-    """Let this thread, or this task of an event loop, reach other addresses while the block runs."""
+    """Let this thread, or this task of an event loop, reach other machines within the block."""
     token = _permitted.set(True)
     try:
         yield
@@ -36,24 +36,24 @@ def permitted() -> Iterator[None]:
 
 
 def shut(own: Own = tuple) -> None:
-    """Refuse from now on, for as long as the process lives, whatever leaves it outside `permitted`.
+    """Refuse, until the process ends, every connection to another machine outside `permitted`.
 
-    `own` gives the addresses and ports that this server listens on and may itself connect to: its MCP server asks its
-    API so.
+    `own` returns the addresses and ports on which this server listens. The process may connect to them: its MCP server
+    calls its API that way.
     """
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if (event in LOOK_UPS or event in CONNECTIONS) and not _permitted.get() and leaves(event, arguments, own):
-            raise OutgoingError("This server does not reach other addresses.")
+            raise OutgoingError("This server connects to no other machine.")
 
     sys.addaudithook(watch)
 
 
 def leaves(event: str, arguments: tuple[Any, ...], own: Own = tuple) -> bool:
-    """Whether one of LOOK_UPS or CONNECTIONS, with its arguments as Python's audit events have them, asks for anything
+    """Whether an event of LOOK_UPS or CONNECTIONS, with its arguments as in Python's audit table, would reach anything
     but this server."""
     if event in LOOK_UPS:
-        # An address needs no looking up, and without a host it is for listening.
+        # An IP address is not looked up, and an empty name is for listening.
         name = _text(arguments[0] or "")
         return name not in ("", "localhost", os.environ.get("GRADIO_SERVER_NAME", "").lower()) and not _is_address(name)
     if not isinstance(arguments[1], tuple):

@@ -65,9 +65,10 @@ class Task:
     colour first. `crop_to_roi` crops to the scanned ultrasound field. `default_threshold` is None where validation
     chooses it (the checkpoint's config holds it then). `reported_alone` are malignant classes whose own sensitivity is
     reported besides the whole. What a threshold costs is told of so many of `counted` with and without `disease`;
-    pictures of one `group` are no independent evidence. `label_box` is the part of the picture (left, upper, right,
-    lower, in shares of width and height) that alone makes its label, where it is not the whole. `look` is what its
-    pictures look like, as a sentence says it.
+    pictures of one `group` are no independent evidence. `background` is the colour that surrounds such pictures, with
+    which transparent parts are filled. `label_box` is the part of the picture (left, upper, right, lower, in shares of
+    width and height) that alone makes its label, where it is not the whole. `look` is what its pictures look like, as a
+    sentence says it.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Task:
     counted: str = "people"
     disease: str = "cancer"
     group: str = "picture"
+    background: Literal["black", "white"] = "black"
     label_box: tuple[float, float, float, float] | None = None
 
     @property
@@ -195,6 +197,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 counted="tiles",
                 disease="metastasis",
                 group="tile",
+                background="white",  # an empty part of the slide
                 # A tile is metastatic where its central 32×32 of 96×96 pixels hold one of tumour (arXiv:1806.03962).
                 label_box=(1 / 3, 1 / 3, 2 / 3, 2 / 3),
                 sources=("pcam",),

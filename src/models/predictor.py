@@ -204,7 +204,7 @@ class Predictor:
                 yield prediction
 
     def _prepare(self, source: ImageSource) -> _Prepared:
-        picture = source if isinstance(source, Picture) else decode.read(source)
+        picture = source if isinstance(source, Picture) else decode.read(source, self.task.background)
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
         field = scanned_field.crop(picture.image, self.task)
         region = select_region(field, self.task, channels, self.checkpoint.finder)

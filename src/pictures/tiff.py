@@ -169,6 +169,8 @@ def _values(page: TiffPage, data: bytes) -> np.ndarray:
         part, (sample, _, upper, left, _), _ = page.decode(
             data[start : start + size], index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )
+        if part is None:
+            raise EOFError("a part is empty")
         rows, columns = min(part.shape[1], height - upper), min(part.shape[2], width - left)
         values[sample, 0, upper : upper + rows, left : left + columns] = part[0, :rows, :columns, :inner]
     return values[0, 0] if page.planarconfig == 1 or len(values) == 1 else np.moveaxis(values[:, 0, ..., 0], 0, 2)

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     """A tag of a directory: its code, and how many values and bytes it has."""
 
     code: int
-    count: int
+    values: int
     size: int
 
 
@@ -78,7 +78,7 @@ def count_parts(data: bytes) -> tuple[int, int]:
     """
     parts = size = 0
     for page, entries in enumerate(directories(data), start=1):
-        parts = max([parts, *(entry.count for entry in entries if entry.code in (STRIP_OFFSETS, TILE_OFFSETS))])
+        parts = max([parts, *(entry.values for entry in entries if entry.code in (STRIP_OFFSETS, TILE_OFFSETS))])
         size += sum(entry.size for entry in entries)
         if size > MAX_TAG_BYTES:
             return 0, MAX_PARTS + 1

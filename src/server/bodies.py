@@ -1,6 +1,6 @@
-"""Request bodies: how large they may be, of how many parts, and how long they may take to come.
+"""Limits on request bodies: their size, the parts of a form, and the time until they have arrived.
 
-Gradio limits the files of an upload, but neither its other fields nor any other body, and waits for one without end.
+Gradio limits the files of an upload, but no other field and no other body. It waits for a body without end.
 """
 
 import asyncio
@@ -16,26 +16,29 @@ from src.server.json_limits import JsonLimits
 from src.server.refusal import UPLOAD, Refusal, answer
 
 LIMIT: Final = MAX_BYTES + 2**16
-"""Bytes: the largest picture that is read, and what a form around it adds."""
-UNSAID: Final = 10**6
-"""Bytes of a body that is no upload and does not say how large it is: what has no need to be large, and would be held
-in memory, some of it several times, up to the limit."""
+"""Bytes: the largest image that is read, and the form around it."""
+LIMIT_WITHOUT_LENGTH: Final = 10**6
+"""Bytes of a body without a Content-Length that is no upload. No honest one is larger, and Gradio keeps several copies
+of it in memory."""
 PARTS: Final = 256
 """Files and fields in one form."""
 STALL: Final = 25.0
-"""Seconds without a byte, so that with its refusal a connection is closed in 30; also what the whole may take, but for
-what SLOWEST adds."""
+"""Seconds without a byte after which a body is refused; its connection is closed within 30. A whole body may take as
+long, and longer by its size at the speed SLOWEST."""
 SLOWEST: Final = 32_000
-"""Bytes a second, on average: drop by drop a body could be held open for ever."""
+"""Bytes a second, on average. Without it a body could arrive drop by drop for ever."""
 
-TOO_LARGE: Final = Refusal(413, f"At most {MAX_BYTES // 10**6} MB are taken in one request.")
-TOO_LARGE_UNSAID: Final = Refusal(413, f"A request of more than {UNSAID // 10**6} MB must say how large it is.")
-TOO_MANY_FILES: Final = Refusal(413, f"At most {PARTS} files are taken in one request.")
+TOO_LARGE: Final = Refusal(413, f"A request may have at most {MAX_BYTES // 10**6} MB.")
+LENGTH_MISSING: Final = Refusal(
+    413, f"A request of more than {LIMIT_WITHOUT_LENGTH // 10**6} MB must have a Content-Length."
+)
+TOO_MANY_FILES: Final = Refusal(413, f"A request may have at most {PARTS} files.")
 TOO_SLOW: Final = Refusal(408, "The request did not arrive in time; send it again.")
 
 
 class Bodies:
-    """ASGI middleware that refuses a body before more than `limit` bytes of it are handed on, and one that stalls."""
+    """ASGI middleware that refuses a body of more than `limit` bytes or `parts` parts, and one that stalls for `stall`
+    seconds. The app receives no more than the limit."""
 
     def __init__(self, app: ASGIApp, limit: int = LIMIT, parts: int = PARTS, stall: float = STALL) -> None:
         self.app = app
@@ -51,14 +54,14 @@ class Bodies:
 
         async def pass_on(message: Message) -> None:
             nonlocal started
-            if body.refused is None or started:  # what was begun can only be broken off
+            if body.refused is None or started:  # an answer that has begun can only be broken off
                 started = True
                 await send(message)
 
         try:
             await self.app(scope, body.receive, pass_on)
         except Exception:
-            # Once we have cut the body off, whatever the app raises comes of that, and the refusal says why.
+            # After we cut the body off, the app may raise anything; the refusal says why.
             if body.refused is None:
                 raise
         if body.refused is not None and not started:
@@ -66,14 +69,14 @@ class Bodies:
 
 
 class _Body:
-    """One request's body as it comes. To the app, a refused one looks like a visitor who left."""
+    """The body of one request while it arrives. To the app, a refused body looks like a visitor who left."""
 
     def __init__(self, limits: Bodies, receive: Receive, headers: Headers, is_upload: bool) -> None:
         self._limits, self._receive = limits, receive
         kind, options = parse_options_header(headers.get("content-type", ""))
         is_form = kind == b"multipart/form-data"
-        said = "content-length" in headers
-        self._limit = limits.limit if said or (is_form and is_upload) else min(limits.limit, UNSAID)
+        has_length = "content-length" in headers
+        self._limit = limits.limit if has_length or (is_form and is_upload) else min(limits.limit, LIMIT_WITHOUT_LENGTH)
         self._limits_inside = Parts(options.get(b"boundary", b""), limits.parts) if is_form else JsonLimits()
         self._began = time.monotonic()
         self._size, self._complete = 0, False
@@ -93,7 +96,7 @@ class _Body:
                     return message
         if self.refused is not None:
             return {"type": "http.disconnect"}
-        return await self._receive()  # which waits for the visitor to leave
+        return await self._receive()  # returns when the visitor leaves
 
     def _patience(self) -> float:
         due = self._began + self._limits.stall + self._size / SLOWEST
@@ -102,7 +105,7 @@ class _Body:
     def _count(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if self._size > self._limit:
-            self.refused = TOO_LARGE if self._limit == self._limits.limit else TOO_LARGE_UNSAID
+            self.refused = TOO_LARGE if self._limit == self._limits.limit else LENGTH_MISSING
         else:
             self.refused = self._limits_inside.feed(chunk)
 
@@ -115,9 +118,9 @@ class Parts:
         self._tail, self._parts = b"", 0
 
     def feed(self, chunk: bytes) -> Refusal | None:
-        """Count `chunk`; what the form is refused with, if it is."""
+        """Count `chunk`; returns the refusal of the form, if it is refused."""
         seen = self._tail + chunk
         self._parts += seen.count(self._mark)
-        # As much as may be the beginning of a boundary, and too little to be a whole one.
+        # The end may be the beginning of a boundary; one byte less than a boundary is kept.
         self._tail = seen[max(0, len(seen) - len(self._mark) + 1) :]
         return TOO_MANY_FILES if self._parts > self._most else None

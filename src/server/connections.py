@@ -1,4 +1,4 @@
-"""Connections: how many are open at once, and those without a request, for which uvicorn waits without end."""
+"""Connections: a limit on their number, and an end for those without a request, for which uvicorn waits for ever."""
 
 import asyncio
 import sys
@@ -10,16 +10,15 @@ from weakref import WeakKeyDictionary
 PATIENCE: Final = 25.0
 """Seconds from the first byte of a request, or from the opening of a connection, to the last of its headers."""
 MOST: Final = 2000
-"""Connections at once, whatever the process may open."""
+"""Open connections at most, also where the process may open more files."""
 BACKLOG: Final = 64
-"""Connections that are taken in one go at most. Three times as many can be open beyond the limit for a moment, until
-those that made room for them are closed."""
+"""New connections that are accepted in one go at most. For a moment three times as many can be open beyond the limit,
+until the connections that they replace are closed."""
 
 
 def most_connections() -> int:
-    """How many connections may be open: half of what the process may open at all, since files and the processes that
-    read pictures need some too."""
-    if sys.platform == "win32":  # where a socket is no file, and no such limit is set
+    """The limit on open connections: half of the files that the process may open, as others need some as well."""
+    if sys.platform == "win32":  # a socket is no file there, and files have no such limit
         return MOST
     import resource
 
@@ -28,23 +27,24 @@ def most_connections() -> int:
 
 
 def most_requests(connections: int) -> int:
-    """How many of them may be held by a request, so that some are left to be closed for whoever comes next."""
+    """The limit on connections with an open request. The others can be closed for new visitors."""
     return max(1, connections * 3 // 4)
 
 
 class Connections:
-    """uvicorn's connections, as `opened` gives them: at most `most`, and none that waits longer than `patience` for a
-    request. Those of HTTP have the request they last had, its `cycle`."""
+    """Limits uvicorn's open connections, which `opened` returns, to `most`, and closes each that had no request for
+    `patience` seconds. An HTTP connection has its last request as `cycle`."""
 
     def __init__(self, opened: Callable[[], Collection[Any]], most: int = MOST, patience: float = PATIENCE) -> None:
         self._opened, self._most, self._patience = opened, most, patience
         self._waiting: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
 
     def limit(self, loop: asyncio.AbstractEventLoop) -> None:
-        """See to it that the servers which this loop makes from now on take no more connections than they may.
+        """Limit the connections of every server that this loop creates from now on.
 
-        Gradio makes uvicorn's settings itself, and nobody may add to them. asyncio takes as many connections in one go
-        as may queue, and where no descriptors are left it logs that as many times, with a traceback each.
+        Gradio makes uvicorn's configuration itself and lets nobody change it. uvicorn's own `limit_concurrency` would
+        not do: it answers 503 over connections that stay open. asyncio accepts as many connections in one go as may
+        queue; without free file descriptors it logs as many tracebacks.
         """
         create = loop.create_server
 
@@ -60,14 +60,14 @@ class Connections:
         setattr(loop, "create_server", create_server)  # noqa: B010 - of this loop alone
 
     def make_room(self) -> None:
-        """Close the connection that has waited longest for a request, where there are as many as there may be."""
+        """Where the limit is reached, close the connection that has had no request for the longest time."""
         opened = [each for each in self._opened() if not each.transport.is_closing()]
         if len(opened) >= self._most and (waiting := [each for each in opened if is_waiting(each)]):
             now = time.monotonic()
             min(waiting, key=lambda each: self._waiting.get(each, (None, now))[1]).transport.abort()
 
     async def close_idle(self) -> None:
-        """Close, from now on, what has waited too long for a request; runs until cancelled."""
+        """Close connections that have had no request for too long; runs until it is cancelled."""
         while True:
             now = time.monotonic()
             for each in list(self._opened()):
@@ -83,6 +83,6 @@ class Connections:
 
 
 def is_waiting(connection: Any) -> bool:
-    """Whether a connection has no request under way."""
+    """Whether a connection has no open request."""
     cycle = getattr(connection, "cycle", None)
     return cycle is None or cycle.response_complete

@@ -1,7 +1,7 @@
-"""The folder of uploads and of what is made from them: its own for each run, swept, and never filled.
+"""The folder of uploads and of files made from them: a new one for each run, swept, and limited in size.
 
-Only the sweep deletes. Two visitors who upload the same bytes under the same name are given the same path by Gradio, so
-that whoever deletes a file that they have read may take it from somebody else who still reads it.
+Only the sweep deletes files. Gradio gives two visitors the same path if they upload the same bytes under the same name.
+A visitor who deleted an image after use could delete it while another visitor still needs it.
 """
 
 import logging
@@ -27,21 +27,23 @@ PREFIX: Final = "vigil-"
 LOCK: Final = ".lock"
 
 UNFINISHED: Final = 600.0
-"""Seconds that a file may lie at the top, where Gradio writes an upload until it is whole: longer than one can take."""
+"""Seconds that a file may lie at the top of the folder. Gradio writes an upload there until it is complete, which takes
+less."""
 KEPT: Final = 3300.0
-"""Seconds that anything else is kept, for a page that stays open."""
+"""Seconds that any other file is kept, for a page that stays open."""
 IN_USE: Final = 60.0
-"""Seconds in which nothing is taken away, however little room there is."""
+"""Seconds in which a file is never deleted, however full the folder is."""
 EVERY: Final = 60.0
+"""Seconds between two sweeps."""
 
 ROOM: Final = 2_000_000_000
-"""Bytes that the folder may hold. From half of it on, what is oldest goes first."""
+"""The size of the folder in bytes at most. A sweep that finds more than half of it deletes the oldest files."""
 SPARE: Final = 500_000_000
-"""Bytes that stay free on the disk."""
+"""Bytes of the disk that are left free."""
 
 PRIVATE: Final = 0o700
 
-FULL: Final = Refusal(507, "There is no room for another picture just now; try again in a few minutes.", 120)
+FULL: Final = Refusal(507, "There is no space for another picture just now; try again in a few minutes.", 120)
 GONE: Final = Refusal(503, "Nothing can be uploaded just now; try again in a few minutes.", 120)
 
 log = logging.getLogger(__name__)
@@ -49,16 +51,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder of this run alone, for as long as `lock` is held."""
+    """A folder that belongs to this run while its process holds `lock`."""
 
     folder: Path
     lock: BaseFileLock
     owner: int
-    """Who the folder above belongs to."""
+    """The user that owns the parent folder."""
 
-    def here(self) -> bool:
-        """Whether the folder is there, for this user alone. Makes it again where it has gone, as programs that clean
-        temporary folders take it away, but never in a place that somebody else has made meanwhile."""
+    def ensure_folder(self) -> bool:
+        """Whether the folder exists, for this user alone. Makes it again where a program that cleans temporary folders
+        has removed it, but not inside a parent folder that another user has made meanwhile."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             if self.folder.parent.stat().st_uid not in (self.owner, _user()):
@@ -70,34 +72,34 @@ class Claim:
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != _user():
                 return False
             if stat.S_IMODE(status.st_mode) != PRIVATE and os.name == "posix":
-                self.folder.chmod(PRIVATE)  # made again by Gradio, for a file that it was about to write
+                self.folder.chmod(PRIVATE)  # Gradio has made it again, to write a file
         except OSError:
             return False
         return True
 
     def renew(self) -> None:
-        """Hold the lock again where its file has gone: the next run would not know of the folder, nor clear it."""
+        """Take the lock again where its file is gone. Without the file, the next run would not clear the folder."""
         file = self.folder.with_name(self.folder.name + LOCK)
-        if self.here() and not file.exists():
+        if self.ensure_folder() and not file.exists():
             with FileLock(_start(self.folder.parent)):
                 self.lock.release()
                 self.lock.acquire(blocking=False)
 
 
 def _user() -> int:
-    """Who this process runs as; 0, as whose files all are, where there are no users (Windows)."""
+    """The user id of this process. On Windows, which has none, 0: the owner that `stat` gives to every file."""
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def _start(base: Path) -> Path:
-    """What whoever makes or clears folders in `base` holds."""
+    """The lock file that a process holds while it makes or clears folders in `base`."""
     return base / f"{PREFIX}start{LOCK}"
 
 
 def claim(base: Path) -> Claim:
-    """Make a new folder in `base` for this run, and delete what ended runs left there.
+    """Make a new folder in `base` for this run, and delete the folders of ended runs.
 
-    Only folders that claim() made, and that no living process holds, are touched.
+    It touches only folders that claim() made and whose lock no process holds.
     """
     base.mkdir(parents=True, exist_ok=True)
     with FileLock(_start(base)):
@@ -118,7 +120,7 @@ def claim(base: Path) -> Claim:
 
 @dataclass(frozen=True)
 class Ages:
-    """How long files are kept, in seconds, and how often is looked."""
+    """The ages in seconds at which files are deleted, and the time between two sweeps."""
 
     unfinished: float = UNFINISHED
     kept: float = KEPT
@@ -127,7 +129,7 @@ class Ages:
 
 
 class Disk:
-    """What the claimed folder holds, as of the last sweep and what has been uploaded since."""
+    """The size of the claimed folder, as of the last sweep and with the uploads since."""
 
     def __init__(self, claimed: Claim, ages: Ages | None = None, room: int = ROOM, spare: int = SPARE) -> None:
         self.claimed, self.folder = claimed, claimed.folder
@@ -136,33 +138,33 @@ class Disk:
         self._sweeper = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
-        """Sweep from now on, beside the server, so that no load on it delays that."""
+        """Sweep from now on, in a thread, so that a load on the server delays no sweep."""
         self._sweeper.start()
 
     def stop(self) -> None:
-        """Sweep no more, and delete what there is."""
+        """Stop sweeping, and delete the folder."""
         self._ended.set()
         self._sweeper.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def refusal(self) -> Refusal | None:
-        """Why nothing more may be put there; None where it may."""
-        if not self.claimed.here():
+        """The refusal of a request that may write a file; None where it may."""
+        if not self.claimed.ensure_folder():
             return GONE
         try:
             free = shutil.disk_usage(self.folder).free
-        except OSError:  # gone between the two
+        except OSError:  # removed between the two calls
             return GONE
         return FULL if self._held >= self.room or free < self.spare else None
 
     def add(self, size: int) -> None:
-        """Count `size` bytes that are being uploaded."""
+        """Count `size` bytes of an upload."""
         self._held += size
 
     def sweep(self, now: float) -> None:
-        """Delete what is too old at `now` (seconds since the epoch), or the oldest where there is little room."""
-        if not self.claimed.here():
-            return  # by a link in its place somebody else's files would be swept
+        """Delete the files that are too old at `now` (seconds since the epoch), and the oldest of a full folder."""
+        if not self.claimed.ensure_folder():
+            return  # a link in its place would lead the sweep to other files
         kept: list[tuple[float, int, str]] = []
         for entry in _files(self.folder):
             try:
@@ -187,11 +189,11 @@ class Disk:
         for folder, _, _ in os.walk(self.folder, topdown=False):
             path = Path(folder)
             try:
-                # Gradio makes a folder, then moves the file into it.
+                # Gradio makes a folder first and moves the file into it later.
                 if path != self.folder and now - path.stat().st_mtime > self.ages.in_use:
                     path.rmdir()
             except OSError:
-                continue  # it holds something, or has gone
+                continue  # it has files in it, or is gone
 
     def _run(self) -> None:
         while not self._ended.wait(self.ages.every):
@@ -215,14 +217,14 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _delete(path: str, modified: float) -> None:
-    """Delete a file that was last written then, unless somebody has uploaded the same anew since."""
+    """Delete a file whose modification time is still `modified`: nobody has uploaded the same file again."""
     with suppress(FileNotFoundError):
         if os.lstat(path).st_mtime == modified:
             os.unlink(path)  # noqa: PTH108
 
 
 class DiskSpace:
-    """ASGI middleware that takes nothing more in while `disk` is full or not there."""
+    """ASGI middleware that refuses requests which may write a file, while `disk` is full or missing."""
 
     def __init__(self, app: ASGIApp, disk: Disk) -> None:
         self.app = app

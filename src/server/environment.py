@@ -20,10 +20,10 @@ EVENTS: Final = 200
 
 
 def prepare() -> Claim:
-    """Set the variables, before the page is built; returns the folder that uploads go into.
+    """Make these settings, before the page is built, and a folder for uploads, which is returned.
 
-    It is a new one below GRADIO_TEMP_DIR, where that is set, or else below the system's folder for such. Raises
-    SettingRefused where it cannot be made there, or where there is too little room.
+    The folder is a new one below GRADIO_TEMP_DIR, or below the system's temporary folder where that is not set. Raises
+    SettingRefused where it cannot be made, or where the disk has too little space.
     """
     base = Path(get_upload_folder())
     try:
@@ -36,7 +36,7 @@ def prepare() -> Claim:
         claimed.lock.release()
         raise SettingRefused(
             f"{FOLDER}: {base} has {free / 1e6:,.0f} MB free, and uploads need {ROOM / 1e6:,.0f} MB; set it to a "
-            "folder with more room."
+            "folder with more space."
         )
     os.environ[FOLDER] = str(claimed.folder)
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = str(EVENTS)
@@ -44,6 +44,6 @@ def prepare() -> Claim:
     # Gradio asks for the backend around every call. The first would otherwise import all of pyplot to choose one, while
     # the server answers nobody.
     matplotlib.use("agg")
-    # uvicorn would take the visitor's address from what anyone on this machine claims: src/server/rate_limit.py asks.
+    # uvicorn would believe X-Forwarded-For from any program on this machine; src/server/rate_limit.py reads it instead.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     return claimed

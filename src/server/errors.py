@@ -1,4 +1,4 @@
-"""What a visitor is told where Gradio fails or does not understand: one sentence, and nothing of the code behind it."""
+"""Errors: where Gradio fails, or does not understand a request, the answer is one sentence without any code."""
 
 import logging
 from typing import Any, Final
@@ -23,7 +23,7 @@ def _failed(_: Request, __: Exception) -> Response:
 
 
 def _not_understood(_: Request, __: Exception) -> Response:
-    # FastAPI's own answer repeats all that was sent.
+    # FastAPI's own answer would repeat the whole request.
     return JSONResponse({"detail": NOT_UNDERSTOOD.sentence}, NOT_UNDERSTOOD.status)
 
 
@@ -32,7 +32,7 @@ HANDLERS: Final[dict[Any, Any]] = {Exception: _failed, RequestValidationError: _
 
 
 class Errors:
-    """ASGI middleware that ends in good order an answer which Gradio breaks off, and logs what was not foreseen."""
+    """ASGI middleware that completes an answer which Gradio breaks off, and logs unexpected exceptions."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -43,7 +43,7 @@ class Errors:
         async def note(message: Message) -> None:
             nonlocal started, unfinished
             started = True
-            # Gradio says so where a function of ours refuses something; what was not foreseen, src/page/blocks.py logs.
+            # Gradio answers 500 where a function of ours refuses an argument. src/page/blocks.py logs real failures.
             if message.get("status") == FAILED.status and scope["path"].startswith(RUN):
                 message["status"] = NOT_UNDERSTOOD.status
             unfinished = message["type"] == "http.response.start" or message.get("more_body", False)
@@ -56,7 +56,7 @@ class Errors:
         except Exception as error:
             if not started:
                 await answer(FAILED, scope, receive, send)
-            # A stream that is asked for twice, or for nothing, ends in an HTTPException after its beginning was sent.
+            # A second request for an event stream, or one for an unknown stream, ends so after it has begun.
             if not isinstance(error.__cause__, HTTPException):
                 log.exception("An answer failed")
         if unfinished:

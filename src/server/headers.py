@@ -1,4 +1,4 @@
-"""Headers: what every answer says to the browser, and what is believed of a request's."""
+"""Headers: those of every answer, and those of a request that are removed."""
 
 import random
 from typing import Final
@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FRAMED_BY: Final = "'self' https://huggingface.co https://*.hf.space"
 
-# Gradio's page holds its configuration in an inline script, and its client makes functions of what `js=` says. All that
-# we write into the page is escaped; nothing can be loaded from, or sent to, anywhere else.
+# Gradio's page has its configuration in an inline script, and its client compiles every `js=` at run time. All text
+# that we write into the page is escaped, and the page can load from and send to this server only.
 PAGE: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
@@ -17,39 +17,39 @@ PAGE: Final = (
     f"frame-ancestors {FRAMED_BY}"
 )
 FILE: Final = f"default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors {FRAMED_BY}"
-"""For what visitors uploaded and was made from it: opened by itself, it runs nothing."""
+"""For uploads and files made from them: opened in a browser, they run nothing."""
 
-SAID: Final = {
+SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), display-capture=(), usb=(), payment=()",
 }
 
 RETRY_AFTER: Final = range(5, 15)
-"""Seconds; for a full queue, which Gradio refuses without saying when to come back. Anyone is told one of them: all of
-a crowd would come back together, find the queue full again, and leave it empty in between."""
+"""Seconds, one of them at random, for a 503 of Gradio's own, which has no Retry-After. With the same number for all, a
+crowd would come back at once and be refused again."""
 
 
 class Headers:
-    """ASGI middleware around everything else, so that no answer leaves without."""
+    """ASGI middleware around all others, so that every answer has these headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         policy = FILE if scope["path"].startswith("/gradio_api/file=") else PAGE
-        # Gradio would make its addresses from it, whoever sent it.
+        # Gradio would build its addresses from it, although any visitor can send it.
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"x-forwarded-host"]
 
-        async def say(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                # Gradio mirrors any Origin, with credentials. The page is its own origin and needs none of it.
+                # Gradio allows any Origin, with credentials. The page has the server's own origin and needs none.
                 for name in [name for name in headers if name.lower().startswith("access-control-")]:
                     del headers[name]
-                headers.update({**SAID, "Content-Security-Policy": policy})
+                headers.update({**SECURITY_HEADERS, "Content-Security-Policy": policy})
                 if message["status"] == 503:
                     headers.setdefault("Retry-After", str(random.choice(RETRY_AFTER)))
             await send(message)
 
-        await self.app(scope, receive, say)
+        await self.app(scope, receive, send_with_headers)

@@ -1,9 +1,9 @@
-"""Host and Origin: by which names this server may be asked, and from which pages.
+"""Host and Origin: the names by which visitors may reach this server, and the pages that may post to it.
 
-A page elsewhere can have its own name lead to 127.0.0.1 (DNS rebinding) and then ask a laptop's server as if it were
-the page's own; only the Host header tells. Names are therefore allowed, not forbidden: those of this machine's loopback
-always; beside them VIGIL_HOSTS (with commas between), or else a Space's own in SPACE_HOST. Where the server listens to
-others and neither is set, addresses are allowed too, and this machine's name: neither can be made to lead elsewhere.
+Another site can let its own name lead to 127.0.0.1 (DNS rebinding). Its page can then call a laptop's server as if it
+were its own; only the Host header shows it. So there is an allow-list of names: those of the loopback interface, and
+those that VIGIL_HOSTS lists with commas between them, or else those of a Space in SPACE_HOST. A server that listens to
+other machines and has neither setting also allows IP addresses and the machine's name: DNS cannot redirect them.
 """
 
 import ipaddress
@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src.server.refusal import Refusal, answer
 
-FOREIGN_HOST: Final = Refusal(421, "This server does not go by that name; VIGIL_HOSTS lists the names it goes by.")
-FOREIGN_ORIGIN: Final = Refusal(403, "Another site's page may not ask this server.")
-TWO_LENGTHS: Final = Refusal(400, "A request may say in one way only how long it is.")
+FOREIGN_HOST: Final = Refusal(421, "This server does not answer to that name; VIGIL_HOSTS lists further names.")
+FOREIGN_ORIGIN: Final = Refusal(403, "Pages of other sites may not use this server.")
+TWO_LENGTHS: Final = Refusal(400, "A request must not have both Content-Length and Transfer-Encoding.")
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -32,14 +32,14 @@ _ORIGIN: Final = re.compile(rf"(?P<scheme>https?)://{_AUTHORITY}")
 
 @dataclass(frozen=True)
 class AllowedHosts:
-    """The `names`, in lower case, beside loopback's; `addresses` is whether any IP address will do."""
+    """The allowed `names` in lower case, besides those of loopback. `addresses`: whether any IP address is allowed."""
 
     names: frozenset[str] = frozenset()
     addresses: bool = False
 
     @classmethod
     def from_environment(cls) -> Self:
-        """As VIGIL_HOSTS, SPACE_HOST and GRADIO_SERVER_NAME say. Raises ValueError."""
+        """The hosts that VIGIL_HOSTS, SPACE_HOST and GRADIO_SERVER_NAME allow. Raises ValueError."""
         named = _listed("VIGIL_HOSTS")
         if named:
             return cls(named)
@@ -49,7 +49,7 @@ class AllowedHosts:
         return cls(_listed("SPACE_HOST") or frozenset({listening, socket.gethostname().lower()}), addresses=True)
 
     def refusal(self, method: str, host: Sequence[str], origin: Sequence[str]) -> Refusal | None:
-        """What a request with these Host and Origin headers is refused with, if it is."""
+        """The refusal of a request with these Host and Origin headers, if it is refused."""
         asked = _HOST.fullmatch(host[0].lower()) if len(host) == 1 else None
         if asked is None or not self._allows(_name(asked)):
             return FOREIGN_HOST
@@ -71,17 +71,17 @@ class AllowedHosts:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name, in lower case and without a port, can lead to this machine alone."""
+    """Whether a name, in lower case and without a port, always leads to this machine."""
     address = _address(name)
     return name == "localhost" or (address is not None and address.is_loopback)
 
 
 def _listed(variable: str) -> frozenset[str]:
-    """The names that an environment variable lists; raises ValueError where it lists anything else."""
+    """The names that an environment variable lists. Raises ValueError for anything else in it."""
     names = [name.strip().lower() for name in os.environ.get(variable, "").split(",") if name.strip()]
     found = [_HOST.fullmatch(name) for name in names]
     if any(one is None or one["port"] for one in found):
-        raise ValueError(f"{variable} must list names without ports, with commas between.")
+        raise ValueError(f"{variable} must list names without ports, separated by commas.")
     return frozenset(_name(one) for one in found if one)
 
 
@@ -97,8 +97,8 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Hosts:
-    """ASGI middleware that refuses a request for another host, and what another site's page posts or deletes; also one
-    whose length a proxy in front may have understood otherwise, and with it where the next request begins."""
+    """ASGI middleware that refuses requests for another host, and those of other sites' pages that change anything. It
+    refuses a request with two lengths, too: a proxy in front may use the other one, and see another next request."""
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
         self.app = app

@@ -1,7 +1,7 @@
-"""How deeply a JSON body may nest and how many values it may hold, counted while it comes in.
+"""Limits on the depth of a JSON body and on the number of its values, counted while it arrives.
 
-Gradio walks every body several times, recursively: 96 KB of lists within lists took a second in which nobody else was
-answered. A body is therefore refused before it is parsed.
+Gradio visits every value of a body several times, recursively: for 96 KB of nested lists that took a second, in which
+nobody was answered. Such a body is therefore refused before it is parsed.
 """
 
 from itertools import accumulate
@@ -10,12 +10,12 @@ from typing import Final
 from src.server.refusal import Refusal
 
 DEPTH: Final = 32
-"""Lists and objects within each other; the page's own requests nest eight deep at most."""
+"""Lists and objects within each other. The page's own requests have at most eight."""
 VALUES: Final = 20_000
-"""Values in one body; a table of 200 pictures, the most that the page sends, has about 6,000."""
+"""Values in one body. The largest that the page sends, a table of 200 images, has about 6,000."""
 
-TOO_DEEP: Final = Refusal(413, f"At most {DEPTH} lists within each other are taken in one request.")
-TOO_MANY_VALUES: Final = Refusal(413, f"At most {VALUES:,} values are taken in one request.")
+TOO_DEEP: Final = Refusal(413, f"A request may have at most {DEPTH} lists within each other.")
+TOO_MANY_VALUES: Final = Refusal(413, f"A request may have at most {VALUES:,} values.")
 NOT_JSON: Final = Refusal(400, "The request must be JSON in UTF-8.")
 
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b"[]{},"))
@@ -23,7 +23,7 @@ _STEP: Final = [1 if byte in b"[{" else -1 if byte in b"]}" else 0 for byte in r
 
 
 class JsonLimits:
-    """Counts in the pieces of one body, wherever it is cut; knows JSON's strings and brackets, and no more of it."""
+    """Counts the values of one body from its chunks, which may end anywhere. It knows strings and brackets only."""
 
     def __init__(self) -> None:
         self._in_string = False
@@ -31,25 +31,25 @@ class JsonLimits:
         self._values = self._strings = self._depth = 0
 
     def feed(self, chunk: bytes) -> Refusal | None:
-        """Count `chunk`; what the body is refused with, if it is.
+        """Count `chunk`; returns the refusal of the body, if it is refused.
 
         Takes time in proportion to the chunk's length, at the speed of bytes.replace, and to at most VALUES values.
         """
-        if b"\0" in chunk:  # as every bracket has in UTF-16 and UTF-32, which Python's json would decode
+        if b"\0" in chunk:  # Python's json would also decode UTF-16 and UTF-32, in which every bracket has one
             return NOT_JSON
         text = self._cut + chunk
         backslashes = len(text) - len(text.rstrip(b"\\"))
-        self._cut = text[len(text) - backslashes % 2 :]  # the character that it escapes is yet to come
+        self._cut = text[len(text) - backslashes % 2 :]  # the escaped character stands in the next chunk
         text = text[: len(text) - len(self._cut)].replace(rb"\\", b"").replace(rb"\"", b"")
         quotes = text.count(b'"')
         self._strings += quotes
-        # An object's keys are strings, too.
+        # Keys of objects are strings as well.
         if self._strings > 4 * VALUES:
             return TOO_MANY_VALUES
         outside = b"".join(text.split(b'"')[int(self._in_string) :: 2])
         self._in_string ^= bool(quotes % 2)
         structure = outside.translate(None, _NOT_STRUCTURE)
-        # A comma or the opening of a list or object comes before each value but the first.
+        # Before every value but the first stands a comma or an opening bracket.
         self._values += sum(structure.count(mark) for mark in (b",", b"[", b"{"))
         if self._values > VALUES:
             return TOO_MANY_VALUES

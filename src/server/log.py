@@ -1,4 +1,4 @@
-"""The log: what happened here, and nothing of who was here."""
+"""The log: faults of the app, and nothing about its visitors."""
 
 import logging
 import time
@@ -6,50 +6,50 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
-SAME: Final = 20
-"""Lines a minute that come of one place in the code; a visitor may be able to bring about any number."""
+LINES_A_MINUTE: Final = 20
+"""The limit for each place in the code: a visitor may be able to cause any number of lines."""
 
 
-class Discreet(logging.Formatter):
-    """A failure is told by its kind and its place in the code: what it says may quote the name of a visitor's file."""
+class WithoutMessages(logging.Formatter):
+    """Formats an exception as its class and traceback, without its message, which may quote the name of a file."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """As logging's, what caused it first, without any exception's message."""
-        told, error = [], ei[1]
+        """As logging.Formatter's, the cause first, without messages."""
+        parts, error = [], ei[1]
         while error is not None:
-            told.append("".join([*traceback.format_tb(error.__traceback__), type(error).__name__]))
+            parts.append("".join([*traceback.format_tb(error.__traceback__), type(error).__name__]))
             error = error.__cause__ or error.__context__
-        return "\n".join(reversed(told))
+        return "\n".join(reversed(parts))
 
 
-class Sparing(logging.Filter):
-    """Lets through SAME lines a minute of each place in the code, and says with the next minute's first how many more
-    there were."""
+class LineLimit(logging.Filter):
+    """Lets `most` lines a minute through from each place in the code. The first line of a later minute says how many
+    were left out."""
 
-    def __init__(self, same: int = SAME, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int = LINES_A_MINUTE, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._same, self._clock = same, clock
+        self._most, self._clock = most, clock
         self._counted: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """As logging's."""
+        """As logging.Filter's."""
         place, now = (record.pathname, record.lineno), self._clock()
         since, count = self._counted.get(place, (now, 0))
         if now - since >= 60:
-            if count > self._same:
-                record.msg = f"{record.getMessage()} ({count - self._same} more such lines were left out)"
+            if count > self._most:
+                record.msg = f"{record.getMessage()} ({count - self._most} more such lines were left out)"
                 record.args = ()
             since, count = now, 0
         self._counted[place] = since, count + 1
-        return count < self._same
+        return count < self._most
 
 
 def begin() -> None:
     """Log to standard error from now on."""
     handler = logging.StreamHandler()
-    handler.addFilter(Sparing())
-    handler.setFormatter(Discreet("%(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(LineLimit())
+    handler.setFormatter(WithoutMessages("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for chatty in ("httpx", "httpx2", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings quote what it was asked for
+    logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings quote the requests

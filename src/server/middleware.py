@@ -71,7 +71,7 @@ def guarded(
     # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.
     limits = RateLimits(allowed)
     limited = OpenRequests(Bodies(Calls(Admission(DiskSpace(app, disk), turns), files, limits)), most_open)
-    inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.here), hosts)))
+    inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.ensure_folder), hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

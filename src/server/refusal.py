@@ -1,4 +1,4 @@
-"""A request that is not let through: its status and one sentence, as page and gradio_client read it."""
+"""A refused request: its status and one sentence, in the form that page and gradio_client show."""
 
 import asyncio
 import contextlib
@@ -9,15 +9,15 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 LINGER: Final = 0.3
-"""Seconds in which what still comes of a refused body is read and dropped: closed at once, the connection would be
-reset, and many a client would report that instead of our sentence."""
+"""Seconds in which the rest of a refused body is read and dropped. If the connection were closed at once, it would be
+reset, and many clients would show that instead of our sentence."""
 
 UPLOAD: Final = "/gradio_api/upload"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """`after` is how many seconds to wait before another try; None where trying again does not help."""
+    """`after`: the seconds to wait before another try; None where another try does not help."""
 
     status: int
     sentence: str
@@ -26,7 +26,7 @@ class Refusal:
 
 async def answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the refusal and close the connection."""
-    # The page shows an upload's answer as it stands and reads every other's `detail`; so does FastAPI write them.
+    # The page shows the answer to an upload as plain text. Of any other answer it shows `detail`, as FastAPI writes it.
     plain = scope["path"] == UPLOAD
     body = refusal.sentence if plain else json.dumps({"detail": refusal.sentence})
     headers = [

@@ -1,6 +1,6 @@
-"""Which routes are open: what the page, gradio_client and MCP need of those that Gradio has, and /healthz.
+"""The open routes: /healthz, and those routes of Gradio that the page, gradio_client and MCP need.
 
-tests/api/test_routes.py holds this list against the routes of the installed Gradio.
+tests/api/test_routes.py compares the list with the routes of the installed Gradio.
 """
 
 import re
@@ -18,7 +18,7 @@ PROGRESS: Final = "/gradio_api/upload_progress"
 
 OPEN: Final = frozenset(
     {
-        # The page and what it is made of
+        # The page and its parts
         ("GET", "/"),
         ("HEAD", "/"),
         ("GET", "/config"),
@@ -28,12 +28,12 @@ OPEN: Final = frozenset(
         ("GET", "/robots.txt"),
         ("GET", "/assets/{path:path}"),
         ("GET", "/static/{path:path}"),
-        # Files: put here and taken away
+        # Files: uploads and downloads
         ("POST", UPLOAD),
         ("GET", PROGRESS),
         ("GET", "/gradio_api/file={path_or_url:path}"),
         ("HEAD", "/gradio_api/file={path_or_url:path}"),
-        # Asking: by page and client, by plain HTTP, and what the page asks without the queue
+        # Calls: by page and client, by plain HTTP, and by the page without the queue
         ("GET", "/gradio_api/info"),
         ("GET", "/gradio_api/openapi.json"),
         ("POST", JOIN),
@@ -50,37 +50,37 @@ OPEN: Final = frozenset(
         ("GET", "/gradio_api/startup-events"),
     }
 )
-"""Method and path, as Gradio writes the path."""
+"""Method and path, in Gradio's notation."""
 
 MOUNTED: Final = "/gradio_api/mcp"
-"""The MCP server, where launch() is told to have one: an app of its own."""
+"""The path of the MCP server, which is an app of its own."""
 
 RUN: Final = "/gradio_api/run/"
-"""How the paths begin by which the page asks without the queue."""
+"""The beginning of the paths by which the page calls functions without the queue."""
 
 FILES: Final = (UPLOAD, JOIN, "/gradio_api/call/", MOUNTED)
-"""How the paths begin that may leave a file behind where they are posted to."""
+"""The beginnings of the paths to which a POST may write a file."""
 
 CALLS: Final = (JOIN, "/gradio_api/call/", RUN, MOUNTED)
 """The beginnings of the paths to which calls of a function are posted."""
 
 PAGES: Final = ("/", "/config")
-"""What Gradio writes the whole page's configuration into."""
+"""The paths whose answers hold the whole configuration of the page."""
 
-UNHEALTHY: Final = Refusal(503, "Nothing can be uploaded: the folder for it has gone and cannot be made again.")
+UNHEALTHY: Final = Refusal(503, "Nothing can be uploaded, because the upload folder is missing.")
 NOT_FOUND: Final = Refusal(404, "There is nothing here.")
 
 _OPEN = [(method, compile_path(path)[0]) for method, path in OPEN]
-# Gradio would fetch an address on the web for whoever asks; a file's path is absolute.
+# For a URL in place of an absolute path, Gradio would download it for any visitor.
 _ADDRESS = re.compile(r"/gradio_api/file=(?!/(?!/))")
 CALLED: Final = re.compile(r"/gradio_api/call/(?P<by_name>v2/)?(?P<endpoint>[^/]*)")
-"""The path of a call by plain HTTP; with `v2` its arguments have names."""
+"""The path of a call by plain HTTP. With `v2`, its arguments have names."""
 
 
 def is_open(method: str, path: str, endpoints: Collection[str]) -> bool:
-    """Whether a request goes on to Gradio, which has these endpoints (without the slash)."""
+    """Whether a request is passed on to Gradio, which has these endpoints (named without the slash)."""
     called = CALLED.match(path)
-    # Gradio fails on the name of an endpoint that it does not have.
+    # Gradio fails with a traceback on the name of an unknown endpoint.
     if _ADDRESS.match(path) or (called and called["endpoint"] not in endpoints):
         return False
     if is_mcp(path):
@@ -89,7 +89,7 @@ def is_open(method: str, path: str, endpoints: Collection[str]) -> bool:
 
 
 def is_mcp(path: str) -> bool:
-    """Whether the MCP server answers there."""
+    """Whether a path belongs to the MCP server."""
     return path == MOUNTED or path.startswith(f"{MOUNTED}/")
 
 
@@ -99,13 +99,13 @@ def is_call(scope: Scope) -> bool:
 
 
 def leaves_files(scope: Scope) -> bool:
-    """Whether a request may leave a file behind."""
+    """Whether a request may write a file."""
     return scope["method"] == "POST" and scope["path"].startswith(FILES)
 
 
 class Routes:
-    """ASGI middleware that answers /healthz, by what `healthy` says, and upload_progress by itself, at once, and 404
-    for what is not open."""
+    """ASGI middleware that answers /healthz, as `healthy` says, and upload_progress itself, and 404 for every route
+    that is not open."""
 
     def __init__(self, app: ASGIApp, endpoints: Collection[str], healthy: Callable[[], bool]) -> None:
         self.app = app
@@ -123,7 +123,7 @@ class Routes:
             await _say(b'data: {"msg": "done"}\n\n', b"text/event-stream", send)
         elif is_open(method, path, self.endpoints):
             if path == UPLOAD:
-                # Without its name Gradio cannot keep a record of its progress, which it would never forget.
+                # Gradio keeps a record of the progress of every named upload for ever, so the name is removed.
                 scope["query_string"] = b""
             await self.app(scope, receive, send)
         else:

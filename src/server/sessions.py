@@ -1,7 +1,7 @@
-"""Visitors' sessions, which hold nothing until something is put into them.
+"""Sessions of visitors that hold nothing at first.
 
-Gradio would describe every component of the page in each new one, for links that reopen a page with its values, of
-which there are none here. Every call over the API is a new session, and describing the page took longer than answering.
+Gradio copies the description of every component into each new session, for links that reopen a page with its values.
+This page has no such links. Every call over the API is a new session, and the copy took longer than the answer.
 """
 
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from gradio.state_holder import SessionState, StateHolder
 
 
 class Sessions(StateHolder):
-    """Gradio's sessions by their name, each made when it is first asked for."""
+    """Gradio's sessions by their id, each made at its first use."""
 
     def __getitem__(self, session_id: str) -> SessionState:
         if session_id not in self.session_data:
@@ -21,8 +21,8 @@ class Sessions(StateHolder):
 
 
 class Session(SessionState):
-    """One of them; what a component is set to comes to be known of it then."""
+    """One session. It describes a component only after the component has been changed."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
-        # It describes those blocks that are among the second.
+        # Gradio copies the descriptions of `blocks`.
         super().__init__(cast(gr.Blocks, SimpleNamespace(default_config=blocks.default_config, blocks=())))

@@ -1,8 +1,8 @@
-"""What the operator sets by environment variables, checked before anything is loaded.
+"""The operator's settings in environment variables, checked before anything is loaded.
 
-A setting that cannot be meant ends the start with one sentence that names the variable: what is passed over in silence,
-such as a limit with a slip in its name, would be missed only when it is needed. An empty variable counts as not set.
-Without Gradio, which reads some of them while it is imported.
+A setting that cannot be used ends the start with one sentence that names the variable. Otherwise nobody would notice
+that a limit is missing because of a slip in its name. An empty variable counts as not set. This module does not import
+Gradio, which reads some of the variables at its import.
 """
 
 import errno
@@ -31,7 +31,7 @@ OURS: Final = frozenset(
         "VIGIL_WRITER_URL",
     }
 )
-"""All that begin with VIGIL_."""
+"""All variables that begin with VIGIL_."""
 
 NAME, PORT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
 DEFAULT_NAME, DEFAULT_PORT = "127.0.0.1", 7860
@@ -45,7 +45,7 @@ class SettingRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens: a host name or an IP address, and a port."""
+    """The host name or IP address, and the port, on which the server listens."""
 
     name: str
     port: int
@@ -60,7 +60,7 @@ def _rate(text: str) -> bool:
         limits = parse_many(text)
     except ValueError:
         return False
-    # Of no request at all one would be let through, since each costs as much as is allowed at most.
+    # A limit of 0 would let one request through, because a request costs at most the whole limit.
     return len(limits) == 1 and limits[0].amount > 0
 
 
@@ -82,18 +82,18 @@ CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "GRADIO_NUM_WORKERS": (_whole(0), "a whole number, 0 or more"),
     "GRADIO_DEBUG": (_whole(0, 1), "0 or 1"),
 }
-"""Name -> whether a value can be meant, and what it must be: those of ours, and those that Gradio reads as numbers."""
+"""Name -> a check of its value, and a description of valid values: our variables, and those that Gradio parses."""
 
 
 def check() -> Address:
-    """Where to listen, once every setting has been checked. Raises SettingRefused."""
+    """Check every setting; returns the address to listen on. Raises SettingRefused."""
     for name in sorted(os.environ):
         if name.startswith("VIGIL_") and name not in OURS:
             raise SettingRefused(f"{name} is no setting of Vigil, which knows {', '.join(sorted(OURS))}.")
         if name in OURS or name.startswith("GRADIO_"):
             value = os.environ[name].strip()
             if not value:
-                del os.environ[name]  # Gradio would take it for a number
+                del os.environ[name]  # Gradio would parse it as a number
                 continue
             fits, wanted = CHECKED.get(name, (bool, ""))
             if not fits(value):
@@ -104,7 +104,7 @@ def check() -> Address:
 
 
 def rate(name: str, default: str) -> RateLimitItem:
-    """The rate limit that a variable sets. Raises SettingRefused."""
+    """The rate limit in a variable. Raises SettingRefused."""
     value = os.environ.get(name, "").strip() or default
     if not _rate(value):
         raise SettingRefused(f"{name} must be {_RATE[1]}.")
@@ -112,7 +112,7 @@ def rate(name: str, default: str) -> RateLimitItem:
 
 
 def count(name: str, default: int) -> int:
-    """The whole number, 0 or more, that a variable sets. Raises SettingRefused."""
+    """The whole number in a variable, 0 or more. Raises SettingRefused."""
     value = os.environ.get(name, "").strip() or str(default)
     fits, wanted = CHECKED[name]
     if not fits(value):
@@ -121,10 +121,9 @@ def count(name: str, default: int) -> int:
 
 
 def listen(address: Address) -> None:
-    """Try to listen there, and stop at once. Raises SettingRefused where it cannot be done.
+    """Listen there for a moment. Raises SettingRefused where that fails.
 
-    Gradio would take the next port that is free, also where one was asked for: whoever opens the page at the port that
-    was meant then sees another program's.
+    Gradio would use the next free port instead. Visitors of the intended port would then see another program.
     """
     try:
         found = socket.getaddrinfo(address.name.strip("[]"), address.port, type=socket.SOCK_STREAM)
@@ -133,18 +132,18 @@ def listen(address: Address) -> None:
     reasons = [_tried(family, place) for family, *_, place in found]
     if errno.EADDRINUSE in reasons:
         raise SettingRefused(
-            f"{PORT}: another program listens at port {address.port}; set it to a free port, or end that program."
+            f"{PORT}: another program listens on port {address.port}; set it to a free port, or end that program."
         )
     if all(reasons):
-        forbidden = f"{PORT}: only an administrator may listen at port {address.port}."
+        forbidden = f"{PORT}: only an administrator may listen on port {address.port}."
         raise SettingRefused(forbidden if errno.EACCES in reasons else NOT_HERE)
 
 
 def _tried(family: int, place: Any) -> int:
-    """Listen there for a moment; 0, or the number of the system's error."""
+    """Listen there for a moment; returns 0, or the system's error number."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as tried:
-            if os.name == "posix":  # as the server does; elsewhere it would allow two on one port
+            if os.name == "posix":  # as the server does; on Windows it would let two programs share a port
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

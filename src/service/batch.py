@@ -171,7 +171,7 @@ def _row(models: Models, name: str, item: Item, archives: dict[str, Archive], th
     try:
         if item.refusal is not None:
             raise ArchiveRefused(item.refusal)
-        picture = decode.read(_content(item, archives))
+        picture = decode.read(_content(item, archives), predictor.task.background)
         prediction = predictor.predict(picture)
     except (ArchiveRefused, ImageRefused) as refusal:
         return Row(line=row(predictor.task, item.name, str(refusal), threshold))

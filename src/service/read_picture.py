@@ -96,7 +96,7 @@ def robustness(
     """
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
-    prediction, perturbed = predict_perturbed(predictor, decode.read(file))
+    prediction, perturbed = predict_perturbed(predictor, decode.read(file, TASKS[task].background))
     _check_gate(prediction, despite_gate)
     return decisions.robustness(perturbed, prediction.p_malignant, at)
 
@@ -108,7 +108,7 @@ def compare_models(
 
     Raises AnswerWithheld where the gate of `model`, "" for the default, rejects the picture, unless `despite_gate`.
     """
-    chosen, picture = model_of(model, task, models), decode.read(file)
+    chosen, picture = model_of(model, task, models), decode.read(file, TASKS[task].background)
     predictions = {name: models[name].predict(picture) for name in models_of(task, models)}
     _check_gate(predictions[chosen], despite_gate)
     return [
@@ -145,7 +145,7 @@ def _read(
 ) -> tuple[Result, Picture, HeatMap | None, Box]:
     at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
-    picture = decode.read(file)
+    picture = decode.read(file, TASKS[task].background)
     prediction = predictor.predict(picture, explanation, argued)
     _check_gate(prediction, despite_gate)
     # Only another task's network can tell that a rejected picture is of its kind.

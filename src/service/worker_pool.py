@@ -1,9 +1,9 @@
-"""Where pictures and tables are read: a function and its arguments -> what it returns, with the models at hand.
+"""The worker pool: it calls a function with the models and its arguments, and returns the result.
 
-The page and the API ask for all model work here, and nowhere else, so that one place bounds it: how much is done at
-once, how long each piece may take, and what a visitor is told where it ends before its time. On the CPU it is done in
-processes of its own, which may be killed at any moment; on a GPU, which no second process should share, in this one.
-Knows nothing of Gradio, and of a function nothing but that it takes the models first.
+Page and API do all model work here, so that one module limits it: the pieces at once, the time of each, its memory, and
+the sentence for a visitor whose work was stopped. On the CPU, worker processes do the work, and any of them can be
+killed at any moment. On a GPU, which no second process should share, threads of this process do it. The module knows
+nothing of Gradio, and of a function only that its first argument is the models.
 """
 
 import asyncio
@@ -39,27 +39,27 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Models = Mapping[str, Predictor]
-"""Predictors by the name of their checkpoint folder: a task's name, or TASK-NAME for its further ones."""
+"""Predictors by the names of their checkpoint folders: the task's name, or TASK-NAME for a further checkpoint."""
 
 SECONDS = 20
-"""What a piece of work may take, and what it waits for its turn at most."""
+"""The longest time of a piece of work, its wait in the queue included."""
 QUEUED = 2
-"""Seconds of waiting from which on the queue, not the file, is the reason where work was stopped."""
+"""After a wait of so many seconds, the queue and not the file is the reason why work was stopped."""
 GRACE_SECONDS = 1
-"""What work that nobody waits for any more may still take: to end nearly costs less than a new process."""
+"""The time that work may still take after its visitor has left. Mostly it ends then, and saves a new process."""
 MOST = 4
-"""Cores that are used at most, whatever the machine. There is a process for each, and one more: it is kept for a
-second visitor, who then shares a core instead of waiting. Each process holds some 0.3 GB of its own."""
+"""Cores in use at most, on any machine. There is one process for each, and one more for a second visitor, who then
+shares a core instead of waiting. Each process takes about 0.3 GB of its own."""
 STARTING_SECONDS = 300
-"""What the first visitors of a page just started wait for a process at most: it loads code for seconds, or minutes."""
+"""The longest wait for a process after the start of the app: a process loads code for seconds, or for minutes."""
 NICE = 5
-"""How far the work stands back for the page, which must answer while it is done."""
+"""The niceness of the worker processes: the page must answer while they work."""
 
 MEMORY = 1_500_000_000
-"""Bytes of address space that a piece of work may take beyond what its process holds with all models loaded. The most
-that a picture within the limits of src/pictures/decode.py was seen to take is 0.9 GB (tests/attack/memory.py)."""
+"""Bytes of address space that a piece of work may take, besides those of its process with all models loaded. The
+costliest image within the limits took 1.3 GB, a TIFF of 32-bit integers (tests/attack/memory.py)."""
 STATM = Path("/proc/self/statm")
-"""Where Linux says how large a process is; elsewhere no limit on memory can be set that means anything."""
+"""The size of the process, on Linux. Without it, no useful limit on memory can be set."""
 
 NOT_STARTED = "The page has just started and is not ready yet; try again in a minute."
 TOO_LONG = f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one."
@@ -74,15 +74,15 @@ PRELOADED: Final = (
     "pytorch_grad_cam",
     "matplotlib.colors",
 )
-"""What processes are forked with: what they need at once, and what they would otherwise load at the first heat map."""
+"""The modules that are loaded before the processes are forked, those of the first heat map included."""
 
 
 class WorkFailed(Exception):  # noqa: N818 - as ImageRefused
-    """The work was not done, through no fault of the picture's; `str()` is one sentence for the person."""
+    """The work was not done, for a reason that is not in the file; `str()` is one sentence for the visitor."""
 
 
 class Busy(WorkFailed):
-    """The work was not begun, since its turn would have come too late; another try will do `after` seconds later."""
+    """The work was refused or stopped because it would end too late. Another try will succeed `after` seconds later."""
 
     def __init__(self, after: int) -> None:
         super().__init__(TOO_BUSY.format(after=after))
@@ -90,11 +90,11 @@ class Busy(WorkFailed):
 
 
 class Work:
-    """Does the work in this process, on a lent GPU where there is one to be lent.
+    """Does the work in threads of this process, on a borrowed GPU where a Space lends one.
 
-    `at_once` pieces are done at a time, each in at most `seconds`, and visitors are served in turn
-    (src/fair_queue.py). The context variable `visitor` there says who asks for the work. Threads cannot be killed:
-    work that takes too long is left behind.
+    Does `at_once` pieces at a time, each in at most `seconds`, and serves visitors in turn (src/fair_queue.py); the
+    context variable `visitor` there names the visitor. A thread cannot be killed: work that takes too long runs on, and
+    nobody waits for it.
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
@@ -103,10 +103,10 @@ class Work:
         self._lent = device.lent(self._run)
 
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """`function(models, *args, **kwargs)`: a module's own function, arguments and a result that can be pickled.
+        """`function(models, *args, **kwargs)`. The function is a module's own; arguments and result can be pickled.
 
-        Raises what it raises of the project's own, such as ImageRefused; Busy where its turn would come too late; and
-        WorkFailed where it took too long or ended unexpectedly. Where the caller is cancelled, the work is ended.
+        Raises the project's own exceptions that the function raises, such as ImageRefused; Busy where it would end too
+        late; WorkFailed where it took too long or ended unexpectedly. Where the caller is cancelled, the work is ended.
         """
         turn = await self._turn()
         self.turns.start(turn)
@@ -119,21 +119,21 @@ class Work:
             self.turns.give_back(turn)
 
     def close(self) -> None:
-        """End whatever is under way, and take no more."""
+        """End all work, and take no more."""
 
     async def _turn(self) -> Turn:
-        """Wait for a place, to be given back."""
+        """Wait for a place, which must be given back."""
         try:
             return await self.turns.take(visitor.get())
         except Late as late:
             raise Busy(late.after) from None
 
     def _time_limit(self, turn: Turn) -> float:
-        """Seconds that this work may take: at most `seconds`, and less after a wait."""
+        """The time limit of this work: `seconds`, and less after a wait."""
         return min(self.seconds, self.turns.left(turn))
 
     def _stopped(self, turn: Turn) -> WorkFailed:
-        """The reason why work was stopped at its time limit: it is too much, or its visitor had waited too long."""
+        """The reason why work was stopped at its time limit: it takes too long, or its visitor had waited too long."""
         return (
             Busy(self.turns.late(turn).after) if self.turns.left(turn) < self.seconds - QUEUED else WorkFailed(TOO_LONG)
         )
@@ -143,15 +143,15 @@ class Work:
 
 
 class WorkInProcesses(Work):
-    """Does the work in processes, one piece at a time each, that hold a copy of the models.
+    """Does the work in processes that hold a copy of the models, each one piece at a time.
 
-    A process whose work takes too long, or whose caller has left, is killed; where one is killed from outside, its
-    caller is told. Another takes its place within a second or two, since it is forked from one that has all code
-    loaded. They end when this process ends, however it does.
+    Kills a process whose work takes too long or whose caller has left. Where something else kills it, its caller gets a
+    sentence. Another process takes its place within two seconds, because it is forked from one that has loaded all
+    code. The processes end when this process ends, in whatever way.
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int | None = None) -> None:
-        # One more than torch would use threads; each then uses one.
+        # One more than the threads that torch would use; each process then uses one thread.
         super().__init__(models, seconds, at_once or min(torch.get_num_threads(), MOST) + 1)
         prepare()
         self._starting = threading.Lock()
@@ -179,16 +179,16 @@ class WorkInProcesses(Work):
         raise value
 
     def close(self) -> None:
-        """End whatever is under way, and take no more."""
+        """End all work, and take no more."""
         for started in self._idle:
             started.add_done_callback(_kill)
 
     def pids(self) -> list[int]:
-        """The processes that stand idle."""
+        """The ids of the idle processes."""
         return [started.result().pid for started in self._idle if started.done() and _usable(started)]
 
     def _take(self) -> "Future[_Worker]":
-        """An idle process, or one that is being started where none is."""
+        """An idle process, or one that is being started where none is idle."""
         self._idle = [started if _usable(started) else self._start() for started in self._idle]
         return self._idle.pop(next((i for i, started in enumerate(self._idle) if started.done()), 0))
 
@@ -197,7 +197,7 @@ class WorkInProcesses(Work):
         self.turns.give_back(turn)
 
     async def _worker(self, turn: Turn) -> tuple["_Worker", "Future[_Worker]"]:
-        """A process that is ready to be asked; for one that ended while it was being started, another, once."""
+        """A process that is ready. If it ends while it is being started, another one, once."""
         started = self._take()
         try:
             try:
@@ -225,7 +225,7 @@ class WorkInProcesses(Work):
     async def _reply(
         self, worker: "_Worker", started: "Future[_Worker]", turn: Turn, request: bytes
     ) -> tuple[bool, Any]:
-        """What the process replies, after which the place is another's."""
+        """The reply of the process. Gives the place back."""
         try:
             return await anyio.to_thread.run_sync(worker.ask, request)
         except (OSError, EOFError):
@@ -236,7 +236,7 @@ class WorkInProcesses(Work):
 
     @cached_property
     def _sent(self) -> bytes:
-        """Kept, because a process that was killed is replaced in half the time: one size of all models more."""
+        """The pickled models. They are kept in memory, because a killed process is then replaced in half the time."""
         return _pickled(self.models)
 
     def _start(self) -> "Future[_Worker]":
@@ -244,24 +244,24 @@ class WorkInProcesses(Work):
 
         def start() -> None:
             try:
-                # One after the other: the first is there sooner, and its visitor waits no longer than for one.
+                # One after the other, so that the first is ready as soon as possible.
                 with self._starting:
                     started.set_result(_Worker(self._sent))
-            except Exception as error:  # noqa: BLE001 - whatever it is, who waits for it gets it
+            except Exception as error:  # noqa: BLE001 - raised again where the process is awaited
                 started.set_exception(error)
 
-        # A daemon, so that an app that is ended while it starts need not wait.
+        # A daemon, so that an app that is ended during its start does not wait for it.
         threading.Thread(target=start, name="start a worker", daemon=True).start()
         return started
 
 
 def start(models: Models) -> Work:
-    """The work as this machine can do it: in processes, or in this one on a GPU or without fork (Windows)."""
+    """A worker pool for this machine: of processes, or of threads on a GPU and without fork (Windows)."""
     return WorkInProcesses(models) if _forks() else Work(models)
 
 
 def prepare() -> None:
-    """Start loading, in the background, what every process will need; returns at once."""
+    """Begin to load, in the background, the code that every process needs; returns at once."""
     if _forks():
         multiprocessing.set_forkserver_preload(list(PRELOADED))
         forkserver.ensure_running()
@@ -272,14 +272,14 @@ def _forks() -> bool:
 
 
 class _Worker:
-    """A process that holds the models and does what it is asked; made and asked in threads, since both wait for it."""
+    """A process that holds the models and does one piece of work after the other. Making and asking it both block."""
 
     def __init__(self, models: bytes) -> None:
         context = multiprocessing.get_context("forkserver")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), name="worker", daemon=True)
         self._process.start()
-        # Open in the process alone, so that its end closes the pipe.
+        # Open in the new process only, so that its end closes the pipe.
         theirs.close()
         self.killed = False
         assert self._process.pid is not None
@@ -288,18 +288,18 @@ class _Worker:
         self._connection.recv_bytes()
 
     def ask(self, request: bytes) -> tuple[bool, Any]:
-        """Whether it was done, and what was returned or raised. Raises OSError and EOFError where the process ends."""
+        """Whether the work was done, and its result or exception. Raises OSError or EOFError where the process ends."""
         self._connection.send_bytes(request)
         return pickle.loads(self._connection.recv_bytes())
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self.killed = True
         self._process.kill()
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked, now that it stands idle: the end of a process is seen at once in its pipe."""
+        """Whether the idle process can be asked. If it has ended, its pipe shows that at once."""
         return not self.killed and not self._connection.poll()
 
 
@@ -313,21 +313,21 @@ def _kill(started: "Future[_Worker]") -> None:
 
 
 def _serve(connection: Connection) -> None:
-    """A process's whole life: the models, then request by request, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the app, whose end ends this
+    """The main function of a process: it receives the models, then does the requests until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     outgoing.shut()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
         models = pickle.loads(connection.recv_bytes())
         limit_memory(MEMORY)
-        os.nice(NICE)  # from here on: until it is ready, a visitor may wait for it
+        os.nice(NICE)  # not before: a visitor may wait until it is ready
         connection.send_bytes(b"ready")
         while True:
             function, args, kwargs = pickle.loads(connection.recv_bytes())
             try:
                 reply = True, _without_faults(function, models, *args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - raised at the other end
+            except Exception as error:  # noqa: BLE001 - raised again in the app
                 reply = False, error
             connection.send_bytes(pickle.dumps(reply))
     except (OSError, EOFError):
@@ -335,8 +335,8 @@ def _serve(connection: Connection) -> None:
 
 
 def limit_memory(further: int) -> None:
-    """Let this process take so many bytes of address space beyond what it has by now: what asks for more gets a
-    MemoryError. Without effect where the system does not say how much it has."""
+    """Limit the address space of this process to its present size and so many `further` bytes: code that asks for more
+    gets a MemoryError. Without effect on systems other than Linux."""
     if not STATM.exists():
         return
     import resource  # Unix alone has it
@@ -348,7 +348,7 @@ def limit_memory(further: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Also in the middle of work, when nobody reads the pipe."""
+    """End this process with its parent, also during work, while it does not read the pipe."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -356,33 +356,33 @@ def _end_with_parent() -> None:
 
 
 def _without_faults(function: Callable[..., R], models: Models, *args: Any, **kwargs: Any) -> R:
-    """`function(models, ...)`; what it raises that is not the project's own is logged and becomes WorkFailed."""
+    """`function(models, ...)`. Logs any exception that is not the project's own, and raises WorkFailed instead."""
     try:
         return function(models, *args, **kwargs)
     except Exception as error:
         if type(error).__module__.partition(".")[0] == __name__.partition(".")[0]:
             raise
-        # Without its message, which may quote the name of a visitor's file.
+        # Without the message of the exception, which may quote the name of a visitor's file.
         frames = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s in %s\n%s", type(error).__name__, function.__name__, frames)
         raise WorkFailed(TOO_LARGE if _out_of_memory(error) else ENDED) from None
 
 
 def _out_of_memory(error: Exception) -> bool:
-    # torch's allocator for the CPU raises a RuntimeError that only its text tells from others.
+    # torch's CPU allocator raises a RuntimeError; only its text distinguishes it from others.
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 class _Pickler(pickle.Pickler):
-    """Tensors go as numpy arrays: torch's own way calls torch.load, which this app never does, or needs /dev/shm."""
+    """Pickles tensors as numpy arrays. torch's own way needs torch.load, which this app never calls, or /dev/shm."""
 
     def reducer_override(self, value: object) -> Any:
-        """As pickle.Pickler's."""
+        """As pickle.Pickler.reducer_override."""
         return (_tensor, (value.numpy(),)) if type(value) is torch.Tensor else NotImplemented
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:
-    # Cloned into memory aligned as torch's own is: sums must come out the same, to the last bit, in every process.
+    # A clone has torch's own alignment. Otherwise sums could differ in the last bit between processes.
     return torch.from_numpy(values).clone()
 
 

@@ -173,7 +173,7 @@ def verdict(call: Call, text: str) -> str:
     return "refused" if said == "answered" and '"isError":true' in text.replace(" ", "") else said
 
 
-def calls(bench: Bench) -> Iterator[Row]:
+def generated_calls(bench: Bench) -> Iterator[Row]:
     """Calls of every function over every route, made by hypothesis."""
     visitor = Visitor(bench.app.url)
     api, seen, routes = Api(visitor), Counter[str](), Counter[str]()
@@ -217,4 +217,4 @@ def calls(bench: Bench) -> Iterator[Row]:
     )
 
 
-CHECKS: Checks = {4: (calls,)}
+CHECKS: Checks = {4: (generated_calls,)}

@@ -42,8 +42,7 @@ def readers(bench: Bench) -> Iterator[Row]:
             f"Inputs for {name} from a fuzzer that is guided by the branches they reach (atheris)",
             int(runs[1]) if runs else 0,
             f"In {seconds} s: {covered[0] if covered else 0} branches reached by well-formed files, "
-            f"{covered[-1] if covered else 0} in the end; exceptions that are no refusals, hangs, "
-            f"much memory: {found}.",
+            f"{covered[-1] if covered else 0} in the end; exceptions besides refusals, hangs, much memory: {found}.",
             done.returncode == 0 and runs is not None and int(runs[1]) > 0,
         )
 

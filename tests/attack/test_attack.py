@@ -33,7 +33,7 @@ SHORT = (
     arguments.calls,
     arguments.functions,
     fetching.fetching,
-    fuzz_calls.calls,
+    fuzz_calls.generated_calls,
     fuzz_readers.readers,
     names.names,
     output.answers,

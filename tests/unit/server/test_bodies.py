@@ -104,7 +104,7 @@ def test_a_slow_but_steady_body_is_taken() -> None:
 
 def test_what_does_not_say_how_large_it_is_may_be_large_as_an_upload_alone() -> None:
     with serving(Bodies(Took())) as (url, _):
-        size, form_headers = 2 * bodies.UNSAID, {"Content-Type": "multipart/form-data; boundary=edge"}
+        size, form_headers = 2 * bodies.LIMIT_WITHOUT_LENGTH, {"Content-Type": "multipart/form-data; boundary=edge"}
         for path, headers in ((UPLOAD, {}), (JOIN, {}), (JOIN, form_headers)):
             assert httpx.post(url + path, content=chunks(size), headers=headers).status_code == 413
         for path, headers in ((JOIN, described(size)), (UPLOAD, form_headers)):

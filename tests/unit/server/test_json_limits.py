@@ -111,5 +111,5 @@ def test_whatever_a_body_says_it_is(kind: str) -> None:
     with serving(Bodies(app)) as (url, _):
         said = httpx.post(url, content=nested(48_000), headers={"Content-Type": kind})
         assert said.status_code == 413
-        assert said.json()["detail"].endswith("in one request.")
+        assert said.json()["detail"] in (TOO_DEEP.sentence, TOO_MANY_VALUES.sentence)
         assert httpx.post(url, content=nested(DEPTH), headers={"Content-Type": kind}).status_code == 200

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from src.server import log
-from src.server.log import SAME, Sparing
+from src.server.log import LINES_A_MINUTE, LineLimit
 from tests.support.personal_data import CANARY, NAME
 
 
 def test_a_failure_is_logged_without_its_words(capsys: pytest.CaptureFixture[str]) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(log.Discreet("%(levelname)s %(message)s"))
+    handler.setFormatter(log.WithoutMessages("%(levelname)s %(message)s"))
     logger = logging.Logger("apart")
     logger.addHandler(handler)
     try:
@@ -28,7 +28,7 @@ def test_a_failure_is_logged_without_its_words(capsys: pytest.CaptureFixture[str
 
 def test_the_log_does_not_grow_with_what_visitors_do() -> None:
     now = [0.0]
-    sparing, lines = Sparing(clock=lambda: now[0]), list[str]()
+    sparing, lines = LineLimit(clock=lambda: now[0]), list[str]()
 
     class Kept(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -44,7 +44,7 @@ def test_the_log_does_not_grow_with_what_visitors_do() -> None:
     for number in range(1000):
         often(number)
     logger.error("Another place")
-    assert len(lines) == SAME + 1
+    assert len(lines) == LINES_A_MINUTE + 1
     now[0] = 61
     often(1000)
-    assert lines[-1] == f"One place 1000 ({1000 - SAME} more such lines were left out)"
+    assert lines[-1] == f"One place 1000 ({1000 - LINES_A_MINUTE} more such lines were left out)"

@@ -122,7 +122,7 @@ def test_a_port_in_use_is_said_asked_for_or_not(asked: bool, taken: int, monkeyp
     else:
         monkeypatch.delenv(settings.PORT)
         monkeypatch.setattr(settings, "DEFAULT_PORT", taken)
-    assert f"another program listens at port {taken}" in refusal()
+    assert f"another program listens on port {taken}" in refusal()
 
 
 @pytest.mark.parametrize("megabytes", [0, 500, 619])

@@ -1,0 +1,93 @@
+"""Formats that phones and archives write: read with the right values and the right way up, or refused by name."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import imagecodecs
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from src.pictures import jpeg, jpeg2000, reasons
+from src.pictures.decode import read
+from src.pictures.orientation import TURNS
+from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
+from tests.unit.pictures.test_decode import encoded, photo, pixels, refusal
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    stream = BytesIO()
+    pillow_heif.from_pillow(image).save(stream, quality=95, **options)
+    return stream.getvalue()
+
+
+NEWER: dict[str, Callable[[Image.Image], bytes]] = {
+    "HEIC": heic,
+    "AVIF": lambda image: encoded(image, "AVIF", quality=95),
+    "JPEG 2000": lambda image: encoded(image, "JPEG2000"),
+    "JPEG 2000 codestream": lambda image: encoded(image, "JPEG2000", no_jp2=True),
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_newer_formats_are_read_whole_or_refused(name: str) -> None:
+    data = NEWER[name](photo(200, 150))
+    picture = read(data)
+    assert picture.notes == ()
+    assert np.abs(pixels(picture) - np.asarray(photo(200, 150)).astype(int)).mean() < 4
+    for share in (0.3, 0.5, 0.9):
+        assert refusal(data[: int(share * len(data))]) == reasons.DAMAGED
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic_and_avif_are_turned_upright(orientation: int) -> None:
+    stored = photo()
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    if inverse > 1:
+        stored = stored.transpose(TURNS[inverse])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.info["exif"] = exif.tobytes()
+    for data in (heic(stored), encoded(stored, "AVIF", quality=95, exif=exif)):
+        assert np.abs(pixels(read(data)) - np.asarray(photo()).astype(int)).mean() < 4
+
+
+def test_a_heic_in_display_p3_by_code_points_is_converted() -> None:
+    image = in_space(photo(), DISPLAY_P3)
+    data = heic(image, color_primaries=12, transfer_characteristics=13)
+    picture = read(data)
+    assert picture.notes != ()
+    assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 4
+    assert refusal(heic(photo(), color_primaries=9, transfer_characteristics=16)) == reasons.HIGH_DYNAMIC_RANGE
+
+
+def test_more_pixels_than_are_read_come_at_half_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg, "MAX_PIXELS", 100 * 80)
+    for progressive in (False, True):
+        data = encoded(photo(201, 151), "JPEG", progressive=progressive)
+        picture = read(data)
+        assert picture.image.size == (101, 76)
+        assert "half its width" in picture.notes[0]
+        assert np.abs(pixels(picture) - np.asarray(photo(101, 76)).astype(int)).mean() < 4
+
+
+def test_a_phone_photo_of_48_megapixels_is_read() -> None:
+    picture = read(encoded(Image.new("RGB", (8064, 6048), (90, 60, 30)), "JPEG"))
+    assert picture.image.size == (4032, 3024)
+    assert np.abs(np.asarray(picture.image.getpixel((2000, 1500))) - (90, 60, 30)).max() <= 2
+
+
+def test_jpegs_that_are_not_read_are_refused_by_their_kind() -> None:
+    values = np.asarray(photo().convert("L"))
+    deep = imagecodecs.jpeg_encode(values.astype(np.uint16) * 16, bitspersample=12)
+    assert "12 bits" in refusal(deep)
+    for lossless in (imagecodecs.ljpeg_encode(values), imagecodecs.jpegls_encode(values)):
+        assert "lossless JPEG" in refusal(lossless)
+
+
+def test_a_jpeg_2000_whose_parts_disagree_on_its_size_is_refused() -> None:
+    data = encoded(photo(), "JPEG2000")
+    at = data.index(jpeg2000.CODESTREAM) + 8
+    for width in (79, 40_000):
+        assert "." in refusal(data[:at] + width.to_bytes(4) + data[at + 4 :])
