@@ -39,11 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
         if isinstance(recipe, recipes.LogisticRecipe):
             config, tensors, history = logistic.fit(recipe, samples)
-            release.write(options.out, recipe, config, 1, tensors, samples, history)
+            release.write_checkpoint(options.out, recipe, config, 1, tensors, samples, history)
         elif not learning.learn(recipe, samples, options.out, start):
             return 0
         if not isinstance(recipe, recipes.RegionRecipe):
-            gate.write(options.out, options.data, samples)
+            gate.write_gate(options.out, options.data, samples)
     except (recipes.RecipeError, DataMissing, CheckpointError, loop.TrainingError) as error:
         print(error, file=sys.stderr)
         return 1

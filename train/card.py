@@ -95,7 +95,7 @@ def metadata(config: dict[str, Any], figures: Evaluation, name: str) -> ModelCar
     )
 
 
-def text(folder: Path, repo: str | None = None) -> str:
+def card_text(folder: Path, repo: str | None = None) -> str:
     """README.md of a checkpoint folder, from its config.json and evaluation.json, for the Hub's repository `repo`
     ("OWNER/vigil-TASK" by default).
 
@@ -177,7 +177,7 @@ def cite(config: dict[str, Any]) -> str:
 
 def write_card(folder: Path) -> None:
     """Write README.md of a checkpoint folder from its config.json and evaluation.json."""
-    (folder / "README.md").write_text(text(folder), encoding="utf-8")
+    (folder / "README.md").write_text(card_text(folder), encoding="utf-8")
 
 
 def released() -> list[Path]:
@@ -185,7 +185,7 @@ def released() -> list[Path]:
     return [folder for task in TASKS for folder in sorted(EMBEDDED.glob(f"{task}*"))]
 
 
-def model_card() -> str:
+def model_card_text() -> str:
     """The text of model_card.md, from every embedded checkpoint."""
     sections, citations = [], []
     for folder in released():
@@ -240,7 +240,7 @@ names it. The trainer reads these datasets:
 """
 
 
-def readme(text: str) -> str:
+def readme_text(text: str) -> str:
     """The project's README.md with a new table of models: test AUC, and sensitivity and specificity at the default
     threshold, each with its 95% interval. Raises ValueError if the table's markers are missing."""
     lines = [
@@ -269,8 +269,8 @@ def main() -> int:
     """Write model_card.md, the table in README.md and the card of every embedded checkpoint."""
     for folder in released():
         write_card(folder)
-    (ROOT / "model_card.md").write_text(model_card(), encoding="utf-8")
-    (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text(encoding="utf-8")), encoding="utf-8")
+    (ROOT / "model_card.md").write_text(model_card_text(), encoding="utf-8")
+    (ROOT / "README.md").write_text(readme_text((ROOT / "README.md").read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

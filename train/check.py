@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 TABLE = {"threshold", "tp", "fp", "tn", "fn"}
 
 
-def against(stored: Any, derived: Any, where: str = "evaluation.json") -> Iterator[str]:
+def compare_evaluations(stored: Any, derived: Any, where: str = "evaluation.json") -> Iterator[str]:
     """A sentence for each place where the content of two evaluation.json differs.
 
     Counts and words must be equal, other figures up to TOLERANCE, threshold tables in the scores that they stand for.
@@ -34,10 +34,10 @@ def against(stored: Any, derived: Any, where: str = "evaluation.json") -> Iterat
             elif key not in stored:
                 yield f"{where}.{key}: comes out, does not stand there."
             else:
-                yield from against(stored[key], derived[key], f"{where}.{key}")
+                yield from compare_evaluations(stored[key], derived[key], f"{where}.{key}")
     elif isinstance(stored, list) and isinstance(derived, list) and len(stored) == len(derived):
         for i, (one, other) in enumerate(zip(stored, derived, strict=True)):
-            yield from against(one, other, f"{where}[{i}]")
+            yield from compare_evaluations(one, other, f"{where}[{i}]")
     elif not _same(stored, derived):
         yield f"{where}: {_short(stored)} stands there, {_short(derived)} comes out."
 
@@ -78,13 +78,16 @@ def _scores(table: Mapping[str, Any], passing: str, failing: str) -> np.ndarray:
     return np.repeat(np.array(table["threshold"], dtype=float), -np.diff(above, append=0))
 
 
-def cards(folder: Path) -> Iterator[str]:
+def compare_cards(folder: Path) -> Iterator[str]:
     """A sentence for each line of a checkpoint folder's card that its config.json and evaluation.json do not give; for
     an embedded checkpoint, also of model_card.md and README.md."""
-    files = {folder / "README.md": card.text(folder)}
+    files = {folder / "README.md": card.card_text(folder)}
     if folder.resolve().parent == EMBEDDED:
         readme = card.ROOT / "README.md"
-        files |= {card.ROOT / "model_card.md": card.model_card(), readme: card.readme(readme.read_text("utf-8"))}
+        files |= {
+            card.ROOT / "model_card.md": card.model_card_text(),
+            readme: card.readme_text(readme.read_text("utf-8")),
+        }
     for file, derived in files.items():
         if file.is_file():
             yield from _lines(file, file.read_text("utf-8").splitlines(), derived.splitlines())

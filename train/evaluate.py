@@ -47,7 +47,7 @@ EXAMINED = 100
 """Pictures of a set on which heat maps and small views are measured: a minute or two of a set on two cores."""
 
 
-def answers(predictor: Predictor, samples: Sequence[Sample], description: str) -> list[Prediction]:
+def predict_samples(predictor: Predictor, samples: Sequence[Sample], description: str) -> list[Prediction]:
     """What the Predictor says of the samples. Raises ImageRefused."""
     found = []
     pictures = (sample.picture() for sample in samples)
@@ -75,14 +75,14 @@ def evaluate_split(
     scores = metrics.p_malignant(task, probabilities).round(DECIMALS)
     result: dict[str, Any] = {
         **counts(task, samples),
-        **figures_of(task, labels, probabilities, groups, threshold),
+        **metrics_at(task, labels, probabilities, groups, threshold),
         "confusion_matrix": confusion_matrix(
             labels, probabilities.argmax(axis=1), labels=range(len(task.codes))
         ).tolist(),
         "calibration": metrics.calibration(positive, scores),
         "threshold_table": threshold_tables(task, labels, scores),
         "threshold_table_groups": threshold_tables(task, labels, scores, groups),
-        "subgroups": subgroups.figures(samples, positive, scores, threshold),
+        "subgroups": subgroups.evaluate_subgroups(samples, positive, scores, threshold),
     }
     if correlations is not None:
         source = SOURCES[samples[0].source]
@@ -96,7 +96,7 @@ def evaluate_split(
             **(
                 {name: result[name] for name in ("metrics", "at_default_threshold")}
                 if len(kept) == len(samples)
-                else figures_of(task, labels[kept], probabilities[kept], [groups[row] for row in kept], threshold)
+                else metrics_at(task, labels[kept], probabilities[kept], [groups[row] for row in kept], threshold)
             ),
         }
     return result
@@ -112,7 +112,7 @@ def counts(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def figures_of(
+def metrics_at(
     task: Task, labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[str], threshold: float
 ) -> dict[str, Any]:
     """The metrics, and what holds at `threshold`, each with its 95% interval."""
@@ -162,16 +162,16 @@ def drawn(samples: Sequence[Sample]) -> list[Sample]:
     return [samples[i] for i in order[:EXAMINED]]
 
 
-def rounded(value: Any) -> Any:
+def round_figures(value: Any) -> Any:
     """JSON content with floats rounded, and None for what is not finite (JSON has no NaN)."""
     if isinstance(value, float):
         return round(value, DECIMALS) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: rounded(item) for key, item in value.items()}
-    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: round_figures(item) for key, item in value.items()}
+    return [round_figures(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def described(folder: Path) -> dict[str, Any]:
+def vigil_block(folder: Path) -> dict[str, Any]:
     """The `vigil` block of a trained checkpoint folder's config.json. Raises CheckpointError for another folder."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder.is_dir() else {}
     if "recipe" not in config.get("vigil", {}):
@@ -184,7 +184,7 @@ def open_run(folder: Path, data: Path) -> tuple[dict[str, Any], Predictor, list[
 
     Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
     """
-    vigil = described(folder)
+    vigil = vigil_block(folder)
     recipe = vigil["recipe"]
     samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"))
     if split_hash(samples) != vigil["split_sha256"]:
@@ -209,26 +209,26 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
     found: dict[str, Any] = {}
     answered: dict[str, list[Prediction]] = {}
     for name, some in parts.items():
-        answered[name] = answers(predictor, some, name)
+        answered[name] = predict_samples(predictor, some, name)
         probabilities = np.array([answer.probabilities for answer in answered[name]])
         alike = None if name == "validation" else np.array([correlation[s.source, s.name] for s in some])
         found[name] = evaluate_split(task, some, probabilities, threshold, alike)
         if predictor.checkpoint.finder is not None:
-            region = segmentation.judged(predictor.checkpoint.finder, some)
+            region = segmentation.evaluate_finder(predictor.checkpoint.finder, some)
             if region is not None:
                 found[name]["region"] = region
         if name != "validation":
             chosen = drawn(some)
-            found[name]["explanation"] = explanations.judged(predictor, chosen, threshold)
-            found[name]["robustness"] = robustness.judged(predictor, chosen, threshold)
+            found[name]["explanation"] = explanations.evaluate_heat_maps(predictor, chosen, threshold)
+            found[name]["robustness"] = robustness.evaluate_robustness(predictor, chosen, threshold)
         if draw_into is not None:
             plots.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
-    found["validation"]["quality"] = quality.effects(predictor, splits["validation"], threshold)
-    for name, judged in gate.measured(predictor, parts, answered, data).items():
+    found["validation"]["quality"] = quality.measure_effects(predictor, splits["validation"], threshold)
+    for name, judged in gate.evaluate_gate(predictor, parts, answered, data).items():
         found[name]["gate"] = judged
     if draw_into is not None:
         plots.learning_curves(draw_into, vigil["history"])
-    return rounded(
+    return round_figures(
         {
             "task": task.name,
             "model": vigil["name"],
@@ -246,7 +246,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
     )
 
 
-def write(folder: Path, content: Mapping[str, Any]) -> None:
+def write_evaluation(folder: Path, content: Mapping[str, Any]) -> None:
     """Write evaluation.json and the model card of a checkpoint folder.
 
     What `train.spread` and `train.leave_out` wrote beside the same weights stays: it rests on other runs, which may be
@@ -291,7 +291,7 @@ def differences(folder: Path, data: Path) -> list[str]:
     published = json.loads(stored.read_text(encoding="utf-8"))
     for key in OF_OTHER_RUNS:
         published.pop(key, None)
-    return [*check.against(published, derived), *check.cards(folder)]
+    return [*check.compare_evaluations(published, derived), *check.compare_cards(folder)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -328,14 +328,14 @@ def main(arguments: list[str] | None = None) -> int:
             vigil, predictor, samples = open_run(options.folder, options.data)
             threshold = vigil["default_threshold"] if options.threshold is None else options.threshold
             test = [sample for sample in samples if sample.split == "test"]
-            counts = audit.write(options.audit, predictor, test, threshold)
+            counts = audit.write_page(options.audit, predictor, test, threshold)
             print(f"{options.audit / 'index.html'}: {', '.join(f'{kind.lower()} {n:,}' for kind, n in counts.items())}")
             return 0
         content = evaluate(options.folder, options.data, options.folder / "figures")
     except (CheckpointError, DataMissing, audit.AuditError) as error:
         print(error, file=sys.stderr)
         return 1
-    write(options.folder, content)
+    write_evaluation(options.folder, content)
     print(summary(content))
     return 0
 

@@ -37,7 +37,7 @@ from src.tasks import TASKS, Task
 from train import kind
 from train.data import DataMissing, Sample, load, split_hash
 from train.evaluation import metrics
-from train.quality import some
+from train.quality import subsample
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def features(predictor: Predictor, pictures: Iterable[Picture], description: str
 def of_other_tasks(task: Task, data: Path, split: str) -> dict[str, list[Sample]]:
     """Task -> a sample of its pictures of a split, of every task that looks otherwise. Raises DataMissing."""
     others = [name for name, other in TASKS.items() if other.look != task.look]
-    return {name: some([s for s in load(name, data) if s.split == split], OTHERS) for name in others}
+    return {name: subsample([s for s in load(name, data) if s.split == split], OTHERS) for name in others}
 
 
 def fit(
@@ -77,8 +77,8 @@ def fit(
     pictures of no task, from which only the head of several sources learns."""
     if len({sample.source for sample in samples}) > 1:
         return _of_several_sources(predictor, samples, others, strange)
-    training = some([sample for sample in samples if sample.split == "train"], TRAINING)
-    validation = some([sample for sample in samples if sample.split == "validation"], VALIDATION)
+    training = subsample([sample for sample in samples if sample.split == "train"], TRAINING)
+    validation = subsample([sample for sample in samples if sample.split == "validation"], VALIDATION)
     strangers = [sample for chosen in others.values() for sample in chosen]
     checkpoint = predictor.checkpoint
     width = feature_counts(checkpoint.network, checkpoint.config.pretrained_cfg.input_size)["network"]
@@ -109,21 +109,21 @@ def _of_several_sources(
     own, validation = {}, {}
     for source in dict.fromkeys(sample.source for sample in samples):
         inside = [sample for sample in samples if sample.source == source]
-        training = some([sample for sample in inside if sample.split == "train"], EACH)
-        held_out = some([sample for sample in inside if sample.split == "validation"], EACH)
-        own[source] = kind.joined(
+        training = subsample([sample for sample in inside if sample.split == "train"], EACH)
+        held_out = subsample([sample for sample in inside if sample.split == "validation"], EACH)
+        own[source] = kind.stack_rows(
             [
                 features(predictor, (s.picture() for s in training), source),
                 features(predictor, (changed(s.picture()) for s in training), f"{source}, by another camera"),
             ]
         )
-        validation[source] = kind.joined([features(predictor, (s.picture() for s in held_out), source)])
+        validation[source] = kind.stack_rows([features(predictor, (s.picture() for s in held_out), source)])
     strangers = [sample for chosen in others.values() for sample in chosen]
     far = [features(predictor, (s.picture() for s in strangers), "other tasks")]
     if strange:
         far.append(features(predictor, strange, "no task"))
         far.append(features(predictor, map(changed, strange), "no task, by another camera"))
-    return kind.fit(own, validation, kind.joined(far))
+    return kind.fit(own, validation, kind.stack_rows(far))
 
 
 def gaussians(learned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Gate:
@@ -183,7 +183,7 @@ def save(made: Gate, folder: Path) -> dict[str, Any]:
     return {**about, "sha256": checkpoints.sha256(folder / GATE_FILE)}
 
 
-def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> Gate | None:
+def write_gate(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> Gate | None:
     """Fit the gate of the checkpoint in `folder`, write it there and name it in config.json.
 
     `samples` are all of its recipe's, read anew where not given. None, with a line in the log, where the other tasks'
@@ -210,7 +210,7 @@ def write(folder: Path, data: Path, samples: Sequence[Sample] | None = None) -> 
     return made
 
 
-def measured(
+def evaluate_gate(
     predictor: Predictor,
     parts: Mapping[str, Sequence[Sample]],
     answered: Mapping[str, Sequence[Prediction]],
@@ -235,7 +235,7 @@ def measured(
     for name, other in TASKS.items():
         if name != task.name:
             try:
-                strangers = some([s for s in load(name, data) if s.split == "test"], OTHERS)
+                strangers = subsample([s for s in load(name, data) if s.split == "test"], OTHERS)
             except DataMissing as missing:
                 log.warning("The gate is not measured against %s: %s", name, missing)
                 continue
@@ -304,7 +304,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for folder in options.folders:
         try:
-            made = write(folder, options.data)
+            made = write_gate(folder, options.data)
         except (OSError, CheckpointError) as error:
             print(error, file=sys.stderr)
             return 1

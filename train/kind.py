@@ -102,6 +102,6 @@ def _scored(tensors: Mapping[str, Tensor], rows: Rows) -> np.ndarray:
     return ((rows - mean) / scale) @ weight + bias
 
 
-def joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> Rows:
+def stack_rows(pairs: Sequence[tuple[Tensor, Tensor]]) -> Rows:
     """What `train.gate.features` gives, as rows for `fit`."""
     return np.concatenate([torch.cat(pair, dim=1).double().numpy() for pair in pairs])

@@ -38,7 +38,7 @@ def learn(recipe: Recipe | RegionRecipe, samples: Sequence[Sample], out: Path, s
     if needed != (start.region is not None):
         raise RecipeError("--region is for the recipes with lesion_crops, and those need it.")
     finder = segmentation.load(start.region) if start.region is not None else None
-    with distributed.joined() as processes:
+    with distributed.join_processes() as processes:
         job: loop.Job
         if isinstance(recipe, RegionRecipe):
             job = LesionSearch(recipe, samples, start.pretrained, validates=processes.first)
@@ -53,5 +53,5 @@ def learn(recipe: Recipe | RegionRecipe, samples: Sequence[Sample], out: Path, s
     else:
         config, number = classifier.pretrained_config(recipe), classifier.outputs(recipe.task, recipe.architecture)
         about = segmentation.copy(start.region, out) if start.region is not None else None
-        release.write(out, recipe, config, number, tensors, samples, history, about)
+        release.write_checkpoint(out, recipe, config, number, tensors, samples, history, about)
     return True

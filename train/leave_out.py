@@ -38,7 +38,7 @@ def collection(sample: Sample) -> str:
     return f"{sample.source}/{own}" if own else sample.source
 
 
-def without(samples: Sequence[Sample], left_out: str) -> tuple[list[Sample], list[Sample]]:
+def split_off(samples: Sequence[Sample], left_out: str) -> tuple[list[Sample], list[Sample]]:
     """(what is learned from, what is read) where the collection `left_out` is not learned from.
 
     The rest keeps its splits. Of the collection all but its test split is read, as "external".
@@ -55,25 +55,29 @@ def leave_out(
 
     Raises what `learning.learn` raises.
     """
-    rest, read = without(samples, left_out)
+    rest, read = split_off(samples, left_out)
     remaining = tuple(dict.fromkeys(sample.source for sample in rest))
     cut = recipe.model_copy(update={"sources": remaining})
     learning.learn(cut, rest, out, replace(start, resume=True))
     predictor = Predictor(checkpoints.load(recipe.task, out))
     validation = [sample for sample in rest if sample.split == "validation"]
-    return read_by(predictor, read, validation) | {"learned_from": [SOURCES[name].title for name in remaining]}
+    return evaluate_left_out(predictor, read, validation) | {
+        "learned_from": [SOURCES[name].title for name in remaining]
+    }
 
 
-def read_by(predictor: Predictor, samples: Sequence[Sample], validation: Sequence[Sample]) -> dict[str, Any]:
+def evaluate_left_out(predictor: Predictor, samples: Sequence[Sample], validation: Sequence[Sample]) -> dict[str, Any]:
     """Counts, metrics and costs of `samples` at the default threshold, the share that the gate refuses (None without
     one), and what becomes there of the sensitivities that `validation` promises."""
     task, threshold = predictor.task, predictor.checkpoint.config.vigil.default_threshold
-    answers = evaluate.answers(predictor, samples, "left out")
+    answers = evaluate.predict_samples(predictor, samples, "left out")
     labels, groups = _labels(samples), _groups(samples)
     probabilities = np.array([answer.probabilities for answer in answers])
     scores = metrics.p_malignant(task, probabilities).round(evaluate.DECIMALS)
     costs = evaluate.threshold_tables(task, labels, scores)["malignant"]
-    at_home = np.array([answer.probabilities for answer in evaluate.answers(predictor, validation, "validation")])
+    at_home = np.array(
+        [answer.probabilities for answer in evaluate.predict_samples(predictor, validation, "validation")]
+    )
     promising = evaluate.threshold_tables(
         task,
         _labels(validation),
@@ -85,7 +89,7 @@ def read_by(predictor: Predictor, samples: Sequence[Sample], validation: Sequenc
     gated = predictor.checkpoint.gate is not None
     return {
         **evaluate.counts(task, samples),
-        **evaluate.figures_of(task, labels, probabilities, groups, threshold),
+        **evaluate.metrics_at(task, labels, probabilities, groups, threshold),
         "promised": {
             f"{target:g}": None if at is None else metrics.at_threshold(costs, at) for target, at in promises.items()
         },
@@ -101,7 +105,7 @@ def _groups(samples: Sequence[Sample]) -> list[str]:
     return [f"{sample.source}/{sample.group}" for sample in samples]
 
 
-def table(left_out: dict[str, dict[str, Any]]) -> str:
+def summary(left_out: dict[str, dict[str, Any]]) -> str:
     """The figures, a line each, to be read in a terminal."""
     lines = []
     for name, found in left_out.items():
@@ -139,14 +143,14 @@ def main(arguments: list[str] | None = None) -> int:
             raise RecipeError(f"{options.recipe} learns from {', '.join(names)}: of them one can be left out, of two.")
         start = learning.Start(options.pretrained, options.region, workers=options.workers)
         found = {
-            name: evaluate.rounded(leave_out(recipe, samples, name, options.out / name.replace("/", "-"), start))
+            name: evaluate.round_figures(leave_out(recipe, samples, name, options.out / name.replace("/", "-"), start))
             for name in chosen
         }
-        print(table(found))
+        print(summary(found))
         if options.into is not None:
             file = options.into / "evaluation.json"
             content = json.loads(file.read_text(encoding="utf-8"))
-            evaluate.write(options.into, content | {"left_out": content.get("left_out", {}) | found})
+            evaluate.write_evaluation(options.into, content | {"left_out": content.get("left_out", {}) | found})
     except (RecipeError, DataMissing, CheckpointError, loop.TrainingError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -64,7 +64,9 @@ def out_of_fold(
     return held_out, np.concatenate(logits), fold_of
 
 
-def judged(recipe: Recipe, samples: Sequence[Sample], logits: np.ndarray, fold_of: Sequence[int]) -> dict[str, Any]:
+def evaluate_members(
+    recipe: Recipe, samples: Sequence[Sample], logits: np.ndarray, fold_of: Sequence[int]
+) -> dict[str, Any]:
     """Calibration and default threshold from out-of-fold logits (N, C), the metrics they make, pooled and of each fold,
     and the sensitivities that so many cases can promise."""
     task, labels, folds = TASKS[recipe.task], np.array([sample.label for sample in samples]), np.array(fold_of)
@@ -123,11 +125,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise RecipeError(f"{options.recipe} is no recipe of a network.")
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
         start = learning.Start(options.pretrained, options.region, resume=True, workers=options.workers)
-        found = judged(recipe, *out_of_fold(recipe, samples, options.folds, options.out, start))
+        found = evaluate_members(recipe, *out_of_fold(recipe, samples, options.folds, options.out, start))
     except (RecipeError, DataMissing, CheckpointError, loop.TrainingError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    content = evaluate.rounded(found)
+    content = evaluate.round_figures(found)
     (options.out / "members.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: content[key] for key in ("default_threshold", "pooled")}, indent=1))
     return 0

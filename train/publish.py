@@ -82,7 +82,7 @@ def check(folder: Path) -> Checkpoint:
         problem = checkpoint.evaluation.problem
         raise CheckpointError(f"{folder}: {problem} Run python -m train.evaluate {folder} --data DIR.")
     golden = checkpoint.config.vigil.golden
-    for name, answer in release.answers(Predictor(checkpoint)).items() if golden else ():
+    for name, answer in release.golden_predictions(Predictor(checkpoint)).items() if golden else ():
         difference = max(abs(p - q) for p, q in zip(answer, golden.get(name, answer), strict=True))
         if difference > release.GOLDEN_TOLERANCE:
             raise CheckpointError(f"{folder} does not answer {name} as its config.json says: {difference:.4f} apart.")
@@ -92,7 +92,7 @@ def check(folder: Path) -> Checkpoint:
 def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] = FILES) -> Plan:
     """Compare the `files` of a checked folder, with its card for `repo`, to what the Hub has. Raises ERRORS."""
     try:
-        readme = card.text(folder, repo)
+        readme = card.card_text(folder, repo)
     except ValueError as error:
         raise CheckpointError(f"{folder}: {error} Run python -m train.evaluate again.") from error
     ModelCard(readme).validate(repo_type="model")

@@ -39,12 +39,12 @@ TRAINING_PICTURES = 1000
 VALIDATION_PICTURES = 100
 
 
-def some(samples: Sequence[Sample], n: int) -> list[Sample]:
+def subsample(samples: Sequence[Sample], n: int) -> list[Sample]:
     """`n` of the samples, or all where they are fewer; the same ones every time."""
     return list(samples) if len(samples) <= n else random.Random(SEED).sample(list(samples), n)
 
 
-def derive(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
+def derive_limits(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
     """What quality.json says of a task, from its training `samples`."""
     side = task.input_side
     measured = [_measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")]
@@ -156,14 +156,14 @@ PUT: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
 """Flaw code -> what puts it into an upright RGB picture, plainly enough to be seen at a glance."""
 
 
-def effects(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+def measure_effects(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
     """What evaluation.json says of quality: of VALIDATION_PICTURES of `samples` the share warned of each flaw as they
     are (`unflawed`), and what each flaw, put into them, does to the answers (`quality.Effect`; `refused`: the share
     that the gate takes for something else then, None without a gate).
 
     Raises ImageRefused.
     """
-    pictures = [sample.picture() for sample in some(samples, VALIDATION_PICTURES)]
+    pictures = [sample.picture() for sample in subsample(samples, VALIDATION_PICTURES)]
     flaws = [flaw for flaw in FLAWS if flaw.applies(predictor.task)]
     before, warned, _ = _answers(predictor, pictures)
     measured = {}
@@ -207,12 +207,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         content = {
-            name: derive(TASKS[name], some(_training(name, options.data), TRAINING_PICTURES)) for name in options.tasks
+            name: derive_limits(TASKS[name], subsample(_training(name, options.data), TRAINING_PICTURES))
+            for name in options.tasks
         }
     except DataMissing as error:
         print(error, file=sys.stderr)
         return 1
-    write(content)
+    write_limits(content)
     print(f"{quality.FILE}: limits of {', '.join(content)}")
     return 0
 
@@ -221,7 +222,7 @@ def _training(task: str, data: Path) -> list[Sample]:
     return [sample for sample in load(task, data) if sample.split == "train"]
 
 
-def write(content: Mapping[str, Any], file: Path = quality.FILE) -> None:
+def write_limits(content: Mapping[str, Any], file: Path = quality.FILE) -> None:
     """Write quality.json; tasks that `content` lacks stay as they are."""
     all_tasks = {**(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}), **content}
     ordered = {name: all_tasks[name] for name in TASKS if name in all_tasks}

@@ -53,7 +53,7 @@ def read_all(predictor: Predictor, samples: Sequence[Sample]) -> tuple[np.ndarra
     return np.array(rows), np.array([sample.label for sample in samples])
 
 
-def write(
+def write_checkpoint(
     out: Path,
     recipe: Recipe | LogisticRecipe,
     config: PretrainedConfig,
@@ -156,7 +156,7 @@ def default_threshold(scores: Sequence[float], sources: Sequence[str], share: fl
     return min(int(highest_threshold(some, share) * 1000) / 1000 for some in by_source.values())
 
 
-def answers(predictor: Predictor) -> dict[str, list[float]]:
+def golden_predictions(predictor: Predictor) -> dict[str, list[float]]:
     """The probability of each class for each of the task's drawn examples, if there are any, by file name."""
     pictures = sorted((ROOT / "examples" / predictor.task.name).glob("*"))
     return {picture.name: [round(p, 6) for p in predictor.predict(picture).probabilities] for picture in pictures}
@@ -165,7 +165,7 @@ def answers(predictor: Predictor) -> dict[str, list[float]]:
 def write_golden(folder: Path) -> None:
     """Write what the checkpoint in `folder` answers now into its config.json. Raises CheckpointError."""
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    content["vigil"]["golden"] = answers(Predictor(checkpoints.load(content["vigil"]["task"], folder)))
+    content["vigil"]["golden"] = golden_predictions(Predictor(checkpoints.load(content["vigil"]["task"], folder)))
     _write_json(folder / "config.json", content)
 
 

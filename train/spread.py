@@ -44,7 +44,7 @@ def evaluated(content: dict[str, Any], vigil: dict[str, Any]) -> dict[str, Any]:
     return {"seed": vigil["seed"], "weights_sha256": vigil["sha256"], "splits": splits}
 
 
-def figures(folder: Path, data: Path) -> dict[str, Any]:
+def seed_metrics(folder: Path, data: Path) -> dict[str, Any]:
     """One run's seed, the sha256 of its weights, and its metrics and SHARES on each split.
 
     Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
@@ -53,7 +53,7 @@ def figures(folder: Path, data: Path) -> dict[str, Any]:
     task, threshold = predictor.task, vigil["default_threshold"]
     splits: dict[str, dict[str, float]] = {}
     for name, some in evaluate.split_names(samples, vigil["recipe"]["sources"]).items():
-        probabilities = np.array([answer.probabilities for answer in evaluate.answers(predictor, some, name)])
+        probabilities = np.array([answer.probabilities for answer in evaluate.predict_samples(predictor, some, name)])
         labels = np.array([sample.label for sample in some])
         scores = metrics.p_malignant(task, probabilities).round(evaluate.DECIMALS)
         point = metrics.at_threshold(evaluate.threshold_tables(task, labels, scores)["malignant"], threshold)
@@ -65,7 +65,7 @@ def figures(folder: Path, data: Path) -> dict[str, Any]:
 
 def comparable(folders: Sequence[Path], released: Path) -> None:
     """Raises SpreadError unless the folders hold one recipe, each with another seed, and `released` is one of them."""
-    ours, runs = evaluate.described(released), [evaluate.described(folder) for folder in folders]
+    ours, runs = evaluate.vigil_block(released), [evaluate.vigil_block(folder) for folder in folders]
     # Through the recipe's own class, because a run may be older than one of its settings.
     wanted = recipes.of_settings(ours["recipe"], f"{released}").model_dump()
     for folder, vigil in zip(folders, runs, strict=True):
@@ -95,9 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
         content = json.loads(stored.read_text(encoding="utf-8"))
         runs = []
         for folder in options.folders:
-            vigil = evaluate.described(folder)
+            vigil = evaluate.vigil_block(folder)
             known = vigil["sha256"] == content["weights_sha256"]
-            runs.append(evaluated(content, vigil) if known else figures(folder, options.data))
+            runs.append(evaluated(content, vigil) if known else seed_metrics(folder, options.data))
         runs.sort(key=lambda run: run["seed"])
     except (CheckpointError, DataMissing, SpreadError, recipes.RecipeError) as error:
         print(error, file=sys.stderr)
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(f"{error.filename} is not there: train and evaluate first.", file=sys.stderr)
         return 1
-    evaluate.write(options.into, content | {"seeds": evaluate.rounded(runs)})
+    evaluate.write_evaluation(options.into, content | {"seeds": evaluate.round_figures(runs)})
     print(findings.seeds_section(parse(content | {"seeds": runs})))
     return 0
 

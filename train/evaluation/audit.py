@@ -39,7 +39,7 @@ class AuditError(ValueError):
     """A folder that an audit must not be written to; the message says so in one sentence."""
 
 
-def sort(
+def sort_decisions(
     samples: Sequence[Sample], answers: Sequence[Prediction], threshold: float
 ) -> dict[str, list[tuple[Sample, Prediction]]]:
     """Heading -> the samples under it with their answers: the worst mistakes first, the closest decisions first."""
@@ -54,7 +54,7 @@ def sort(
     return sorted_
 
 
-def write(folder: Path, predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, int]:
+def write_page(folder: Path, predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, int]:
     """Write `folder`/index.html; returns heading -> how many pictures belong under it.
 
     Of the correct ones the CORRECT_SHOWN closest decisions are shown. Raises AuditError inside the repository, and
@@ -71,7 +71,7 @@ def write(folder: Path, predictor: Predictor, samples: Sequence[Sample], thresho
         if not isinstance(answer, Prediction):
             raise answer
         answers.append(answer)
-    found = sort(samples, answers, threshold)
+    found = sort_decisions(samples, answers, threshold)
     counts = {kind: len(cases) for kind, cases in found.items()}
     found["Correct"] = found["Correct"][:CORRECT_SHOWN]
     place.mkdir(parents=True, exist_ok=True)

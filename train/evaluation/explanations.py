@@ -34,7 +34,7 @@ TAKEN_OUT_OF = 30
 Part = Literal["lesion", "label box"]
 
 
-def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+def evaluate_heat_maps(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
     """`measured.Explained` of `samples`, which stand in random order; a decision at `threshold` is right or wrong."""
     task = predictor.task
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
@@ -44,11 +44,11 @@ def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) ->
         forward_pass = predictor.forward_pass(picture)
         if number < TAKEN_OUT_OF:
             falls.append(probability_falls(predictor, forward_pass, number))
-        if (part := part_of(task, sample)) is not None:
+        if (part := annotated_part(task, sample)) is not None:
             right = (decide(forward_pass.prediction.p_malignant, threshold) == "refer") == task.malignant[sample.label]
             for method in METHODS:
                 heat = predictor.heat_map(forward_pass, method, _malignant(task))
-                known = inside_of(task, sample, picture.image, heat)
+                known = inside_mask(task, sample, picture.image, heat)
                 places.append((part, method, right, groups[number], *share_inside(part, heat.values, known)))
     found: dict[str, Any] = {
         "n": len(samples),
@@ -66,14 +66,14 @@ def _malignant(task: Task) -> str:
     return code
 
 
-def part_of(task: Task, sample: Sample) -> Part | None:
+def annotated_part(task: Task, sample: Sample) -> Part | None:
     """What is known of a picture to matter: its lesion, where it is drawn, or the box that alone makes the label."""
     if task.label_box is not None:
         return "label box"
     return "lesion" if sample.masks and task.codes[sample.label] != "normal" else None
 
 
-def inside_of(task: Task, sample: Sample, image: Any, heat: HeatMap) -> np.ndarray:
+def inside_mask(task: Task, sample: Sample, image: Any, heat: HeatMap) -> np.ndarray:
     """Which pixels of the heat map are in the part that matters: bool, of the shape of its values."""
     rows, columns = heat.values.shape
     if task.label_box is None:

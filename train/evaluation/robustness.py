@@ -12,7 +12,7 @@ from train.data import Sample
 from train.evaluation import metrics
 
 
-def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+def evaluate_robustness(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
     """`measured.Robust` of `samples`, decided at `threshold`."""
     found = [
         predict_perturbed(predictor, sample.picture()) for sample in tqdm(samples, desc="perturbations", unit="image")
@@ -21,10 +21,10 @@ def judged(predictor: Predictor, samples: Sequence[Sample], threshold: float) ->
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
     names = [perturbation.name for perturbation in perturbations(predictor.task)]
     scores = np.array([[as_it_is.p_malignant, *(p for _, p in perturbed)] for as_it_is, perturbed in found])
-    return figures(scores, metrics.is_malignant(predictor.task, labels), groups, threshold, names)
+    return flip_rates(scores, metrics.is_malignant(predictor.task, labels), groups, threshold, names)
 
 
-def figures(
+def flip_rates(
     scores: np.ndarray, positive: np.ndarray, groups: Sequence[str], threshold: float, names: Sequence[str]
 ) -> dict[str, Any]:
     """`scores`: p(malignant) (N, 1 + views), of the picture as it is first; `positive` bool (N,); `names` of the views.

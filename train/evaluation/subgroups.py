@@ -21,7 +21,7 @@ BANDS = {"age": AGE_BANDS, "lesion_share": SHARE_BANDS}
 KINDS = ("sex", "age", "localization", "BIRADS", "lesion_share", "Device")
 
 
-def of(sample: Sample) -> dict[str, str]:
+def subgroups_of(sample: Sample) -> dict[str, str]:
     """The subgroups a sample belongs to: kind -> value, "unknown" where its data set has the kind but not for it."""
     found = {}
     for kind in KINDS:
@@ -33,14 +33,14 @@ def of(sample: Sample) -> dict[str, str]:
     return found
 
 
-def figures(
+def evaluate_subgroups(
     samples: Sequence[Sample], positive: np.ndarray, scores: np.ndarray, threshold: float
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Kind -> value -> n, malignant, the AUC with its interval, counts and proportions at `threshold`.
 
     `positive` bool (N,), `scores` p(malignant) (N,). The AUC's interval is from draws of whole groups.
     """
-    found = [of(sample) for sample in samples]
+    found = [subgroups_of(sample) for sample in samples]
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in KINDS:

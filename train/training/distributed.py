@@ -64,7 +64,7 @@ class Processes:
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def join_processes() -> Iterator[Processes]:
     """The group of processes that torchrun started, for as long as the context lasts; alone without torchrun."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:

@@ -58,7 +58,7 @@ class LesionSearch(Job):
         arrays = load_arrays(training, task, 3, round(1.25 * side))
         self.pictures = LesionSet(arrays, load_masks(training, task, arrays), self.labels, recipe)
         if validates:
-            self.held_out, self.truth = squeezed(_with_masks(samples, "validation"), side)
+            self.held_out, self.truth = load_resized(_with_masks(samples, "validation"), side)
 
     def _start_from(self, pretrained: str) -> None:
         # The last stage and the head, which pretrained weights have too, are pruned from the backbone.
@@ -79,7 +79,7 @@ class LesionSearch(Job):
         network.eval()
         with torch.no_grad(), precision.autocast():
             rows = [network(normalise(batch)).float().sigmoid()[:, 0].cpu() for batch in self.held_out.split(32)]
-        return figures(torch.cat(rows).numpy(), self.truth, self.recipe.threshold, self.recipe.smallest)
+        return segmentation_metrics(torch.cat(rows).numpy(), self.truth, self.recipe.threshold, self.recipe.smallest)
 
 
 def _with_masks(samples: Sequence[Sample], split: str | None = None) -> list[Sample]:
@@ -88,7 +88,7 @@ def _with_masks(samples: Sequence[Sample], split: str | None = None) -> list[Sam
     return [s for s in samples if split in (None, s.split) and (s.masks or s.label == normal)]
 
 
-def judged(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float] | None:
+def evaluate_finder(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float] | None:
     """`figures` of the released finder on `samples` with masks or without a lesion, and how many those are (n).
 
     None for a dataset that draws no masks.
@@ -97,14 +97,14 @@ def judged(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float] 
     if not chosen:
         return None
     task, side = TASKS["ultrasound"], finder.config.side
-    _, truth = squeezed(chosen, side)
+    _, truth = load_resized(chosen, side)
     found = np.stack(
         [finder.probabilities(scanned_field.crop(sample.picture().image, task).image) for sample in chosen]
     )
-    return {"n": len(chosen), **figures(found, truth, finder.config.threshold, finder.config.smallest)}
+    return {"n": len(chosen), **segmentation_metrics(found, truth, finder.config.threshold, finder.config.smallest)}
 
 
-def squeezed(samples: Sequence[Sample], side: int) -> tuple[Tensor, np.ndarray]:
+def load_resized(samples: Sequence[Sample], side: int) -> tuple[Tensor, np.ndarray]:
     """The scanned fields, uint8 (N, 3, side, side), and the masks, bool (N, side, side), as the U-Net meets them."""
     task = TASKS["ultrasound"]
     arrays = load_arrays(samples, task, 3, 10**6)
@@ -125,7 +125,9 @@ def _soft_dice(probabilities: Tensor, truth: Tensor) -> Tensor:
     return (2 * (probabilities * truth).sum(dims) + 1) / (probabilities.sum(dims) + truth.sum(dims) + 1)
 
 
-def figures(probabilities: np.ndarray, truth: np.ndarray, threshold: float, smallest: float) -> dict[str, float]:
+def segmentation_metrics(
+    probabilities: np.ndarray, truth: np.ndarray, threshold: float, smallest: float
+) -> dict[str, float]:
     """How well lesions are found: `probabilities` (N, H, W) in 0..1 against `truth` (N, H, W), bool.
 
     dice: mean Dice coefficient over the pictures with a lesion, of pixels from `threshold` on; hit: share of those

@@ -301,7 +301,7 @@ def test_figures_are_counted_by_hand(models: dict[str, Predictor], data: Path) -
     samples = load("breastmnist", data)
     parts = {split: [sample for sample in samples if sample.split == split] for split in ("validation", "test")}
     answered = {split: [predictor.predict(sample.picture()) for sample in chosen] for split, chosen in parts.items()}
-    found = fitting.measured(predictor, parts, answered, data)
+    found = fitting.evaluate_gate(predictor, parts, answered, data)
     own = np.array([verdict(predictor, sample.picture()).score for sample in parts["test"]])
     limit = keeper(predictor).config.limit
     assert found["test"]["n"] == len(own)
@@ -317,7 +317,7 @@ def test_figures_are_counted_by_hand(models: dict[str, Predictor], data: Path) -
     low, high = against["skin"]["auroc"]["interval"]
     assert low < against["skin"]["auroc"]["value"] <= high
     assert against["strange/white"]["n"] == 5
-    assert fitting.measured(predictor, parts, answered, data) == found
+    assert fitting.evaluate_gate(predictor, parts, answered, data) == found
 
 
 def test_without_the_other_sets_there_is_no_gate(folders: dict[str, Path], data: Path, tmp_path: Path) -> None:

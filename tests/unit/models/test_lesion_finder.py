@@ -132,9 +132,9 @@ def test_dice_and_hits_by_hand() -> None:
     p = np.zeros((3, 8, 8), dtype=np.float32)
     p[0, 2:6, 4:8] = 1  # half of 16 pixels in common: Dice 0.5, its middle on the lesion's edge
     p[1, 5:8, 5:8] = 1  # nothing in common
-    assert segmentation.figures(p, truth, 0.5, 0.0) == {"dice": 0.25, "hit": 0.5, "empty": 1.0}
+    assert segmentation.segmentation_metrics(p, truth, 0.5, 0.0) == {"dice": 0.25, "hit": 0.5, "empty": 1.0}
     p[2, 0, 0] = 1
-    assert segmentation.figures(p, truth, 0.5, 0.0)["empty"] == 0.0
+    assert segmentation.segmentation_metrics(p, truth, 0.5, 0.0)["empty"] == 0.0
 
 
 def test_training_crops_keep_the_lesion_in_sight() -> None:

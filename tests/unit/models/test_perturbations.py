@@ -189,7 +189,7 @@ def test_the_answer_of_page_and_api(predictor: Predictor, tmp_path: Path) -> Non
 def test_flips_and_spread_by_hand() -> None:
     scores = np.array([[0.9, 0.8, 0.2], [0.9, 0.7, 0.8], [0.1, 0.4, 0.0], [0.1, 0.1, 0.1], [0.1, 0.2, 0.1]])
     positive = np.array([True, True, False, False, False])
-    found = robustness.figures(scores, positive, ["a", "b", "c", "d", "d"], 0.3, ["one", "two"])
+    found = robustness.flip_rates(scores, positive, ["a", "b", "c", "d", "d"], 0.3, ["one", "two"])
     assert (found["n"], found["groups"]) == (5, 4)
     assert [found["pictures"][who]["n"] for who in ("all", "malignant", "other")] == [5, 2, 3]
     assert [found["pictures"][who]["flipped"]["value"] for who in ("all", "malignant", "other")] == [0.4, 0.5, 1 / 3]
@@ -197,13 +197,13 @@ def test_flips_and_spread_by_hand() -> None:
     assert found["pictures"]["malignant"]["spread"]["value"] == pytest.approx((0.7 + 0.2) / 2)
     # Three pictures of two groups are two cases, and none of two is no proof of none.
     assert found["pictures"]["other"]["flipped"]["interval"] == list(proportion_interval(2 / 3, 2))
-    assert robustness.figures(scores[3:], positive[3:], ["d", "d"], 0.3, ["one", "two"])["pictures"]["all"][
+    assert robustness.flip_rates(scores[3:], positive[3:], ["d", "d"], 0.3, ["one", "two"])["pictures"]["all"][
         "flipped"
     ] == {
         "value": 0.0,
         "interval": [0.0, pytest.approx(0.975)],
     }
-    nobody = robustness.figures(scores[:2], positive[:2], ["a", "b"], 0.3, ["one", "two"])["pictures"]["other"]
+    nobody = robustness.flip_rates(scores[:2], positive[:2], ["a", "b"], 0.3, ["one", "two"])["pictures"]["other"]
     assert nobody["n"] == 0
     assert evaluation.FlipRate.model_validate(nobody).flipped.value is None
 

@@ -40,7 +40,7 @@ def split(n: int, source: str, seed: int) -> dict[str, Any]:
         Sample(f"s{i}", int(labels[i]), f"g{i // 2}", "test", source, Path(), meta={"BIRADS": "4" if i < 150 else "5"})
         for i in range(n)
     ]
-    return evaluate.rounded(evaluate.evaluate_split(task, samples, probabilities, 0.3, np.full(n, 0.5)))
+    return evaluate.round_figures(evaluate.evaluate_split(task, samples, probabilities, 0.3, np.full(n, 0.5)))
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,9 @@ def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monk
     synthetic_datasets.everything(tmp_path)
     file = tmp_path / "quality.json"
     monkeypatch.setattr(quality, "FILE", file)
-    monkeypatch.setattr(derive, "write", lambda content, file=file, write=derive.write: write(content, file))
+    monkeypatch.setattr(
+        derive, "write_limits", lambda content, file=file, write=derive.write_limits: write(content, file)
+    )
     assert derive.main(["--data", str(tmp_path)]) == 0
     written = json.loads(file.read_text(encoding="utf-8"))
     assert list(written) == list(TASKS)
@@ -185,7 +187,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 def test_effects_are_counted_by_hand(predictor: Predictor, tmp_path: Path) -> None:
     synthetic_datasets.breastmnist(tmp_path / "breastmnist")
     samples = [sample for sample in load("breastmnist", tmp_path) if sample.split == "validation"]
-    found = derive.effects(predictor, samples, 0.4)
+    found = derive.measure_effects(predictor, samples, 0.4)
     assert set(found["unflawed"]) == {flaw.code for flaw in FLAWS if flaw.applies(predictor.task)}
     # Of 28 × 28 pixels there is no smaller copy and no strip.
     assert set(found["unflawed"]) - set(found["effects"]) == {"resolution", "narrow"}
@@ -201,4 +203,4 @@ def test_effects_are_counted_by_hand(predictor: Predictor, tmp_path: Path) -> No
     assert dark["mean_change"] == pytest.approx(np.abs(before - after).mean(), abs=1e-5)
     assert dark["flipped"] == pytest.approx(((before >= 0.4) != (after >= 0.4)).mean())
     assert dark["mean_change"] > 0
-    assert derive.effects(predictor, samples, 0.4) == found
+    assert derive.measure_effects(predictor, samples, 0.4) == found

@@ -213,7 +213,7 @@ def test_subgroups_by_hand() -> None:
     positive = np.arange(100) % 2 == 0
     scores = np.where(positive, 0.8, 0.1)
     scores[0] = 0.2
-    found = subgroups.figures(samples, positive, scores, 0.3)
+    found = subgroups.evaluate_subgroups(samples, positive, scores, 0.3)
     assert list(found) == ["sex", "age", "BIRADS", "lesion_share"], "nothing else becomes a subgroup"
     assert list(found["sex"]) == ["male", "unknown"]
     assert list(found["age"]) == ["under 40", "40 to 59", "60 and over", "unknown"], "in order of age, not of letters"
@@ -232,7 +232,7 @@ def test_subgroups_by_hand() -> None:
 def test_no_auc_of_a_small_subgroup(positives: int, given: bool) -> None:
     samples = [Sample(f"s{n}", 0, f"g{n}", "test", "x", Path(), meta={"sex": "male"}) for n in range(100)]
     positive = np.arange(100) < positives
-    found = subgroups.figures(samples, positive, np.linspace(1, 0, 100), 0.3)["sex"]["male"]
+    found = subgroups.evaluate_subgroups(samples, positive, np.linspace(1, 0, 100), 0.3)["sex"]["male"]
     assert (found["auc_malignant"] is not None) == given
     assert (found["auc_malignant_interval"] is not None) == given
 
@@ -304,19 +304,19 @@ def test_every_kind_of_number_is_compared(content: dict[str, Any], path: tuple[A
         return value + "0" if isinstance(value, str) else value + (0.0002 if isinstance(value, float) else 1)
 
     changed = changed_at(content, path, more)
-    found = list(check.against(changed, content))
+    found = list(check.compare_evaluations(changed, content))
     assert len(found) == 1
     assert found[0].startswith("evaluation.json." + ".".join(str(key) for key in path[:2]))
-    assert list(check.against(content, changed)), "the other way round too"
+    assert list(check.compare_evaluations(content, changed)), "the other way round too"
 
 
 def test_what_stands_on_one_side_alone_is_named(content: dict[str, Any]) -> None:
     without = copy.deepcopy(content)
     del without["external"]["breast_usg"]
-    assert list(check.against(content, without)) == [
+    assert list(check.compare_evaluations(content, without)) == [
         "evaluation.json.external.breast_usg: stands there, does not come out."
     ]
-    assert list(check.against(without, content)) == [
+    assert list(check.compare_evaluations(without, content)) == [
         "evaluation.json.external.breast_usg: comes out, does not stand there."
     ]
 
@@ -327,24 +327,28 @@ def test_float_noise_is_no_difference_even_where_it_parts_ties() -> None:
     noisy = scores + rng.normal(0, 1e-6, 200)
     one, other = (thresholds.threshold_table(s.tolist(), positive.tolist()) for s in (scores, noisy))
     assert len(one["threshold"]) < len(other["threshold"])
-    assert list(check.against({"t": one, "auc": 0.8}, {"t": other, "auc": 0.80005})) == []
+    assert list(check.compare_evaluations({"t": one, "auc": 0.8}, {"t": other, "auc": 0.80005})) == []
     assert len(
-        list(check.against({"t": one}, {"t": thresholds.threshold_table([*scores[1:], 0.5], positive.tolist())}))
+        list(
+            check.compare_evaluations(
+                {"t": one}, {"t": thresholds.threshold_table([*scores[1:], 0.5], positive.tolist())}
+            )
+        )
     )
 
 
 def test_the_cards_of_an_embedded_checkpoint_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded = checkpoints.EMBEDDED / "breastmnist"
     monkeypatch.setattr(card, "ROOT", tmp_path)
-    (tmp_path / "model_card.md").write_text(card.model_card().replace("Brier score | 0.", "Brier score | 1.", 1))
+    (tmp_path / "model_card.md").write_text(card.model_card_text().replace("Brier score | 0.", "Brier score | 1.", 1))
     readme = (checkpoints.EMBEDDED.parent / "README.md").read_text()
     (tmp_path / "README.md").write_text(readme.replace("| BreastMNIST, n = 156 | 0.", "| BreastMNIST, n = 156 | 1.", 1))
-    found = list(check.cards(embedded))
+    found = list(check.compare_cards(embedded))
     assert [line.split(",")[0].rsplit("/", 1)[1] for line in found] == ["model_card.md", "README.md"]
     elsewhere = shutil.copytree(embedded, tmp_path / "breastmnist")
-    assert list(check.cards(elsewhere)) == []
+    assert list(check.compare_cards(elsewhere)) == []
     (elsewhere / "README.md").unlink()
-    assert list(check.cards(elsewhere)) == [f"{elsewhere / 'README.md'}: is missing."]
+    assert list(check.compare_cards(elsewhere)) == [f"{elsewhere / 'README.md'}: is missing."]
 
 
 def test_without_an_evaluation_there_is_nothing_to_check(

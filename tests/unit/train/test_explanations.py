@@ -79,7 +79,7 @@ def test_a_map_that_shows_what_decides_is_found_faithful_and_located(
     where: tuple[slice, slice], central: bool, tmp_path: Path
 ) -> None:
     made = predictor(tmp_path / "model", "histopathology", Looks(where))
-    found = explanations.judged(made, tiles(tmp_path, where), 0.3)
+    found = explanations.evaluate_heat_maps(made, tiles(tmp_path, where), 0.3)
     assert (found["n"], found["groups"]) == (8, 4)
     faith = found["faithfulness"]["maps"]["Grad-CAM"]
     # The bright patch is a sixteenth of the tile: without it, nothing argues for metastasis.
@@ -95,7 +95,7 @@ def test_a_map_that_shows_what_decides_is_found_faithful_and_located(
         assert answer["chance"] == pytest.approx(1 / 9, abs=0.01)
         assert (answer["inside"]["value"] > 0.6) == central
         assert answer["inside"]["interval"][0] <= answer["inside"]["value"] <= answer["inside"]["interval"][1]
-    again = explanations.judged(made, tiles(tmp_path, where), 0.3)
+    again = explanations.evaluate_heat_maps(made, tiles(tmp_path, where), 0.3)
     assert again == found, "the same every time"
 
 
@@ -108,7 +108,7 @@ def test_a_map_of_somewhere_else_is_found_no_better_than_chance(
     monkeypatch.setattr(
         Predictor, "heat_map", lambda *_, **__: HeatMap("Grad-CAM", "metastatic", elsewhere, (0, 0, SIDE, SIDE))
     )
-    found = explanations.judged(made, tiles(tmp_path, CENTRE), 0.3)
+    found = explanations.evaluate_heat_maps(made, tiles(tmp_path, CENTRE), 0.3)
     faith = found["faithfulness"]["maps"]["Grad-CAM"]
     assert faith["drop"]["value"] < 0.1
     assert faith["above_random"]["interval"][0] <= 0
@@ -129,7 +129,7 @@ def test_a_peak_is_in_the_drawn_lesion_or_not(
     )
     monkeypatch.setattr(explanations, "TAKEN_OUT_OF", 1)
     monkeypatch.setattr(explanations, "probability_falls", lambda *_: np.zeros((2, 2)))
-    location = explanations.judged(made, samples, 0.3)["location"]
+    location = explanations.evaluate_heat_maps(made, samples, 0.3)["location"]
     assert (location["part"], location["measure"], location["code"]) == ("lesion", "peak", "malignant")
     found = list(location["maps"]["Grad-CAM"].values())
     assert sum(answer["n"] for answer in found) == len(samples)
@@ -173,7 +173,7 @@ def test_an_empty_map_has_no_peak_and_takes_out_as_much_as_any() -> None:
 def test_the_label_box_of_a_tile_whose_middle_alone_was_seen() -> None:
     heat = HeatMap("Grad-CAM", "metastatic", np.zeros((48, 48), dtype=np.float32), (32, 0, 128, 96))
     sample = Sample("", 0, "", "test", "pcam", Path())
-    inside = explanations.inside_of(TASKS["histopathology"], sample, Image.new("RGB", (160, 96)), heat)
+    inside = explanations.inside_mask(TASKS["histopathology"], sample, Image.new("RGB", (160, 96)), heat)
     rows, columns = np.nonzero(inside)
     # 160 px wide: its middle third runs from 53.3 to 106.7, of the part seen from 21.3 to 74.7 of 96
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 31, 11, 36)

@@ -95,8 +95,8 @@ def test_out_of_fold_calibration_by_hand(data: Path) -> None:
     assert isinstance(recipe, recipes.Recipe)
     labels = np.array([s.label for s in samples])
     logits = np.random.default_rng(0).normal(0, 1, (len(samples), 7)) + 3 * np.eye(7)[labels]
-    told = members.judged(recipe, samples, logits, [i % 2 for i in range(len(samples))])
-    shifted = members.judged(recipe, samples, 2 * logits + np.arange(7), [0] * len(samples))
+    told = members.evaluate_members(recipe, samples, logits, [i % 2 for i in range(len(samples))])
+    shifted = members.evaluate_members(recipe, samples, 2 * logits + np.arange(7), [0] * len(samples))
     assert shifted["temperature"] == pytest.approx(2 * told["temperature"], rel=0.02)
     for source in ("ham10000", "isic2017", "acral"):
         rows = [i for i, s in enumerate(samples) if s.source == source and s.label == 4]
@@ -107,7 +107,7 @@ def test_out_of_fold_calibration_by_hand(data: Path) -> None:
 
 def test_a_left_out_source_is_not_learned_from_and_its_test_split_stays_unread(data: Path) -> None:
     samples = load("ultrasound", data)
-    rest, read = leave_out.without(samples, "busbra")
+    rest, read = leave_out.split_off(samples, "busbra")
     assert {s.source for s in rest} == {"busi", "multirez"}
     assert {s.split for s in read} == {"external"}
     held_back = {s.name for s in samples if s.source == "busbra" and s.split == "test"}
@@ -120,7 +120,7 @@ def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = synthetic_checkpoints.trained(tmp_path / "released", "ultrasound", data)
-    evaluation = synthetic_checkpoints.evaluation(evaluate.described(folder)["sha256"], "ultrasound")
+    evaluation = synthetic_checkpoints.evaluation(evaluate.vigil_block(folder)["sha256"], "ultrasound")
     arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(tmp_path / "left"), "--workers", "0"]
     assert leave_out.main([*arguments, "--only", "multirez", "--into", str(tmp_path)]) == 1, "nothing to write into"
     assert "train and evaluate first" in capsys.readouterr().err

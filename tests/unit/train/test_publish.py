@@ -59,7 +59,7 @@ def test_published_then_pulled_then_predicted(hub: Hub, capsys: pytest.CaptureFi
     assert "model.safetensors" in newest.large
     for name in FILES:
         assert held[name] == (FOLDER / name).read_bytes()
-    assert held["README.md"].decode() == card.text(FOLDER, REPO)
+    assert held["README.md"].decode() == card.card_text(FOLDER, REPO)
     assert f'timm.create_model("hf-hub:{REPO}"' in held["README.md"].decode()
 
     pulled, local = checkpoints.load("breastmnist", variable[1]), checkpoints.load("breastmnist", FOLDER)
@@ -327,7 +327,7 @@ def test_an_older_checkpoint_without_golden_values_is_whole(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("folder", card.released(), ids=lambda folder: folder.name)
 def test_the_hub_accepts_every_card(folder: Path, hub: Hub) -> None:
-    ModelCard(card.text(folder, REPO)).validate(repo_type="model")
+    ModelCard(card.card_text(folder, REPO)).validate(repo_type="model")
     with pytest.raises(ValueError, match="license"):
         ModelCard("---\nlicense: mine\n---\n").validate(repo_type="model")
     assert hub.asked == ["POST /api/validate-yaml"] * 2

@@ -36,7 +36,7 @@ def test_the_embedded_default_verifies_and_is_evaluated(task: str) -> None:
 
 @pytest.mark.parametrize("folder", card.released(), ids=lambda folder: folder.name)
 def test_a_card_is_fresh(folder: Path) -> None:
-    assert (folder / "README.md").read_text(encoding="utf-8") == card.text(folder), "run python -m train.card"
+    assert (folder / "README.md").read_text(encoding="utf-8") == card.card_text(folder), "run python -m train.card"
 
 
 LICENCE = {"skin": "cc-by-nc-4.0", "breastmnist": "cc-by-4.0", "histopathology": "cc0-1.0", "ultrasound": "other"}
@@ -45,7 +45,7 @@ LICENCE = {"skin": "cc-by-nc-4.0", "breastmnist": "cc-by-4.0", "histopathology":
 @pytest.mark.parametrize("folder", card.released(), ids=lambda folder: folder.name)
 def test_huggingface_hub_reads_the_metadata(folder: Path) -> None:
     config, evaluation = card.read_folder(folder)
-    found = ModelCard(card.text(folder, "owner/name")).data
+    found = ModelCard(card.card_text(folder, "owner/name")).data
     assert isinstance(found, ModelCardData)
     assert found.license == LICENCE[config["vigil"]["task"]]
     if found.license == "other":
@@ -69,7 +69,7 @@ def test_huggingface_hub_reads_the_metadata(folder: Path) -> None:
 
 
 def test_model_card_says_what_a_model_card_says() -> None:
-    text = card.model_card()
+    text = card.model_card_text()
     for heading in (
         "Intended use",
         "Out of scope",
@@ -86,9 +86,11 @@ def test_model_card_says_what_a_model_card_says() -> None:
 
 
 def test_model_card_and_readme_are_fresh() -> None:
-    assert (card.ROOT / "model_card.md").read_text(encoding="utf-8") == card.model_card(), "run python -m train.card"
+    assert (card.ROOT / "model_card.md").read_text(encoding="utf-8") == card.model_card_text(), (
+        "run python -m train.card"
+    )
     text = (card.ROOT / "README.md").read_text(encoding="utf-8")
-    assert card.readme(text) == text, "run python -m train.card"
+    assert card.readme_text(text) == text, "run python -m train.card"
 
 
 def test_the_embedded_checkpoints_hold_what_a_folder_holds_and_stay_small() -> None:
@@ -111,7 +113,7 @@ def test_the_counts_of_every_split_add_up() -> None:
             assert sum(map(sum, split["confusion_matrix"])) == split["n"] == sum(split["n_per_class"].values())
             point = split["at_default_threshold"]["malignant"]
             again = metrics.at_threshold(split["threshold_table"]["malignant"], point["threshold"])
-            assert evaluate.rounded(again) == point
+            assert evaluate.round_figures(again) == point
 
 
 def test_the_space_front_matter_fits_what_is_pinned() -> None:

@@ -51,7 +51,7 @@ def test_each_seed_has_the_figures_that_its_evaluation_gives(
     assert (first["seed"], second["seed"]) == (0, 1)
     assert first["weights_sha256"] != second["weights_sha256"] == content["weights_sha256"]
     assert first["splits"] != second["splits"]
-    read = spread.figures(runs[1], data)
+    read = spread.seed_metrics(runs[1], data)
     assert (second["seed"], second["weights_sha256"]) == (read["seed"], read["weights_sha256"])
     assert second["splits"].keys() == read["splits"].keys() == content["splits"].keys()
     for name, known in read["splits"].items():
@@ -68,7 +68,7 @@ def test_the_released_one_is_not_read_again(
         read.append(folder)
         return content["seeds"][0]
 
-    monkeypatch.setattr(spread, "figures", figures)
+    monkeypatch.setattr(spread, "seed_metrics", figures)
     assert spread.main([*map(str, runs), "--data", str(data), "--into", str(runs[1])]) == 0
     assert read == [runs[0]]
     assert json.loads((runs[1] / "evaluation.json").read_text())["seeds"] == content["seeds"]
@@ -87,7 +87,7 @@ def test_evaluated_or_checked_again_it_stays(
     runs: list[Path], content: dict[str, Any], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = content["seeds"]
-    evaluate.write(runs[1], {key: value for key, value in content.items() if key != "seeds"})
+    evaluate.write_evaluation(runs[1], {key: value for key, value in content.items() if key != "seeds"})
     assert json.loads((runs[1] / "evaluation.json").read_text())["seeds"] == before
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 20)
@@ -101,7 +101,7 @@ def test_of_other_weights_it_does_not_stay(tmp_path: Path, content: dict[str, An
     (tmp_path / "evaluation.json").write_text(json.dumps(content))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate.card, "write", lambda _: None)
-        evaluate.write(tmp_path, {"weights_sha256": "of another"})
+        evaluate.write_evaluation(tmp_path, {"weights_sha256": "of another"})
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"weights_sha256": "of another"}
 
 
@@ -177,5 +177,5 @@ def test_the_released_one_must_be_among_them_and_evaluated(
 
 def test_what_is_external_is_not_read_again(data: Path, tmp_path: Path) -> None:
     run = synthetic_checkpoints.trained(tmp_path / "ultrasound", "ultrasound", data)
-    assert set(spread.figures(run, data)["splits"]) == {"validation", "test", "test-busbra"}
+    assert set(spread.seed_metrics(run, data)["splits"]) == {"validation", "test", "test-busbra"}
     assert "external" not in {sample.split for sample in load("ultrasound", data, ["busi", "busbra"])}
