@@ -97,7 +97,7 @@ def test_no_spelling_of_an_address_is_asked(server: Server, canary: Canary) -> N
 
 
 def call_in_turn(visitor: httpx.Client, body: dict[str, Any]) -> httpx.Response:
-    """Call the endpoint "skin". A busy app refuses a call whose turn would come too late, so wait as it asks and repeat."""
+    """Call the endpoint "skin". A busy app asks for patience with 503, so wait as it says and repeat."""
     for _ in range(10):
         asked = visitor.post("/gradio_api/call/skin", json=body)
         if asked.status_code != 503:

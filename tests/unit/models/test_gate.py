@@ -32,6 +32,7 @@ from tests.support import synthetic_checkpoints, synthetic_datasets
 from train import gate as fitting
 from train import kind
 from train.data import Sample, load, split_hash
+from train.quality import subsample
 
 # Checkpoint folder -> architecture (None: the task's default).
 MODELS = {"skin": None, "breastmnist": None, "breastmnist-logistic": "vigil_linear28", "histopathology": None}
@@ -379,10 +380,10 @@ def test_the_hub_carries_the_gate(hub: Hub, folders: dict[str, Path]) -> None:
 
 def test_samples_are_the_same_every_time() -> None:
     samples = [Sample(str(n), 0, str(n), "train", "pcam", Path()) for n in range(500)]
-    chosen = fitting.some(samples, 40)
-    assert chosen == fitting.some(samples, 40)
+    chosen = subsample(samples, 40)
+    assert chosen == subsample(samples, 40)
     assert len({sample.name for sample in chosen}) == 40
-    assert fitting.some(samples[:30], 40) == samples[:30]
+    assert subsample(samples[:30], 40) == samples[:30]
 
 
 def rows(middle: float, number: int, seed: int, width: int = 12) -> np.ndarray:
