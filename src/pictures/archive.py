@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import PurePosixPath
 from typing import Final
 
+from src.pictures.folder import is_bookkeeping
 from src.pictures.limits import MAX_BYTES
 
 MAX_ENTRIES: Final = 2_000
@@ -72,7 +72,8 @@ def is_archive(start: bytes) -> bool:
 
 
 class Archive:
-    """A zip held in memory. `members` are its files in its order, without folders and what macOS adds to every zip.
+    """A zip held in memory. `members` are its files in its order, without folders and what macOS and
+    Windows add by themselves.
 
     Raises ArchiveRefused where it cannot be read as a whole.
     """
@@ -116,8 +117,7 @@ def printable(name: str) -> str:
 
 
 def _left_out(entry: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(entry.filename)
-    return entry.filename.endswith("/") or path.parts[:1] == ("__MACOSX",) or path.name == ".DS_Store"
+    return entry.filename.endswith("/") or is_bookkeeping(entry.filename)
 
 
 def _refusal(entry: zipfile.ZipInfo) -> str | None:
