@@ -2,18 +2,16 @@
 
 `--target-sensitivity S` in place of `--threshold` takes the threshold that validation promises S for, or refuses.
 
-Finds files, writes rows and counts failures; what a file says is the Predictor's business, and where weights come from
-is `src.models.checkpoints`'.
+Writes rows and counts failures; `src.pictures.folder` finds the pictures, the Predictor reads them, and
+`src.models.checkpoints` finds the weights.
 """
 
 import argparse
 import logging
 import math
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
@@ -24,18 +22,23 @@ from src.exports.spreadsheet import Writer
 from src.models import checkpoints
 from src.models.evaluation import MALIGNANT
 from src.models.predictor import Predictor
+from src.pictures import folder
+from src.pictures.archive import printable
 from src.pictures.decode import ImageRefused
 from src.results.thresholds import operating_point, validation_promise
 from src.tasks import TASKS
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+MAX_NAMED = 20
+"""Files that are left out for one reason and named."""
 
 EPILOG = """\
 Standard error says what the threshold costs where the model was measured, with 95% intervals.
 
-A folder is searched with its subfolders (hidden ones too, links to folders not) for .jpg, .jpeg, .png, .webp, .tif,
-.tiff and .bmp in any case, in the order of their names; a file named twice is read once. A file that cannot be read, a
-path that does not exist and a folder without a picture each get a row with "error" filled, and the run goes on.
+A folder is searched with its subfolders (hidden ones too, links to folders not) for pictures, in the order of their
+names; a file named twice is read once. The first bytes of a file say whether it is a picture, not its suffix. A file
+that is named as a picture or is one and cannot be read, a path that does not exist and a folder without a picture each
+get a row with "error" filled, and the run goes on. Standard error names the other files of a folder, which are no
+failure; the files that macOS and Windows keep there (._*, .DS_Store, Thumbs.db, __MACOSX) are passed over.
 
 A spreadsheet takes a text that begins with =, + or - or @ for a formula: a path that does is written with ./ before it,
 which names the same file. Where one of them follows a comma, a semicolon, a bar, a tab, a quote or a line break in a
@@ -49,32 +52,10 @@ Research and education only, not a diagnosis.
 """
 
 
-def find(paths: Iterable[str]) -> list[tuple[str, str | None]]:
-    """The files that `paths` (files and folders) stand for, in order, each with None or why it cannot be a picture."""
-    found: dict[str, tuple[str, str | None]] = {}
-    for path in paths:
-        for entry in _search(path) if os.path.isdir(path) else [(path, None)]:  # noqa: PTH112 - false for odd names
-            found.setdefault(os.path.abspath(entry[0]), entry)  # noqa: PTH100 - "a/../b" is "b" here
-    return list(found.values())
-
-
-def _search(folder: str) -> list[tuple[str, str | None]]:
-    unreadable: list[OSError] = []
-    files = [
-        str(Path(parent, name))
-        for parent, _, names in os.walk(folder, onerror=unreadable.append)
-        for name in names
-        if name.lower().endswith(SUFFIXES)
-    ]
-    entries: list[tuple[str, str | None]] = [(file, None) for file in files]
-    entries += [(str(error.filename), "This folder cannot be read.") for error in unreadable]
-    return sorted(entries) or [(folder, "There is no picture in this folder.")]
-
-
 def score(
     predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float
 ) -> Iterator[dict[str, str]]:
-    """A CSV row for each of `find`'s entries, in order; pictures are read and answered as the rows are taken."""
+    """A CSV row for each entry that `folder.find` returns, in order; pictures are read as the rows are taken."""
     answers = predictor.predict_many(path for path, error in entries if error is None)
     for path, error in entries:
         answer = error or next(answers)
@@ -102,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(refusal))
     print(f"score: {_costs(checkpoint, threshold)}", file=sys.stderr)
 
-    entries = find(options.paths)
+    found = folder.find(options.paths)
+    entries = found.entries
     failed = written = 0
     try:
         with _output(options.csv) as out:
@@ -121,9 +103,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1  # whoever read standard output has seen enough
     except OSError as error:
         return _failed(f"{options.csv or 'standard output'} cannot be written: {error.strerror}.")
+    for sentence in _left_out(found.left_out):
+        print(f"score: {sentence}", file=sys.stderr)
     if failed:
         print(f"score: {failed} of {len(entries)} failed; the column error says why.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _left_out(files: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """A sentence for each reason why files of a folder are not read, with their count and the first names."""
+    for reason in sorted({reason for _, reason in files}):
+        names = [printable(path) for path, why in files if why == reason]
+        listed = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
+        yield f"left out {len(names):,} ({listed}): {reason}"
 
 
 class NotPromised(ValueError):  # noqa: N818 - a refusal, as ImageRefused

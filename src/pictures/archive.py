@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import PurePosixPath
 from typing import Final
 
+from src.pictures.folder import is_bookkeeping
 from src.pictures.limits import MAX_BYTES
 
 MAX_ENTRIES: Final = 2_000
@@ -77,8 +77,8 @@ def is_archive(start: bytes) -> bool:
 class Archive:
     """A zip in memory.
 
-    `members`: its files in the zip's order, without folders and the files that macOS adds. Raises ArchiveRefused if the
-    zip is damaged or has too many entries.
+    `members`: its files in the zip's order, without folders and the files that macOS and Windows add. Raises
+    ArchiveRefused if the zip is damaged or has too many entries.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -123,8 +123,7 @@ def printable(name: str) -> str:
 
 
 def _left_out(entry: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(entry.filename)
-    return entry.filename.endswith("/") or path.parts[:1] == ("__MACOSX",) or path.name == ".DS_Store"
+    return entry.filename.endswith("/") or is_bookkeeping(entry.filename)
 
 
 def _refusal(entry: zipfile.ZipInfo) -> str | None:

@@ -20,6 +20,7 @@ from src.exports.spreadsheet import Writer
 from src.pictures import decode
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
 from src.pictures.decode import MAX_BYTES, ImageRefused, Picture
+from src.pictures.folder import is_bookkeeping
 from src.results.gate_sentences import rejected, sentence
 from src.results.thresholds import decide
 from src.service.other_tasks import accepting_task
@@ -41,6 +42,7 @@ TOO_MANY_FILES: Final = f"These are more than {MAX_LISTED:,} files; give them in
 TOO_MUCH: Final = f"These are more than {MAX_SUM // 10**6} MB of pictures; give them in parts."
 TOO_LARGE: Final = f"This archive has more than {MAX_BYTES // 10**6} MB; give it in parts."
 EMPTY: Final = "There is no file in this archive."
+NO_PICTURE: Final = "There is no picture among these files."
 NO_ROWS: Final = "There are no results; read the pictures again."
 
 
@@ -89,14 +91,19 @@ Rows = Sequence[Row]
 
 def items(_: Models, files: Sequence[tuple[str, str]]) -> list[Item]:
     """The pictures in `files`, each a path and the name it goes by, in order; zips are opened, not decompressed.
+    Files that macOS and Windows add to a folder are passed over.
 
     Raises BatchRefused where they are too many or too much.
     """
     found: list[Item] = []
     for path, name in files:
+        if is_bookkeeping(name):
+            continue
         found += _opened(path, printable(name))
         if len(found) > MAX_LISTED:
             raise BatchRefused(TOO_MANY_FILES)
+    if not found:
+        raise BatchRefused(NO_PICTURE)
     taken = [item for item in found if item.refusal is None]
     if len(taken) > MAX_PICTURES:
         raise BatchRefused(TOO_MANY)

@@ -22,7 +22,7 @@ from src import score
 from src.exports import csv_rows
 from src.models.checkpoints import load
 from src.models.predictor import Predictor
-from src.pictures import decode
+from src.pictures import decode, folder
 from src.pictures.decode import Picture
 from src.results.gate_sentences import all_warnings
 from src.results.thresholds import operating_point, promise, threshold_table
@@ -84,26 +84,25 @@ def test_columns_and_values(
     assert f"{task}: 100%" in capsys.readouterr().err
 
 
-def test_folder_is_searched_by_suffix_and_bad_files_get_a_row(
+def test_folder_is_searched_and_bad_files_get_a_row(
     checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "in"
-    good = ["b.JPG", "a/c.jpeg", "a/d.Png", "a/b/e.webp", "a/b/f.tif", "g.TIFF", "h.bmp", ".hidden/i.png"]
+    images = tmp_path / "in"
+    good = ["b.JPG", "a/c.jpeg", "a/d.Png", "a/b/e.webp", "a/b/f.tif", "g.TIFF", "h.bmp", ".hidden/i.png", "j.gif"]
     for i, name in enumerate(good):
-        picture(folder / name, i)
-    picture(folder / "j.gif")
-    (folder / "notes.txt").write_text("no picture")
-    (folder / "broken.jpg").write_bytes(b"no picture")
-    (folder / "loop").symlink_to(folder)
-    (folder / "gone.png").symlink_to(tmp_path / "nowhere")
+        picture(images / name, i)
+    (images / "notes.txt").write_text("no picture")
+    (images / "broken.jpg").write_bytes(b"no picture")
+    (images / "loop").symlink_to(images)
+    (images / "gone.png").symlink_to(tmp_path / "nowhere")
     out = tmp_path / "out.csv"
     missing, odd = tmp_path / "missing.png", 'a\nb,"c" ü.png'
-    paths = [folder, missing, picture(tmp_path / odd), folder / "b.JPG"]
+    paths = [images, missing, picture(tmp_path / odd), images / "b.JPG"]
     arguments = [*map(str, paths), "--weights", checkpoints("histopathology"), "--csv", str(out)]
     assert score.main(["histopathology", *arguments]) == 1
     rows = read(out)
     assert [row["path"] for row in rows] == [
-        *sorted(str(folder / name) for name in [*good, "broken.jpg", "gone.png"]),
+        *sorted(str(images / name) for name in [*good, "broken.jpg", "gone.png"]),
         str(missing),
         str(tmp_path / odd),
     ]
@@ -111,7 +110,32 @@ def test_folder_is_searched_by_suffix_and_bad_files_get_a_row(
     assert failed == {"broken.jpg", "gone.png", "missing.png"}
     for row in rows:
         assert bool(row["p_malignant"]) == bool(row["decision"]) == (not row["error"])
-    assert "3 of 12 failed" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "3 of 13 failed" in printed
+    assert f"left out 1 ({images / 'notes.txt'}): Not a picture." in printed
+    assert f"left out 1 ({images / 'loop'}): A link to a folder is not followed." in printed
+
+
+def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = tmp_path / "in", tmp_path / "out.csv"
+    names = ["a.jpg", "b.jfif", "c.JPE", "d.HEIC", "e", "f.jpg "]
+    for i, name in enumerate(names):
+        picture(images / name, i)
+    (images / "labels.csv").write_text("BMI,label\n21,benign\n")  # begins as a BMP does
+    (images / "notes").write_text("two lesions")
+    for name in ("._a.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._a.jpg", "__MACOSX/a.jpg"):
+        (images / name).parent.mkdir(exist_ok=True)
+        (images / name).write_bytes(b"\0\5\x16\7")
+    arguments = [str(images), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
+    assert score.main(["breastmnist", *arguments]) == 0
+    rows = read(out)
+    assert [row["path"] for row in rows] == [str(images / name) for name in names]
+    assert all(row["p_malignant"] and not row["error"] for row in rows)
+    printed = capsys.readouterr().err
+    assert f"left out 2 ({images / 'labels.csv'}, {images / 'notes'}): Not a picture." in printed
+    assert printed.count("left out") == 1
 
 
 def test_many_batches_keep_their_order(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
@@ -119,7 +143,7 @@ def test_many_batches_keep_their_order(checkpoints: Callable[[str], str], tmp_pa
         picture(tmp_path / f"{i:02}.png", i, side=40)
     (tmp_path / "33.png").write_bytes(b"")
     predictor = Predictor(load("breastmnist", checkpoints("breastmnist")))
-    rows = list(score.score(predictor, score.find([str(tmp_path)]), 0.5))
+    rows = list(score.score(predictor, folder.find([str(tmp_path)]).entries, 0.5))
     assert [Path(row["path"]).name for row in rows] == [f"{i:02}.png" for i in range(75)]
     assert [i for i, row in enumerate(rows) if row.get("error")] == [33]
     for i in (0, 31, 32, 34, 74):
@@ -137,36 +161,13 @@ def test_folder_without_a_picture_is_said(checkpoints: Callable[[str], str], tmp
     ]
 
 
-def test_unreadable_folder_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
-    (tmp_path / "closed").mkdir()
-    scandir = os.scandir
-
-    def refuse(path: str) -> object:  # tests may run as root, whom no permission stops
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert score.find([str(tmp_path)]) == [
-        (str(tmp_path / "a.png"), None),
-        (str(tmp_path / "closed"), "This folder cannot be read."),
-    ]
-
-
-def test_a_file_named_twice_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    picture(tmp_path / "a" / "b.png")
-    monkeypatch.chdir(tmp_path)
-    assert score.find(["a/b.png", "a", "a/../a/b.png", str(tmp_path / "a" / "b.png")]) == [("a/b.png", None)]
-
-
 @pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@a.png", "\ta.png", "\ra.png"])
 def test_no_path_reads_as_a_formula_and_each_still_names_its_file(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     picture(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    ((path, error),) = score.find(["."])
+    ((path, error),) = folder.find(["."]).entries
     written = csv_rows.row(TASKS["skin"], path, error or "Not read.", 0.5)["path"]
     assert written == f"./{name}"
     assert Path(written).samefile(tmp_path / name)

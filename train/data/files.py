@@ -7,9 +7,8 @@ from zipfile import BadZipFile
 
 import openpyxl
 
+from src.pictures.folder import is_named_as_picture
 from train.data.samples import DataMissing
-
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 
 def table(source: str, root: Path, path: Path, columns: Collection[str]) -> list[dict[str, str]]:
@@ -51,7 +50,7 @@ def pictures(folder: Path) -> dict[str, Path]:
     def found() -> Iterator[Path]:
         if folder.is_dir():
             for path in folder.iterdir():
-                if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.stat().st_size:
+                if is_named_as_picture(path.name) and not path.name.startswith(".") and path.stat().st_size:
                     yield path
 
     # Of two suffixes the first by name wins, on every file system.
