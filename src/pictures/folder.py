@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
-from src.pictures.formats import recognised, refusal_by_name
+from src.pictures.formats import recognised
+from src.pictures.reasons import refusal_by_name
 
 SUFFIXES: Final = (
     ".jpg",
