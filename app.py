@@ -1,10 +1,10 @@
 """The server: `python app.py` opens one page, a tab and an API endpoint for each task of src/tasks.py.
 
-The page itself is src/page; what is read, decided and said is src's. Nothing of a picture is logged, and what was
-uploaded or drawn is deleted within an hour. GRADIO_SERVER_PORT and GRADIO_SERVER_NAME set where it listens, by default
-127.0.0.1:7860 and never another port; VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES how often visitors may
-ask, and how they are told apart (src/server/rate_limit.py); VIGIL_HOSTS by which names the page may be asked for
-(src/server/hosts.py). A setting that cannot be used ends the start with status 2.
+src/page is the page itself. Nothing about an image is logged, and uploads and drawn files are deleted within an hour.
+GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address, by default 127.0.0.1:7860; the server uses no other port.
+VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES set the rate limits (src/server/rate_limit.py), VIGIL_HOSTS the
+names by which visitors may reach the server (src/server/hosts.py). A setting that cannot be used ends the start with
+status 2.
 """
 
 import os
@@ -20,7 +20,7 @@ from src.server import log, settings
 from src.service import worker_pool
 from src.tasks import TASKS
 
-SESSIONS = 200  # each costs 50 to 340 KB; none holds a result, so one that is dropped loses nothing
+SESSIONS = 200  # 50 to 340 KB each; a session holds no result, so a dropped one loses nothing
 
 
 def main() -> int:
@@ -37,10 +37,10 @@ def main() -> int:
 
 
 def serve(address: settings.Address) -> None:
-    """Serve the page there until stopped. Raises SettingRefused."""
+    """Serve the page on this address until stopped. Raises SettingRefused."""
     log.begin()
     worker_pool.prepare()
-    # Imported here: the processes that read pictures are started with this file too, and need no page.
+    # Imported here, because the worker processes load this file too and need no page.
     from src import outgoing
     from src.page import layout
     from src.page.theme import looks
@@ -49,12 +49,12 @@ def serve(address: settings.Address) -> None:
     claimed = environment.prepare()
 
     def stop(*_: object) -> None:
-        """Leave nothing of a visitor's behind, and wait for none."""
+        """Delete the visitors' files, and exit without waiting for open requests."""
         shutil.rmtree(claimed.folder, ignore_errors=True)
         os._exit(128 + signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, stop)  # as a Space is told to end
-    # All at once, so that a Hub that does not answer is waited for once, not four times.
+    signal.signal(signal.SIGTERM, stop)  # the signal that ends a Space
+    # All at once: a Hub that does not answer costs its time-out once, not four times.
     with ThreadPoolExecutor(len(TASKS)) as pool:
         found = dict(zip(TASKS, pool.map(checkpoints.find, TASKS), strict=True))
     for task in TASKS:
@@ -62,11 +62,11 @@ def serve(address: settings.Address) -> None:
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
     working = worker_pool.start(predictors)
     page = layout.build(working)
-    page.space_id = None  # else Gradio draws a Space's header above it, with fonts and pictures from elsewhere
+    page.space_id = None  # otherwise Gradio adds a Space's header, with fonts and images from other servers
     outgoing.shut(lambda: middleware.addresses(page))
     try:
-        settings.listen(address)  # once more: loading takes a while
-        with outgoing.permitted():  # this thread, which starts the server and serves no one
+        settings.listen(address)  # again, because loading takes a while
+        with outgoing.permitted():  # in this thread, which starts the server and answers no request
             page.launch(
                 **looks(),
                 server_name=address.name,
@@ -81,11 +81,11 @@ def serve(address: settings.Address) -> None:
                 ssr_mode=False,
                 app_kwargs=middleware.app_kwargs(claimed, working.turns),
                 mcp_server=True,
-                # Else Gradio asks the page of itself once, for 3 s, and ends the app where a busy machine takes longer.
+                # Otherwise Gradio requests its own page, waits 3 s, and ends the app where a busy machine takes longer.
                 _frontend=False,
             )
     finally:
-        # Gradio does so in order, but waits no more than five seconds for visitors to leave.
+        # Gradio deletes it as well, but not where visitors stay longer than five seconds.
         shutil.rmtree(claimed.folder, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.server.refusal import Refusal, answer
-from src.server.routes import RUN
+from src.server.routes import CALLED, RUN
 
 FAILED: Final = Refusal(500, "Something went wrong here; try again in a moment.")
 NOT_UNDERSTOOD: Final = Refusal(400, "The request is not one that the API describes.")
@@ -27,7 +27,18 @@ def _not_understood(_: Request, __: Exception) -> Response:
     return JSONResponse({"detail": NOT_UNDERSTOOD.sentence}, NOT_UNDERSTOOD.status)
 
 
-HANDLERS: Final[dict[Any, Any]] = {Exception: _failed, RequestValidationError: _not_understood}
+def _wrong_arguments(request: Request, error: Exception) -> Response:
+    # Gradio raises a TypeError where a call by plain HTTP lacks an argument, or names one that does not exist.
+    if CALLED.match(request.url.path):
+        return _not_understood(request, error)
+    raise error
+
+
+HANDLERS: Final[dict[Any, Any]] = {
+    Exception: _failed,
+    RequestValidationError: _not_understood,
+    TypeError: _wrong_arguments,
+}
 """FastAPI's `exception_handlers`."""
 
 

@@ -48,6 +48,15 @@ def test_it_is_refused_over_every_route_before_gradio_sees_it(server: Server) ->
     assert server.violations == []
 
 
+def test_a_call_with_missing_or_unknown_arguments_is_not_understood(server: Server) -> None:
+    """Over plain HTTP by name: Gradio fails with a traceback."""
+    logged = server.log.stat().st_size
+    for arguments in ({}, {"threshold": 0.3}, {"image": None, "unknown": 1}, {"": None}):
+        said = httpx.post(f"{server.url}/gradio_api/call/v2/skin", json=arguments, timeout=60)
+        assert (said.status_code, said.json()["detail"]) == (400, NOT_UNDERSTOOD.sentence), arguments
+    assert b"Traceback" not in server.log.read_bytes()[logged:]
+
+
 def test_no_argument_of_any_function_is_looked_up(server: Server, tmp_path: Path) -> None:
     (row,) = fetching(Bench(server, tmp_path))
     assert row.ok, row.outcome
