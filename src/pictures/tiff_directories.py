@@ -14,8 +14,32 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 """Bytes of one value of each type of tag (TIFF 6.0, section 2, and BigTIFF)."""
 STRIP_OFFSETS, TILE_OFFSETS = 273, 324
 NEEDED = frozenset(
-    # Size, depth, compression, meaning of the values, where they lie, predictor, palette, tables, colour profile.
-    (256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530, 34675)
+    # Size, depth, compression, meaning of values and planes, where they lie, predictor, palette, tables, profile.
+    (
+        256,
+        257,
+        258,
+        259,
+        262,
+        266,
+        270,
+        273,
+        277,
+        278,
+        279,
+        284,
+        317,
+        320,
+        322,
+        323,
+        324,
+        325,
+        338,
+        339,
+        347,
+        530,
+        34675,
+    )
 )
 """Tags without which a page would be shown wrongly."""
 MAX_TAG_BYTES = 100_000_000
@@ -31,9 +55,10 @@ class Entry(NamedTuple):
 
 
 def directories(data: bytes) -> Iterator[list[Entry]]:
-    """The entries of each page's directory; the first that cannot be read raises, later ones end the walk.
+    """The entries of each page's directory.
 
-    Raises struct.error, KeyError or EOFError.
+    Raises struct.error, KeyError or EOFError where the first cannot be read, or one lies behind the file's end, as
+    where a file was cut off; a later one that is garbled otherwise ends the walk.
     """
     order = {b"II": "<", b"MM": ">"}[data[:2]]
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
@@ -43,6 +68,8 @@ def directories(data: bytes) -> Iterator[list[Entry]]:
     seen: set[int] = set()
     while at and at not in seen:
         seen.add(at)
+        if at >= len(data):
+            raise EOFError("directory outside the file")
         try:
             (entries,) = struct.unpack_from(number, data, at)
             at += struct.calcsize(number)

@@ -13,7 +13,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import PIL
+import pillow_heif
+import tifffile
 from PIL import Image
 
 from src.pictures import decode
@@ -108,9 +111,11 @@ def bombs(bench: Bench) -> Iterator[Row]:
 
 
 def _made_by() -> str:
-    """Of what the counts depend on: the code that mutates, the code that reads, Pillow."""
-    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (reading, decode))
-    return hashlib.sha256(code + PIL.__version__.encode()).hexdigest()
+    """Of what the counts depend on: the code that mutates, the code that reads, the decoders' versions."""
+    files = [Path(reading.__file__), *sorted(Path(decode.__file__).parent.glob("*.py"))]
+    decoders = (PIL, imagecodecs, pillow_heif, tifffile)
+    versions = " ".join(module.__version__ for module in decoders).encode()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files) + versions).hexdigest()
 
 
 def mutants(bench: Bench) -> Iterator[Row]:
@@ -150,8 +155,8 @@ def mutants(bench: Bench) -> Iterator[Row]:
     some = ", ".join(f"number {number} {how} {verdict}" for number, how, verdict in state["wrong"][:5])
     yield Row(
         3,
-        "Mutated JPEG, PNG, WebP, TIFF and BMP files through images.read: bits flipped, cut off, chunks swapped, "
-        "dropped, repeated, overwritten, spliced",
+        "Mutated JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF and JPEG 2000 files read: bits flipped, cut off, "
+        "chunks swapped, dropped, repeated, overwritten, spliced",
         state["next"],
         f"{seen['refused']:,} refused with a sentence, {seen['read']:,} read whole; "
         f"{len(state['wrong'])} crashes, hangs over {reading.HANGS} s, other errors or parts read as the whole "

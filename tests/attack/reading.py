@@ -20,12 +20,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
+import pillow_heif
+import tifffile
 from PIL import Image
 
 from src.pictures import decode
 
 HANGS = 5
+WIDE = imagecodecs.cms_profile(
+    "rgb", whitepoint=(0.3127, 0.3290), primaries=(0.68, 0.32, 0.265, 0.69, 0.15, 0.06), gamma=2.2
+)
+"""An ICC profile near Display P3."""
 
 
 @cache
@@ -51,12 +58,43 @@ def originals() -> tuple[bytes, ...]:
         *((image, "TIFF", {}) for image in (grey, deep, clear, photo.convert("CMYK"), photo.convert("P"))),
         (photo, "TIFF", frames),
         *((image, "BMP", {}) for image in (photo, grey, clear, photo.convert("1"))),
+        *((image, "AVIF", {}) for image in (photo, grey, clear)),
+        *(
+            (photo, "JPEG2000", {"no_jp2": bare, "irreversible": lossy})
+            for bare in (False, True)
+            for lossy in (False, True)
+        ),
+        *((image, "JPEG2000", {}) for image in (grey, deep, clear)),
+        *((photo, kind, {"icc_profile": WIDE}) for kind in ("JPEG", "PNG", "TIFF")),
+        (photo.convert("CMYK"), "TIFF", {"compression": "jpeg"}),
+        (photo.convert("1"), "TIFF", {"compression": "group4"}),
     )
     made = []
     for image, kind, options in kinds:
         stream = BytesIO()
         image.save(stream, kind, **options)
         made.append(stream.getvalue())
+    for image in (photo, grey, clear):
+        stream = BytesIO()
+        pillow_heif.from_pillow(image).save(stream)
+        made.append(stream.getvalue())
+    # Deep colours, and what tifffile alone writes.
+    twelve = rgb.astype(np.uint16) * 16
+    made += [imagecodecs.png_encode(twelve), imagecodecs.jpeg2k_encode(twelve, level=0)]
+    hows: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
+        *((twelve, {"compression": how, "predictor": how in ("zlib", "lzw")}) for how in (None, "zlib", "lzw", "lerc")),
+        *((rgb, {"compression": how, "tile": (32, 48)}) for how in ("webp", "jpeg2000", "jpeg", "zstd", "lzma")),
+        *((twelve, {"bigtiff": True, "byteorder": order}) for order in "<>"),
+        (rgb / np.float32(255), {"compression": "zlib"}),
+        (np.moveaxis(rgb, 2, 0), {"planarconfig": "separate", "compression": "zlib"}),
+    )
+    for values, options in hows:
+        stream = BytesIO()
+        tifffile.imwrite(stream, values, photometric="rgb", metadata=None, **options)
+        made.append(stream.getvalue())
+    stream = BytesIO()
+    tifffile.imwrite(stream, np.moveaxis(rgb, 2, 0), photometric="minisblack", ome=True, metadata={"axes": "CYX"})
+    made.append(stream.getvalue())
     return tuple(made)
 
 

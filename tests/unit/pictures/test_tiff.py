@@ -129,6 +129,14 @@ def test_tags_repeated_without_end_are_refused_before_they_are_read() -> None:
     assert refusal(data) == reasons.TOO_MANY_PARTS
 
 
+def test_a_file_cut_off_before_its_main_page_is_no_thumbnail() -> None:
+    thumbnail = (LARGE[::4, ::4], {"photometric": "rgb", "subfiletype": 1})
+    data = written(thumbnail, (LARGE, {"photometric": "rgb"}))
+    assert np.array_equal(pixels(read(data)), LARGE)
+    for share in (0.2, 0.5, 0.9):
+        assert refusal(data[: int(share * len(data))]) == reasons.DAMAGED
+
+
 def test_pages_in_a_circle_are_counted_once() -> None:
     data = bytearray(tiff(TWIN, photometric="rgb"))
     (at,) = struct.unpack_from("<I", data, 4)
