@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN_TOLERANCE = 1e-3
-"""The largest allowed distance of a probability from its golden value: processors and libjpeg builds round differently."""
+"""How far a probability may be from its golden value: processors and libjpeg builds round differently."""
 
 
 def read_all(predictor: Predictor, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ class AuditError(ValueError):
 def sort_decisions(
     samples: Sequence[Sample], answers: Sequence[Prediction], threshold: float
 ) -> dict[str, list[tuple[Sample, Prediction]]]:
-    """Heading -> its samples with their predictions. The worst mistakes and the closest correct decisions come first."""
+    """Heading -> its samples with their predictions: worst mistakes first, closest correct decisions first."""
     sorted_: dict[str, list[tuple[Sample, Prediction]]] = {"Missed cancer": [], "False alarm": [], "Correct": []}
     for sample, answer in zip(samples, answers, strict=True):
         ill = answer.task.malignant[sample.label]
