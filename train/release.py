@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN_TOLERANCE = 1e-3
-"""How far a probability may lie from its golden value: processors and builds of libjpeg round differently."""
+"""How far a probability may be from its golden value: processors and libjpeg builds round differently."""
 
 
 def read_all(predictor: Predictor, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
@@ -65,13 +65,12 @@ def write_checkpoint(
 ) -> None:
     """Write the checkpoint folder `out`: float16 weights, then temperature and default threshold from validation.
 
-    `tensors` are the network's whole state dict, `samples` all of the recipe's (only "validation" ones are read),
-    `history` the metrics of every epoch, `region` what `train.training.segmentation.copy` said of the finder that it
-    put there.
+    `tensors` is the network's whole state dict. `samples` are all of the recipe's; only the validation split is read.
+    `history` has the metrics of every epoch. `region` describes the lesion finder in the folder, as
+    `train.training.segmentation.copy` returned it. Raises ValueError for weights that float16 cannot hold.
     """
     out.mkdir(parents=True, exist_ok=True)
-    task = TASKS[recipe.task]
-    # What was said of earlier weights does not hold for these.
+    # Figures of earlier weights do not hold for these.
     for stale in ("evaluation.json", "README.md", GATE_FILE):
         (out / stale).unlink(missing_ok=True)
     own_config = checkpoints.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
@@ -81,7 +80,37 @@ def write_checkpoint(
     if not all(torch.isfinite(tensor).all() for tensor in halved.values() if tensor.is_floating_point()):
         raise ValueError("The weights do not fit float16.")
     _save(out, halved)
-    vigil: dict[str, Any] = {
+    vigil = _vigil_block(recipe, samples, checkpoints.sha256(out / "model.safetensors"), history, region)
+    content = {
+        "architecture": recipe.architecture,
+        "num_classes": num_classes,
+        "label_names": list(TASKS[recipe.task].codes),
+        "pretrained_cfg": {
+            **config.model_dump(mode="json"),
+            "num_classes": num_classes,
+            # timm needs these to give the network another classifier or other channels.
+            **{key: own_config[key] for key in ("first_conv", "classifier", "fixed_input_size")},
+        },
+        "model_args": {"in_chans": config.input_size[0]},
+        "vigil": vigil,
+    }
+    _write_json(out / "config.json", content)
+    _calibrate(out, recipe, samples, halved, f"{own_config['classifier']}.bias", vigil)
+    _write_json(out / "config.json", content)
+    write_golden(out)
+    log.info("temperature %.3f, default threshold %.3f", vigil["temperature"], vigil["default_threshold"])
+
+
+def _vigil_block(
+    recipe: Recipe | LogisticRecipe,
+    samples: Sequence[Sample],
+    weights_sha256: str,
+    history: Sequence[Mapping[str, Any]],
+    region: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The `vigil` block of config.json before calibration."""
+    task = TASKS[recipe.task]
+    return {
         "task": task.name,
         "name": recipe.name,
         "recipe": recipe.model_dump(mode="json"),
@@ -92,38 +121,37 @@ def write_checkpoint(
             for name in recipe.sources
         ],
         "split_sha256": split_hash(samples),
-        "sha256": checkpoints.sha256(out / "model.safetensors"),
+        "sha256": weights_sha256,
         "temperature": 1.0,
         "test_time_augmentation": recipe.test_time_augmentation if isinstance(recipe, Recipe) else "none",
         "default_threshold": task.default_threshold if task.default_threshold is not None else 0.5,
         "history": list(history),
         "region": region,
     }
-    content = {
-        "architecture": recipe.architecture,
-        "num_classes": num_classes,
-        "label_names": list(task.codes),
-        "pretrained_cfg": {
-            **config.model_dump(mode="json"),
-            "num_classes": num_classes,
-            # what timm needs to give the network another classifier or other channels
-            **{key: own_config[key] for key in ("first_conv", "classifier", "fixed_input_size")},
-        },
-        "model_args": {"in_chans": config.input_size[0]},
-        "vigil": vigil,
-    }
-    _write_json(out / "config.json", content)
 
-    # The released float16 weights through the Predictor, not the training loop's: what is calibrated is what serves.
+
+def _calibrate(
+    out: Path,
+    recipe: Recipe | LogisticRecipe,
+    samples: Sequence[Sample],
+    weights: dict[str, Tensor],
+    bias: str,
+    vigil: dict[str, Any],
+) -> None:
+    """Set the temperature and the default threshold in `vigil` from validation, and the classifier's bias in `weights`.
+
+    `bias` is the name of that tensor. The Predictor reads the images with the float16 weights in `out`, so that the
+    calibrated model is the released one.
+    """
+    task = TASKS[recipe.task]
     validation = [sample for sample in samples if sample.split == "validation"]
     logits, labels = read_all(Predictor(checkpoints.load(task.name, out)), validation)
     if isinstance(recipe, Recipe) and recipe.calibrate_bias:
-        # Into the classifier's own bias, so that whoever loads the weights has it.
-        name = f"{own_config['classifier']}.bias"
-        before = halved[name].double()
-        halved[name] = (before + torch.from_numpy(metrics.fit_bias(logits, labels))).half()
-        logits = logits + (halved[name].double() - before).numpy()
-        _save(out, halved)
+        # The classifier's own bias takes the correction, so that everyone who loads the weights has it.
+        before = weights[bias].double()
+        weights[bias] = (before + torch.from_numpy(metrics.fit_bias(logits, labels))).half()
+        logits = logits + (weights[bias].double() - before).numpy()
+        _save(out, weights)
         vigil["sha256"] = checkpoints.sha256(out / "model.safetensors")
     vigil["temperature"] = metrics.fit_temperature(logits, labels)
     if isinstance(recipe, Recipe) and recipe.refer_at_least is not None:
@@ -136,16 +164,13 @@ def write_checkpoint(
             [sample.source for sample, chosen in zip(validation, wanted, strict=True) if chosen],
             recipe.refer_at_least,
         )
-    _write_json(out / "config.json", content)
-    write_golden(out)
-    log.info("temperature %.3f, default threshold %.3f", vigil["temperature"], vigil["default_threshold"])
 
 
 def default_threshold(scores: Sequence[float], sources: Sequence[str], share: float) -> float:
-    """The highest threshold, in thousandths, that refers `share` (0..1) of the `scores` of every source.
+    """The highest threshold, in thousandths, that refers at least `share` (0 to 1) of each source's `scores`.
 
-    Pooled, a large source would pay for a small one: the source that the model reads worst decides. Raises ValueError
-    where there is no score.
+    The source that the model reads worst decides: if scores were pooled, a large source could hide misses in a small
+    one. Raises ValueError without a score.
     """
     by_source: dict[str, list[float]] = defaultdict(list)
     for score, source in zip(scores, sources, strict=True):
@@ -153,7 +178,7 @@ def default_threshold(scores: Sequence[float], sources: Sequence[str], share: fl
     if not by_source:
         raise ValueError("No picture to choose the default threshold by.")
     # Rounded down, so that rounding never loses a cancer that the threshold was chosen to refer.
-    return min(int(highest_threshold(some, share) * 1000) / 1000 for some in by_source.values())
+    return min(int(highest_threshold(source_scores, share) * 1000) / 1000 for source_scores in by_source.values())
 
 
 def golden_predictions(predictor: Predictor) -> dict[str, list[float]]:
@@ -163,7 +188,7 @@ def golden_predictions(predictor: Predictor) -> dict[str, list[float]]:
 
 
 def write_golden(folder: Path) -> None:
-    """Write what the checkpoint in `folder` answers now into its config.json. Raises CheckpointError."""
+    """Write the checkpoint's present probabilities for the examples into its config.json. Raises CheckpointError."""
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     content["vigil"]["golden"] = golden_predictions(Predictor(checkpoints.load(content["vigil"]["task"], folder)))
     _write_json(folder / "config.json", content)

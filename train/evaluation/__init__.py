@@ -1,1 +1,1 @@
-"""Predictions -> figures with intervals."""
+"""Evaluation: from predictions to metrics with their intervals."""

@@ -1,7 +1,7 @@
-"""The test pictures of a model sorted into missed cancers, false alarms and correct ones, as one HTML page to look at.
+"""One HTML page with a model's test images, sorted into missed cancers, false alarms and correct decisions.
 
-Each with p(malignant) and its heat map. The page holds patients' pictures, so it is never written where git would take
-it. Knows nothing of how the model was evaluated otherwise.
+Each image has its p(malignant) and its heat map. The page shows images of patients, so it is never written where git
+would track it.
 """
 
 import base64
@@ -21,7 +21,7 @@ from train.data import Sample
 
 ROOT = EMBEDDED.parent
 IGNORED = ROOT / "runs"
-"""The one folder of the repository that git leaves alone and training writes to."""
+"""The folder of the repository that training writes to and git ignores."""
 
 SIDE = 192  # pixels: enough to recognise a picture by
 CORRECT_SHOWN = 200
@@ -36,13 +36,13 @@ figcaption { font-size: 0.85rem; overflow-wrap: anywhere; }
 
 
 class AuditError(ValueError):
-    """A folder that an audit must not be written to; the message says so in one sentence."""
+    """The audit must not be written to this folder; the message says why in one sentence."""
 
 
 def sort_decisions(
     samples: Sequence[Sample], answers: Sequence[Prediction], threshold: float
 ) -> dict[str, list[tuple[Sample, Prediction]]]:
-    """Heading -> the samples under it with their answers: the worst mistakes first, the closest decisions first."""
+    """Heading -> its samples with their predictions: worst mistakes first, closest correct decisions first."""
     sorted_: dict[str, list[tuple[Sample, Prediction]]] = {"Missed cancer": [], "False alarm": [], "Correct": []}
     for sample, answer in zip(samples, answers, strict=True):
         ill = answer.task.malignant[sample.label]
@@ -55,13 +55,13 @@ def sort_decisions(
 
 
 def write_page(folder: Path, predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, int]:
-    """Write `folder`/index.html; returns heading -> how many pictures belong under it.
+    """Write `folder`/index.html; returns the number of images under each heading.
 
-    Of the correct ones the CORRECT_SHOWN closest decisions are shown. Raises AuditError inside the repository, and
-    ImageRefused for a picture that cannot be read.
+    The page shows only the CORRECT_SHOWN closest of the correct decisions. Raises AuditError for a folder inside the
+    repository, and ImageRefused for an image that cannot be read.
     """
-    place = folder.resolve()
-    if place.is_relative_to(ROOT) and not place.is_relative_to(IGNORED):
+    target = folder.resolve()
+    if target.is_relative_to(ROOT) and not target.is_relative_to(IGNORED):
         raise AuditError(
             f"An audit holds patients' pictures: choose a folder outside the repository or below {IGNORED}."
         )
@@ -74,8 +74,8 @@ def write_page(folder: Path, predictor: Predictor, samples: Sequence[Sample], th
     found = sort_decisions(samples, answers, threshold)
     counts = {kind: len(cases) for kind, cases in found.items()}
     found["Correct"] = found["Correct"][:CORRECT_SHOWN]
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "index.html").open("w", encoding="utf-8") as page:
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / "index.html").open("w", encoding="utf-8") as page:
         page.write(_head(predictor, counts, threshold))
         with tqdm(total=sum(map(len, found.values())), desc="heat maps", unit="image") as bar:
             for kind, cases in found.items():

@@ -1,8 +1,8 @@
-"""Held-out pictures that a model may know from training: how much each resembles its nearest training picture.
+"""How much each held-out image resembles its nearest training image: a model may know such an image.
 
-The readers keep lesions, cases and slides on one side and drop what BUSI and BreastMNIST repeat; this looks again at
-what is left, across all of a task's sets. It finds the same framing only, not a second look at a lesion from another
-angle. Knows nothing of models.
+The dataset readers keep each lesion, case and slide in one split and drop images that BUSI and BreastMNIST repeat. This
+module checks the remaining images again, across all datasets of a task. It finds copies with the same framing only; it
+cannot find another view of the same lesion.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ CHUNK = 512  # training pictures in memory at a time
 
 
 def highest_correlations(held_out: Sequence[Sample], training: Sequence[Sample]) -> np.ndarray:
-    """For each held-out sample the highest correlation of its thumbnail with a training sample's, float32 (N,), -1..1.
+    """Each held-out sample's highest correlation with a training sample, float32 (N,), -1 to 1.
 
-    All of one task. The training pictures are read once and not kept.
+    The correlation is that of their thumbnails. All samples belong to one task. Each training image is read once.
     """
     side = max(SOURCES[sample.source].thumbnail_side for sample in held_out)
 

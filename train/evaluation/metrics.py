@@ -1,4 +1,4 @@
-"""Scores and labels -> the field's metrics, with intervals. scikit-learn computes; this chooses and resamples.
+"""From scores and labels to metrics with intervals. scikit-learn computes them; this module resamples.
 
 Knows nothing of files, networks or thresholds' meaning. Positive is malignant throughout.
 """
@@ -77,7 +77,7 @@ def fit_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def quick(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The few figures an epoch is judged and watched by; `logits` (N, C) before calibration."""
+    """The few metrics of an epoch's validation, from uncalibrated `logits` (N, C)."""
     probabilities = calibrated(logits, 1.0)
     return {
         "loss": float(log_loss(labels, probabilities, labels=range(len(task.codes)))),
@@ -88,7 +88,7 @@ def quick(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float
 
 
 def calibration(positive: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
-    """Ten equal bins of p(malignant), empty ones left out: n, mean score, share of cancers with exact 95% interval."""
+    """Ten equal bins of p(malignant) without the empty ones; each has n, mean score and share malignant."""
     bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     rows = []
     for b in np.unique(bins):
@@ -139,7 +139,7 @@ def point_estimates(task: Task, probabilities: np.ndarray, labels: np.ndarray) -
 def bootstrap(
     statistics: Callable[[np.ndarray], Mapping[str, float]], groups: Sequence[str], seed: int = 0
 ) -> dict[str, list[float]]:
-    """95% percentile intervals from RESAMPLES bootstrap draws of whole groups (lesions, cases, duplicates).
+    """95% percentile intervals from RESAMPLES bootstrap samples of whole groups (lesions, cases, duplicates).
 
     `statistics` takes an index array (with repeats) and gives named figures; draws in which a figure is not defined
     (NaN) are left out of that figure's interval. Same seed, same intervals.

@@ -1,4 +1,4 @@
-"""How often a checkpoint's decisions flip in small views of the same picture: `robustness` in evaluation.json."""
+"""How often small changes of an image flip a checkpoint's decision: `robustness` in evaluation.json."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from train.evaluation import metrics
 
 
 def evaluate_robustness(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
-    """`measured.Robust` of `samples`, decided at `threshold`."""
+    """The flip rates of `samples`, decided at `threshold` (src.models.evaluation.RobustnessEvaluation)."""
     found = [
         predict_perturbed(predictor, sample.picture()) for sample in tqdm(samples, desc="perturbations", unit="image")
     ]
@@ -27,15 +27,16 @@ def evaluate_robustness(predictor: Predictor, samples: Sequence[Sample], thresho
 def flip_rates(
     scores: np.ndarray, positive: np.ndarray, groups: Sequence[str], threshold: float, names: Sequence[str]
 ) -> dict[str, Any]:
-    """`scores`: p(malignant) (N, 1 + views), of the picture as it is first; `positive` bool (N,); `names` of the views.
+    """The share of images whose decision flips, and the mean range of their p(malignant).
 
-    The share that flips has its exact interval by groups, the spread one from draws of groups.
+    `scores` (N, 1 + changes) has p(malignant) of the unchanged image first, then of each change in `names`. `positive`
+    is bool (N,). The shares have exact intervals, the ranges bootstrap intervals; both count groups, not images.
     """
     referred = scores >= threshold
     flipped = referred[:, 1:] != referred[:, :1]
     spread = scores.max(axis=1) - scores.min(axis=1)
     everyone = np.ones(len(scores), dtype=bool)
-    of = {"all": everyone, "malignant": positive, "other": ~positive}
+    rows_of = {"all": everyone, "malignant": positive, "other": ~positive}
     return {
         "n": len(scores),
         "groups": len(set(groups)),
@@ -46,7 +47,7 @@ def flip_rates(
                 "flipped": metrics.share(flipped[rows].any(axis=1), _at(groups, rows)),
                 "spread": metrics.mean(spread[rows], _at(groups, rows)),
             }
-            for who, rows in of.items()
+            for who, rows in rows_of.items()
         },
         "views": {name: metrics.share(flipped[:, i], groups) for i, name in enumerate(names)},
     }

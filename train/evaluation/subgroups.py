@@ -1,7 +1,7 @@
-"""One split's figures by subgroup: sex, age band, body site, BI-RADS, lesion size, device.
+"""The figures of one split by subgroup: sex, age band, body site, BI-RADS, lesion size, device.
 
-A subgroup of few cases says little: no AUC is given where either side has fewer than MIN_CASES, and whoever shows the
-proportions, which carry the number they count, leaves out those of fewer. Knows nothing of where samples come from.
+A subgroup with few cases says little. It has no AUC where fewer than MIN_CASES are malignant or fewer than MIN_CASES
+are not. Proportions carry the number of their cases, and page and cards hide those of fewer than MIN_CASES.
 """
 
 import math
@@ -22,7 +22,7 @@ KINDS = ("sex", "age", "localization", "BIRADS", "lesion_share", "Device")
 
 
 def subgroups_of(sample: Sample) -> dict[str, str]:
-    """The subgroups a sample belongs to: kind -> value, "unknown" where its data set has the kind but not for it."""
+    """A sample's subgroups: kind -> value. It is "unknown" where the dataset has the kind, but not for this sample."""
     found = {}
     for kind in KINDS:
         if kind in sample.meta:
@@ -36,15 +36,15 @@ def subgroups_of(sample: Sample) -> dict[str, str]:
 def evaluate_subgroups(
     samples: Sequence[Sample], positive: np.ndarray, scores: np.ndarray, threshold: float
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Kind -> value -> n, malignant, the AUC with its interval, counts and proportions at `threshold`.
+    """The figures of each subgroup: kind -> value -> src.models.evaluation.Subgroup as JSON, at `threshold`.
 
-    `positive` bool (N,), `scores` p(malignant) (N,). The AUC's interval is from draws of whole groups.
+    `positive` is bool (N,); `scores` (N,) has p(malignant). The AUC's interval resamples whole groups.
     """
     found = [subgroups_of(sample) for sample in samples]
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in KINDS:
-        for value in sorted({one[kind] for one in found if kind in one}, key=lambda value: _place(kind, value)):
+        for value in sorted({one[kind] for one in found if kind in one}, key=lambda value: _sort_key(kind, value)):
             rows = np.flatnonzero([one.get(kind) == value for one in found])
             result.setdefault(kind, {})[value] = {
                 "n": len(rows),
@@ -55,7 +55,7 @@ def evaluate_subgroups(
     return result
 
 
-def _place(kind: str, value: str) -> tuple[bool, int, str]:
+def _sort_key(kind: str, value: str) -> tuple[bool, int, str]:
     bands = [name for _, _, name in BANDS.get(kind, ())]
     return value == "unknown", bands.index(value) if value in bands else 0, value
 
