@@ -8,7 +8,7 @@ from typing import Final
 from gradio.utils import get_upload_folder
 
 from src.pictures.decode import MAX_BYTES
-from src.server.disk import SPARE, Claim, claim
+from src.server.disk import PREFIX, SPARE, Claim, claim
 from src.server.settings import SettingRefused
 
 FOLDER: Final = "GRADIO_TEMP_DIR"
@@ -21,15 +21,11 @@ EVENTS: Final = 200
 def prepare() -> Claim:
     """Set the variables, before the page is built; returns the folder that uploads go into.
 
-    It is a new one below GRADIO_TEMP_DIR, where that is set, or else below the system's folder for such. Raises
-    SettingRefused where it cannot be made there, or where there is too little room.
+    It is a new one below GRADIO_TEMP_DIR, where that is set, or else below the system's folder for such: in Gradio's
+    own there, or beside it where that is another user's. Raises SettingRefused where it cannot be made there, or where
+    there is too little room.
     """
-    base = Path(get_upload_folder())
-    try:
-        claimed = claim(base)
-        free = shutil.disk_usage(base).free
-    except OSError as error:
-        raise SettingRefused(f"{FOLDER}: no folder can be made in {base} ({error.strerror}).") from error
+    base, claimed, free = _claim()
     if free < ROOM:
         claimed.folder.rmdir()
         claimed.lock.release()
@@ -43,3 +39,21 @@ def prepare() -> Claim:
     # uvicorn would take the visitor's address from what anyone on this machine claims: src/server/rate_limit.py asks.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     return claimed
+
+
+def _claim() -> tuple[Path, Claim, int]:
+    """The folder that was chosen, a new one in it, and the bytes free there. Raises SettingRefused."""
+    base = Path(get_upload_folder())
+    try:
+        return base, claim(base), shutil.disk_usage(base).free
+    except OSError as error:
+        if os.environ.get(FOLDER):
+            raise SettingRefused(f"{FOLDER}: no folder can be made in {base} ({error.strerror}).") from error
+    # Gradio's default has one name for all users of a machine, and belongs to the first who starts an app there.
+    own = base.with_name(f"{PREFIX}{os.getuid() if hasattr(os, 'getuid') else 'uploads'}")
+    try:
+        return own, claim(own), shutil.disk_usage(own).free
+    except OSError as error:
+        raise SettingRefused(
+            f"{FOLDER}: no folder can be made in {base} or {own} ({error.strerror}); set it to one of yours."
+        ) from error
