@@ -5,8 +5,10 @@ An archive is not trusted: its directory is checked before anything is decompres
 limit.
 """
 
+import re
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from typing import Final
 
 from src.pictures.folder import is_bookkeeping
 from src.pictures.limits import MAX_BYTES
+from src.pictures.member_names import names
 
 MAX_ENTRIES: Final = 2_000
 """Folders and the entries that macOS adds count too, because zipfile creates an object for each before we see it."""
@@ -29,6 +32,7 @@ ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", 
 
 _ENTRY: Final = b"PK\x01\x02"
 _LOCAL: Final = struct.Struct("<4s22x2H")
+_DRIVE: Final = re.compile("[A-Za-z]:")
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 DAMAGED: Final = "This archive is cut off or damaged; pack it again."
@@ -93,9 +97,9 @@ class Archive:
         self._entries = self._zip.infolist()
         refused = _overlapping(data[: self._zip.start_dir], self._entries)
         self.members = [
-            Member(printable(entry.orig_filename), entry.file_size, index, _refusal(entry) or refused.get(index))
-            for index, entry in enumerate(self._entries)
-            if not _left_out(entry)
+            Member(printable(name), entry.file_size, index, _refusal(entry, name) or refused.get(index))
+            for index, (entry, name) in enumerate(zip(self._entries, names(self._entries), strict=True))
+            if not name.endswith("/") and not is_bookkeeping(name)
         ]
 
     def read(self, member: Member) -> bytes:
@@ -117,22 +121,18 @@ class Archive:
 
 
 def printable(name: str) -> str:
-    """A name that can be displayed: at most MAX_NAME characters, with escapes for those that cannot be printed."""
+    """A name that can be displayed, in NFC: at most MAX_NAME characters, with escapes for those that cannot be printed."""
+    name = unicodedata.normalize("NFC", name[: 4 * MAX_NAME])
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name[: MAX_NAME + 1])
     return shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…"
 
 
-def _left_out(entry: zipfile.ZipInfo) -> bool:
-    return entry.filename.endswith("/") or is_bookkeeping(entry.filename)
-
-
-def _refusal(entry: zipfile.ZipInfo) -> str | None:
-    name = entry.orig_filename  # zipfile's `filename` ends at a null byte
-    # On Windows a backslash separates folders and a colon follows the name of a drive.
+def _refusal(entry: zipfile.ZipInfo, name: str) -> str | None:
+    # On Windows a backslash separates folders. A colon follows a drive only after one letter; macOS has it in names.
     parts = name.replace("\\", "/").split("/")
     if not parts[-1].strip() or len(name) > MAX_NAME or not name.isprintable():
         return ODD_NAME
-    if parts[0] == "" or ":" in parts[0] or ".." in parts:
+    if parts[0] == "" or _DRIVE.fullmatch(parts[0]) or ".." in parts:
         return OUTSIDE
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
         return LINK

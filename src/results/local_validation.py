@@ -4,9 +4,11 @@ The table is what `python -m src.score` writes, with a column `label` for the ou
 text out. Nothing of a table is kept.
 """
 
+import codecs
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +75,9 @@ def parse_table(text: str, task: Task) -> Cases:
     """Parse a table: columns `p_malignant` (0 to 1) and `label`, and where they are there `group` and `error`.
 
     `label` is a class code of the task, or "malignant" or "benign"; `group` names the patient or lesion. Rows whose
-    `error` is filled have no score and are left out. Cells are separated by commas, semicolons or tabs, whichever the
-    first line has most of; without commas between cells, a decimal comma is one. Raises TableRefused.
+    `error` is filled have no score and are left out. A first line `sep=;` names what separates cells; without it,
+    cells are separated by commas, semicolons or tabs, whichever the first line has most of. Without commas between
+    cells, a decimal comma is one. Raises TableRefused.
     """
     rows = _rows(text)
     _, header = next(rows, (1, []))
@@ -114,10 +117,12 @@ def parse_table(text: str, task: Task) -> Cases:
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """The rows, numbered as a spreadsheet does."""
     first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    number = 0
+    delimiter, begin = max(",;\t", key=first.count), 1
+    if named := re.fullmatch(r"\s*\"?sep=(.)\"?\s*", first, re.IGNORECASE):  # for Excel, which does not show the line
+        delimiter, begin, text = named[1], 2, text.partition("\n")[2]
+    number = begin - 1
     try:
-        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=begin):
             yield number, row if delimiter == "," else [cell.replace(",", ".") for cell in row]
     except csv.Error as error:
         raise TableRefused(f"Row {number + 1}: it cannot be read as a row of a table.") from error
@@ -260,14 +265,17 @@ def _worded(table: Mapping[str, Sequence[Any]], kept: Promise, default: float) -
 
 
 def read_text(file: Path) -> str:
-    """A table's text. Only the columns that are read matter, so a byte that is not UTF-8 in another does not.
+    """A table's text: UTF-16 where it begins so, as Excel's "Unicode text" does, else UTF-8. Only the columns that are
+    read matter, so a byte that is not UTF-8 in another does not.
 
     Raises TableRefused for a file that cannot be opened.
     """
     try:
-        return file.read_text(encoding="utf-8-sig", errors="replace")
+        content = file.read_bytes()
     except OSError as error:
         raise TableRefused(f"The table cannot be opened: {error.strerror}.") from error
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
 
 
 def as_text(shown: Report) -> str:

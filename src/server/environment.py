@@ -9,7 +9,7 @@ import matplotlib
 from gradio.utils import get_upload_folder
 
 from src.pictures.decode import MAX_BYTES
-from src.server.disk import SPARE, Claim, claim
+from src.server.disk import PREFIX, SPARE, Claim, claim
 from src.server.settings import SettingRefused
 
 FOLDER: Final = "GRADIO_TEMP_DIR"
@@ -22,15 +22,11 @@ EVENTS: Final = 200
 def prepare() -> Claim:
     """Make these settings, before the page is built, and a folder for uploads, which is returned.
 
-    The folder is a new one below GRADIO_TEMP_DIR, or below the system's temporary folder where that is not set. Raises
-    SettingRefused where it cannot be made, or where the disk has too little space.
+    The folder is a new one below GRADIO_TEMP_DIR. Where that is not set, it is below the system's temporary folder: in
+    Gradio's own folder there, or beside it where that belongs to another user. Raises SettingRefused where it cannot be
+    made, or where the disk has too little space.
     """
-    base = Path(get_upload_folder())
-    try:
-        claimed = claim(base)
-        free = shutil.disk_usage(base).free
-    except OSError as error:
-        raise SettingRefused(f"{FOLDER}: no folder can be made in {base} ({error.strerror}).") from error
+    base, claimed, free = _claim()
     if free < ROOM:
         claimed.folder.rmdir()
         claimed.lock.release()
@@ -47,3 +43,21 @@ def prepare() -> Claim:
     # uvicorn would believe X-Forwarded-For from any program on this machine; src/server/rate_limit.py reads it instead.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     return claimed
+
+
+def _claim() -> tuple[Path, Claim, int]:
+    """The folder that was chosen, a new one in it, and the bytes free there. Raises SettingRefused."""
+    base = Path(get_upload_folder())
+    try:
+        return base, claim(base), shutil.disk_usage(base).free
+    except OSError as error:
+        if os.environ.get(FOLDER):
+            raise SettingRefused(f"{FOLDER}: no folder can be made in {base} ({error.strerror}).") from error
+    # Gradio's default has one name for all users of a machine, and belongs to the first who starts an app there.
+    own = base.with_name(f"{PREFIX}{os.getuid() if hasattr(os, 'getuid') else 'uploads'}")
+    try:
+        return own, claim(own), shutil.disk_usage(own).free
+    except OSError as error:
+        raise SettingRefused(
+            f"{FOLDER}: no folder can be made in {base} or {own} ({error.strerror}); set it to one of yours."
+        ) from error

@@ -46,12 +46,28 @@ def test_what_score_writes_is_read_with_a_label_column() -> None:
     assert read == Cases(SKIN, [0.912345, 0.1], ["mel", "nv"], None, 1)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8", "utf-8-sig"])
+def test_unicode_text_of_excel_is_read(encoding: str, tmp_path: Path) -> None:
+    text = "p_malignant\tlabel\tpath\r\n0,25\tmalignant\tLäsion.jpg\r\n0,75\tbenign\tb.jpg\r\n"
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    (tmp_path / "scores.txt").write_bytes((mark + text).encode(encoding))
+    read = parse_table(local_validation.read_text(tmp_path / "scores.txt"), ULTRASOUND)
+    assert (read.scores, read.labels) == ([0.25, 0.75], ["malignant", "benign"])
+
+
+def test_rows_after_a_sep_line_are_numbered_as_the_spreadsheet_does() -> None:
+    with pytest.raises(TableRefused, match="Row 3: p_malignant is not a number"):
+        parse_table("sep=;\np_malignant;label\nhalf;malignant\n", ULTRASOUND)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "p_malignant,label\n0.25,malignant\n0.75,benign\n",
         "p_malignant;label\r\n0,25;malignant\r\n\r\n0,75;benign",
         "label\tP_Malignant \nMalignant\t0.25\nBENIGN\t0.75\n",
+        "sep=;\r\np_malignant;label\r\n0,25;malignant\r\n0,75;benign",
+        "sep=\t\np_malignant\tlabel\n0.25\tmalignant\n0.75\tbenign",
         'p_malignant,path,label\n0.25,"two\nlines",malignant\n0.75,x,benign',
     ],
 )

@@ -40,6 +40,13 @@ def pcam(root: Path) -> DataSet:
         return DataSet(_from_h5(root))
     if any((root / part).is_dir() for part in PARTS):
         return DataSet(_from_folders(root))
+    if (root / "train_labels.csv").is_file():
+        raise DataMissing(
+            "pcam",
+            root,
+            "train_labels.csv is of Kaggle's Histopathologic Cancer Detection, which has no labels for its test tiles "
+            "and no split by slide; the six HDF5 files of PatchCamelyon are needed",
+        )
     raise DataMissing("pcam", root, "neither its HDF5 files nor the folders train, valid, test are there")
 
 

@@ -22,7 +22,9 @@ def items(root: Path) -> tuple[np.ndarray, list[tuple[str, int, str]]]:
     """Pixels (n, 784) uint8 and for each item its part, its row there and its class. Raises `DataMissing`."""
     path = root / "breastmnist.npz"
     if not path.is_file():
-        raise DataMissing("breastmnist", root, "breastmnist.npz is not there")
+        sizes = sorted(other.name for other in root.glob("breastmnist_*.npz"))
+        other = f" ({', '.join(sizes)} has larger images; the set at 28×28 is needed)" if sizes else ""
+        raise DataMissing("breastmnist", root, f"breastmnist.npz is not there{other}")
     try:
         with np.load(path) as stored:
             held = {key: stored[key] for key in stored}

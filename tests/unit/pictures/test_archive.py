@@ -5,6 +5,7 @@ import random
 import struct
 import time
 import tracemalloc
+import unicodedata
 import zipfile
 from collections.abc import Callable
 
@@ -52,6 +53,8 @@ def test_files_in_order_without_folders_and_what_macos_adds() -> None:
         ("sub/a.png", PICTURE[::-1]),
         ("sub/.DS_Store", b"x"),
         ("__MACOSX/sub/._a.png", b"x"),
+        ("sub/._a.png", b"x"),
+        ("Thumbs.db", b"x"),
         ("Bild äöü 皮.png", b""),
     )
     opened = Archive(data)
@@ -94,6 +97,54 @@ def test_a_bad_member_is_refused_by_name_and_the_rest_is_read(kind: str) -> None
                 opened.read(member)
         else:
             assert opened.read(member) == PICTURE
+
+
+def unflagged(*written: bytes) -> bytes:
+    """A zip whose names are these bytes, as programs write them that know no Unicode flag."""
+    data = packed(*((f"{n}" * len(name), PICTURE) for n, name in enumerate(written)))
+    for n, name in enumerate(written):
+        data = data.replace(f"{n}".encode() * len(name), name)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("page", "given"),
+    [
+        ("utf-8", ["Läsion José.jpg", "皮膚.jpg"]),
+        ("cp437", ["Läsion José.jpg", "Rücken größer.jpg"]),
+        ("cp850", ["müller.jpg"]),
+        ("cp866", ["Фото первое.jpg", "родинка спина.jpg"]),
+        ("cp1251", ["Фото первое.jpg", "родинка спина.jpg"]),
+        ("cp932", ["皮膚 写真.jpg", "左腕.jpg"]),
+        ("cp1252", ["Läsion José.jpg"]),
+    ],
+)
+def test_names_without_the_unicode_flag(page: str, given: list[str]) -> None:
+    data = unflagged(*(name.encode(page) for name in given))
+    assert not zipfile.ZipFile(io.BytesIO(data)).infolist()[0].flag_bits & 0x800
+    opened = Archive(data)
+    assert said(data) == dict.fromkeys(given)
+    assert [opened.read(member) for member in opened.members] == [PICTURE] * len(given)
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_names_come_back_composed(flagged: bool) -> None:
+    decomposed = unicodedata.normalize("NFD", "Läsion José.jpg")
+    data = packed((decomposed, PICTURE)) if flagged else unflagged(decomposed.encode())
+    assert said(data) == {"Läsion José.jpg": None}
+    assert archive.printable(decomposed) == "Läsion José.jpg"
+
+
+@pytest.mark.parametrize("name", ["Photo 2024-01-01 12:30.jpg", "12:30/a.jpg", "mole: left.jpg"])
+def test_a_colon_alone_is_no_drive(name: str) -> None:
+    assert said(packed((name, PICTURE))) == {name: None}
+
+
+def test_long_names_do_not_take_long_to_decode() -> None:
+    data = unflagged(*(bytes([0x80 + n]) * 30_000 for n in range(10)))
+    start = time.process_time()
+    assert set(said(data).values()) == {archive.ODD_NAME}
+    assert time.process_time() - start < 5
 
 
 def test_a_null_byte_hides_no_name() -> None:

@@ -485,3 +485,13 @@ def test_the_table_shows_the_counts_and_the_missing(
     assert "busi (ultrasound): 30 images" in shown
     assert main(["--data", str(tmp_path), "--task", "breastmnist"]) == 1
     assert "MISSING. BreastMNIST: breastmnist.npz is not there" in capsys.readouterr().out
+
+
+def test_other_sizes_and_kaggles_copy_are_named(tmp_path: Path) -> None:
+    for folder, name in (("breastmnist", "breastmnist_224.npz"), ("pcam", "train_labels.csv")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(b"")
+    with pytest.raises(data.DataMissing, match=r"breastmnist_224.npz has larger images; the set at 28×28 is needed"):
+        data.READERS["breastmnist"](tmp_path / "breastmnist")
+    with pytest.raises(data.DataMissing, match=r"Kaggle's .* the six HDF5 files of PatchCamelyon are needed"):
+        data.READERS["pcam"](tmp_path / "pcam")
