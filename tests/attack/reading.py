@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from src.pictures import decode
+from src.pictures.picture import ImageRefused
 
 HANGS = 5
 
@@ -142,7 +143,7 @@ def verdict(how: str, original: bytes, data: bytes) -> str:
     """  # fmt: skip
     try:
         image = decode.read(data).image
-    except decode.ImageRefused as refusal:
+    except ImageRefused as refusal:
         return "refused" if str(refusal).endswith(".") else "no sentence"
     if image.mode != "RGB" or len(image.tobytes()) != 3 * image.width * image.height:
         return "not whole"
@@ -163,7 +164,7 @@ def cost(file: Path) -> dict[str, Any]:
     try:
         picture = decode.read(file)
         said, notes = None, list(picture.notes)
-    except decode.ImageRefused as refusal:
+    except ImageRefused as refusal:
         said, notes = str(refusal), []
     return {"said": said, "notes": notes, "seconds": time.process_time() - began, "bytes": peak() - before}
 
