@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from src.models import checkpoints, device
 from src.models.predictor import Predictor
-from src.pictures.decode import MAX_BYTES
+from src.pictures.limits import MAX_BYTES
 from src.server import log, settings
 from src.service import worker_pool
 from src.tasks import TASKS

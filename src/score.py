@@ -24,7 +24,7 @@ from src.models.evaluation import MALIGNANT
 from src.models.predictor import Predictor
 from src.pictures import folder
 from src.pictures.archive import printable
-from src.pictures.decode import ImageRefused
+from src.pictures.picture import ImageRefused
 from src.results.thresholds import operating_point, validation_promise
 from src.tasks import TASKS
 

@@ -26,7 +26,8 @@ from src.command_line import threshold_argument
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.evaluation import Metric
-from src.models.predictor import Prediction, Predictor
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
 from src.results.formatting import with_interval
 from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task

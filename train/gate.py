@@ -29,9 +29,10 @@ from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.config import GATE_FILE, GateConfig
 from src.models.gate import Gate, Gaussian, feature_counts
-from src.models.predictor import Prediction, Predictor
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
 from src.pictures import decode
-from src.pictures.decode import ImageRefused, Picture
+from src.pictures.picture import ImageRefused, Picture
 from src.results.thresholds import proportion_interval
 from src.tasks import TASKS, Task
 from train import kind

@@ -18,8 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from src.models.gate import Gate, GateConfig
-from src.pictures.decode import Picture
+from src.models.config import GateConfig
+from src.models.gate import Gate
+from src.pictures.picture import Picture
 from src.tasks import Task
 from train.training.artefacts import Borders, Callipers, RoundFrame, Ruler, Text
 

@@ -21,7 +21,8 @@ import numpy as np
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.evaluation import TARGETS
-from src.models.predictor import Predictor, calibrated
+from src.models.predictor import Predictor
+from src.models.probabilities import calibrated
 from src.results.thresholds import promise
 from src.tasks import TASKS, Task
 from train import evaluate, learning, release

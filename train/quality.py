@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from tqdm import tqdm
 
-from src.models.predictor import Prediction, Predictor
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
 from src.pictures import quality, scanned_field
 from src.pictures.limits import MIN_SIDE
 from src.pictures.picture import Picture

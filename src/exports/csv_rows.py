@@ -1,7 +1,7 @@
 """A prediction -> its row in the CSV of `python -m src.score` and of the tab "Many pictures"."""
 
 from src.exports.spreadsheet import is_formula
-from src.models.predictor import Prediction
+from src.models.prediction import Prediction
 from src.results.gate_sentences import all_warnings
 from src.results.thresholds import decide
 from src.tasks import Task

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from src.models.prediction import EXPLANATIONS
 from src.page.blocks import refused
-from src.pictures.decode import MAX_BYTES, ImageRefused
+from src.pictures.limits import MAX_BYTES
+from src.pictures.picture import ImageRefused
 from src.service import read_picture
 from src.service.arguments import ArgumentRefused
 from src.service.read_picture import AnswerWithheld

@@ -121,7 +121,7 @@ class Archive:
 
 
 def printable(name: str) -> str:
-    """A name that can be displayed, in NFC: at most MAX_NAME characters, with escapes for those that cannot be printed."""
+    """A name that can be displayed, in NFC: at most MAX_NAME characters, with escapes for unprintable ones."""
     name = unicodedata.normalize("NFC", name[: 4 * MAX_NAME])
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name[: MAX_NAME + 1])
     return shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…"

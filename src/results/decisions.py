@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from src.models.checkpoints import Checkpoint
 from src.models.evaluation import MALIGNANT, TARGETS, EvaluatedSet
-from src.models.predictor import Explanation, Prediction
+from src.models.prediction import Explanation, Prediction
 from src.results import class_texts
 from src.results.gate_sentences import all_warnings, gate_result
 from src.results.result import (

@@ -1,7 +1,7 @@
 """What the gate's verdict means for a person, in one sentence."""
 
 from src.models.gate import Verdict
-from src.models.predictor import Prediction
+from src.models.prediction import Prediction
 from src.results.result import GateResult
 from src.tasks import TASKS, Task
 

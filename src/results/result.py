@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StrictBool, model_validator
 
-from src.models.predictor import Explanation, RegionKind
+from src.models.prediction import Explanation, RegionKind
 from src.results.class_texts import ClassMeaning, Confidence
 from src.results.thresholds import Decision
 from src.tasks import TASKS, Task

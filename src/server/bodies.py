@@ -11,7 +11,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.pictures.decode import MAX_BYTES
+from src.pictures.limits import MAX_BYTES
 from src.server.json_limits import JsonLimits
 from src.server.refusal import UPLOAD, Refusal, answer
 

@@ -8,7 +8,7 @@ from typing import Final
 import matplotlib
 from gradio.utils import get_upload_folder
 
-from src.pictures.decode import MAX_BYTES
+from src.pictures.limits import MAX_BYTES
 from src.server.disk import PREFIX, SPARE, Claim, claim
 from src.server.settings import SettingRefused
 

@@ -19,8 +19,9 @@ from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
 from src.pictures import decode
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
-from src.pictures.decode import MAX_BYTES, ImageRefused, Picture
 from src.pictures.folder import is_bookkeeping
+from src.pictures.limits import MAX_BYTES
+from src.pictures.picture import ImageRefused, Picture
 from src.results.gate_sentences import rejected, sentence
 from src.results.thresholds import decide
 from src.service.other_tasks import accepting_task

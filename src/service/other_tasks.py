@@ -1,6 +1,6 @@
 """Which other task an image belongs to, if its own task's gate rejects it."""
 
-from src.pictures.decode import Picture
+from src.pictures.picture import Picture
 from src.service.worker_pool import Models
 from src.tasks import TASKS, Task
 

@@ -12,7 +12,8 @@ import pytest
 from gradio.routes import App
 from starlette.routing import BaseRoute, Mount
 
-from src.server.routes import HEALTH, MOUNTED, OPEN, UPLOAD, is_call, is_open, leaves_files
+from src.server.refusal import UPLOAD
+from src.server.routes import HEALTH, MOUNTED, OPEN, is_call, is_open, leaves_files
 from tests.attack.server import spellings
 from tests.support.app import Server
 from tests.support.canary import Canary
@@ -97,7 +98,7 @@ def test_no_spelling_of_an_address_is_asked(server: Server, canary: Canary) -> N
 
 
 def call_in_turn(visitor: httpx.Client, body: dict[str, Any]) -> httpx.Response:
-    """Call the endpoint "skin". A busy app asks for patience with 503, so wait as it says and repeat."""
+    """Call the endpoint "skin". A busy app refuses a call whose turn would come too late, so wait and repeat."""
     for _ in range(10):
         asked = visitor.post("/gradio_api/call/skin", json=body)
         if asked.status_code != 503:

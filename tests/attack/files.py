@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 from src.server import disk
-from src.server.routes import HEALTH, UPLOAD
+from src.server.refusal import UPLOAD
+from src.server.routes import HEALTH
 from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor

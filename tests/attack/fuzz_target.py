@@ -28,7 +28,7 @@ LIBRARIES: Final = ("PIL", "zipfile", "csv")
 with atheris.instrument_imports(include=[*OWN, *LIBRARIES], enable_loader_override=False):
     from src.pictures import decode
     from src.pictures.archive import Archive, ArchiveRefused
-    from src.pictures.decode import ImageRefused
+    from src.pictures.picture import ImageRefused
     from src.results.local_validation import TableRefused, parse_table, read_text, validate
 
 from src.tasks import TASKS  # noqa: E402 - after what is instrumented

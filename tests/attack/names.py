@@ -8,7 +8,8 @@ from itertools import product
 import httpx
 
 from src.server.hosts import FOREIGN_HOST, FOREIGN_ORIGIN
-from src.server.routes import HEALTH, JOIN, MOUNTED, UPLOAD
+from src.server.refusal import UPLOAD
+from src.server.routes import HEALTH, JOIN, MOUNTED
 from tests.attack.bench import Bench, Checks
 from tests.attack.row import Row
 from tests.attack.visitor import PATIENCE

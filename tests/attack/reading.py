@@ -27,6 +27,7 @@ import tifffile
 from PIL import Image
 
 from src.pictures import decode
+from src.pictures.picture import ImageRefused
 
 HANGS = 5
 WIDE = imagecodecs.cms_profile(
@@ -180,7 +181,7 @@ def verdict(how: str, original: bytes, data: bytes) -> str:
     """  # fmt: skip
     try:
         image = decode.read(data).image
-    except decode.ImageRefused as refusal:
+    except ImageRefused as refusal:
         return "refused" if str(refusal).endswith(".") else "no sentence"
     if image.mode != "RGB" or len(image.tobytes()) != 3 * image.width * image.height:
         return "not whole"
@@ -201,7 +202,7 @@ def cost(file: Path) -> dict[str, Any]:
     try:
         picture = decode.read(file)
         said, notes = None, list(picture.notes)
-    except decode.ImageRefused as refusal:
+    except ImageRefused as refusal:
         said, notes = str(refusal), []
     return {"said": said, "notes": notes, "seconds": time.process_time() - began, "bytes": peak() - before}
 

@@ -12,7 +12,8 @@ import httpx
 
 from src.server import disk, rate_limit
 from src.server.bodies import STALL
-from src.server.routes import HEALTH, UPLOAD
+from src.server.refusal import UPLOAD
+from src.server.routes import HEALTH
 from tests.attack.bench import Bench, Checks, meanwhile, memory
 from tests.attack.row import Row
 from tests.space import VARIABLES

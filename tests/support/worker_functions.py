@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.pictures.decode import ImageRefused
+from src.pictures.picture import ImageRefused
 from src.service.worker_pool import Models
 
 

@@ -23,7 +23,7 @@ from src.exports import csv_rows
 from src.models.checkpoints import load
 from src.models.predictor import Predictor
 from src.pictures import decode, folder
-from src.pictures.decode import Picture
+from src.pictures.picture import Picture
 from src.results.gate_sentences import all_warnings
 from src.results.thresholds import operating_point, promise, threshold_table
 from src.tasks import TASKS

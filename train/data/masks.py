@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from src.models.lesion_finder import Box
 from src.pictures import decode
+from src.pictures.picture import Box
 from train.data.samples import Sample
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from src.pictures import decode
+from src.pictures.picture import Picture
 
 Split = Literal["train", "validation", "test", "external"]
 """`external` is a set from elsewhere that no model may learn from or be chosen by: all of it is for the last look."""
@@ -104,18 +105,18 @@ class Sample:
     meta: Mapping[str, str | float | None] = field(default_factory=dict)
     aspect: float | None = None
 
-    def picture(self) -> decode.Picture:
+    def picture(self) -> Picture:
         """The image in its own shape: RGB, 8 bit. Raises `images.ImageRefused` for a file that is not one."""
         if self.key is None:
             found = decode.read(self.path)
             if self.aspect is None:
                 return found
             size = (round(found.image.height * self.aspect), found.image.height)
-            return decode.Picture(found.image.resize(size, Image.Resampling.BICUBIC), found.notes)
+            return Picture(found.image.resize(size, Image.Resampling.BICUBIC), found.notes)
         stored: Any = (
             _h5_file(self.path, os.getpid())[self.key] if self.path.suffix == ".h5" else _npz_array(self.path, self.key)
         )
-        return decode.Picture(Image.fromarray(np.asarray(stored[self.row])).convert("RGB"), ())
+        return Picture(Image.fromarray(np.asarray(stored[self.row])).convert("RGB"), ())
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from src.exports import heat_map
 from src.models.checkpoints import EMBEDDED
-from src.models.predictor import Prediction, Predictor
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
 from src.results.thresholds import decide
 from train.data import Sample
 

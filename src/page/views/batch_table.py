@@ -5,7 +5,7 @@ that the table follows the threshold without the server.
 """
 
 from src.page.render import render
-from src.pictures.decode import MAX_BYTES
+from src.pictures.limits import MAX_BYTES
 from src.results.thresholds import decide
 from src.service.batch import MAX_PICTURES, MAX_SUM, THUMBNAIL, Rows
 from src.tasks import Task

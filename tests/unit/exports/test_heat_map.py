@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from src.exports import heat_map
-from src.models.predictor import HeatMap
+from src.models.prediction import HeatMap
 from src.tasks import TASKS
 
 # What each kind of colour blindness leaves of linear RGB (Machado, Oliveira & Fernandes 2009, severity 1).

@@ -21,8 +21,9 @@ from src.models import checkpoints, gate, networks
 from src.models.checkpoints import CheckpointError
 from src.models.config import GATE_FILE
 from src.models.gate import Gate, Gaussian, Verdict
-from src.models.predictor import Prediction, Predictor
-from src.pictures.decode import ImageRefused, Picture
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
+from src.pictures.picture import ImageRefused, Picture
 from src.results import gate_sentences
 from src.service import read_picture
 from src.service.other_tasks import accepting_task

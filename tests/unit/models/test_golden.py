@@ -11,7 +11,9 @@ from PIL import Image
 
 from src import score
 from src.models import checkpoints
-from src.models.predictor import Predictor, class_logits, views
+from src.models.predictor import Predictor
+from src.models.probabilities import class_logits
+from src.models.tta import views
 from src.tasks import TASKS
 from tests.hub import Hub
 from tests.support.app import ROOT

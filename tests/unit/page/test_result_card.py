@@ -11,7 +11,7 @@ from src.exports.heat_map import Layers
 from src.models import checkpoints, evaluation
 from src.models.checkpoints import Checkpoint
 from src.models.evaluation import Evaluation
-from src.models.predictor import HeatMap
+from src.models.prediction import HeatMap
 from src.page.views import comparison, explanation, result_card, robustness
 from src.results import decisions, formatting
 from src.results.result import GateResult, Result

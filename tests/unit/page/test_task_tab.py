@@ -6,7 +6,8 @@ from typing import Any
 from gradio import Blocks
 
 from src.models import checkpoints
-from src.models.predictor import Prediction, Predictor
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
 from src.page.tabs.task_tab import TaskTab
 from src.results import decisions
 from src.service.worker_pool import Work

@@ -13,7 +13,7 @@ import pytest
 
 from src.pictures import archive
 from src.pictures.archive import Archive, ArchiveRefused
-from src.pictures.decode import MAX_BYTES
+from src.pictures.limits import MAX_BYTES
 
 PICTURE = random.Random(0).randbytes(3000)
 

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from src.models import checkpoints, evaluation
-from src.models.predictor import Prediction, Predictor
+from src.models.prediction import Prediction
+from src.models.predictor import Predictor
 from src.pictures import annotations, quality
 from src.pictures.picture import Picture
 from src.pictures.quality import FLAWS

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from src.models import checkpoints
 from src.models.predictor import Predictor
-from src.pictures.decode import Picture
+from src.pictures.picture import Picture
 from src.results import decisions
 from src.results.result import Result
 from tests.support import synthetic_checkpoints, synthetic_results

@@ -18,7 +18,7 @@ import torch
 
 from src import fair_queue
 from src.models import checkpoints, networks
-from src.pictures.decode import ImageRefused
+from src.pictures.picture import ImageRefused
 from src.service import worker_pool
 from src.service.worker_pool import Models, Work, WorkFailed, WorkInProcesses
 from tests.support import synthetic_checkpoints, worker_functions

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from src.models import checkpoints
-from src.models.predictor import HeatMap, Predictor
+from src.models.prediction import HeatMap
+from src.models.predictor import Predictor
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
 from train.data import Sample, load

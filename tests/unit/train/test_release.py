@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from src.models import checkpoints
-from src.models.checkpoints import Config
+from src.models.config import Config
 from src.results.formatting import METRIC_NAMES
 from src.tasks import TASKS
 from train import card, evaluate
