@@ -107,6 +107,7 @@ def in_space(image: Image.Image, name: str, make: Callable[..., Callable[[Image.
     primaries, gamma = SPACES[name]
     profile = imagecodecs.cms_profile("rgb", whitepoint=D65, primaries=primaries, gamma=gamma)
     stored = ImageCms.profileToProfile(image.convert("RGB"), ImageCms.createProfile("sRGB"), BytesIO(profile))
+    assert stored is not None, "profileToProfile returns None only where it works in place"
     return make(kind, icc_profile=profile, **({"quality": 95} if kind == "JPEG" else {}))(stored)
 
 
@@ -122,6 +123,11 @@ def planes(image: Image.Image, **options: Any) -> bytes:
     return tiff(values, photometric="minisblack", metadata={"axes": "CYX"}, **options)
 
 
+def bound(make: Callable[..., bytes], *values: Any) -> Callable[[Image.Image], bytes]:
+    """`make(image, *values)` as a function of the image alone."""
+    return lambda image: make(image, *values)
+
+
 def kinds() -> Iterator[Kind]:
     """Every kind that the table names."""
     tissue, breast = "histopathology", "ultrasound"
@@ -133,28 +139,32 @@ def kinds() -> Iterator[Kind]:
     yield Kind("HEIC", "skin", heic)
     for kind in ("JPEG", "PNG", "TIFF", "WEBP"):
         for orientation in (3, 6):
-            yield Kind(f"{kind}, orientation {orientation}", "skin", lambda i, o=orientation, k=kind: turned(i, o, k))
+            yield Kind(
+                f"{kind}, orientation {orientation}", "skin", bound(lambda i, o, k: turned(i, o, k), orientation, kind)
+            )
         for space in SPACES:
-            yield Kind(f"{kind}, {space}", "skin", lambda i, s=space, k=kind: in_space(i, s, pillow, k))
+            yield Kind(f"{kind}, {space}", "skin", bound(lambda i, s, k: in_space(i, s, pillow, k), space, kind))
     for bits in (10, 12, 14, 16):
-        yield Kind(f"PNG, RGB, {bits} of 16 bits", tissue, lambda i, b=bits: imagecodecs.png_encode(deep(i, b)))
+        yield Kind(f"PNG, RGB, {bits} of 16 bits", tissue, bound(lambda i, b: imagecodecs.png_encode(deep(i, b)), bits))
         yield Kind(
             f"PNG, RGB and alpha, {bits} of 16 bits",
             tissue,
-            lambda i, b=bits: imagecodecs.png_encode(with_alpha(deep(i, b))),
+            bound(lambda i, b: imagecodecs.png_encode(with_alpha(deep(i, b))), bits),
         )
-        yield Kind(f"PNG, grey, {bits} of 16 bits", breast, lambda i, b=bits: imagecodecs.png_encode(deep(i, b)))
+        yield Kind(
+            f"PNG, grey, {bits} of 16 bits", breast, bound(lambda i, b: imagecodecs.png_encode(deep(i, b)), bits)
+        )
         yield Kind(
             f"PNG, grey and alpha, {bits} of 16 bits",
             breast,
-            lambda i, b=bits: imagecodecs.png_encode(with_alpha(deep(i, b))),
+            bound(lambda i, b: imagecodecs.png_encode(with_alpha(deep(i, b))), bits),
         )
-        yield Kind(f"TIFF, RGB, {bits} of 16 bits", tissue, lambda i, b=bits: tiff(deep(i, b)))
-        yield Kind(f"TIFF, grey, {bits} of 16 bits", breast, lambda i, b=bits: tiff(deep(i, b)))
+        yield Kind(f"TIFF, RGB, {bits} of 16 bits", tissue, bound(lambda i, b: tiff(deep(i, b)), bits))
+        yield Kind(f"TIFF, grey, {bits} of 16 bits", breast, bound(lambda i, b: tiff(deep(i, b)), bits))
         yield Kind(
             f"JPEG 2000, RGB, {bits} of 16 bits",
             tissue,
-            lambda i, b=bits: imagecodecs.jpeg2k_encode(deep(i, b), level=0),
+            bound(lambda i, b: imagecodecs.jpeg2k_encode(deep(i, b), level=0), bits),
         )
     yield Kind("TIFF, RGB, floats from 0 to 1", tissue, lambda i: tiff(np.asarray(i) / np.float32(255)))
     yield Kind("TIFF, RGB, floats from 0 to 255", tissue, lambda i: tiff(np.asarray(i) / np.float32(1.001)), True)
@@ -163,12 +173,14 @@ def kinds() -> Iterator[Kind]:
         yield Kind(
             f"TIFF, {compression}",
             tissue,
-            lambda i, c=compression, h=how: tiff(np.asarray(i), compression=c, **h),
+            bound(lambda i, c, h: tiff(np.asarray(i), compression=c, **h), compression, how),
         )
     yield Kind("TIFF, jpegxl", tissue, lambda i: tiff(np.asarray(i), compression="jpegxl"), True)
     for order in "<>":
         yield Kind(
-            f"BigTIFF, byte order {order}", tissue, lambda i, o=order: tiff(np.asarray(i), bigtiff=True, byteorder=o)
+            f"BigTIFF, byte order {order}",
+            tissue,
+            bound(lambda i, o: tiff(np.asarray(i), bigtiff=True, byteorder=o), order),
         )
     yield Kind("OME-TIFF, axes CYX", tissue, lambda i: planes(i, ome=True))
     yield Kind("ImageJ TIFF, axes CYX", tissue, lambda i: planes(i, imagej=True))
