@@ -75,7 +75,7 @@ def parse_table(text: str, task: Task) -> Cases:
     """Parse a table: columns `p_malignant` (0 to 1) and `label`, and where they are there `group` and `error`.
 
     `label` is a class code of the task, or "malignant" or "benign"; `group` names the patient or lesion. Rows whose
-    `error` is filled have no score and are left out. A first line `sep=;` names the character between cells; without it,
+    `error` is filled have no score and are left out. A first line `sep=;` names what separates cells; without it,
     cells are separated by commas, semicolons or tabs, whichever the first line has most of. Without commas between
     cells, a decimal comma is one. Raises TableRefused.
     """
