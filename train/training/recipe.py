@@ -29,9 +29,9 @@ class Loss(_Strict):
     """Focal loss (Lin et al. 2017, arXiv:1708.02002) plus cross-entropy, with class weights.
 
     `alpha` multiplies the focal term and `cross_entropy` the plain cross-entropy; `gamma` 0 makes the focal term
-    cross-entropy too. Class weights are proportional to frequency^-`class_weight_power`, with mean 1 over samples: 0 gives
-    equal weights, 1 inverse frequency. `auxiliary` multiplies the auxiliary head's loss; only a network with such a
-    head may have it.
+    cross-entropy too. Class weights are proportional to frequency^-`class_weight_power`, with mean 1 over samples: 0
+    gives equal weights, 1 inverse frequency. `auxiliary` multiplies the auxiliary head's loss; only a network with such
+    a head may have it.
     """
 
     gamma: float = Field(2.0, ge=0, le=10)
