@@ -1,6 +1,6 @@
 """Augmentation pipelines by name, built with albumentations.
 
-Each takes an RGB or grey uint8 array (H, W, C) and gives one of (size, size, C). Knows nothing of labels or splits.
+Each turns an RGB or grey uint8 array (H, W, C) into one of shape (size, size, C).
 """
 
 import random
@@ -20,7 +20,7 @@ def _crop(size: int, smallest: float, ratio: tuple[float, float] = (0.75, 1.333)
 
 
 def _dermatoscopy(size: int) -> list[A.BasicTransform]:
-    """A lesion has no up and no left; lamps, lenses and skins differ in colour and sharpness."""
+    """For skin: a lesion has no up or left, and lamps, lenses and skins differ in colour and sharpness."""
     return [
         _crop(size, 0.5),
         A.D4(p=1.0),
@@ -32,9 +32,9 @@ def _dermatoscopy(size: int) -> list[A.BasicTransform]:
 
 
 def _dermatoscopy_strong(size: int) -> list[A.BasicTransform]:
-    """As `dermatoscopy`, with what else happens to such pictures: hair, ink, gel, bent skin, other lamps and cameras.
+    """`dermatoscopy` with hair, ink, gel, bent skin, and other lamps and cameras.
 
-    For long runs: on few epochs it costs more than it gives.
+    It is for long runs: over few epochs it lowers the metrics.
     """
     return [
         _crop(size, 0.4),
@@ -63,8 +63,9 @@ def _dermatoscopy_strong(size: int) -> list[A.BasicTransform]:
 
 
 def _dermatoscopy_sources(size: int) -> list[A.BasicTransform]:
-    """As `dermatoscopy`, with what tells clinics apart put onto every image alike: aspect, white balance, tint, gain,
-    sharpness, round frames, borders, rulers, hair, text.
+    """`dermatoscopy` with the differences between clinics, drawn at random for every image.
+
+    These are aspect, white balance, tint, gain, sharpness, round frames, borders, rulers, hair and text.
     """
     return [
         _crop(size, 0.5, ratio=(0.6, 1.67)),
@@ -85,7 +86,7 @@ def _dermatoscopy_sources(size: int) -> list[A.BasicTransform]:
 
 
 def _ultrasound(size: int) -> list[A.BasicTransform]:
-    """Depth is vertical, so no flips up and down; gain, depth and machine change grey values and scale."""
+    """For ultrasound: depth is vertical, so images are not flipped upside down; machines change greys and scale."""
     return [
         _crop(size, 0.5, ratio=(0.7, 1.4)),
         A.HorizontalFlip(p=0.5),
@@ -103,7 +104,7 @@ def _ultrasound(size: int) -> list[A.BasicTransform]:
 
 
 def _ultrasound_strong(size: int, smallest: float = 0.5) -> list[A.BasicTransform]:
-    """As `ultrasound`, with what tells machines and hospitals apart made random: grey curve, grain, marks, geometry."""
+    """`ultrasound` with the differences between machines and hospitals at random: greys, grain, marks, geometry."""
     return [
         _crop(size, smallest, ratio=(0.6, 1.6)),
         A.HorizontalFlip(p=0.5),
@@ -147,12 +148,12 @@ def _ultrasound_strong(size: int, smallest: float = 0.5) -> list[A.BasicTransfor
 
 
 def _ultrasound_lesion(size: int) -> list[A.BasicTransform]:
-    """As `ultrasound-strong`, for pictures that are cropped to the lesion already."""
+    """`ultrasound-strong` for images that are already cropped to the lesion."""
     return _ultrasound_strong(size, smallest=0.8)
 
 
 def _ultrasound_28(size: int) -> list[A.BasicTransform]:
-    """At 28 px every pixel counts: small shifts and grey values only."""
+    """For 28-pixel images, in which every pixel counts: small shifts and grey values only."""
     return [
         A.Affine(
             scale=(0.85, 1.15),
@@ -170,9 +171,9 @@ def _ultrasound_28(size: int) -> list[A.BasicTransform]:
 
 
 def _histology(size: int) -> list[A.BasicTransform]:
-    """Tissue has no up; stain and scanner change colour. The label is the central 32 of 96 px, which stay.
+    """For tissue, which has no up, and whose colour depends on stain and scanner.
 
-    The crop is central by construction (scale about the middle), never a random window.
+    The central 32 of 96 pixels decide the label, so crops are central and never random windows.
     """
     return [
         A.Affine(scale=(0.95, 1.2), rotate=(-20, 20), border_mode=cv2.BORDER_REFLECT_101, p=0.5),
@@ -199,20 +200,20 @@ PIPELINES = {
 
 
 class Augmentation:
-    """A named pipeline that gives the same picture the same change for the same seed, whatever worker draws it.
+    """A named pipeline. The same seed gives the same change in every worker.
 
-    `name` is a key of PIPELINES (KeyError otherwise), `size` the side of the result in pixels.
+    `name` is a key of PIPELINES (else KeyError); `size` is the side of the result in pixels.
     """
 
     def __init__(self, name: str, size: int) -> None:
         self.compose = A.Compose(PIPELINES[name](size))
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
-        """`image` uint8 (H, W, C) -> uint8 (size, size, C)."""
+        """Augment an image: uint8 (H, W, C) to uint8 (size, size, C)."""
         return self._seeded(seed)(image=image)["image"]
 
     def with_mask(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """As a call, with a mask (H, W) that goes where the picture goes: (size, size), of the same values."""
+        """Augment an image and its mask (H, W) alike; the mask keeps its values and becomes (size, size)."""
         changed = self._seeded(seed)(image=image, mask=mask)
         return changed["image"], changed["mask"]
 

@@ -1,6 +1,7 @@
-"""Learning to classify: a recipe and its samples -> the job that `train.training.loop` runs.
+"""The job of training a classifier, which `train.training.loop` runs.
 
-Knows how networks start, what they are shown and how they are judged; not how an epoch goes.
+This module knows how networks start, which images they read and how validation measures them. It knows nothing of how
+an epoch goes.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from train.training.recipe import Recipe
 
 
 def pretrained_config(recipe: Recipe) -> PretrainedConfig:
-    """How the recipe's released model turns a picture into its input."""
+    """The preprocessing of the recipe's released model."""
     return PretrainedConfig(
         input_size=(recipe.channels, recipe.image_size, recipe.image_size),
         mean=recipe.mean,
@@ -38,15 +39,16 @@ def pretrained_config(recipe: Recipe) -> PretrainedConfig:
 
 
 def outputs(task: str, architecture: str) -> int:
-    """How many logits a network of this task gives: our two-class networks from the literature have one."""
+    """The number of logits of a network for this task: our two-class networks from the literature have one."""
     classes = len(TASKS[task].codes)
     return 1 if architecture in ("vigil_attention_cnn96", "vigil_linear28") and classes == 2 else classes
 
 
 def start(recipe: Recipe, pretrained: str) -> Network:
-    """The network before training: from the Hub's ImageNet weights ("hub"), from a file of timm's key names, or "none".
+    """The network before training, with ImageNet weights from the Hub ("hub"), weights from a file with timm's names,
+    or none.
 
-    Raises TrainingError for a file that does not fit: everything but the classifier must be there.
+    Raises TrainingError for a file that does not fit: only the classifier may be missing.
     """
     number = outputs(recipe.task, recipe.architecture)
     rates: dict[str, Any] = {
@@ -69,10 +71,12 @@ def start(recipe: Recipe, pretrained: str) -> Network:
 
 
 def _undecided(network: Network) -> Network:
-    """`network` with a classifier of zeros: all classes alike at first (Kolesnikov et al. 2020, arXiv:1912.11370).
+    """`network` with a classifier of zeros, which gives all classes the same logit (Kolesnikov et al. 2020,
+    arXiv:1912.11370).
 
-    timm draws EfficientNet's from +-1/sqrt(classes): 0.03 for ImageNet's thousand and 0.7 for two, which is sure of
-    what it cannot know (a loss of 2.5), and pretrained features are bent to fit that (dev/LOG.md).
+    timm initialises EfficientNet's classifier within +-1/sqrt(classes): 0.03 for ImageNet's thousand classes, but 0.7
+    for two. Such a classifier is confident at random (its loss is 2.5), and training bends the pretrained features to
+    fit it (dev/LOG.md).
     """
     for parameter in network.get_classifier().parameters():
         nn.init.zeros_(parameter)
@@ -80,7 +84,7 @@ def _undecided(network: Network) -> Network:
 
 
 def predict(network: nn.Module, pixels: Tensor, normalise: Normalise, precision: Precision) -> np.ndarray:
-    """Class logits float64 (N, C) of uint8 pictures (N, channels, H, W), in evaluation mode."""
+    """Class logits, float64 (N, C), of uint8 images (N, channels, H, W), in evaluation mode."""
     network.eval()
     rows = []
     with torch.no_grad(), precision.autocast():
@@ -90,8 +94,11 @@ def predict(network: nn.Module, pixels: Tensor, normalise: Normalise, precision:
 
 
 class Classification(Job):
-    """The job of a `Recipe`. `pretrained` as `start` takes it; `finder` for a recipe with `lesion_crops`.
-    `validates`: this process is the one that will call `validate`; others need no validation pictures."""
+    """The job of a `Recipe`.
+
+    `pretrained` is the same argument as that of `start`. `finder` is the lesion finder, for a recipe with
+    `lesion_crops`. `validates` is True in the process that calls `validate`; the others load no validation images.
+    """
 
     recipe: Recipe
     network: Network
@@ -130,11 +137,11 @@ class Classification(Job):
         )
 
     def learner(self) -> nn.Module:
-        """The network, or both its heads."""
+        """The network; with an auxiliary head, a module that returns the logits of both heads."""
         return _WithAuxiliary(self.network) if self.auxiliary else self.network
 
     def loss(self, answers: Any, targets: Tensor) -> Tensor:
-        """The main head's loss, and the auxiliary one's share of it."""
+        """The main head's loss, plus the auxiliary head's loss times its weight."""
         focal = self.focal.to(targets.device)
         if not self.auxiliary:
             return focal(class_logits(answers), targets)
@@ -142,12 +149,12 @@ class Classification(Job):
         return main + self.auxiliary * auxiliary
 
     def validate(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
-        """`metrics.quick` on validation, as the released model will see it but for test-time augmentation."""
+        """`metrics.quick` on validation, as the released model reads it but without test-time augmentation."""
         return metrics.quick(self.task, predict(network, self.held_out, normalise, precision), self.truth)
 
 
 class _WithAuxiliary(nn.Module):
-    """A network with two heads as a module whose call gives the logits of both, as DistributedDataParallel needs it."""
+    """A module whose call returns the logits of both heads of a network, as DistributedDataParallel needs."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

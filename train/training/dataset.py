@@ -1,6 +1,7 @@
-"""Samples -> arrays in memory -> augmented batches, the same for a seed whatever the number of workers or processes.
+"""From samples to arrays in memory to augmented batches. A seed gives the same batches for any number of workers or
+processes.
 
-Knows nothing of losses or networks.
+This module knows nothing of losses or networks.
 """
 
 import os
@@ -36,9 +37,10 @@ Key = tuple[int, int, int]
 
 
 def load_arrays(samples: Sequence[Sample], task: Task, channels: int, short_side: int) -> list[np.ndarray]:
-    """Each sample's picture as uint8 (H, W, channels), its short side at most `short_side` pixels, all in memory.
+    """Each sample's image as a uint8 array (H, W, channels), all in memory. The short side has at most `short_side`
+    pixels.
 
-    For a task with a region of interest, the scanned field.
+    For a task with a region of interest, the image is the scanned field.
     """
 
     def one(sample: Sample) -> np.ndarray:
@@ -50,7 +52,7 @@ def load_arrays(samples: Sequence[Sample], task: Task, channels: int, short_side
 
 
 def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Where the lesions are in `arrays` (what `load_arrays` gave for `samples`), uint8 (H, W), 0 or 1."""
+    """The lesion masks of `arrays` (which `load_arrays` made from `samples`): uint8 (H, W), 0 or 1."""
 
     def one(pair: tuple[Sample, np.ndarray]) -> np.ndarray:
         sample, array = pair
@@ -66,7 +68,7 @@ def load_masks(samples: Sequence[Sample], task: Task, arrays: Sequence[np.ndarra
 def load_evaluation_tensor(
     samples: Sequence[Sample], task: Task, config: PretrainedConfig, finder: LesionFinder | None = None
 ) -> Tensor:
-    """The samples as the released model will see them, uint8 (N, C, H, W), before normalisation."""
+    """The samples as the released model reads them, uint8 (N, C, H, W), before normalisation."""
     prepare = transform(config, normalise=False)
 
     def one(sample: Sample) -> Tensor:
@@ -91,10 +93,10 @@ def _in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[
 
 
 class Order:
-    """Which pictures an epoch has, in which order: a matter of the recipe's seed and the epoch's number alone.
+    """Which images an epoch has, in which order. Only the recipe's seed and the epoch's number decide it.
 
-    `labels` (class indices), `codes` (the classes' names) and `sources` (the names of their sets, for a recipe with
-    `source_power`) are those of the training pictures.
+    `labels` (class indices) and `sources` (dataset names) have an entry per training image; `codes` are the class
+    codes. Only a recipe with `source_power` uses the sources.
     """
 
     def __init__(self, recipe: Run, labels: Sequence[int], codes: Sequence[str], sources: Sequence[str] = ()) -> None:
@@ -116,7 +118,7 @@ class Order:
         return len(self.indices)
 
     def keys(self, epoch: int) -> list[Key]:
-        """The epoch's pictures in order."""
+        """The keys of the epoch's images, in order."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         if self.weights is not None:
             order = list(WeightedRandomSampler(self.weights, len(self.indices), generator=generator))
@@ -150,9 +152,9 @@ def _drawing_weights(
 
 
 class Batches(Sampler[list[Key]]):
-    """The batches of the epochs from `first` on, one after the other; of each batch the part of one process.
+    """The batches of all epochs from `first` on, one after another; each process gets its part of a batch.
 
-    One sampler for all epochs, so that the loader's workers go on while an epoch is judged.
+    One sampler serves all epochs, so that the loader's workers continue during validation.
     """
 
     def __init__(self, order: Order, recipe: Run, first: int, rank: int = 0, processes: int = 1) -> None:
@@ -172,10 +174,10 @@ class Batches(Sampler[list[Key]]):
 
 
 class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented training pictures by `Key`. The same key gives the same picture in every run with the same seed.
+    """Augmented training images by `Key`. The same key gives the same image in every run with the same seed.
 
-    `arrays` uint8 (H, W, C) with their `labels`; `lesions`, for a recipe with `lesion_crops`, are the boxes around
-    their lesions, None where there is none.
+    `arrays` are uint8 (H, W, C), with a label each. `lesions`, for a recipe with `lesion_crops`, are the boxes around
+    the lesions; None marks an image without a lesion.
     """
 
     def __init__(
@@ -193,7 +195,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         return len(self.arrays)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        """uint8 (C, side, side) and the label, int64 ()."""
+        """The image, uint8 (C, side, side), and its label, int64 ()."""
         pipeline, seed = self._drawn(key)
         array = self.arrays[key[1]]
         if self.lesions:
@@ -210,7 +212,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         )
 
     def loader(self, batches: Batches, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The pictures of `batches`, made ready by `workers` processes ahead of the network."""
+        """Iterate over `batches`; `workers` processes prepare the images in advance."""
         return DataLoader(
             self,
             batch_sampler=batches,
@@ -221,7 +223,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
 
 
 class LesionSet(TrainingSet):
-    """Augmented pictures with their lesions' masks, uint8 (H, W), 0 or 1."""
+    """Augmented images with their lesion masks, uint8 (H, W), 0 or 1."""
 
     def __init__(
         self, arrays: Sequence[np.ndarray], masks: Sequence[np.ndarray], labels: Sequence[int], recipe: Run
@@ -230,7 +232,7 @@ class LesionSet(TrainingSet):
         self.masks = masks
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        """uint8 (C, side, side) and the mask, float32 (1, side, side), 0 or 1."""
+        """The image, uint8 (C, side, side), and its mask, float32 (1, side, side), 0 or 1."""
         pipeline, seed = self._drawn(key)
         image, mask = pipeline.with_mask(self.arrays[key[1]], self.masks[key[1]], seed)
         return _channels_first(image), torch.from_numpy(mask.astype(np.float32))[None]
@@ -241,7 +243,7 @@ def _channels_first(image: np.ndarray) -> Tensor:
 
 
 def lesion_crop(array: np.ndarray, lesion: Box | None, settings: LesionCrops | None, seed: int) -> np.ndarray:
-    """The part of `array` (H, W, C) that a classifier of lesions is trained on; see `LesionCrops`."""
+    """The part of `array` (H, W, C) that a classifier of lesions trains on (`LesionCrops`)."""
     settings = settings or LesionCrops()
     draw = np.random.default_rng([seed, 1])
     if draw.random() < settings.whole:

@@ -1,7 +1,7 @@
-"""Several processes that train one model: `torchrun --nproc-per-node 2 -m train RECIPE …`.
+"""Several processes train one model: `torchrun --nproc-per-node 2 -m train RECIPE …`.
 
-torchrun says in the environment who is who; without it there is one process and nothing here does anything. A recipe's
-batch is shared out among them, so that it means the same whatever their number. Knows nothing of networks' insides.
+torchrun sets each process's rank in the environment; without it there is one process. The processes share each batch,
+so a recipe's batch size means the same for any number of them.
 """
 
 import os
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all: `rank` of `count`, `local_rank` on its machine. The first one writes and speaks."""
+    """This process: `rank` of `count`, and `local_rank` on its machine. Only the first one writes and logs."""
 
     rank: int = 0
     count: int = 1
@@ -55,7 +55,7 @@ class Processes:
         return total.item() / self.count
 
     def from_first(self, value: Any) -> Any:
-        """The first process's `value`, to all."""
+        """The first process's `value`, in every process."""
         if self.count == 1:
             return value
         shared = [value]
@@ -65,7 +65,7 @@ class Processes:
 
 @contextmanager
 def join_processes() -> Iterator[Processes]:
-    """The group of processes that torchrun started, for as long as the context lasts; alone without torchrun."""
+    """The processes that torchrun started, for as long as the context lasts; one process without torchrun."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes()

@@ -1,6 +1,5 @@
-"""The logistic regression baseline: scikit-learn fits it, a linear layer holds it, so that it serves as any other.
-
-Knows nothing of training loops.
+"""The logistic regression baseline. scikit-learn fits it; the released model holds it as a linear layer, like any
+network.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from train.training.recipe import LogisticRecipe
 
 
 def pretrained_config(pixels: np.ndarray) -> PretrainedConfig:
-    """Standardisation by the training pixels' own mean and standard deviation; `pixels` uint8, any shape."""
+    """Standardisation by the mean and standard deviation of the training `pixels`, uint8 of any shape."""
     scaled = pixels / 255
     return PretrainedConfig(
         input_size=(1, 28, 28),
@@ -35,11 +34,10 @@ def pretrained_config(pixels: np.ndarray) -> PretrainedConfig:
 def fit(
     recipe: LogisticRecipe, samples: Sequence[Sample]
 ) -> tuple[PretrainedConfig, dict[str, Tensor], list[dict[str, Any]]]:
-    """Fit the regression on "train" with the C of the recipe's grid that has the best cross-validated AUC there.
+    """Fit the regression on the training split, with the C of the recipe's grid that has the best cross-validated AUC.
 
-    Five folds that keep groups together: the validation split, 71 pictures, is too small to choose by and is kept for
-    the temperature. Returns how a picture becomes its input, the linear layer's tensors, and a line of figures for
-    each C.
+    The five folds keep groups together. The validation split has 71 images: it is too small to choose C, and the
+    temperature needs it. Returns the preprocessing, the linear layer's tensors, and a row of metrics per C.
     """
     task = TASKS[recipe.task]
     training = [sample for sample in samples if sample.split == "train"]

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 
 def class_weights(labels: Sequence[int], classes: int, power: float) -> Tensor:
-    """Weights proportional to class frequency^-power, scaled so that the mean over `labels` is 1.
+    """Weights proportional to class frequency^-power, scaled to mean 1 over `labels`; float32 (classes,).
 
-    `power` 0 weighs all classes alike, 1 is inverse frequency. A class without a sample gets weight 0.
-    Returns float32 of shape (classes,).
+    `power` 0 gives equal weights, 1 inverse frequency. A class without a sample gets weight 0.
     """
     counts = torch.bincount(torch.as_tensor(labels), minlength=classes).double()
     weights = torch.where(counts > 0, counts.clamp(min=1) ** -power, 0.0)
@@ -19,14 +18,13 @@ def class_weights(labels: Sequence[int], classes: int, power: float) -> Tensor:
 
 
 class FocalLoss(nn.Module):
-    """Multi-class focal loss with class weights (Lin et al. 2017, arXiv:1708.02002), cross-entropy added on request.
+    """Multi-class focal loss with class weights (Lin et al. 2017, arXiv:1708.02002), and optional cross-entropy.
 
-    loss = mean of w[y] * (alpha * (1 - p[y])^gamma + cross_entropy) * CE; gamma 0 without weights is
-    `F.cross_entropy`. `alpha` scales the focal term against the `cross_entropy` one, which keeps a gradient on the easy
-    examples that the focal term forgets. The mean is over samples, not over weights, so that a batch of rare classes
-    counts for more, as the weights intend.
+    The loss is the mean of w[y] * (alpha * (1 - p[y])^gamma + cross_entropy) * CE. With gamma 0 and no weights it is
+    `F.cross_entropy`. The cross-entropy term keeps a gradient on easy examples, which the focal term ignores. The mean
+    is over samples, not over weights, so that a batch of rare classes counts for more.
 
-    Call with logits (N, C), any float dtype (computed in float32), and labels (N,) int64; returns a scalar.
+    Call it with logits (N, C) of any float dtype (computed in float32) and labels (N,) int64; it returns a scalar.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""The optimiser's part of a recipe: AdamW's parameter groups, the learning rate of every update, the update itself.
-
-timm and torch do the work; knows nothing of data, losses or epochs.
-"""
+"""The optimiser: AdamW's parameter groups, the learning rate of every update, and the update itself."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -18,7 +15,7 @@ from train.training.recipe import Optimiser
 
 
 def adamw(network: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
-    """AdamW over the parameters that learn; biases and norms without weight decay."""
+    """AdamW for the parameters that learn; biases and norms have no weight decay."""
     if settings.backbone_lr is None:
         return create_optimizer_v2(
             network, opt="adamw", lr=settings.lr, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
@@ -41,9 +38,9 @@ def adamw(network: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
 def schedule(
     optimiser: torch.optim.Optimizer, settings: Optimiser, updates: int, warmup: int, done: int = 0
 ) -> Callable[[int], None]:
-    """What sets the learning rates for update i (from 0), to be called before it, in order.
+    """A function that sets the learning rates for update i, from 0. It must be called before each update, in order.
 
-    `updates` of the whole run, `warmup` of them on the way up; `done` of them before, in the run that is resumed, whose
+    The run has `updates` in total, of which `warmup` raise the rate. `done` of them came before a resumed run, whose
     optimiser state is loaded already.
     """
     if settings.schedule == "cosine":
@@ -71,10 +68,10 @@ def schedule(
 
 
 class Updates:
-    """Backward passes that become an update of the weights: scaled for float16, accumulated, clipped.
+    """Backward passes and weight updates, with loss scaling for float16, accumulation and clipping.
 
-    `accumulate` backward passes make an update; the loss of each is divided by it, so that the update is that of one
-    batch as large as all of them.
+    `accumulate` backward passes make one update. Each loss is divided by that number, so that the update equals that of
+    one large batch.
     """
 
     def __init__(
@@ -87,7 +84,7 @@ class Updates:
         self.network, self.optimiser, self.scaler, self.settings = network, optimiser, scaler, settings
 
     def backward(self, loss: Tensor, last: bool) -> None:
-        """Add the gradients of `loss`; where it is the `last` of its update, change the weights."""
+        """Add the gradients of `loss`; the `last` of an update also changes the weights."""
         self.scaler.scale(loss / self.settings.accumulate).backward()
         if not last:
             return

@@ -1,6 +1,7 @@
-"""A recipe: every hyperparameter of one training run, read from a YAML file and checked before anything starts.
+"""A recipe has every hyperparameter of one training run. It is read from a YAML file and checked before anything
+starts.
 
-Knows nothing of how the settings are used; a setting that stands in no recipe exists nowhere in code.
+Code has no hyperparameter that no recipe has. This module knows nothing of how the settings are used.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 class RecipeError(ValueError):
-    """A recipe that is not there or says something impossible; the message names the setting."""
+    """The recipe is missing or impossible; the message names the setting."""
 
 
 class _Strict(BaseModel):
@@ -25,11 +26,12 @@ class _Strict(BaseModel):
 
 
 class Loss(_Strict):
-    """Focal loss (Lin et al. 2017, arXiv:1708.02002); `gamma` 0 is cross-entropy.
+    """Focal loss (Lin et al. 2017, arXiv:1708.02002) plus cross-entropy, with class weights.
 
-    `alpha` times the focal term, plus `cross_entropy` times plain cross-entropy. `class_weight_power`: weights
-    proportional to frequency^-power, 0 for none, 1 for inverse frequency, mean 1 over samples. `auxiliary`: what the
-    auxiliary head's loss counts beside the main one's; only for a network that has one.
+    `alpha` multiplies the focal term and `cross_entropy` the plain cross-entropy; `gamma` 0 makes the focal term
+    cross-entropy too. Class weights are proportional to frequency^-`class_weight_power`, with mean 1 over samples: 0
+    gives equal weights, 1 inverse frequency. `auxiliary` multiplies the auxiliary head's loss; only a network with such
+    a head may have it.
     """
 
     gamma: float = Field(2.0, ge=0, le=10)
@@ -41,13 +43,14 @@ class Loss(_Strict):
 
 
 class Sampling(_Strict):
-    """Which pictures make an epoch.
+    """Which training images make an epoch.
 
-    `weight_power`: drawn with replacement with weights frequency^-power of their class (1: every class as often as any
-    other); 0 takes each picture once. `copies`: class code -> how many times each of its pictures stands in an epoch,
-    every copy augmented on its own; "balance" gives every class as many as the largest has. `source_power`: pictures
-    are drawn with replacement, and each source's share of a class is proportional to its size^(1 - power), the same in
-    every class that it has, so that the source does not tell the class; None leaves the shares as they are.
+    With `weight_power` above 0, images are drawn with replacement and with weights frequency^-power of their class: at
+    1 every class comes equally often. With 0 each image comes once. `copies` maps a class code to the number of times
+    that each of its images comes per epoch, each time augmented anew; "balance" repeats every class up to the size of
+    the largest. `source_power` draws with replacement so that each source's share of a class is proportional to its
+    size^(1 - power), the same in every class that the source has: then the source does not reveal the class. None
+    leaves the shares as they are.
     """
 
     weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -62,12 +65,13 @@ class Sampling(_Strict):
 
 
 class Optimiser(_Strict):
-    """AdamW, its learning rate set every update: linear warm-up and cosine decay to `lr_min`, or one cycle (Smith and
-    Topin 2018, arXiv:1708.07120: up to `lr` over the first `warmup_epochs`, then down).
+    """AdamW with a learning rate that changes at every update.
 
-    `backbone_lr`: the learning rate of everything but the head, where it is not `lr`; `layer_decay`: each layer's is
-    this factor of the one above (Clark et al. 2020, arXiv:2003.10555). `accumulate`: batches whose gradients make one
-    update. `clip_norm`: the largest gradient norm.
+    The schedule is a linear warm-up and a cosine decay to `lr_min`, or one cycle (Smith and Topin 2018,
+    arXiv:1708.07120), which rises to `lr` over the first `warmup_epochs` and then falls. `backbone_lr` is the learning
+    rate of all but the head, where it differs from `lr`. With `layer_decay`, each layer's rate is this factor times the
+    rate of the layer above (Clark et al. 2020, arXiv:2003.10555). The gradients of `accumulate` batches make one
+    update. `clip_norm` is the largest gradient norm.
     """
 
     lr: PositiveFloat
@@ -90,16 +94,16 @@ class Optimiser(_Strict):
 class Run(_Strict):
     """Settings of any run of `train.training.loop`.
 
-    Pictures: `image_size` is the side, in pixels, the released network sees; `train_size` the side it trains at
-    (smaller is faster, and random crops magnify: Touvron et al. 2019, arXiv:1906.06423); `first_train_size` starts
-    smaller and grows to it epoch by epoch (progressive learning: Tan and Le 2021, arXiv:2104.00298). `resplit`: another
-    split of the same groups, made with this seed by scikit-learn's GroupShuffleSplit, to see what a figure owes to the
-    split.
+    Images: `image_size` is the input side in pixels of the released network, `train_size` that of training. A smaller
+    side is faster, and random crops magnify (Touvron et al. 2019, arXiv:1906.06423). Training may start at
+    `first_train_size` and grow to `train_size` epoch by epoch (progressive learning: Tan and Le 2021,
+    arXiv:2104.00298). `resplit` seeds another split of the same groups by scikit-learn's GroupShuffleSplit, which shows
+    how much a figure owes to the split.
 
-    Network: `frozen` modules keep their pretrained weights (the first stages see general edges and cost most of the
-    time); `gradient_checkpointing` computes activations twice to keep fewer of them; `ema_decay` averages the weights.
+    Network: `frozen` modules keep their pretrained weights; the first stages detect general edges and take most of the
+    time. `gradient_checkpointing` saves memory by computing activations twice. `ema_decay` averages the weights.
 
-    `patience`: the epochs without a better one that end the run.
+    A run ends after `patience` epochs without a better one.
     """
 
     task: str
@@ -124,7 +128,7 @@ class Run(_Strict):
     patience: PositiveInt = 5
 
     def size_in(self, epoch: int) -> int:
-        """The side, in pixels, of the training pictures of `epoch` (from 0)."""
+        """The side in pixels of the training images in `epoch`, which counts from 0."""
         last = self.train_size or self.image_size
         first = self.first_train_size or last
         grown = first + (last - first) * epoch / max(1, self.epochs - 1)
@@ -145,12 +149,12 @@ class Run(_Strict):
 
 
 class LesionCrops(_Strict):
-    """How a classifier that is shown lesions (`src.models.lesion_finder`) meets them in training: cut out by their
-    masks.
+    """How training crops images to the lesion, for a classifier that reads lesions (`src.models.lesion_finder`).
 
-    The margin on each side, as a share of the lesion's longer side, is drawn between `margins`, the box moved by up to
-    `shift` of that side: the network's own boxes will not be perfect. The share `whole` of all pictures is shown whole,
-    as those are where nothing is found; of a picture without a lesion that share too, and else a random window.
+    The annotated mask gives the box. Its margin is drawn between `margins`, as a share of the lesion's longer side, and
+    the box moves by up to `shift` of that side, because the lesion finder's boxes are not perfect either. The share
+    `whole` of all images stays uncropped, as images do in which nothing is found. The other images without a lesion are
+    cropped to a random window.
     """
 
     margins: tuple[float, float] = (0.05, 0.5)
@@ -161,13 +165,13 @@ class LesionCrops(_Strict):
 class Recipe(Run):
     """Settings of one classifier.
 
-    `select_by` names the validation metric that chooses the epoch, and whose standing still ends the run: the highest
-    AUC, or the lowest `loss` (log loss, which sees how sure the answers are; AUC only sees their order); "last" takes
-    the last one, so that validation chooses nothing. `test_time_augmentation`: the released model averages its logits
-    over mirrored ("flips") or mirrored and turned ("d4") views of a picture. `calibrate_bias` fits a bias for each
-    class to validation before the temperature. `refer_at_least` is the share of validation cancers of `refer_code` (or
-    of all malignant classes) that the default threshold must refer, in each source; only for tasks whose threshold
-    validation chooses. `lesion_crops`: the model is shown the lesion, which a U-Net finds (`--region`).
+    `select_by` names the validation metric that chooses the epoch and that `patience` watches: the highest AUC, or the
+    lowest `loss` (log loss, which also measures calibration). With "last" validation chooses nothing.
+    `test_time_augmentation` averages the released model's logits over mirrored ("flips") or mirrored and rotated ("d4")
+    copies of an image. `calibrate_bias` fits a bias per class on validation before the temperature. The default
+    threshold must refer the share `refer_at_least` of validation's cancers in each source: of the class `refer_code`,
+    or of all malignant classes; only tasks whose threshold validation chooses have this setting. With `lesion_crops`
+    the model reads the lesion that a U-Net finds (`--region`).
     """
 
     channels: Literal[1, 3] = 3
@@ -201,8 +205,9 @@ class Recipe(Run):
 
 
 class RegionRecipe(Run):
-    """Settings of the U-Net that finds the lesion (`src.models.lesion_finder`); `threshold`, `smallest` and `margin`
-    as there."""
+    """Settings of the U-Net that finds the lesion. `src.models.lesion_finder` explains `threshold`, `smallest` and
+    `margin`.
+    """
 
     task: Literal["ultrasound"]
     architecture: Literal["vigil_lesion_unet"]
@@ -214,8 +219,9 @@ class RegionRecipe(Run):
 
 
 class LogisticRecipe(_Strict):
-    """Settings of the logistic regression baseline (`train.training.logistic`): `c_grid` is searched by
-    cross-validation within the training split."""
+    """Settings of the logistic regression (`train.training.logistic`). Cross-validation on the training split searches
+    `c_grid`.
+    """
 
     task: Literal["breastmnist"]
     name: str
@@ -254,9 +260,9 @@ def _kind(settings: Any) -> type[AnyRecipe]:
 
 
 def load(path_or_name: str) -> AnyRecipe:
-    """Read a recipe: a YAML file, or the name of one in `train/recipes` ("skin", "breastmnist-logistic").
+    """Read a recipe from a YAML file, or by the name of one in `train/recipes` ("skin", "breastmnist-logistic").
 
-    Raises RecipeError, naming the recipes there are or the setting that is wrong.
+    Raises RecipeError, which names the recipes that exist or the setting that is wrong.
     """
     path = Path(path_or_name)
     if path.suffix not in (".yaml", ".yml"):
@@ -272,9 +278,9 @@ def load(path_or_name: str) -> AnyRecipe:
 
 
 def of_settings(settings: Any, name: str) -> AnyRecipe:
-    """The recipe of `settings`, a mapping as YAML and config.json hold it; what is not in there has its default.
+    """The recipe with these `settings`, a mapping as in YAML and config.json. Missing settings have their defaults.
 
-    Raises RecipeError, which calls them `name`, for what is no recipe.
+    Raises RecipeError for an invalid recipe; its message uses `name`.
     """
     try:
         return _kind(settings).model_validate(settings)

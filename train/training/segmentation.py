@@ -1,7 +1,7 @@
-"""Learning to find the lesion in breast ultrasound: the job of a `RegionRecipe`, and the folder it ends with.
+"""The job of training a U-Net that finds the lesion in breast ultrasound, and the folder of the released finder.
 
-A folder of its own, region.safetensors and region.json, which `--region` hands to a classifier's run; that run copies
-both into its checkpoint folder. Knows nothing of classes but that a picture without a lesion has an empty mask.
+The folder has region.safetensors and region.json. A classifier's run gets it by `--region` and copies both files into
+its checkpoint folder. An image without a lesion has an empty mask.
 """
 
 import json
@@ -35,9 +35,9 @@ DESCRIPTION = "region.json"
 
 
 class LesionSearch(Job):
-    """The job of a `RegionRecipe`: cross-entropy and Dice loss for each pixel (Milletari et al. 2016,
-    arXiv:1606.04797). `pretrained`: where the weights of EfficientNetV2-B0, its backbone, come from: "hub", a file or
-    "none".
+    """The job of a `RegionRecipe`: pixelwise cross-entropy plus Dice loss (Milletari et al. 2016, arXiv:1606.04797).
+
+    `pretrained` says where the weights of the backbone, EfficientNetV2-B0, come from: "hub", a file or "none".
     """
 
     recipe: RegionRecipe
@@ -69,13 +69,13 @@ class LesionSearch(Job):
         self.network.backbone.load_state_dict({key: t for key, t in whole.state_dict().items() if key in known})
 
     def loss(self, answers: Any, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of the pixels, and one minus the mean Dice coefficient of the pictures."""
+        """The mean cross-entropy of the pixels, plus one minus the mean Dice coefficient of the images."""
         logits = answers.float()
         overlap = _soft_dice(logits.sigmoid(), targets)
         return F.binary_cross_entropy_with_logits(logits, targets) + 1 - overlap.mean()
 
     def validate(self, network: nn.Module, normalise: Normalise, precision: Precision) -> dict[str, float]:
-        """Mean Dice coefficient over the pictures with a lesion; share of those without in which none is found."""
+        """The mean Dice coefficient of images with a lesion, and the share of the others in which nothing is found."""
         network.eval()
         with torch.no_grad(), precision.autocast():
             rows = [network(normalise(batch)).float().sigmoid()[:, 0].cpu() for batch in self.held_out.split(32)]
@@ -83,15 +83,16 @@ class LesionSearch(Job):
 
 
 def _with_masks(samples: Sequence[Sample], split: str | None = None) -> list[Sample]:
-    """A split's pictures (of all where none is named) whose lesion is drawn, and those that have none."""
+    """The images with an annotated lesion or without a lesion, of one split or of all."""
     normal = TASKS["ultrasound"].codes.index("normal")
     return [s for s in samples if split in (None, s.split) and (s.masks or s.label == normal)]
 
 
 def evaluate_finder(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float] | None:
-    """`figures` of the released finder on `samples` with masks or without a lesion, and how many those are (n).
+    """The released finder's `segmentation_metrics` on those `samples` that have masks or no lesion, and their number
+    `n`.
 
-    None for a dataset that draws no masks.
+    None for a dataset without masks.
     """
     chosen = _with_masks(samples)
     if not chosen:
@@ -105,7 +106,7 @@ def evaluate_finder(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str
 
 
 def load_resized(samples: Sequence[Sample], side: int) -> tuple[Tensor, np.ndarray]:
-    """The scanned fields, uint8 (N, 3, side, side), and the masks, bool (N, side, side), as the U-Net meets them."""
+    """The scanned fields, uint8 (N, 3, side, side), and the masks, bool (N, side, side), in the U-Net's size."""
     task = TASKS["ultrasound"]
     arrays = load_arrays(samples, task, 3, 10**6)
     masks = load_masks(samples, task, arrays)
@@ -120,7 +121,7 @@ def _resized(image: Tensor, side: int) -> Tensor:
 
 
 def _soft_dice(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """Dice coefficient of each picture; 1 where both are empty."""
+    """The Dice coefficient of each image; 1 where mask and prediction are empty."""
     dims = tuple(range(1, truth.ndim))
     return (2 * (probabilities * truth).sum(dims) + 1) / (probabilities.sum(dims) + truth.sum(dims) + 1)
 
@@ -128,10 +129,11 @@ def _soft_dice(probabilities: Tensor, truth: Tensor) -> Tensor:
 def segmentation_metrics(
     probabilities: np.ndarray, truth: np.ndarray, threshold: float, smallest: float
 ) -> dict[str, float]:
-    """How well lesions are found: `probabilities` (N, H, W) in 0..1 against `truth` (N, H, W), bool.
+    """How well lesions are found: `probabilities` (N, H, W), 0 to 1, against the masks `truth` (N, H, W), bool.
 
-    dice: mean Dice coefficient over the pictures with a lesion, of pixels from `threshold` on; hit: share of those
-    whose found box has its middle in the lesion's own; empty: share of the others in which nothing is found.
+    "dice" is the mean Dice coefficient of images with a lesion, with pixels at or above `threshold` as the lesion.
+    "hit" is the share of them whose box has its centre in the lesion's own box. "empty" is the share of the other
+    images in which nothing is found.
     """
     lesion = np.asarray(truth.any(axis=(1, 2)))
     found = probabilities >= threshold
@@ -176,7 +178,7 @@ def release(
 
 
 def load(folder: Path) -> LesionFinder:
-    """The finder that `release` wrote into `folder`. Raises CheckpointError, naming what is wrong."""
+    """The finder in `folder`, which `release` wrote. Raises CheckpointError, which names the problem."""
     try:
         config = LesionFinderConfig.model_validate_json((folder / DESCRIPTION).read_bytes())
     except (OSError, ValidationError) as error:
@@ -185,6 +187,6 @@ def load(folder: Path) -> LesionFinder:
 
 
 def copy(folder: Path, out: Path) -> dict[str, Any]:
-    """Put the finder in `folder` beside a classifier's weights in `out`; returns what its config says of it."""
+    """Copy the finder from `folder` into the classifier's folder `out`; returns its block for config.json."""
     shutil.copyfile(folder / LESION_FINDER_FILE, out / LESION_FINDER_FILE)
     return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
