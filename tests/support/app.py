@@ -21,7 +21,7 @@ STARTED_WITHIN = 600  # seconds; some 15 on an idle machine, minutes where train
 
 PORTS = 5
 """How many ports are tried."""
-PORT_TAKEN = "another program listens at port"
+PORT_TAKEN = "another program listens on port"
 """Part of the sentence with which the app ends where its port is taken."""
 
 # All tests are one visitor.
