@@ -42,8 +42,11 @@ def test_a_promise_needs_validation_counted_by_group() -> None:
 
 
 @pytest.mark.parametrize("content", [None, {}, {"splits": {}}, {"splits": {"test": split([], [])}}])
-def test_what_was_not_evaluated_has_no_place(content: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert evaluation.parse(content) == evaluation.parse({})
+def test_what_was_not_evaluated_has_no_held_out_set(content: Any, caplog: pytest.LogCaptureFixture) -> None:
+    parsed = evaluation.parse(content)
+    assert not parsed.held_out
+    assert parsed.home is None
+    assert parsed.problem == (evaluation.MISSING if content is None else None)
     assert not caplog.records
 
 
