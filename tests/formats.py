@@ -10,6 +10,7 @@ where p differs from the twin's by at most WITHIN.
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,12 @@ SPACES = {
     "Adobe RGB": ((0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 563 / 256),
     "ProPhoto": ((0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001), 1.8),
 }
+CAREFUL: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 95},
+}
+"""Options of the encoders, so that p changes by the reading and not by lost detail."""
 HEAD = f"""# What is read
 
 Made by `python -m tests.formats`, which makes each of these files from a drawn example, reads it and compares
@@ -73,13 +80,10 @@ class Kind(NamedTuple):
     refused: bool = False
 
 
-def pillow(kind: str, **options: Any) -> Callable[[Image.Image], bytes]:
-    def make(image: Image.Image) -> bytes:
-        stream = BytesIO()
-        image.save(stream, kind, **options)
-        return stream.getvalue()
-
-    return make
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
 
 
 def heic(image: Image.Image, **options: Any) -> bytes:
@@ -99,105 +103,99 @@ def deep(image: Image.Image, bits: int) -> np.ndarray:
     return np.asarray(image).astype(np.uint16) * np.uint16(2 ** (bits - 8))
 
 
-def with_alpha(values: np.ndarray) -> np.ndarray:
-    return np.dstack((values, np.full(values.shape[:2], 65535, np.uint16)))
+def deep_png(image: Image.Image, bits: int, alpha: bool) -> bytes:
+    values = deep(image, bits)
+    if alpha:
+        values = np.dstack((values, np.full(values.shape[:2], 65535, np.uint16)))
+    return bytes(imagecodecs.png_encode(values))
 
 
-def in_space(image: Image.Image, name: str, make: Callable[..., Callable[[Image.Image], bytes]], kind: str) -> bytes:
-    primaries, gamma = SPACES[name]
-    profile = imagecodecs.cms_profile("rgb", whitepoint=D65, primaries=primaries, gamma=gamma)
+def as_tiff(image: Image.Image, bits: int = 8, **options: Any) -> bytes:
+    return tiff(deep(image, bits) if bits > 8 else np.asarray(image), **options)
+
+
+def float_tiff(image: Image.Image, full: float) -> bytes:
+    """Floats; `full` is the value of white."""
+    return tiff((np.asarray(image) * (full / 255)).astype(np.float32))
+
+
+def by_imagecodecs(image: Image.Image, codec: str, bits: int = 8, **options: Any) -> bytes:
+    values = deep(image, bits) if bits > 8 else np.asarray(image)
+    return bytes(getattr(imagecodecs, f"{codec}_encode")(values, **options))
+
+
+def in_space(image: Image.Image, space: str, kind: str) -> bytes:
+    primaries, gamma = SPACES[space]
+    profile = bytes(imagecodecs.cms_profile("rgb", whitepoint=D65, primaries=primaries, gamma=gamma))
     stored = ImageCms.profileToProfile(image.convert("RGB"), ImageCms.createProfile("sRGB"), BytesIO(profile))
-    assert stored is not None, "profileToProfile returns None only where it works in place"
-    return make(kind, icc_profile=profile, **({"quality": 95} if kind == "JPEG" else {}))(stored)
+    assert stored is not None
+    return encoded(stored, kind, icc_profile=profile, **CAREFUL.get(kind, {}))
 
 
 def turned(image: Image.Image, orientation: int, kind: str) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     inverse = {6: 8, 8: 6}.get(orientation, orientation)
-    return pillow(kind, exif=exif)(image.transpose(TURNS[inverse]))
+    return encoded(image.transpose(TURNS[inverse]), kind, exif=exif, **CAREFUL.get(kind, {}))
 
 
-def planes(image: Image.Image, **options: Any) -> bytes:
+def planes(image: Image.Image, **options: bool) -> bytes:
     values = np.moveaxis(np.asarray(image), 2, 0)
     return tiff(values, photometric="minisblack", metadata={"axes": "CYX"}, **options)
-
-
-def bound(make: Callable[..., bytes], *values: Any) -> Callable[[Image.Image], bytes]:
-    """`make(image, *values)` as a function of the image alone."""
-    return lambda image: make(image, *values)
 
 
 def kinds() -> Iterator[Kind]:
     """Every kind that the table names."""
     tissue, breast = "histopathology", "ultrasound"
-    for kind, options in (
-        *(("JPEG", {"quality": 95}), ("JPEG", {"quality": 95, "progressive": True}), ("PNG", {})),
-        *(("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("AVIF", {"quality": 95}), ("JPEG2000", {})),
-    ):
-        yield Kind(f"{kind}, {', '.join(options) or 'plain'}", "skin", pillow(kind, **options))
+    plain: tuple[tuple[str, dict[str, Any]], ...] = (
+        *((kind, {}) for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000")),
+        ("JPEG", {"progressive": True}),
+    )
+    for kind, options in plain:
+        how = {**CAREFUL.get(kind, {}), **options}
+        yield Kind(", ".join((kind, *options)), "skin", partial(encoded, kind=kind, **how))
     yield Kind("HEIC", "skin", heic)
     for kind in ("JPEG", "PNG", "TIFF", "WEBP"):
-        for orientation in (3, 6):
+        for orientation in TURNS:
             yield Kind(
-                f"{kind}, orientation {orientation}", "skin", bound(lambda i, o, k: turned(i, o, k), orientation, kind)
+                f"{kind}, orientation {orientation}", "skin", partial(turned, orientation=orientation, kind=kind)
             )
         for space in SPACES:
-            yield Kind(f"{kind}, {space}", "skin", bound(lambda i, s, k: in_space(i, s, pillow, k), space, kind))
+            yield Kind(f"{kind}, {space}", "skin", partial(in_space, space=space, kind=kind))
     for bits in (10, 12, 14, 16):
-        yield Kind(f"PNG, RGB, {bits} of 16 bits", tissue, bound(lambda i, b: imagecodecs.png_encode(deep(i, b)), bits))
-        yield Kind(
-            f"PNG, RGB and alpha, {bits} of 16 bits",
-            tissue,
-            bound(lambda i, b: imagecodecs.png_encode(with_alpha(deep(i, b))), bits),
-        )
-        yield Kind(
-            f"PNG, grey, {bits} of 16 bits", breast, bound(lambda i, b: imagecodecs.png_encode(deep(i, b)), bits)
-        )
-        yield Kind(
-            f"PNG, grey and alpha, {bits} of 16 bits",
-            breast,
-            bound(lambda i, b: imagecodecs.png_encode(with_alpha(deep(i, b))), bits),
-        )
-        yield Kind(f"TIFF, RGB, {bits} of 16 bits", tissue, bound(lambda i, b: tiff(deep(i, b)), bits))
-        yield Kind(f"TIFF, grey, {bits} of 16 bits", breast, bound(lambda i, b: tiff(deep(i, b)), bits))
-        yield Kind(
-            f"JPEG 2000, RGB, {bits} of 16 bits",
-            tissue,
-            bound(lambda i, b: imagecodecs.jpeg2k_encode(deep(i, b), level=0), bits),
-        )
-    yield Kind("TIFF, RGB, floats from 0 to 1", tissue, lambda i: tiff(np.asarray(i) / np.float32(255)))
-    yield Kind("TIFF, RGB, floats from 0 to 255", tissue, lambda i: tiff(np.asarray(i) / np.float32(1.001)), True)
-    for compression in ("lzw", "zlib", "packbits", "zstd", "lzma", "lerc", "jpeg2000", "webp"):
-        how = {"compressionargs": {"lossless": True}} if compression == "webp" else {}
-        yield Kind(
-            f"TIFF, {compression}",
-            tissue,
-            bound(lambda i, c, h: tiff(np.asarray(i), compression=c, **h), compression, how),
-        )
-    yield Kind("TIFF, jpegxl", tissue, lambda i: tiff(np.asarray(i), compression="jpegxl"), True)
-    for order in "<>":
-        yield Kind(
-            f"BigTIFF, byte order {order}",
-            tissue,
-            bound(lambda i, o: tiff(np.asarray(i), bigtiff=True, byteorder=o), order),
-        )
-    yield Kind("OME-TIFF, axes CYX", tissue, lambda i: planes(i, ome=True))
-    yield Kind("ImageJ TIFF, axes CYX", tissue, lambda i: planes(i, imagej=True))
-    yield Kind("JPEG of 12 bits", breast, lambda i: imagecodecs.jpeg_encode(deep(i, 12), bitspersample=12), True)
-    yield Kind("JPEG, lossless", breast, lambda i: imagecodecs.ljpeg_encode(np.asarray(i)), True)
-    yield Kind("JPEG XL", "skin", lambda i: imagecodecs.jpegxl_encode(np.asarray(i)), True)
-    yield Kind("GIF", "skin", pillow("GIF"), True)
+        for task, colours in ((tissue, "RGB"), (breast, "grey")):
+            depth = f"{colours}, {bits} of 16 bits"
+            yield Kind(f"PNG, {depth}", task, partial(deep_png, bits=bits, alpha=False))
+            yield Kind(f"PNG with alpha, {depth}", task, partial(deep_png, bits=bits, alpha=True))
+            yield Kind(f"TIFF, {depth}", task, partial(as_tiff, bits=bits))
+            yield Kind(f"JPEG 2000, {depth}", task, partial(by_imagecodecs, codec="jpeg2k", bits=bits, level=0))
+    yield Kind("TIFF, floats from 0 to 1", tissue, partial(float_tiff, full=1))
+    yield Kind("TIFF, floats from 0 to 255.5", tissue, partial(float_tiff, full=255.5), refused=True)
+    for compression in ("lzw", "zlib", "packbits", "zstd", "lzma", "lerc", "jpeg2000"):
+        yield Kind(f"TIFF, {compression}", tissue, partial(as_tiff, compression=compression))
+    lossless: dict[str, Any] = {"compression": "webp", "compressionargs": {"lossless": True}}
+    yield Kind("TIFF, webp", tissue, partial(as_tiff, **lossless))
+    yield Kind("TIFF, jpegxl", tissue, partial(as_tiff, compression="jpegxl"), refused=True)
+    for order, name in (("<", "little"), (">", "big")):
+        yield Kind(f"BigTIFF, {name}-endian", tissue, partial(as_tiff, bigtiff=True, byteorder=order))
+    yield Kind("OME-TIFF, axes CYX", tissue, partial(planes, ome=True))
+    yield Kind("ImageJ TIFF, axes CYX", tissue, partial(planes, imagej=True))
+    twelve = partial(by_imagecodecs, codec="jpeg", bits=12, bitspersample=12)
+    yield Kind("JPEG, 12 bits", breast, twelve, refused=True)
+    yield Kind("JPEG, lossless", breast, partial(by_imagecodecs, codec="ljpeg"), refused=True)
+    yield Kind("JPEG XL", "skin", partial(by_imagecodecs, codec="jpegxl"), refused=True)
+    yield Kind("GIF", "skin", partial(encoded, kind="GIF"), refused=True)
 
 
 def rows() -> Iterator[tuple[str, bool]]:
     """A line of the table for each kind, and whether it holds."""
     predictors = {task: Predictor(checkpoints.find(task)) for task in EXAMPLES}
-    examples, twins = {}, {}
+    examples: dict[str, Image.Image] = {}
+    twins: dict[str, float] = {}
     for task, name in EXAMPLES.items():
         with Image.open(ROOT / "examples" / name) as file:
             examples[task] = file.convert("L" if predictors[task].task.colour == "grey" else "RGB")
-        twins[task] = predictors[task].predict(pillow("PNG")(examples[task])).p_malignant
+        twins[task] = predictors[task].predict(encoded(examples[task], "PNG")).p_malignant
     for kind in kinds():
         predictor, twin = predictors[kind.task], twins[kind.task]
         try:

@@ -29,11 +29,11 @@ DECODER_ERRORS: Final = (
 )
 """The errors that Pillow, pillow-heif, tifffile and imagecodecs raise on malformed files.
 
-Reading 260,000 mutated files raised OSError (truncated, broken stream, libwebp, UnidentifiedImageError), SyntaxError
-(broken chunk or marker), ValueError (text or profile too large, unknown mode), TypeError (a tag of another type),
-OverflowError, struct.error and the bomb error. The libraries use the same tables, tags and sizes unchecked elsewhere,
-where they can raise EOFError, LookupError, AttributeError, AssertionError, ZeroDivisionError, RuntimeError (recursion,
-not implemented, all of imagecodecs), MemoryError and zlib.error."""
+When Pillow read all formats, 260,000 mutated files raised OSError (truncated, broken stream, libwebp,
+UnidentifiedImageError), SyntaxError (broken chunk or marker), ValueError (text or profile too large, unknown mode),
+TypeError (a tag of another type), OverflowError, struct.error and the bomb error. The libraries use the same tables,
+tags and sizes unchecked elsewhere, where they can raise EOFError, LookupError, AttributeError, AssertionError,
+ZeroDivisionError, RuntimeError (recursion, not implemented, all of imagecodecs), MemoryError and zlib.error."""
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from src.pictures.size import check_size
 CODESTREAM = b"\xff\x4f\xff\x51"
 """The markers SOC and SIZ (ISO 15444-1, annex A), with which the compressed data begin."""
 MOST_PIXELS = 16_000_000
-"""OpenJPEG takes about a second for each megapixel of noise: more would take longer than a visitor's turn."""
+"""OpenJPEG took 0.16 s of a core for a megapixel of 4 bits a pixel. Larger pictures were not tried within the time and
+memory that a visitor's turn has."""
 
 
 class Sizes(NamedTuple):

@@ -81,7 +81,7 @@ def originals() -> tuple[bytes, ...]:
         made.append(stream.getvalue())
     # Deep colours, and what tifffile alone writes.
     twelve = rgb.astype(np.uint16) * 16
-    made += [imagecodecs.png_encode(twelve), imagecodecs.jpeg2k_encode(twelve, level=0)]
+    made += [bytes(imagecodecs.png_encode(twelve)), bytes(imagecodecs.jpeg2k_encode(twelve, level=0))]
     hows: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
         *((twelve, {"compression": how, "predictor": how in ("zlib", "lzw")}) for how in (None, "zlib", "lzw", "lerc")),
         *((rgb, {"compression": how, "tile": (32, 48)}) for how in ("webp", "jpeg2000", "jpeg", "zstd", "lzma")),

@@ -58,7 +58,7 @@ def test_a_picture_in_another_colour_space_gets_the_values_of_its_srgb_twin(name
 
 def test_deep_colours_are_scaled_and_then_converted() -> None:
     values = np.asarray(in_space(photo(), DISPLAY_P3)).astype(np.uint16) * 16
-    data = imagecodecs.png_encode(values)
+    data = bytes(imagecodecs.png_encode(values))
     at = 33  # behind IHDR
     picture = read(data[:at] + _chunk(b"cHRM", _numbers(*D65, *PRIMARIES[12])) + data[at:])
     assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 2
