@@ -10,7 +10,9 @@ from tests.support.score_tables import scored
 
 def test_the_page_reads_a_table_and_logs_nothing(page: Page, server: Server, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Your clinic").click()
-    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Set the threshold for your own clinic"))
+    panel = page.get_by_role("tabpanel").filter(
+        has=page.get_by_role("heading", name="Set the threshold for your own clinic")
+    )
     panel.get_by_role("radio", name="BreastMNIST").check()
     file = tmp_path / "a-table-of-ours.csv"
     file.write_text(scored())
