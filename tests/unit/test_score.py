@@ -365,7 +365,7 @@ def test_big_pictures_do_not_pile_up(checkpoints: Callable[[str], str], monkeypa
         with lock:
             alive -= 1
 
-    def read(_: object) -> Picture:
+    def read(*_: object) -> Picture:
         nonlocal alive, most
         image = Image.new("RGB", (300, 300), "grey")
         weakref.finalize(image, gone)

@@ -120,7 +120,7 @@ def page(model: Model) -> str:
         "evidence.html",
         title=model.title,
         sources=sources,
-        problem=Markup(problem or ""),  # one of our own sentences
+        problem=problem or "",
         body=None if problem else _evaluated(model),
     )
 

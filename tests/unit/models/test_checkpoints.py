@@ -51,7 +51,7 @@ def test_embedded_source_has_its_name(embedded: Path) -> None:
 
 def test_evaluation_may_lack(folder: Path) -> None:
     (folder / "evaluation.json").unlink()
-    assert load(TASK, folder).evaluation is None
+    assert load(TASK, folder).evaluation.problem.startswith("This checkpoint has no evaluation.json")
 
 
 CONFIG_FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -69,7 +69,7 @@ CONFIG_FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "threshold above 1": (lambda c: c["vigil"].update(default_threshold=1.5), "vigil.default_threshold"),
     "no hash": (lambda c: c["vigil"].update(sha256=""), "vigil.sha256"),
     "zero std": (lambda c: c["pretrained_cfg"].update(std=[0.0]), "pretrained_cfg.std"),
-    "mean of three channels": (lambda c: c["pretrained_cfg"].update(mean=[0, 0, 0]), "one value a channel"),
+    "mean of three channels": (lambda c: c["pretrained_cfg"].update(mean=[0, 0, 0]), "one value per channel"),
     "not square": (lambda c: c["pretrained_cfg"].update(input_size=[1, 28, 30]), "square"),
     "huge input": (lambda c: c["pretrained_cfg"].update(input_size=[1, 9999, 9999]), "16 to 640"),
     "cropped": (lambda c: c["pretrained_cfg"].update(crop_pct=0.875), "crop_pct"),

@@ -152,7 +152,7 @@ def test_nothing_of_nothing(made: Callable[[str], tuple[Path, Predictor]]) -> No
 def test_fault_of_ours_is_not_taken_for_a_bad_picture(
     made: Callable[[str], tuple[Path, Predictor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quality, "found", lambda *_: 1 / 0)
+    monkeypatch.setattr(quality, "find_flaws", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(made("breastmnist")[1].predict_many(many(3)))
 

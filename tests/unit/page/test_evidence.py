@@ -218,7 +218,7 @@ def test_any_history_is_drawn_or_left_out(evaluation: dict[str, Any], history: A
     page = evidence.page(model(evaluation, history))
     assert "<script>" not in page
     assert not re.search(r"\bnan\b", page)
-    assert "does not have Vigil's format" not in page
+    assert "format, so its figures" not in page
 
 
 def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, Any]) -> None:
@@ -238,7 +238,7 @@ def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Pat
     models = evidence.models([own])
     assert [model.title for model in models][1:] == titles
     assert models[0].title == f"BreastMNIST, made-up-breastmnist ({tmp_path / 'own'})"
-    assert "does not have Vigil's format" in evidence.page(models[0])
+    assert "format, so its figures" in evidence.page(models[0])
 
 
 @pytest.mark.parametrize("folder", sorted(checkpoints.EMBEDDED.iterdir()), ids=lambda folder: folder.name)
@@ -246,6 +246,6 @@ def test_every_embedded_model_can_be_shown(folder: Path) -> None:
     config, content = (json.loads((folder / name).read_text()) for name in ("config.json", "evaluation.json"))
     shown = Model(TASKS[content["task"]], VigilConfig.model_validate(config["vigil"]), parse(content))
     page = evidence.page(shown)
-    assert "does not have Vigil's format" not in page
+    assert "format, so its figures" not in page
     assert "<polyline" in page
     assert text_of(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])

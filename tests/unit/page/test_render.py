@@ -34,7 +34,7 @@ def test_a_value_is_no_markup_in_a_text_or_an_attribute() -> None:
 
 def test_a_rendered_part_is_not_escaped_again() -> None:
     part = render("problem.html", sentence="a < b")
-    shown = parse(render("evidence.html", title="", sources=[], has_evaluation=True, body=part))
+    shown = parse(render("evidence.html", title="", sources=[], problem="", body=part))
     assert shown.one(classes="v-problem").text == "a < b"
 
 

@@ -100,7 +100,7 @@ def test_evaluated_or_checked_again_it_stays(
 def test_of_other_weights_it_does_not_stay(tmp_path: Path, content: dict[str, Any]) -> None:
     (tmp_path / "evaluation.json").write_text(json.dumps(content))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate.card, "write", lambda _: None)
+        patch.setattr(evaluate.card, "write_card", lambda _: None)
         evaluate.write_evaluation(tmp_path, {"weights_sha256": "of another"})
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"weights_sha256": "of another"}
 
@@ -177,5 +177,5 @@ def test_the_released_one_must_be_among_them_and_evaluated(
 
 def test_what_is_external_is_not_read_again(data: Path, tmp_path: Path) -> None:
     run = synthetic_checkpoints.trained(tmp_path / "ultrasound", "ultrasound", data)
-    assert set(spread.seed_metrics(run, data)["splits"]) == {"validation", "test", "test-busbra"}
+    assert set(spread.seed_metrics(run, data)["splits"]) == {"validation", "test", "test-busbra", "test-multirez"}
     assert "external" not in {sample.split for sample in load("ultrasound", data, ["busi", "busbra"])}
