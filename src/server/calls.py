@@ -33,7 +33,8 @@ def names_a_file(value: object) -> bool:
         each = waiting.pop()
         if isinstance(each, Mapping):
             meta = each.get("meta")
-            if "path" in each or "url" in each or (isinstance(meta, Mapping) and "_type" in meta):
+            # Without a path Gradio takes nothing for a file. Our own results cite their sources by `url`.
+            if "path" in each or (isinstance(meta, Mapping) and "_type" in meta):
                 return True
             waiting += each.values()
         elif isinstance(each, list | tuple):

@@ -17,7 +17,6 @@ NAMED: list[Any] = [
     {"path": ADDRESS, **FILE},
     {"path": "/etc/passwd", **FILE},
     {"path": ADDRESS},
-    {"url": ADDRESS},
     {"path": None, "url": None},
     {"meta": {"_type": "gradio.FileData"}},
     {"meta": {"_type": "of a later version"}},
@@ -35,7 +34,7 @@ def test_what_names_a_file(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, 0.3, ADDRESS, [], {}, {"meta": "x"}, {"meta": {}}, [{"name": "path"}], ["url"]]
+    "value", [None, 0.3, ADDRESS, [], {}, {"meta": "x"}, {"meta": {}}, [{"name": "path"}], ["url"], {"url": ADDRESS}]
 )
 def test_what_names_none(value: Any) -> None:
     assert not names_a_file(value)
