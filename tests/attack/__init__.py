@@ -1,1 +1,1 @@
-"""What a public page is up against, tried on this one: `python -m tests.attack` (issue 12; docs/HARDENING.md)."""
+"""What a public page is up against, tried on this one: `python -m tests.attack` (docs/HARDENING.md)."""

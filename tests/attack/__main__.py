@@ -3,7 +3,7 @@
     python -m tests.attack [--only 3,4] [--check an_hour] [--short]
 
 Starts app.py as the Space starts it, with the embedded checkpoints, on two cores; runs the checks of every point of
-issue 12 or of those named, and writes docs/HARDENING.md. What is kept in docs/hardening.json of what was not run stays,
+docs/HARDENING.md or of those named, and writes docs/HARDENING.md. What is kept in docs/hardening.json of what was not run stays,
 unless versions have moved. Returns 1 where anything did not hold.
 """
 
@@ -114,7 +114,7 @@ def page(kept: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the checks; returns 1 where something did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description="Attack the app.")
-    parser.add_argument("--only", default="", help="points of issue 12, such as 3,4")
+    parser.add_argument("--only", default="", help="sections of docs/HARDENING.md, such as 3,4")
     parser.add_argument("--check", action="append", help="of those points the checks of this name alone")
     parser.add_argument("--short", action="store_true", help="a few seconds' worth of each")
     options = parser.parse_args(arguments)

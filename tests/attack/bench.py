@@ -25,7 +25,7 @@ class Bench:
 
 Check = Callable[[Bench], Iterator[Row]]
 Checks = dict[int, tuple[Check, ...]]
-"""What a module of checks names CHECKS: the point of issue 12 -> what is tried for it, in this order."""
+"""What a module of checks names CHECKS: the section of docs/HARDENING.md -> what is tried for it, in this order."""
 
 CANARIES = {"HF_TOKEN": "hf_canaryOfTheHubToken", "VIGIL_WRITER_TOKEN": "canaryOfTheWriterToken"}
 """Secrets in the app's environment while it is attacked: no answer may hold one."""
