@@ -3,8 +3,8 @@
     python -m tests.attack [--only 3,4] [--check an_hour] [--short]
 
 Starts app.py as the Space starts it, with the embedded checkpoints, on two cores; runs the checks of every point of
-docs/HARDENING.md or of those named, and writes docs/HARDENING.md. What is kept in docs/hardening.json of what was not run stays,
-unless versions have moved. Returns 1 where anything did not hold.
+docs/HARDENING.md or of those named, and writes docs/HARDENING.md. What is kept in docs/hardening.json of what was not
+run stays, unless versions have moved. Returns 1 where anything did not hold.
 """
 
 import argparse

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Row:
     """What was tried, how often, and what came of it; `ok` where that is what was promised.
 
-    `point` is the number of its section in docs/HARDENING.md. `outcome` says in one sentence what was seen, with the figures measured.
+    `point` is the number of its section in docs/HARDENING.md. `outcome` says in one sentence what was seen, with the
+    figures measured.
     """
 
     point: int
