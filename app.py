@@ -3,7 +3,8 @@
 src/page is the page itself. Nothing about an image is logged, and uploads and drawn files are deleted within an hour.
 GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address, by default 127.0.0.1:7860; the server uses no other port.
 VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES set the rate limits (src/server/rate_limit.py), VIGIL_HOSTS the
-names by which visitors may reach the server (src/server/hosts.py). A setting that cannot be used ends the start with
+names by which visitors may reach the server (src/server/hosts.py), VIGIL_ENGINE what runs the networks
+(src/models/engine.py). A setting that cannot be used ends the start with
 status 2.
 """
 
@@ -13,7 +14,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from src.models import checkpoints, device
+from src.models import checkpoints, device, engine
 from src.models.predictor import Predictor
 from src.pictures.limits import MAX_BYTES
 from src.server import log, settings
@@ -29,8 +30,10 @@ def main() -> int:
     Returns the exit status: 2, with one sentence on standard error, where a setting cannot be used.
     """
     try:
-        serve(settings.check())
-    except settings.SettingRefused as refusal:
+        address = settings.check()
+        engine.chosen()
+        serve(address)
+    except (settings.SettingRefused, engine.EngineRefused) as refusal:
         print(f"app: {refusal}", file=sys.stderr)
         return 2
     return 0

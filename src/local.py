@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.command_line import sensitivity_argument
-from src.models import checkpoints
+from src.models import checkpoints, engine
 from src.results.local_validation import TableRefused, as_text, parse_table, read_text, validate
 from src.tasks import TASKS
 
@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (checkpoints.CheckpointError, TableRefused) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
+    except engine.EngineRefused as refusal:
+        print(f"local: {refusal}", file=sys.stderr)
+        return 2
     default = checkpoint.config.vigil.default_threshold
     print(as_text(validate(cases, default, [options.target_sensitivity])))
     return 0

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from src.command_line import sensitivity_argument, threshold_argument
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
-from src.models import checkpoints
+from src.models import checkpoints, engine
 from src.models.evaluation import MALIGNANT
 from src.models.predictor import Predictor
 from src.pictures import folder
@@ -46,7 +46,7 @@ path, an apostrophe is written before it, which src.exports.spreadsheet.restored
 not UTF-8 are written as \\udcXX. Every cell is quoted.
 
 Exit status: 0 if every picture was read; 1 if any failed, or the weights or the CSV file could not be used; 2 for a
-wrong argument; 130 if interrupted (the rows written so far are whole).
+wrong argument or a wrong VIGIL_ENGINE; 130 if interrupted (the rows written so far are whole).
 
 Research and education only, not a diagnosis.
 """
@@ -72,8 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             checkpoint = checkpoints.find(options.task)
         else:
             checkpoint = checkpoints.load(options.task, options.weights)
+        predictor = Predictor(checkpoint)
     except checkpoints.CheckpointError as error:
         return _failed(str(error))
+    except engine.EngineRefused as refusal:
+        print(f"score: {refusal}", file=sys.stderr)
+        return 2
     if checkpoint.problem:
         print(f"score: {checkpoint.problem}", file=sys.stderr)
     task = TASKS[options.task]
@@ -89,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _output(options.csv) as out:
             writer = Writer(out, columns(task))
-            rows = score(Predictor(checkpoint), entries, threshold)
+            rows = score(predictor, entries, threshold)
             # No bar between the rows where both would stand on one terminal.
             clash = options.csv is None and sys.stdout.isatty()
             for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=clash):

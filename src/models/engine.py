@@ -1,19 +1,32 @@
-"""The engine that runs a network's forward pass. Any other engine with the same interface can replace PyTorch.
+"""The engine that runs a network's forward pass: OpenVINO on a processor, or PyTorch.
 
 The engine runs the two networks that need no gradients: the classifier's backbone and the lesion finder's U-Net. Heads,
-heat maps and training always use PyTorch.
+heat maps and training always use PyTorch. `VIGIL_ENGINE` chooses the engine.
 """
 
-from typing import Protocol
+import logging
+import os
+from functools import cache
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+VARIABLE: Final = "VIGIL_ENGINE"
+ENGINES: Final = ("auto", "openvino", "torch")
+"""The values of `VIGIL_ENGINE`. "auto" is OpenVINO where it works, and PyTorch elsewhere."""
+
+
+class EngineRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
+    """The engine that was asked for does not exist or does not work. The message is one sentence."""
 
 
 class Forward(Protocol):
     """A forward pass without gradients: normalised pixels, float32 (N, C, side, side) -> the module's outputs.
 
-    The outputs are on the module's device.
+    The outputs are on the module's device. Concurrent calls are safe.
     """
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -34,6 +47,42 @@ class TorchForward:
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def forward_of(module: nn.Module, device: torch.device) -> Forward:
-    """The forward pass of `module`, which is in eval mode and has its weights, on `device`."""
-    return TorchForward(module, device)
+def forward_of(module: nn.Module, device: torch.device, input_size: tuple[int, int, int]) -> Forward:
+    """The forward pass of `module` on `device`.
+
+    `module`: in eval mode, with its weights, none of which needs a gradient. `input_size`: channels, height and width
+    of the module's input. Raises EngineRefused if `VIGIL_ENGINE` names no engine, or if it names OpenVINO and OpenVINO
+    cannot run the module on this processor.
+    """
+    engine = chosen()
+    if engine == "torch" or device.type != "cpu":
+        return TorchForward(module, device)
+    try:
+        # Imported here, because Vigil also works without OpenVINO.
+        from src.models.openvino_engine import OpenVINOForward
+
+        return OpenVINOForward(module, input_size)
+    except (ImportError, RuntimeError) as error:
+        if engine == "openvino":
+            raise EngineRefused(f"{VARIABLE} is openvino, and OpenVINO does not work here: {_first(error)}") from error
+        _fall_back(_first(error))
+        return TorchForward(module, device)
+
+
+def chosen() -> str:
+    """The engine that `VIGIL_ENGINE` names, one of ENGINES. Raises EngineRefused for any other value."""
+    value = os.environ.get(VARIABLE, "").strip() or ENGINES[0]
+    if value not in ENGINES:
+        raise EngineRefused(f"{VARIABLE} must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
+    return value
+
+
+@cache
+def _fall_back(reason: str) -> None:
+    """Log the reason why PyTorch runs a network, once per process."""
+    log.warning("PyTorch runs the networks, because OpenVINO does not work here: %s", reason)
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error's message, as one sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(".") + "."

@@ -65,7 +65,8 @@ class ForwardPass:
 class Predictor:
     """A checkpoint, ready to classify images on the CPU or a GPU.
 
-    `checkpoint`: from `src.models.checkpoints`. `device`: torch's name of the device.
+    `checkpoint`: from `src.models.checkpoints`. `device`: torch's name of the device. Raises EngineRefused as
+    `engine.forward_of` does.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
@@ -73,8 +74,9 @@ class Predictor:
         self.task = TASKS[checkpoint.config.vigil.task]
         self.device = torch.device(device)
         self._network = checkpoint.network.to(self.device)
-        self._backbone = engine.forward_of(Backbone(self._network), self.device)
-        self._transform = transform(checkpoint.config.pretrained_cfg)
+        pretrained = checkpoint.config.pretrained_cfg
+        self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size)
+        self._transform = transform(pretrained)
 
     def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:
         """Classify one image.

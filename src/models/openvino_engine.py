@@ -1,0 +1,93 @@
+"""OpenVINO as the engine of a forward pass: a PyTorch module -> a model that OpenVINO compiled for this processor.
+
+The module is converted in memory, from the weights that were verified. A pickled `OpenVINOForward` carries the compiled
+model, so that the worker processes neither convert nor optimise it again. Nothing is written to the disk. Importing
+this module raises ImportError where OpenVINO is not installed.
+"""
+
+import sys
+import threading
+import warnings
+from collections import deque
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+# OpenVINO's import reports itself to Google Analytics through this package. It does without if the package is missing.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+import openvino  # noqa: E402 - after the line above
+from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
+
+Precision = Literal["f32", "bf16"]
+
+DEVICE: Final = "CPU"
+_converting = threading.Lock()
+
+
+class OpenVINOForward:
+    """A forward pass by OpenVINO on the CPU, in as many threads as torch uses when the object is made or unpickled.
+
+    `module`: in eval mode, with its weights, none of which needs a gradient. It is not kept. `input_size`: channels,
+    height and width of its input. `precision`: of the arithmetic. It is set explicitly, because OpenVINO's default
+    depends on the processor. Raises RuntimeError where OpenVINO does not know the processor or cannot convert the
+    module.
+    """
+
+    def __init__(self, module: nn.Module, input_size: tuple[int, int, int], precision: Precision = "f32") -> None:
+        self._precision: Precision = precision
+        self._compiled = openvino.Core().compile_model(converted(module, input_size), DEVICE, self._settings())
+        self._idle: deque[openvino.InferRequest] = deque()
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The outputs, as `engine.Forward` describes them. `pixels` are on the CPU."""
+        # A request serves one call at a time. The deque's operations are atomic.
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            request.infer([pixels.contiguous().numpy()])
+            # Copied, because the next call overwrites the request's tensors.
+            return tuple(torch.from_numpy(output.data.copy()) for output in request.output_tensors)
+        finally:
+            self._idle.append(request)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"precision": self._precision, "compiled": self._compiled.export_model().getvalue()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._precision = state["precision"]
+        self._compiled = openvino.Core().import_model(state["compiled"], DEVICE, self._settings())
+        self._idle = deque()
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+        }
+
+
+def converted(module: nn.Module, input_size: tuple[int, int, int]) -> openvino.Model:
+    """`module` as OpenVINO's model of any batch size. Its constants share the memory of the module's weights.
+
+    Raises RuntimeError where the module cannot be converted.
+    """
+    example = torch.zeros(1, *input_size)
+    # Locked, because both the tracer and Python's warning filters are global.
+    with _converting, torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        # OpenVINO's converter reads the graphs of torch.jit.trace, which warns that it will go one day. The tracer also
+        # warns of sizes that become constants; the input has one size.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        # A traced function takes a sixth of the time of a traced module.
+        traced = torch.jit.trace(lambda pixels: module(pixels), (example,), check_trace=False)
+        # Named, because the converter calls the decoder and does not keep it.
+        decoder = TorchScriptPythonDecoder(traced)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape([-1, *input_size])
+    return model
