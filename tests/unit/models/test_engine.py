@@ -148,16 +148,17 @@ def test_both_engines_give_the_same_answers(architecture: str, predictor: Callab
 
 
 def test_both_engines_find_the_same_lesion(image: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = synthetic_checkpoints.network("tf_efficientnetv2_b0", 2, 3, 32)
+    torch.manual_seed(0)
     segmenter: Any = build(FINDER.architecture, 1, 3)
-    own = segmenter.backbone.state_dict()
-    segmenter.backbone.load_state_dict({key: value for key, value in network.state_dict().items() if key in own})
+    with torch.no_grad():
+        # Otherwise an untrained network gives nearly the same logit everywhere.
+        segmenter.head.weight.mul_(2 / segmenter.eval()(torch.rand(1, 3, 32, 32)).std())
     monkeypatch.setenv(engine.VARIABLE, "torch")
     expected = LesionFinder(segmenter, FINDER).probabilities(image)
     monkeypatch.setenv(engine.VARIABLE, "openvino")
     found = LesionFinder(segmenter, FINDER).probabilities(image)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert expected.std() > 1e-3, "the network answers differently at different pixels"
+    assert expected.std() > 0.03
 
 
 def test_a_pickled_engine_gives_the_same_answers(predictor: Callable[[str, str], Predictor]) -> None:
