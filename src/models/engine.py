@@ -7,7 +7,7 @@ heat maps and training always use PyTorch. `VIGIL_ENGINE` chooses the engine.
 import logging
 import os
 from functools import cache
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 VARIABLE: Final = "VIGIL_ENGINE"
 ENGINES: Final = ("auto", "openvino", "torch")
 """The values of `VIGIL_ENGINE`. "auto" is OpenVINO where it works, and PyTorch elsewhere."""
+
+
+Precision = Literal["float32", "bfloat16"]
+"""The precision of the arithmetic. bfloat16 is faster on processors that have it, and less exact."""
 
 
 class EngineRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
@@ -47,26 +51,34 @@ class TorchForward:
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def forward_of(module: nn.Module, device: torch.device, input_size: tuple[int, int, int]) -> Forward:
+def forward_of(
+    module: nn.Module, device: torch.device, input_size: tuple[int, int, int], precision: Precision = "float32"
+) -> Forward:
     """The forward pass of `module` on `device`.
 
     `module`: in eval mode, with its weights, none of which needs a gradient. `input_size`: channels, height and width
-    of the module's input. Raises EngineRefused if `VIGIL_ENGINE` names no engine, or if it names OpenVINO and OpenVINO
-    cannot run the module on this processor.
+    of the module's input. Raises EngineRefused if `VIGIL_ENGINE` names no engine, if it names OpenVINO and OpenVINO
+    cannot run the module on this processor, or if PyTorch would have to run it in another precision than float32.
     """
     engine = chosen()
     if engine == "torch" or device.type != "cpu":
-        return TorchForward(module, device)
+        return _by_torch(module, device, precision)
     try:
         # Imported here, because Vigil also works without OpenVINO.
         from src.models.openvino_engine import OpenVINOForward
 
-        return OpenVINOForward(module, input_size)
+        return OpenVINOForward(module, input_size, precision)
     except (ImportError, RuntimeError) as error:
         if engine == "openvino":
             raise EngineRefused(f"{VARIABLE} is openvino, and OpenVINO does not work here: {_first(error)}") from error
         _fall_back(_first(error))
-        return TorchForward(module, device)
+        return _by_torch(module, device, precision)
+
+
+def _by_torch(module: nn.Module, device: torch.device, precision: Precision) -> Forward:
+    if precision != "float32":
+        raise EngineRefused(f"Only OpenVINO computes in {precision}, and it does not run here.")
+    return TorchForward(module, device)
 
 
 def chosen() -> str:

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,10 @@ import openvino  # noqa: E402 - after the line above
 from openvino.frontend import FrontEndManager  # noqa: E402
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
 
-Precision = Literal["f32", "bf16"]
+from src.models.engine import Precision  # noqa: E402
 
 DEVICE: Final = "CPU"
+HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16"}
 _converting = threading.Lock()
 
 
@@ -36,9 +37,10 @@ class OpenVINOForward:
     module.
     """
 
-    def __init__(self, module: nn.Module, input_size: tuple[int, int, int], precision: Precision = "f32") -> None:
-        self._precision: Precision = precision
-        self._compiled = openvino.Core().compile_model(converted(module, input_size), DEVICE, self._settings())
+    def __init__(self, module: nn.Module, input_size: tuple[int, int, int], precision: Precision = "float32") -> None:
+        self._precision = precision
+        model = converted(module, torch.zeros(1, *input_size))
+        self._compiled = openvino.Core().compile_model(model, DEVICE, self._settings())
         self._idle: deque[openvino.InferRequest] = deque()
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -65,18 +67,18 @@ class OpenVINOForward:
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "INFERENCE_PRECISION_HINT": self._precision,
+            "INFERENCE_PRECISION_HINT": HINTS[self._precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
         }
 
 
-def converted(module: nn.Module, input_size: tuple[int, int, int]) -> openvino.Model:
+def converted(module: nn.Module, example: Tensor) -> openvino.Model:
     """`module` as OpenVINO's model of any batch size. Its constants share the memory of the module's weights.
 
-    Raises RuntimeError where the module cannot be converted.
+    `example`: an input of one image, of the type and size of all later ones. Raises RuntimeError where the module
+    cannot be converted.
     """
-    example = torch.zeros(1, *input_size)
     # Locked, because both the tracer and Python's warning filters are global.
     with _converting, torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         # OpenVINO's converter reads the graphs of torch.jit.trace, which warns that it will go one day. The tracer also
@@ -89,5 +91,5 @@ def converted(module: nn.Module, input_size: tuple[int, int, int]) -> openvino.M
         decoder = TorchScriptPythonDecoder(traced)
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(decoder))
-    model.reshape([-1, *input_size])
+    model.reshape([-1, *example.shape[1:]])
     return model

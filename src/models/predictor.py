@@ -65,17 +65,17 @@ class ForwardPass:
 class Predictor:
     """A checkpoint, ready to classify images on the CPU or a GPU.
 
-    `checkpoint`: from `src.models.checkpoints`. `device`: torch's name of the device. Raises EngineRefused as
-    `engine.forward_of` does.
+    `checkpoint`: from `src.models.checkpoints`. `device`: torch's name of the device. `precision`: of the
+    backbone. Raises EngineRefused as `engine.forward_of` does.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", precision: engine.Precision = "float32") -> None:
         self.checkpoint = checkpoint
         self.task = TASKS[checkpoint.config.vigil.task]
         self.device = torch.device(device)
         self._network = checkpoint.network.to(self.device)
         pretrained = checkpoint.config.pretrained_cfg
-        self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size)
+        self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size, precision)
         self._transform = transform(pretrained)
 
     def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:

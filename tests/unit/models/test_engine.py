@@ -22,7 +22,7 @@ from src import local, score
 from src.models import checkpoints, engine, openvino_engine
 from src.models.checkpoints import build
 from src.models.config import LesionFinderConfig
-from src.models.engine import EngineRefused, TorchForward
+from src.models.engine import EngineRefused, Precision, TorchForward
 from src.models.lesion_finder import LesionFinder
 from src.models.networks import CLASSIFIERS
 from src.models.openvino_engine import OpenVINOForward
@@ -39,7 +39,9 @@ TASK = {"vigil_cnn28": "breastmnist", "vigil_linear28": "breastmnist", "vigil_at
 class DoubleForward:
     """An engine that shares no code with TorchForward: it computes with a copy of the module, in float64."""
 
-    def __init__(self, module: nn.Module, device: torch.device, input_size: tuple[int, int, int]) -> None:
+    def __init__(
+        self, module: nn.Module, device: torch.device, input_size: tuple[int, int, int], _: Precision = "float32"
+    ) -> None:
         self.input_size = input_size
         self.module = copy.deepcopy(module).double()
         self.device = device
@@ -66,8 +68,10 @@ def test_another_engine_runs_the_classifier(
     expected = Predictor(checkpoint).predict(Picture(image, ()), "Grad-CAM")
     engines: list[DoubleForward] = []
 
-    def forward_of(module: nn.Module, device: torch.device, input_size: tuple[int, int, int]) -> engine.Forward:
-        engines.append(DoubleForward(module, device, input_size))
+    def forward_of(
+        module: nn.Module, device: torch.device, input_size: tuple[int, int, int], precision: Precision
+    ) -> engine.Forward:
+        engines.append(DoubleForward(module, device, input_size, precision))
         return engines[-1]
 
     monkeypatch.setattr(engine, "forward_of", forward_of)
@@ -207,6 +211,19 @@ def test_auto_falls_back_to_torch_and_says_so_once(
     assert line.startswith("PyTorch runs the networks, because OpenVINO does not work here: ")
     with pytest.raises(EngineRefused, match=r"^VIGIL_ENGINE is openvino, and OpenVINO does not work here: .*\.$"):
         predictor("vigil_cnn28", "openvino")
+
+
+def test_only_openvino_computes_in_bfloat16(
+    predictor: Callable[[str, str], Predictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = predictor("vigil_cnn28", "openvino")
+    fast = Predictor(exact.checkpoint, precision="bfloat16")
+    assert isinstance(fast._backbone, OpenVINOForward)
+    assert fast._backbone._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
+    assert fast.predict(blotches(0)).probabilities == pytest.approx(exact.predict(blotches(0)).probabilities, abs=0.1)
+    monkeypatch.setenv(engine.VARIABLE, "torch")
+    with pytest.raises(EngineRefused, match=r"^Only OpenVINO computes in bfloat16"):
+        Predictor(exact.checkpoint, precision="bfloat16")
 
 
 def test_a_gpu_always_uses_torch(monkeypatch: pytest.MonkeyPatch) -> None:
