@@ -5,12 +5,14 @@ model, so that the worker processes neither convert nor optimise it again. Nothi
 this module raises ImportError where OpenVINO is not installed.
 """
 
+import pickle
 import sys
 import threading
 import warnings
 from collections import deque
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,17 +60,24 @@ class OpenVINOForward:
             self._idle.append(request)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"precision": self._precision, "compiled": self._compiled.export_model().getvalue()}
+        # A buffer, so that processes can share its memory.
+        exported = pickle.PickleBuffer(self._compiled.export_model().getbuffer())
+        return {"precision": self._precision, "exported": exported}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._precision = state["precision"]
-        self._compiled = openvino.Core().import_model(state["compiled"], DEVICE, self._settings())
+        # The weights stay in this memory. It is kept, because the compiled model refers to it.
+        self._exported = np.frombuffer(state["exported"], np.uint8)
+        exported = openvino.Tensor(self._exported, shared_memory=True)
+        self._compiled = openvino.Core().import_model(exported, DEVICE, self._settings())
         self._idle = deque()
 
     def _settings(self) -> dict[str, Any]:
         return {
             "INFERENCE_PRECISION_HINT": HINTS[self._precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            # Several processes would otherwise share the first core.
+            "ENABLE_CPU_PINNING": False,
             "NUM_STREAMS": 1,
         }
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from src import export
 from src.models import checkpoints
-from src.models.predictor import Predictor
 from src.models.openvino_engine import openvino
+from src.models.predictor import Predictor
 from src.models.standalone import Metadata
 from tests.support import synthetic_checkpoints
 
