@@ -45,25 +45,27 @@ def _report(seconds: float, counts: Sequence[int]) -> Iterator[str]:
     yield from _heading()
     for task, size in TASKS.items():
         checkpoint = networks.embedded(task)
-        side, augmentation = checkpoint.config.pretrained_cfg.input_size[1], checkpoint.config.vigil
-        yield f"\n## {task}: {checkpoint.config.architecture}, {side} px, views: {augmentation.test_time_augmentation}\n"
+        config = checkpoint.config
+        views, side = config.vigil.test_time_augmentation, config.pretrained_cfg.input_size[1]
+        yield f"\n## {task}: {config.architecture}, {side} px, views: {views}\n"
         yield "One image, one pass; the Predictor runs all views:\n"
         yield from _table(interleaved(networks.heat_maps(checkpoint), seconds), networks.EAGER)
         for batch in (1, 8, 32):
             yield f"\nA batch of {batch}, one pass:\n"
             yield from _table(interleaved(networks.engines(checkpoint, batch), seconds), networks.EAGER)
-        yield from _score(task, size, checkpoint, counts)
+        yield from _score(size, checkpoint, counts)
     yield from _served(seconds)
 
 
 def _heading() -> Iterator[str]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=servers.ROOT, capture_output=True, text=True)
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True)
     yield "# Benchmarks\n"
-    yield "`python -m benchmarks` wrote this page. Candidates of a table take turns within one run. A time is the median,"
-    yield "with the fastest and the slowest in brackets. Ratios travel to other machines; milliseconds do not.\n"
+    yield "`python -m benchmarks` wrote this page. Candidates of a table take turns within one run. A time is the"
+    yield "median, with the fastest and the slowest in brackets. Ratios hold on other machines; milliseconds do not.\n"
     yield f"- {datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}"
-    yield f"- {_processor()}, {torch.get_num_threads()} threads, {platform.system()}, Python {platform.python_version()}"
-    yield "- " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    yield f"- {_processor()}, {torch.get_num_threads()} threads, {platform.system()}"
+    yield f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     if torch.cuda.is_available():
         yield f"- GPU: {torch.cuda.get_device_name()}"
 
@@ -83,7 +85,7 @@ def _table(timings: dict[str, Timing], unit: str) -> Iterator[str]:
         yield f"| {name} | {timing.milliseconds()} | {timing.median / timings[unit].median:.2f} |"
 
 
-def _score(task: str, size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int]) -> Iterator[str]:
+def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int]) -> Iterator[str]:
     """`score` over growing numbers of JPEGs, and the engines' share of it."""
     yield f"\n`python -m src.score` on JPEGs of {size[0]}×{size[1]} px, without its start:\n"
     yield "| images | seconds | images a second |"
@@ -135,8 +137,8 @@ def _served(seconds: float) -> Iterator[str]:
         for clients in (1, 4, 16):
             rate = servers.answers_a_second(app, "skin", image, [0.5, "Grad-CAM"], clients, 2 * clients + 8)
             yield f"| {clients} | {rate:.1f} |"
-        yield f"\nMemory after that, of all processes: {app.memory():,.0f} MB; of the empty app: {blank.memory():,.0f} MB."
-        yield f"From the start to the first answer: {first:.1f} s. Importing gradio, torch and timm alone: {importing:.1f} s."
+        yield f"\nMemory after that, of all processes: {app.memory():,.0f} MB; the empty app: {blank.memory():,.0f} MB."
+        yield f"From the start to the first answer: {first:.1f} s. Importing gradio, torch and timm: {importing:.1f} s."
 
 
 if __name__ == "__main__":
