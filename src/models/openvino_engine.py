@@ -5,7 +5,6 @@ model, so that the worker processes neither convert nor optimise it again. Nothi
 this module raises ImportError where OpenVINO is not installed.
 """
 
-import pickle
 import sys
 import threading
 import warnings
@@ -60,14 +59,14 @@ class OpenVINOForward:
             self._idle.append(request)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A buffer, so that processes can share its memory.
-        exported = pickle.PickleBuffer(self._compiled.export_model().getbuffer())
+        # An array, so that processes can share its memory.
+        exported = np.frombuffer(self._compiled.export_model().getbuffer(), np.uint8)
         return {"precision": self._precision, "exported": exported}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._precision = state["precision"]
         # The weights stay in this memory. It is kept, because the compiled model refers to it.
-        self._exported = np.frombuffer(state["exported"], np.uint8)
+        self._exported = state["exported"]
         exported = openvino.Tensor(self._exported, shared_memory=True)
         self._compiled = openvino.Core().import_model(exported, DEVICE, self._settings())
         self._idle = deque()
