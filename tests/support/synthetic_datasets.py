@@ -1,4 +1,4 @@
-"""Tiny made-up copies of every data set in its official layout, drawn from seeds: no picture here is anyone's.
+"""Tiny made-up copies of every dataset in its official layout, drawn from seeds: no picture here is anyone's.
 
 Each class has its own level (grey) or colour (RGB) under blotches of noise, so that a small network learns it in
 seconds, while any two pictures correlate too little to be taken for repeats. Knows nothing of the readers.

@@ -1,4 +1,4 @@
-"""The data sets in their official layouts -> samples with labels, groups and splits. `python -m train.data --data DIR`
+"""The datasets in their official layouts -> samples with labels, groups and splits. `python -m train.data --data DIR`
 shows what is there.
 
 Knows nothing of augmentation, networks or what a split is used for.
@@ -43,7 +43,7 @@ __all__ = [
     "split_hash",
 ]
 
-# Whatever module of this package reads a data set registers it when it is imported.
+# Whatever module of this package reads a dataset registers it when it is imported.
 for _module in pkgutil.iter_modules(__path__):
     if _module.name != "__main__":
         importlib.import_module(f"{__name__}.{_module.name}")

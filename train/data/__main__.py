@@ -1,4 +1,4 @@
-"""`python -m train.data --data DIR`: what of the data sets is there, how it is split, and whether a group leaks."""
+"""`python -m train.data --data DIR`: what of the datasets is there, how it is split, and whether a group leaks."""
 
 import argparse
 import sys

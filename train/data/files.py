@@ -1,4 +1,4 @@
-"""Files of a data set: tables by column, pictures by stem, and what is missing of them. Knows no data set."""
+"""Files of a dataset: tables by column, pictures by stem, and what is missing of them. Knows no dataset."""
 
 import csv
 from collections.abc import Collection, Iterable, Iterator

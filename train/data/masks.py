@@ -1,4 +1,4 @@
-"""Where the lesion is in a sample: the outlines that some data sets bring."""
+"""Where the lesion is in a sample: the outlines that some datasets bring."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""What a data set is to the trainer: samples with a label, a group and a split, and where each set comes from.
+"""What a dataset is to the trainer: samples with a label, a group and a split, and where each set comes from.
 
 Knows nothing of the sets' layouts (the readers do) nor of how a picture is made ready for a network.
 """
@@ -27,7 +27,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Source:
-    """A public data set: `name` is its folder under `--data`; the release names title, licence and citation.
+    """A public dataset: `name` is its folder under `--data`; the release names title, licence and citation.
 
     Two of its images count as near-duplicates if their grey thumbnails of `thumbnail_side` pixels correlate above
     `near_duplicate` (0 to 1).
@@ -45,9 +45,9 @@ class Source:
 _SOURCES: dict[str, Source] = {}
 _READERS: dict[str, "Reader"] = {}
 SOURCES: Mapping[str, Source] = MappingProxyType(_SOURCES)
-"""Every data set by its name; the readers fill it."""
+"""Every dataset by its name; the readers fill it."""
 READERS: Mapping[str, "Reader"] = MappingProxyType(_READERS)
-"""The reader of every data set: the set's folder -> its samples. Raises `DataMissing`."""
+"""The reader of every dataset: the set's folder -> its samples. Raises `DataMissing`."""
 
 
 def reader_of(source: Source) -> Callable[["Reader"], "Reader"]:
@@ -62,7 +62,7 @@ def reader_of(source: Source) -> Callable[["Reader"], "Reader"]:
 
 
 class DataMissing(FileNotFoundError):  # noqa: N818  (read as a sentence: raise DataMissing)
-    """A data set that is not there, or not whole. The message says what is missing, where it belongs, its source."""
+    """A dataset that is not there, or not whole. The message says what is missing, where it belongs, its source."""
 
     def __init__(self, source: str, folder: Path, what: str) -> None:
         about = SOURCES[source]
@@ -83,7 +83,7 @@ def _h5_file(path: Path, process: int) -> h5py.File:  # noqa: ARG001
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of a data set. Holds no pixels and no open file, so it can be pickled for DataLoader workers.
+    """One picture of a dataset. Holds no pixels and no open file, so it can be pickled for DataLoader workers.
 
     `name` is stable within the set, `label` indexes `src.tasks.TASKS[task].codes`, and no `group` (lesion, case,
     near-duplicates, slide) has members in two splits. `path` is the picture, or the .npz or .h5 file whose array `key`
@@ -143,4 +143,4 @@ def leaks(samples: Iterable[Sample]) -> list[str]:
 
 
 Reader = Callable[[Path], DataSet]
-"""The folder of a data set -> its samples."""
+"""The folder of a dataset -> its samples."""

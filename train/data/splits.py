@@ -1,6 +1,6 @@
 """Splits that keep a group on one side, and the near-duplicates that make groups.
 
-Everything here depends on names and pixels alone, never on the order of files or on random numbers. Knows no data set.
+Everything here depends on names and pixels alone, never on the order of files or on random numbers. Knows no dataset.
 """
 
 import hashlib

@@ -262,7 +262,7 @@ def test_a_number_that_does_not_come_out_is_named(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("evaluation.json.external.breast_usg.calibration")
     assert re.match(
-        r".*README.md, line \d+: “\| Accuracy \| 1\..*” stands there, “\| Accuracy \| 0\..*” comes out", lines[1]
+        r".*README.md, line \d+: “\| Accuracy \| 1\..*” is published, “\| Accuracy \| 0\..*” is derived", lines[1]
     )
     assert lines[2].startswith("2 differences")
     assert len(lines) == 3
@@ -310,14 +310,14 @@ def test_every_kind_of_number_is_compared(content: dict[str, Any], path: tuple[A
     assert list(check.compare_evaluations(content, changed)), "the other way round too"
 
 
-def test_what_stands_on_one_side_alone_is_named(content: dict[str, Any]) -> None:
+def test_an_entry_of_one_side_alone_is_named(content: dict[str, Any]) -> None:
     without = copy.deepcopy(content)
     del without["external"]["breast_usg"]
     assert list(check.compare_evaluations(content, without)) == [
-        "evaluation.json.external.breast_usg: stands there, does not come out."
+        "evaluation.json.external.breast_usg: published, but not derived again."
     ]
     assert list(check.compare_evaluations(without, content)) == [
-        "evaluation.json.external.breast_usg: comes out, does not stand there."
+        "evaluation.json.external.breast_usg: derived, but not published."
     ]
 
 
