@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     if isinstance(recipe, recipes.RegionRecipe):
-        print(f"{options.out}: trained. Next: python -m train ultrasound --region {options.out} …")
+        print(f"{options.out}: trained. Next: train a recipe with lesion_crops, with --region {options.out}")
         return 0
     print(f"{options.out}: trained and calibrated. Next: python -m train.evaluate {options.out} --data {options.data}")
     return 0

@@ -221,7 +221,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         correlations = None if name == "validation" else np.array([correlation[s.source, s.name] for s in part])
         entries[name] = evaluate_split(task, part, probabilities, threshold, correlations)
         if predictor.checkpoint.finder is not None:
-            region = segmentation.evaluate_finder(predictor.checkpoint.finder, part)
+            region = segmentation.evaluate_finder(predictor.checkpoint.finder, task, part)
             if region is not None:
                 entries[name]["region"] = region
         if name != "validation":

@@ -47,7 +47,7 @@ from train.data.samples import DataMissing, DataSet, Sample, Source, reader_of
 @reader_of(Source("nodules", "Nodules", "nowhere", "CC0", "nobody", near_duplicate=0.99, thumbnail_side=28))
 def nodules(root: Path) -> DataSet:
     if not root.is_dir():
-        raise DataMissing("nodules", root, "the folder is not there")
+        raise DataMissing("nodules", root, "the folder is missing")
     return DataSet(
         [
             Sample(f"{split}/{file.stem}", label, f"{split}/{file.stem}", split, "nodules", file)

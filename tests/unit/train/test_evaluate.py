@@ -31,7 +31,7 @@ def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 20)
         patch.setattr(evaluate, "EXAMINED", 6)
-        patch.setattr(explanations, "TAKEN_OUT_OF", 2)
+        patch.setattr(explanations, "FAITHFULNESS_IMAGES", 2)
         yield
 
 
@@ -136,7 +136,7 @@ def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(conte
         assert place.explanation.n == place.robustness.n == min(place.n, evaluate.EXAMINED)
         assert place.explanation.groups == place.robustness.groups <= place.explanation.n
         assert set(place.explanation.faithfulness.maps) == set(explanations.METHODS)
-        assert place.explanation.faithfulness.n == explanations.TAKEN_OUT_OF
+        assert place.explanation.faithfulness.n == explanations.FAITHFULNESS_IMAGES
         location = place.explanation.location
         if place.name == "test-multirez":
             assert location is None, "it has no lesion outlines"
