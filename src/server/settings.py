@@ -70,6 +70,13 @@ def _address(text: str) -> bool:
 
 _RATE: Final = (_rate, "a rate of 1 or more, such as 120/minute")
 _COUNT: Final = (_whole(1), "a whole number, 1 or more")
+
+
+def _unset(effect: str) -> tuple[Callable[[str], bool], str]:
+    """For a variable with which Gradio would break a promise of SECURITY.md. Gradio takes some for set at any value."""
+    return lambda _: False, f"left unset, because it {effect}"
+
+
 CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "VIGIL_VISITOR_LIMIT": _RATE,
     "VIGIL_TOTAL_LIMIT": _RATE,
@@ -81,8 +88,13 @@ CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "GRADIO_NODE_NUM_PORTS": _COUNT,
     "GRADIO_NUM_WORKERS": (_whole(0), "a whole number, 0 or more"),
     "GRADIO_DEBUG": (_whole(0, 1), "0 or 1"),
+    "GRADIO_ALLOWED_PATHS": _unset("lets visitors read other files of this machine"),
+    "GRADIO_SHARE": _unset("opens the page to the internet through another server"),
+    "GRADIO_LOCAL_DEV_MODE": _unset("lets pages of other sites call this server"),
+    "GRADIO_VIBE_MODE": _unset("lets visitors change the code"),
 }
-"""Name -> a check of its value, and a description of valid values: our variables, and those that Gradio parses."""
+"""Name -> a check of its value, and a description of valid values: our variables, those that Gradio parses, and those
+with which it would break a promise."""
 
 
 def check() -> Address:

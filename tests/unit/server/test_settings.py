@@ -69,6 +69,10 @@ def refusal() -> str:
         ("GRADIO_NODE_SERVER_PORT", ["abc", "65536"]),
         ("GRADIO_NUM_WORKERS", ["abc", "-1"]),
         ("GRADIO_DEBUG", ["abc", "2"]),
+        *(
+            (f"GRADIO_{name}", ["1", "True", "/srv"])
+            for name in ("ALLOWED_PATHS", "SHARE", "LOCAL_DEV_MODE", "VIBE_MODE")
+        ),
         ("GRADIO_SERVER_NAME", ["no such name", "192.0.2.1", f"{CANARY}.invalid", "x" * 300]),
     ],
 )
