@@ -166,7 +166,8 @@ def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
     (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
     (told,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
     added = (
-        "(In 100 validation pictures made so, p(malignant) moved by 0.12 on average and 7% of the decisions changed.)"
+        "(When 100 validation pictures were given this flaw, p(malignant) changed by 0.12 on average, and 7% of the "
+        "decisions changed.)"
     )
     assert told == f"{plain} {added}"
 
