@@ -207,7 +207,7 @@ def write_gate(folder: Path, data: Path, samples: Sequence[Sample] | None = None
     except DataMissing as missing:
         log.warning("No gate was fitted, because it needs the other tasks' training images. %s", missing)
         return None
-    fitted = fit(predictor, samples, others, list(_strange(data, learned=True)))
+    fitted = fit(predictor, samples, others, list(strange_pictures(data, learned=True)))
     vigil["gate"] = save(fitted, folder)
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return fitted
@@ -269,7 +269,7 @@ def evaluate_gate(
     return entries
 
 
-def _strange(data: Path, learned: bool) -> Iterable[Picture]:
+def strange_pictures(data: Path, learned: bool) -> Iterable[Picture]:
     """The half of the images of no task that a head learns from, or the other half."""
     folders = sorted((data / STRANGE).iterdir()) if (data / STRANGE).is_dir() else ()
     return (picture for folder in folders if folder.is_dir() for picture in _readable(folder, learned))

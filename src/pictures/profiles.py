@@ -142,7 +142,7 @@ def _made(
     if gamma is None and (near or grey):
         return None
     kind: Literal["gray", "rgb"] = "gray" if grey else "rgb"
-    curve = {"transferfunction": _srgb_curve()} if gamma is None else {"gamma": 1 / gamma}
+    curve = {"transferfunction": srgb_curve()} if gamma is None else {"gamma": 1 / gamma}
     try:
         return bytes(
             imagecodecs.cms_profile(
@@ -154,7 +154,7 @@ def _made(
 
 
 @cache
-def _srgb_curve() -> np.ndarray:
+def srgb_curve() -> np.ndarray:
     """The transfer function of sRGB (IEC 61966-2-1): the light of 4,096 values, uint16."""
     value = np.linspace(0, 1, 4096)
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

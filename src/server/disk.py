@@ -169,7 +169,7 @@ class Disk:
         if not self.claimed.ensure_folder():
             return  # a link in its place would lead the sweep to other files
         kept: list[tuple[float, int, str]] = []
-        for entry in _files(self.folder):
+        for entry in files_in(self.folder):
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
@@ -207,14 +207,15 @@ class Disk:
                 log.exception("The upload folder could not be swept")
 
 
-def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+def files_in(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The files in a folder and its subfolders. Links are not followed."""
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+            yield from files_in(Path(entry.path))
         else:
             yield entry
 

@@ -1,4 +1,4 @@
-"""A fifth task is its record in tasks.py, a reader, a recipe and its texts, and no more."""
+"""A fifth task needs its record in tasks.py, a reader, a recipe and its texts, and nothing else."""
 
 import csv
 import json
@@ -14,6 +14,8 @@ from PIL import Image
 
 from src.results import class_texts
 from tests.support.app import ROOT
+
+pytestmark = pytest.mark.slow
 
 RECORD = """
             Task(
@@ -36,7 +38,7 @@ RECORD = """
 """
 
 READER = '''
-"""Nodules: a folder a class, and in it a folder a split."""
+"""Nodules: a folder per class, which has a folder per split."""
 
 from pathlib import Path
 
