@@ -19,7 +19,7 @@ from pytorch_grad_cam.metrics.road import ROADMostRelevantFirst
 from torch import Tensor
 from tqdm import tqdm
 
-from src.models.prediction import Explanation, HeatMap
+from src.models.prediction import EXPLANATIONS, Explanation, HeatMap
 from src.models.predictor import ForwardPass, Predictor
 from src.results.thresholds import decide
 from src.tasks import Task
@@ -27,7 +27,7 @@ from train.data import Sample
 from train.data.masks import lesion_mask
 from train.evaluation import metrics
 
-METHODS: Final[tuple[Explanation, ...]] = ("Grad-CAM", "Guided Grad-CAM")
+METHODS: Final[tuple[Explanation, ...]] = tuple(name for name in EXPLANATIONS if name != "none")
 REMOVED = (0.1, 0.3)
 """The shares of an image's pixels that are removed."""
 FAITHFULNESS_IMAGES = 30
