@@ -1,6 +1,6 @@
 """The scanned field of an ultrasound picture: the part that shows tissue, without margins, header and scale.
 
-Found once a picture, and handed to whoever needs it: quality, gate and network.
+It is found once per picture. The quality warnings, the gate and the network all use it.
 """
 
 from typing import NamedTuple
@@ -11,35 +11,35 @@ from PIL import Image
 from src.pictures.picture import Box
 from src.tasks import Task
 
-# A row or column belongs to the field where more than FIELD_SHARE of it is not background.
-PROFILE_SIDE = 384  # px: fine enough for margins, and the same boxes from a large picture and its small copy
+# A row or column belongs to the field if more than FIELD_SHARE of it is not background.
+PROFILE_SIDE = 384  # px: fine enough for margins; a large picture and its small copy get the same box
 NOT_BLACK = 8  # brightness: above JPEG's ringing in black margins, below the speckle of deep, dark tissue
 WHITE = 240  # a border at least this bright is a page, not a scan
 FIELD_SHARE = 0.1  # lines of text and depth ticks light up less of their rows and columns
-MIN_BAND = 0.15  # of the side: outer bands thinner than this and apart from the rest are header or grey bar, not field
-MAX_GAP = 0.02  # of the side: dark bands up to this within the field do not end it
-MIN_FIELD = 0.4  # of the side: less than this and the profile is not to be trusted
+MIN_BAND = 0.15  # of the side: an outer band that is thinner and separate is a header or a grey bar
+MAX_GAP = 0.02  # of the side: a dark band of at most this width does not end the field
+MIN_FIELD = 0.4  # of the side: a smaller field is taken as a failure of the search
 
 
 class Field(NamedTuple):
-    """The part of a picture that is read: `image`, mode RGB, 8 bit, is the part in `box`."""
+    """The part of a picture that the models read: `image` (8-bit RGB) and its `box` in the picture."""
 
     image: Image.Image
     box: Box
 
 
 def crop(image: Image.Image, task: Task) -> Field:
-    """The scanned field of an upright RGB picture, for a task that crops to it; else the whole picture."""
+    """The scanned field of an upright RGB picture; for a task that does not crop to it, the whole picture."""
     whole = (0, 0, *image.size)
     box = find(image) if task.crop_to_roi else whole
     return Field(image if box == whole else image.crop(box), box)
 
 
 def find(image: Image.Image) -> Box:
-    """The box of the scanned ultrasound field, in pixels: black or white margins trimmed off.
+    """The box of the scanned ultrasound field in pixels, without its black or white margins.
 
-    Header lines, depth ticks and grey bars go with the margin that sets them apart. The whole picture where that would
-    leave less than MIN_FIELD of either side. Deterministic.
+    Header lines, depth ticks and grey bars that a margin separates from the field are left out, too. If the field has
+    less than MIN_FIELD of either side, the box is the whole picture. The same picture always gives the same box.
     """
     factor = max(1, -(-max(image.size) // PROFILE_SIDE))
     grey = np.asarray(image.convert("L").reduce(factor))
@@ -48,7 +48,8 @@ def find(image: Image.Image) -> Box:
 
     height, width = grey.shape
     left, upper, right, lower = 0, 0, width, height
-    # Each axis is judged within the other's extent, so that wide margins do not dilute the profile: settles in two.
+    # Each axis is measured within the extent of the other, so that wide margins do not dilute the profile. Two rounds
+    # are enough for a stable result.
     for _ in range(3):
         left, right = _extent(field[upper:lower].mean(axis=0))
         upper, lower = _extent(field[:, left:right].mean(axis=1))
@@ -58,9 +59,9 @@ def find(image: Image.Image) -> Box:
 
 
 def _extent(profile: np.ndarray) -> tuple[int, int]:
-    """[start, stop) from the first to the last broad band of a profile; all of it where there is none.
+    """The range [start, stop) from the first to the last broad band of a profile; the whole profile if there is none.
 
-    All broad bands, not the broadest: a large cyst is as black as a margin and splits the field.
+    All broad bands count, not only the broadest, because a large cyst is as black as a margin and splits the field.
     """
     edges = np.flatnonzero(np.diff(np.concatenate(([False], profile >= FIELD_SHARE, [False])).astype(np.int8)))
     bands: list[tuple[int, int]] = []

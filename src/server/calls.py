@@ -60,10 +60,14 @@ class FileArguments:
         functions: dict[int, Set[int | str]] = {}
         endpoints: dict[str, Set[int | str]] = {}
         for number, function in page.fns.items():
-            places: set[int | str] = {place for place, block in enumerate(function.inputs) if isinstance(block, FILES)}
+            positions: set[int | str] = {
+                position for position, block in enumerate(function.inputs) if isinstance(block, FILES)
+            }
             names = [name for name, *_ in get_function_params(function.fn)] if function.fn else []
-            functions[number] = places
-            endpoints[str(function.api_name)] = places | {name for place, name in enumerate(names) if place in places}
+            functions[number] = positions
+            endpoints[str(function.api_name)] = positions | {
+                name for position, name in enumerate(names) if position in positions
+            }
         return cls(functions, endpoints)
 
     def others(self, path: str, body: object) -> Iterator[object]:
@@ -84,7 +88,7 @@ class FileArguments:
         files = self._files(path, body)
         for name, value in body.items():
             if name == "data" and isinstance(value, list) and not by_name:
-                yield [each for place, each in enumerate(value) if place not in files]
+                yield [each for position, each in enumerate(value) if position not in files]
             elif not by_name or name not in files:
                 yield value
 

@@ -43,22 +43,26 @@ class OpenRequests:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        who = visitor_of(scope)
+        visitor = visitor_of(scope)
         refusal = (
-            TOO_MANY_OF_YOURS if self.open[who] >= self.share else TOO_MANY if self.open.total() >= self.most else None
+            TOO_MANY_OF_YOURS
+            if self.open[visitor] >= self.share
+            else TOO_MANY
+            if self.open.total() >= self.most
+            else None
         )
         if refusal:
             await answer(refusal, scope, receive, send)
             return
-        self.open[who] += 1
+        self.open[visitor] += 1
         try:
             of_a_page = scope["path"].startswith(HEARTBEAT)
             activity = _Activity(max(self.idle_seconds, PAGE_IDLE_SECONDS if of_a_page else 0), self._clock)
             await self.app(scope, activity.receiving(receive), activity.sending(send))
         finally:
-            self.open[who] -= 1
-            if not self.open[who]:
-                del self.open[who]
+            self.open[visitor] -= 1
+            if not self.open[visitor]:
+                del self.open[visitor]
 
 
 class _Activity:

@@ -79,33 +79,33 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._light = parse(LIGHT)
 
-    def light(self, who: str, units: int = 1) -> Refusal | None:
+    def light(self, visitor: str, units: int = 1) -> Refusal | None:
         """Count a request without a call; returns its refusal, if it is refused."""
-        return self._hit(self._light, TOO_OFTEN, units, "light", who)
+        return self._hit(self._light, TOO_OFTEN, units, "light", visitor)
 
-    def upload(self, who: str, megabytes: int = 1) -> Refusal | None:
+    def upload(self, visitor: str, megabytes: int = 1) -> Refusal | None:
         """Count an upload; returns its refusal, if it is refused."""
-        return self._heavy("upload", who, megabytes)
+        return self._heavy("upload", visitor, megabytes)
 
-    def images(self, who: str, count: int = 1) -> Refusal | None:
+    def images(self, visitor: str, count: int = 1) -> Refusal | None:
         """Count a call that reads so many images; returns its refusal, if it is refused."""
-        return self._heavy("images", who, count)
+        return self._heavy("images", visitor, count)
 
-    def call(self, who: str) -> Refusal | None:
+    def call(self, visitor: str) -> Refusal | None:
         """Check, without counting, whether the visitor may call any function; returns the refusal, if not."""
-        if self._limiter.test(self._light, "call", who):
+        if self._limiter.test(self._light, "call", visitor):
             return None
-        return self._refusal(self._light, TOO_OFTEN, "call", who)
+        return self._refusal(self._light, TOO_OFTEN, "call", visitor)
 
-    def charge(self, who: str, seconds: float) -> None:
+    def charge(self, visitor: str, seconds: float) -> None:
         """Count a call that read no image by the seconds that it took."""
-        left = self._limiter.get_window_stats(self._light, "call", who).remaining
+        left = self._limiter.get_window_stats(self._light, "call", visitor).remaining
         units = min(max(1, round(seconds / UNIT_SECONDS)), MOST_UNITS, left)
-        self._limiter.hit(self._light, "call", who, cost=units)
+        self._limiter.hit(self._light, "call", visitor, cost=units)
 
-    def _heavy(self, kind: str, who: str, cost: int) -> Refusal | None:
+    def _heavy(self, kind: str, visitor: str, cost: int) -> Refusal | None:
         # The visitor's own limit first: a visitor who is refused by it takes nothing from the others.
-        own = self._hit(self.allowed.visitor, TOO_OFTEN, cost, kind, who)
+        own = self._hit(self.allowed.visitor, TOO_OFTEN, cost, kind, visitor)
         return own or self._hit(self.allowed.total, BUSY, cost, kind)
 
     def _hit(self, limit: RateLimitItem, sentence: str, cost: int, *key: str) -> Refusal | None:
@@ -180,16 +180,16 @@ class Visitors:
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Refusal | None:
-        who = visitor_of(scope)
+        visitor = visitor_of(scope)
         if is_call(scope):
-            return self.limits.call(who)
+            return self.limits.call(visitor)
         if scope["method"] == "POST" and scope["path"] == UPLOAD:
-            return self.limits.upload(who, upload_cost(scope))
-        return self.limits.light(who, PAGE_UNITS if scope["path"] in PAGES else 1)
+            return self.limits.upload(visitor, upload_cost(scope))
+        return self.limits.light(visitor, PAGE_UNITS if scope["path"] in PAGES else 1)
 
     def _vouched_for(self, scope: Scope) -> str:
         """The visitor whom this process named in the header VOUCHER; "" without one. Removes the header in any case."""
         named = [value.decode("latin-1") for name, value in scope["headers"] if name == VOUCHER]
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name != VOUCHER]
-        secret, _, who = named[-1].partition(" ") if named else ("", "", "")
-        return who if secrets.compare_digest(secret.encode(), self._secret.encode()) else ""
+        secret, _, visitor = named[-1].partition(" ") if named else ("", "", "")
+        return visitor if secrets.compare_digest(secret.encode(), self._secret.encode()) else ""

@@ -141,7 +141,7 @@ def listen(address: Address) -> None:
         found = socket.getaddrinfo(address.name.strip("[]"), address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise SettingRefused(NOT_HERE) from error
-    reasons = [_tried(family, place) for family, *_, place in found]
+    reasons = [_error_of(family, socket_address) for family, *_, socket_address in found]
     if errno.EADDRINUSE in reasons:
         raise SettingRefused(
             f"{PORT}: another program listens on port {address.port}; set it to a free port, or end that program."
@@ -151,7 +151,7 @@ def listen(address: Address) -> None:
         raise SettingRefused(forbidden if errno.EACCES in reasons else NOT_HERE)
 
 
-def _tried(family: int, place: Any) -> int:
+def _error_of(family: int, socket_address: Any) -> int:
     """Listen there for a moment; returns 0, or the system's error number."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as tried:
@@ -159,7 +159,7 @@ def _tried(family: int, place: Any) -> int:
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            tried.bind(place)
+            tried.bind(socket_address)
             tried.listen()
     except OSError as error:
         return error.errno or errno.EIO
