@@ -284,7 +284,7 @@ class Hub:
             errors.append('"license_name" and "license_link" are required with "license: other"')
         names = found.get("datasets", [])
         if not isinstance(names, list) or not all(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name)) for name in names):
-            errors.append('"datasets" must be a list of data sets')
+            errors.append('"datasets" must be a list of datasets')
         if len(found.get("short_description", "")) > 60:
             errors.append('"short_description" must be at most 60 characters long')
         for model in found.get("model-index", []):

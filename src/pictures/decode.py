@@ -3,7 +3,7 @@
 The only place that decodes a picture. It knows the decoders and the limits of a public demo. It knows no network, no
 input size, no threshold and no page, and it never judges what a picture shows.
 
-A file passes through these steps, each in a module of its own: `formats` recognises it or `reasons` refuses it by name,
+A file passes through these steps, each in its own module: `formats` recognises it, or `reasons` refuses it by name;
 its `count_parts` bounds the work, its `first_frame` decodes it to 8 bits a channel, `colour` makes it RGB in sRGB, and
 `orientation` turns it upright.
 """

@@ -1,4 +1,4 @@
-"""A decoded picture, and the refusal of a file that cannot become one."""
+"""A decoded picture, and the refusal of a file that cannot be decoded."""
 
 from dataclasses import dataclass
 

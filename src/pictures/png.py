@@ -1,4 +1,4 @@
-"""PNG beyond what Pillow reads: how many parts a file has, 16 bits a channel, and the chunk cICP."""
+"""PNG features that Pillow lacks: a limit on parts, 16 bits per channel, and the chunk cICP."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def count_parts(data: bytes) -> tuple[int, int]:
-    """(0 scans, chunks that Pillow handles one by one); counts no further than just past the limits."""
+    """0 scans, and the number of chunks, which Pillow handles one by one. It stops counting just above the limit."""
     parts = 0
     for kind, _ in chunks(data):
         parts += COLOUR_PROFILE_PARTS if kind == b"iCCP" else 1

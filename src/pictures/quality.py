@@ -117,7 +117,7 @@ FLAWS: tuple[Flaw, ...] = (
         "doppler",
         "vivid",
         "high",
-        "Part of the picture is painted in colour, as colour Doppler is",
+        "Part of the picture is in colour, like colour Doppler",
         "save the frame in B-mode alone",
         at_least=0.002,
         colour="grey",
@@ -126,7 +126,7 @@ FLAWS: tuple[Flaw, ...] = (
         "callipers",
         "crosses",
         "high",
-        "The picture seems to have callipers in it, which tell where someone saw a lesion",
+        "The picture seems to have callipers in it, which mark where someone saw a lesion",
         "save the frame before measuring",
         percent=20,
         field=True,
@@ -218,7 +218,7 @@ def find_flaws(picture: Picture, field: Image.Image, task: Task, input_side: int
 
 
 class Effect(BaseModel):
-    """What a flaw did to the model's answers when it was put into `n` validation images.
+    """How a flaw changed the predictions when it was put into `n` validation images.
 
     `mean_change`: the mean absolute change of p(malignant). `flipped`: the share whose decision changed at the default
     threshold. `warned`: the share with a warning of this flaw.
@@ -235,8 +235,8 @@ class Effect(BaseModel):
     def sentence(self) -> str:
         """The effect in words, to stand after the flaw's own sentence."""
         return (
-            f"(In {self.n} validation pictures made so, p(malignant) moved by {self.mean_change:.2f} on average "
-            f"and {self.flipped:.0%} of the decisions changed.)"
+            f"(When {self.n} validation pictures were given this flaw, p(malignant) changed by {self.mean_change:.2f} "
+            f"on average, and {self.flipped:.0%} of the decisions changed.)"
         )
 
 

@@ -1,4 +1,4 @@
-"""The sentences that a file is refused with, and the kinds of file that are refused by name."""
+"""The sentences that refuse a file, and the kinds of file that are refused by name."""
 
 import re
 from typing import Final
@@ -9,13 +9,11 @@ EXPORT: Final = "export it as PNG or JPEG first."
 
 NOT_A_PICTURE: Final = "This file is not a picture that can be read (JPEG, PNG, WebP, TIFF, HEIC and others)."
 DAMAGED: Final = "This file is cut off, damaged or of a rare kind that cannot be read; save it again as PNG or JPEG."
-TOO_MUCH_MEMORY: Final = "Reading this picture takes more memory than there is for one picture; make it smaller."
+TOO_MUCH_MEMORY: Final = "Reading this picture takes more memory than one picture may take; make it smaller."
 TOO_MANY_FRAMES: Final = (
     f"This file holds more than {MAX_FRAMES} frames or pages; export the one to be read as PNG or JPEG."
 )
-TOO_MANY_PARTS: Final = (
-    "This file is made of far too many parts to be an ordinary picture; save it again as PNG or JPEG."
-)
+TOO_MANY_PARTS: Final = "This file has far more parts than an ordinary picture; save it again as PNG or JPEG."
 TOO_MANY_PIXELS: Final = f"The picture has more than {MAX_PIXELS // 10**6} megapixels; make it smaller."
 HIGH_DYNAMIC_RANGE: Final = "This is a picture of high dynamic range (HDR); export it as an ordinary JPEG or PNG first."
 RAW: Final = "This is a camera's raw file; develop it and export it as JPEG or PNG first."
@@ -56,7 +54,7 @@ REFUSED_BY_NAME: Final[tuple[tuple[Signature, str], ...]] = (
     ((4, b"ftypisom"), "This is a film (MP4); export one frame as PNG or JPEG."),
     ((4, b"ftypmp4"), "This is a film (MP4); export one frame as PNG or JPEG."),
 )
-"""Kinds of file that people do have at hand: the signature, and the sentence that refuses it."""
+"""Kinds of file that people often have: the signature, and the sentence that refuses it."""
 
 _SVG: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml[^>]*>.{0,1000}<)?svg", re.DOTALL | re.IGNORECASE)
 

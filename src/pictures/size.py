@@ -5,9 +5,9 @@ from src.pictures.picture import ImageRefused
 
 
 def check_size(width: int, height: int, most: int = MAX_PIXELS) -> None:
-    """Raise ImageRefused for a picture, its size in pixels, that is too large, too small or too narrow.
+    """Raise ImageRefused for a picture of `width` × `height` pixels that is too large, too small or too narrow.
 
-    `most`: pixels it may have, more than MAX_PIXELS where its decoder itself makes it smaller.
+    `most`: the largest number of pixels. It may exceed MAX_PIXELS if the decoder reduces the picture.
     """
     if width * height > most:
         raise ImageRefused(

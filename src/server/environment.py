@@ -1,4 +1,4 @@
-"""Settings of Gradio and the libraries below it that must be made before the page is built."""
+"""Settings of Gradio and its libraries that must be made before the page is built."""
 
 import os
 import shutil
@@ -14,17 +14,17 @@ from src.server.settings import SettingRefused
 
 FOLDER: Final = "GRADIO_TEMP_DIR"
 ROOM: Final = SPARE + 10 * MAX_BYTES
-"""Bytes that must be free on the disk at the start: with less, each image would be refused."""
+"""Bytes that must be free on the disk at the start. With less, every image would be refused."""
 EVENTS: Final = 200
 """Past calls from which Gradio estimates waiting times. With its default of 10,000 each call cost 9 ms."""
 
 
 def prepare() -> Claim:
-    """Make these settings, before the page is built, and a folder for uploads, which is returned.
+    """Make these settings and create the folder for uploads, which is returned.
 
-    The folder is a new one below GRADIO_TEMP_DIR. Where that is not set, it is below the system's temporary folder: in
-    Gradio's own folder there, or beside it where that belongs to another user. Raises SettingRefused where it cannot be
-    made, or where the disk has too little space.
+    It is a new folder in GRADIO_TEMP_DIR. If that is not set, it is in Gradio's folder in the system's temporary
+    folder, or beside that folder if another user owns it. Raises SettingRefused if it cannot be created, or if the disk
+    has too little space.
     """
     base, claimed, free = _claim()
     if free < ROOM:

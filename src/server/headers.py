@@ -1,4 +1,4 @@
-"""Headers: those of every answer, and those of a request that are removed."""
+"""Security headers: added to every answer, and removed from requests."""
 
 import random
 from typing import Final
@@ -26,8 +26,9 @@ SECURITY_HEADERS: Final = {
 }
 
 RETRY_AFTER: Final = range(5, 15)
-"""Seconds, one of them at random, for a 503 of Gradio's own, which has no Retry-After. With the same number for all, a
-crowd would come back at once and be refused again."""
+"""Seconds of Retry-After for Gradio's own 503, chosen at random. With the same number, all visitors would come back at
+once and be refused again.
+"""
 
 
 class Headers:

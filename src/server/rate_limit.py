@@ -28,21 +28,22 @@ VISITOR: Final = "120/minute"
 TOTAL: Final = "600/minute"
 """Images that all visitors together may have read. Two cores could read a quarter more, which the page needs."""
 LIGHT: Final = "4000/minute"
-"""Units of UNIT_SECONDS that one visitor may use for requests without a call, and again for calls that read no image:
-a fifth of one core each. Thirty people behind one address can open the page at once: that takes some hundred requests
-and PAGE_UNITS each."""
+"""Units of UNIT_SECONDS that one visitor may use for requests without a call, and the same for calls that read no
+image. Each of the two is a fifth of one core. Thirty people behind one address can open the page at once; each of them
+needs about a hundred requests and PAGE_UNITS.
+"""
 UNIT_SECONDS: Final = 0.003
 PAGE_UNITS: Final = 30
-"""The cost of the page itself in units. Gradio writes its whole configuration anew for every request, in 70 ms."""
+"""The cost of the page itself in units. Gradio writes its whole configuration for every request, which takes 70 ms."""
 MOST_UNITS: Final = 100
-"""The cost of one call in units at most. Its time is measured from outside, so a busy machine lengthens it."""
+"""The largest cost of one call in units. Its time is wall-clock time, so a busy machine lengthens it."""
 
 VOUCHER: Final = b"x-vigil-visitor"
 """The header by which this process names the visitor to itself. Gradio's MCP server repeats every call over loopback,
 with the headers that it received."""
 
 TOO_OFTEN: Final = "You sent too many requests in the last minute; wait a moment, then try again."
-BUSY: Final = "Too many people use this page just now; wait a moment, then try again."
+BUSY: Final = "Too many people are using this page; wait a moment, then try again."
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ class RateLimits:
 
 
 def client_network(scope: Scope, proxies: int) -> str:
-    """The IPv4 address that a request came from, or the /64 network of an IPv6 one: its owner has every address there.
-    "unknown", one visitor for all such requests, where there is no valid address."""
+    """The IPv4 address that a request came from, or the /64 network of an IPv6 address, as its owner has all of them.
+
+    Requests without a valid address all count as one visitor, "unknown".
+    """
     peer = scope["client"][0] if scope["client"] else ""
     if proxies:
         values = (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for")
@@ -154,8 +157,10 @@ def upload_cost(scope: Scope) -> int:
 
 
 class Visitors:
-    """ASGI middleware that names the visitor of each request, and counts what needs no look at the body. Calls
-    (src/server/calls.py) are only checked here and counted there, once their function is known."""
+    """ASGI middleware that names the visitor of each request and counts the requests whose cost needs no body.
+
+    Calls are only checked here; src/server/calls.py counts them when it knows their function.
+    """
 
     def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self.app = app
@@ -183,7 +188,7 @@ class Visitors:
         return self.limits.light(who, PAGE_UNITS if scope["path"] in PAGES else 1)
 
     def _vouched_for(self, scope: Scope) -> str:
-        """The visitor that this process names itself, if it does. Removes the header, whoever wrote it."""
+        """The visitor whom this process named in the header VOUCHER; "" without one. Removes the header in any case."""
         named = [value.decode("latin-1") for name, value in scope["headers"] if name == VOUCHER]
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name != VOUCHER]
         secret, _, who = named[-1].partition(" ") if named else ("", "", "")

@@ -101,7 +101,7 @@ def check() -> Address:
     """Check every setting; returns the address to listen on. Raises SettingRefused."""
     for name in sorted(os.environ):
         if name.startswith("VIGIL_") and name not in OURS:
-            raise SettingRefused(f"{name} is no setting of Vigil, which knows {', '.join(sorted(OURS))}.")
+            raise SettingRefused(f"Vigil has no setting {name}. Its settings are {', '.join(sorted(OURS))}.")
         if name in OURS or name.startswith("GRADIO_"):
             value = os.environ[name].strip()
             if not value:

@@ -42,8 +42,8 @@ Models = Mapping[str, Predictor]
 """Predictors by the names of their checkpoint folders: the task's name, or TASK-NAME for a further checkpoint."""
 
 SECONDS = 18
-"""The longest time of a piece of work, its wait in the queue included. On a full machine a call takes up to 2 s to reach
-the queue and to bring its answer back, and no visitor shall wait longer than 20 s."""
+"""The longest time of a piece of work, its wait in the queue included. On a full machine a call takes up to 2 s
+to reach the queue and to bring its answer back, and no visitor shall wait longer than 20 s."""
 QUEUED = 2
 """After a wait of so many seconds, the queue and not the file is the reason why work was stopped."""
 GRACE_SECONDS = 1

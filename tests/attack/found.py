@@ -1,6 +1,6 @@
-"""The beginning of docs/HARDENING.md: faults that attackers found after the release, and the day each was mended.
+"""The first section of docs/HARDENING.md: faults that attackers found after the release, with the day of each repair.
 
-Every kind of fault has its rows in the tables below it. A new fault is added here, with its row.
+Each kind of fault also has attacks in the tables below. A new fault is added here, together with its attack.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ DAY: Final = "2026-11-28"
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "critical",
-        "The server downloaded any address that a visitor named as a file in an argument that is no image. Some of the "
-        "content could be read back.",
+        "If a visitor named an address as a file, in an argument that is not an image, the server downloaded it. The "
+        "visitor could read some of the content.",
         DAY,
         DAY,
-        "Such a body is refused before Gradio receives it, and the process can open no connection to another machine.",
+        "Such a body is refused before Gradio receives it. The process cannot connect to other machines.",
     ),
     Fault(
         "high",
@@ -42,12 +42,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "machine got time-outs.",
         DAY,
         DAY,
-        "Visitors are served in turn by their seconds of work. A call that cannot be answered in 20 s is refused, with "
+        "Visitors are served in turn by their seconds of work. A call that cannot start in 20 s is refused, with "
         "the seconds to wait.",
     ),
     Fault(
         "high",
-        "Nested lists of 96 KB kept the server from answering anybody for a second. So did the first call of any "
+        "Nested lists of 96 KB blocked the server for all visitors for a second. So did the first call of any "
         "function, for 0.3 to 3 s.",
         DAY,
         DAY,
@@ -66,7 +66,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "/healthz still answered ok.",
         DAY,
         DAY,
-        "The folder is made again; where that fails, /healthz fails too.",
+        "The folder is created again. If that fails, /healthz fails, too.",
     ),
     Fault(
         "medium",
@@ -78,10 +78,10 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "medium",
-        "The name of a zip's member became a formula in a spreadsheet that separates cells by semicolons.",
+        "The name of a file in a zip became a formula in a spreadsheet that separates cells by semicolons.",
         DAY,
         DAY,
-        "Every cell is quoted, and an apostrophe stands wherever a formula could begin after any separator.",
+        "Every cell is quoted, and an apostrophe comes before each place where a formula could begin.",
     ),
     Fault(
         "medium",
@@ -89,21 +89,21 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "numbers.",
         DAY,
         DAY,
-        "Tables are read by the processes that can be stopped, and only plain decimal numbers are scores.",
+        "Tables are parsed in processes that can be stopped, and only plain decimal numbers count as scores.",
     ),
     Fault(
         "low",
-        "Settings that cannot be used led to a traceback, to another port or to a server that refused every image.",
+        "Invalid settings led to a traceback, to another port, or to a server that refused every image.",
         DAY,
         DAY,
-        "The start ends with status 2 and one sentence that names the variable.",
+        "The app does not start: it exits with status 2 and one sentence that names the variable.",
     ),
     Fault(
         "low",
-        "A page of another site could drive a laptop's server by a name that leads to 127.0.0.1.",
+        "A page of another site could control a server on a laptop through a name that resolves to 127.0.0.1.",
         DAY,
         DAY,
-        "Host and Origin are checked against an allow-list, and a request with two lengths is refused.",
+        "Host and Origin are checked against a list of allowed names. A request with two lengths is refused.",
     ),
     Fault(
         "low",
@@ -111,14 +111,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "“Queue is full”.",
         DAY,
         DAY,
-        "Calls that read no image are limited by the time they take, and a refusal arrives as its sentence.",
+        "Calls that read no image are limited by their time, and the client gets the sentence of a refusal.",
     ),
     Fault(
         "low",
         "On a busy machine the start ended with a traceback, since Gradio gives its own page 3 s to answer.",
         DAY,
         DAY,
-        "The start waits for no answer of its own page.",
+        "The start no longer waits for an answer of its own page.",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What the largest pictures within the limits cost in memory, and that more than agreed is not to be had (point 3)."""
+"""The memory that the largest allowed images take, and the limit on it (section 3)."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def small_changes(visitor: Visitor, picture: dict[str, Any]) -> str:
 
 
 def pdf_report(visitor: Visitor, picture: dict[str, Any]) -> str:
-    """As the first tab's button asks for it; the last argument says that the gate's question was answered."""
+    """The call of the button on the first tab. The last argument confirms an image that the gate rejects."""
     functions = visitor.http.get("/config").json()["dependencies"]
     makes_pdf = next(each for each in functions if each["api_name"] == "make_report")
     data = json.dumps([picture, 0.3, "Guided Grad-CAM", "", "", picture["path"]])[1:-1]
@@ -47,11 +47,11 @@ def pdf_report(visitor: Visitor, picture: dict[str, Any]) -> str:
 
 
 ASKED: Final[tuple[Callable[[Visitor, dict[str, Any]], str], ...]] = (heat_map, small_changes, pdf_report)
-"""The costliest questions about a picture."""
+"""The costliest calls for one image."""
 
 
 def grey(width: int, height: int) -> np.ndarray:
-    """A grid of lines, which every format packs well: uint8 (height, width)."""
+    """A grid of lines, which every format compresses well: uint8 (height, width)."""
     values = np.zeros((height, width), np.uint8)
     values[::7] = 90
     values[:, ::5] += 60
@@ -116,7 +116,7 @@ LARGEST: dict[str, Made] = {
 
 
 def largest(bench: Bench) -> Iterator[Row]:
-    """Each asked for by the costliest questions: all are answered, within the memory that work may take."""
+    """Send the costliest calls for each of these images. All must be answered within the memory limit."""
     visitor = Visitor(bench.app.url)
     heat_map(visitor, visitor.upload(EXAMPLE.read_bytes(), EXAMPLE.name))
     settle(bench.app.process.pid)  # until every process stands ready
@@ -138,8 +138,8 @@ def largest(bench: Bench) -> Iterator[Row]:
     same = workers(bench) == pids
     yield Row(
         3,
-        f"The largest images that are read (mostly of {MAX_PIXELS // 10**6} megapixels) in {len(LARGEST)} kinds of "
-        "file: heat map, small changes and PDF report",
+        f"The largest allowed images (mostly of {MAX_PIXELS // 10**6} megapixels) in {len(LARGEST)} kinds of file: "
+        "heat map, small changes and PDF report",
         asked,
         f"{len(wrong)} not answered ({'; '.join(wrong[:3]) or 'none'}); at most {most / 1e9:.2f} GB beyond the models "
         f"({costliest}), where a process may take {worker_pool.MEMORY / 1e9:.1f}; the same processes "

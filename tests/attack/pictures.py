@@ -1,4 +1,4 @@
-"""Pictures that are none, or that cost more than they show (point 3)."""
+"""Files that are no images, and images that cost too much (section 3)."""
 
 import hashlib
 import json
@@ -31,12 +31,12 @@ MUTANTS, FEW_MUTANTS = 100_000, 300
 
 
 def png(side: int) -> bytes:
-    """A PNG of side × side black pixels, all there."""
+    """A complete PNG of side × side black pixels."""
     return strip(side, side)
 
 
 def strip(width: int, height: int) -> bytes:
-    """A PNG of width × height black pixels, all there."""
+    """A complete PNG of width × height black pixels."""
     rows = zlib.compressobj(9)
     pixels = b"".join(rows.compress(bytes(width + 1)) for _ in range(height)) + rows.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

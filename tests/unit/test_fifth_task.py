@@ -1,4 +1,4 @@
-"""A fifth task is its record in tasks.py, a reader, a recipe and its texts, and no more."""
+"""A fifth task needs its record in tasks.py, a reader, a recipe and its texts, and nothing else."""
 
 import csv
 import json
@@ -14,6 +14,8 @@ from PIL import Image
 
 from src.results import class_texts
 from tests.support.app import ROOT
+
+pytestmark = pytest.mark.slow
 
 RECORD = """
             Task(
@@ -36,7 +38,7 @@ RECORD = """
 """
 
 READER = '''
-"""Nodules: a folder a class, and in it a folder a split."""
+"""Nodules: a folder per class, which has a folder per split."""
 
 from pathlib import Path
 
@@ -47,7 +49,7 @@ from train.data.samples import DataMissing, DataSet, Sample, Source, reader_of
 @reader_of(Source("nodules", "Nodules", "nowhere", "CC0", "nobody", near_duplicate=0.99, thumbnail_side=28))
 def nodules(root: Path) -> DataSet:
     if not root.is_dir():
-        raise DataMissing("nodules", root, "the folder is not there")
+        raise DataMissing("nodules", root, "the folder is missing")
     return DataSet(
         [
             Sample(f"{split}/{file.stem}", label, f"{split}/{file.stem}", split, "nodules", file)

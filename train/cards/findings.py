@@ -117,8 +117,10 @@ def left_out_section(evaluation: Evaluation) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
-        "\nThe same recipe was also trained without one source. That model then read the source, except for its test\n"
-        "split. Each of these models has its own default threshold:\n\n" + "\n".join(lines) + "\n"
+        "\nThe same recipe was also trained without one source at a time. Each of these models was evaluated on the\n"
+        "source that it lacked, except for that source's test split. Each has its own default threshold:\n\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 
@@ -167,10 +169,10 @@ def _trustworthiness(evaluation: Evaluation) -> str:
     lines = [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
     lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
     return (
-        "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it\n"
-        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a\n"
-        "decision. A heat map is faithful if the probability of the class falls when the marked part is removed,\n"
-        "and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
+        "\nThe gate checks whether an image is of this kind. The AUROC says how well it separates images of another\n"
+        "kind from its own; the table has the lowest one. Small changes (brightness, turns, shifts, JPEG) should\n"
+        "not flip a decision. A heat map is faithful if the class's probability falls when the marked\n"
+        "pixels are removed, and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
     )
 
 

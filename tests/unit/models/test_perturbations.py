@@ -218,7 +218,7 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_said(monkeypatch: 
     samples: Any = list(range(1000))
 
     def numbers() -> list[Any]:
-        return list(evaluate.drawn(samples))
+        return list(evaluate.examined(samples))
 
     first = numbers()
     assert first == numbers()

@@ -76,7 +76,7 @@ PUT_AND_FOUND = [
 
 @pytest.mark.parametrize(("task", "code"), PUT_AND_FOUND)
 def test_a_flaw_that_is_put_in_is_found(task: str, code: str) -> None:
-    assert code in codes(derive.PUT[code](ordinary(task)), task)
+    assert code in codes(derive.PUT_FLAW[code](ordinary(task)), task)
 
 
 @pytest.mark.parametrize("task", ["skin", "ultrasound"])
@@ -84,18 +84,18 @@ def test_a_large_picture_is_judged_as_its_small_copy(task: str) -> None:
     image = ordinary(task)
     large = image.resize((3 * image.width, 3 * image.height), Image.Resampling.BICUBIC)
     assert codes(large, task) == codes(image, task) == set()
-    assert "focus" in codes(derive.PUT["focus"](large), task)
+    assert "focus" in codes(derive.PUT_FLAW["focus"](large), task)
 
 
 def test_one_cause_is_warned_of_once() -> None:
     assert codes(Image.new("RGB", (300, 300), (2, 2, 2)), "skin") & {"dark", "contrast", "focus"} == {"dark"}
     assert "focus" not in codes(ordinary("skin").resize((60, 45)), "skin")
-    painted = derive.PUT["doppler"](derive.PUT["tint"](ordinary("ultrasound")))
+    painted = derive.PUT_FLAW["doppler"](derive.PUT_FLAW["tint"](ordinary("ultrasound")))
     assert codes(painted, "ultrasound") & {"tint", "doppler"} == {"doppler"}
 
 
 def test_letters_are_no_callipers_and_callipers_no_text() -> None:
-    lettered, measured = (derive.PUT[code](ordinary("ultrasound")) for code in ("text", "callipers"))
+    lettered, measured = (derive.PUT_FLAW[code](ordinary("ultrasound")) for code in ("text", "callipers"))
     crosses, letters = annotations.count(lettered)
     assert crosses == 0
     assert letters >= 6
@@ -161,12 +161,13 @@ def test_the_committed_limits_are_of_all_tasks_and_many_pictures() -> None:
 
 
 def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
-    dark = Picture(derive.PUT["dark"](ordinary("skin")), ())
+    dark = Picture(derive.PUT_FLAW["dark"](ordinary("skin")), ())
     effects = {"dark": quality.Effect(n=100, mean_change=0.123, flipped=0.07, warned=1.0)}
     (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
     (told,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
     added = (
-        "(In 100 validation pictures made so, p(malignant) moved by 0.12 on average and 7% of the decisions changed.)"
+        "(When 100 validation pictures were given this flaw, p(malignant) changed by 0.12 on average, and 7% of the "
+        "decisions changed.)"
     )
     assert told == f"{plain} {added}"
 
@@ -198,7 +199,7 @@ def test_effects_are_counted_by_hand(predictor: Predictor, tmp_path: Path) -> No
         assert all(isinstance(answer, Prediction) for answer in answers)
         return [answer.p_malignant for answer in answers]
 
-    before, after = np.array(p(lambda image: image)), np.array(p(derive.PUT["dark"]))
+    before, after = np.array(p(lambda image: image)), np.array(p(derive.PUT_FLAW["dark"]))
     dark = found["effects"]["dark"]
     assert dark["n"] == len(samples)
     assert dark["mean_change"] == pytest.approx(np.abs(before - after).mean(), abs=1e-5)

@@ -88,7 +88,7 @@ def test_what_cannot_be_meant_is_refused_by_its_name(
 def test_a_slip_in_a_name_is_not_passed_over(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, CANARY)
     sentence = refusal()
-    assert sentence.startswith(f"{name} is no setting")
+    assert sentence.startswith(f"Vigil has no setting {name}.")
     assert "VIGIL_VISITOR_LIMIT" in sentence
     assert CANARY not in sentence
 

@@ -60,6 +60,12 @@ async def both_ready(started: WorkInProcesses) -> set[int]:
     return set(pids)
 
 
+async def begun(started: Path) -> None:
+    """Wait until a worker function has written this file."""
+    while not started.exists():
+        await asyncio.sleep(0.01)
+
+
 async def gone(pid: int) -> None:
     """Wait until a process has ended."""
     while running(pid):
@@ -225,11 +231,11 @@ def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) 
     run(ask())
 
 
-def test_who_leaves_early_costs_no_process(processes: WorkInProcesses) -> None:
+def test_who_leaves_early_costs_no_process(processes: WorkInProcesses, tmp_path: Path) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
-        left = asyncio.ensure_future(processes.call(worker_functions.process, 0.2))
-        await asyncio.sleep(0.1)
+        left = asyncio.ensure_future(processes.call(worker_functions.process, 0.2, tmp_path / "started"))
+        await begun(tmp_path / "started")
         left.cancel()
         assert await both_ready(processes) == before
 
@@ -247,13 +253,13 @@ def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
     assert run(ask()) >= 3 * 0.3
 
 
-def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> None:
+def test_whose_turn_does_not_come_in_time_is_refused_at_once(models: Models, tmp_path: Path) -> None:
     here = Work(models, at_once=1)
     here.turns = fair_queue.Turns(1, patience=1.1)
 
     async def ask() -> None:
-        first = asyncio.ensure_future(here.call(worker_functions.process, 0.9))
-        await asyncio.sleep(0.1)
+        first = asyncio.ensure_future(here.call(worker_functions.process, 0.9, tmp_path / "started"))
+        await begun(tmp_path / "started")
         assert await failure(here.call(worker_functions.process)) == fair_queue.TOO_BUSY.format(after=1)
         assert not first.done()
         await first
@@ -262,14 +268,14 @@ def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> Non
 
 
 def test_who_has_waited_is_refused_where_the_work_then_takes_longer_than_expected(
-    anywhere: Work, monkeypatch: pytest.MonkeyPatch
+    anywhere: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(anywhere, "turns", fair_queue.Turns(1, patience=6))
 
     async def ask() -> float:
         began = time.monotonic()
-        first = asyncio.ensure_future(anywhere.call(worker_functions.process, 2.5))
-        await asyncio.sleep(0.1)
+        first = asyncio.ensure_future(anywhere.call(worker_functions.process, 2.5, tmp_path / "started"))
+        await begun(tmp_path / "started")
         said = await failure(anywhere.call(worker_functions.process, 10))
         assert re.fullmatch(re.escape(fair_queue.TOO_BUSY).replace(r"\{after\}", r"\d+"), said)
         await first
