@@ -29,7 +29,7 @@ from src.models.evaluation import Metric
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.results.formatting import with_interval
-from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
+from src.results.thresholds import INTERVAL_METHOD, threshold_table, worst_per_group
 from src.tasks import Task
 from train import card, check, gate, quality
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
@@ -142,7 +142,7 @@ def threshold_tables(
         rows = np.flatnonzero(~positive | (who == "malignant") | (np.array(task.codes)[labels] == who)).tolist()
         cases = scores[rows].tolist(), positive[rows].tolist()
         if groups is not None:
-            cases = one_a_group(*cases, [groups[row] for row in rows])
+            cases = worst_per_group(*cases, [groups[row] for row in rows])
         tables[who] = threshold_table(*cases)
     return tables
 

@@ -14,14 +14,14 @@ from sklearn.metrics import roc_auc_score
 from src import local
 from src.exports.csv_rows import columns
 from src.models import checkpoints
-from src.page.endpoints import MODEL_WORK
+from src.page.endpoints import MODEL_EVENT
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.views import clinic
 from src.results import local_validation, thresholds
 from src.results.local_validation import TARGETS, Cases, TableRefused, as_text, auc, parse_table, validate
 from src.results.thresholds import proportion_interval
 from src.service.clinic_table import validate_table
-from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
+from src.service.worker_pool import TOO_LONG, Models, WorkerPool, WorkFailed
 from src.tasks import TASKS
 from tests.support.event_loop import run
 from tests.support.score_tables import scored, table
@@ -153,7 +153,7 @@ def test_a_hundred_thousand_distinct_scores_cost_little_more_than_ten_thousand(m
 
 
 def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
-    class Busy(Work):
+    class Busy(WorkerPool):
         async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
             assert function is validate_table
             assert arguments == ("ultrasound", "/somewhere/table.csv")
@@ -163,7 +163,7 @@ def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
         clinic_tab(Busy(cast("Models", dict.fromkeys(TASKS))))
     (read,) = (function for function in page.fns.values() if function.name == "read")
     assert read.fn
-    assert read.concurrency_id == MODEL_WORK["concurrency_id"]
+    assert read.concurrency_id == MODEL_EVENT["concurrency_id"]
     answers, _ = run(read.fn({"path": "/somewhere/table.csv"}, "ultrasound"))
     assert set(answers) == set(map(str, TARGETS))
     assert all(TOO_LONG in answer for answer in answers.values())

@@ -270,24 +270,24 @@ def test_a_refusal_is_one_sentence(
         (completion(""), summary.EMPTY),
         (completion(None), summary.EMPTY),
         (completion(" \n\u200b\u202e\x00 "), summary.EMPTY),
-        (completion("word " * 400), summary.OVERLONG),
-        (completion("x" * 10**6), summary.OVERLONG),
-        (completion(GOOD, finish_reason="length"), summary.OVERLONG),
+        (completion("word " * 400), summary.TOO_LONG),
+        (completion("x" * 10**6), summary.TOO_LONG),
+        (completion(GOOD, finish_reason="length"), summary.TOO_LONG),
         (completion("The risk is 99.7%. See a clinician."), summary.INVENTED),
         (completion("It is 100% certain. See a clinician."), summary.INVENTED),
-        (completion(["a", "list"]), summary.ODD),
-        (completion(7), summary.ODD),
-        (b"", summary.ODD),
-        (b"<html>", summary.ODD),
-        (b"[]", summary.ODD),
-        (b"{}", summary.ODD),
-        (b'"text"', summary.ODD),
-        (b"\xff\xfe", summary.ODD),
-        (b'{"choices": []}', summary.ODD),
-        (b'{"choices": 7}', summary.ODD),
-        (b'{"choices": ["x"]}', summary.ODD),
-        (b'{"choices": [{"message": "x"}]}', summary.ODD),
-        (b'{"choices": [{"message": null}]}', summary.ODD),
+        (completion(["a", "list"]), summary.NOT_AN_EXPLANATION),
+        (completion(7), summary.NOT_AN_EXPLANATION),
+        (b"", summary.NOT_AN_EXPLANATION),
+        (b"<html>", summary.NOT_AN_EXPLANATION),
+        (b"[]", summary.NOT_AN_EXPLANATION),
+        (b"{}", summary.NOT_AN_EXPLANATION),
+        (b'"text"', summary.NOT_AN_EXPLANATION),
+        (b"\xff\xfe", summary.NOT_AN_EXPLANATION),
+        (b'{"choices": []}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": 7}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": ["x"]}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": [{"message": "x"}]}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": [{"message": null}]}', summary.NOT_AN_EXPLANATION),
     ],
 )
 def test_an_odd_answer_is_not_shown(writer: ChatServer, reply: bytes, sentence: str) -> None:
@@ -372,7 +372,7 @@ def test_the_spaces_own_token_has_a_budget(writer: ChatServer, monkeypatch: pyte
     for _ in range(3):
         assert explain(result()).text == GOOD
     for _ in range(summary.AT_ONCE + 1):
-        assert refused(lambda: explain(result())) == summary.SPENT
+        assert refused(lambda: explain(result())) == summary.BUDGET_USED
     assert len(writer.sent) == 3
     assert explain(result(), OWN).text == GOOD, "a visitor's own token has no part in the budget"
 

@@ -116,12 +116,12 @@ def test_the_page_has_the_figures_of_every_threshold(task: str, at: float) -> No
     model = made_up(task)
     thresholds = threshold_costs.slider_thresholds(model, 0.3)
     shown = parse(threshold_costs.cost_section(TASKS[task], model, at, 35, thresholds))
-    columns = json.loads(shown.one("section").attributes["data-board"])
+    columns = json.loads(shown.one("section").attributes["data-columns"])
     assert columns["at"] == thresholds
     for row in (0, 30, 77, len(thresholds) - 1):
         for key, value in threshold_costs.moving_figures(model, thresholds[row], 35).items():
             assert columns[key][row] == value
-    drawn = {one.attributes["data-v"]: one.text for one in shown.find(attribute="data-v")}
+    drawn = {one.attributes["data-figure"]: one.text for one in shown.find(attribute="data-figure")}
     assert drawn == threshold_costs.moving_figures(model, at, 35)
     moving = set(parse(curves.curves_section(model, 0.3, thresholds, 0.6)).values("data-move"))
     assert moving == set(curves.moving_positions(model, thresholds)) <= set(columns)
@@ -137,7 +137,7 @@ def test_away_stands_beside_home() -> None:
         "Away Elsewhere not used in training 50 malignant, 80 not",
     ]
     home, away = (screening.operating_point(model.held_out[i].tables[MALIGNANT], 0.3).sensitivity for i in (0, 2))
-    drawn = {one.attributes["data-v"]: one.text for one in shown.find(attribute="data-v")}
+    drawn = {one.attributes["data-figure"]: one.text for one in shown.find(attribute="data-figure")}
     assert (drawn["0.sensitivity"], drawn["2.sensitivity"]) == (f"{100 * home:.1f}%", f"{100 * away:.1f}%")
     assert away < home
     assert "only measured at home" not in shown.text
@@ -173,7 +173,7 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
     shown = threshold_costs.cost_section(task, model, 0.3, 10, [0.3]) + curves.curves_section(model, 0.3, [0.3], 0.4)
     assert not parse(shown).find("img")
     assert evil in text(shown)
-    assert any(evil in said for said in parse(shown).values("data-say"))
+    assert any(evil in said for said in parse(shown).values("data-readout"))
 
 
 # the curves
@@ -215,11 +215,11 @@ def test_the_curve_says_its_counts_everywhere() -> None:
         f"Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. "
         f"Second: {at[1].tp} of 40 found, {at[1].fp} false alarms among 60. "
         f"Elsewhere: {at[2].tp} of 50 found, {at[2].fp} false alarms among 80."
-    ) in parse(curves.curves_section(model, 0.5, [0.1, 0.3])).values("data-say")
+    ) in parse(curves.curves_section(model, 0.5, [0.1, 0.3])).values("data-readout")
 
 
 def test_every_test_picture_is_in_one_bar() -> None:
-    said = parse(curves.curves_section(made_up("skin"), 0.3, [0.3])).values("data-say")
+    said = parse(curves.curves_section(made_up("skin"), 0.3, [0.3])).values("data-readout")
     counted = re.compile(r"\d+ to \d+%: (\d+) of 60 malignant test images, (\d+) of 140 others\.")
     says = [found.groups() for one in said if (found := counted.fullmatch(one))]
     assert len(says) == curves.SCORE_BINS
