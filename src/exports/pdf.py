@@ -188,8 +188,8 @@ def _operating_point(sheet: Sheet, result: Result) -> None:
     sheet.paragraph(
         (
             f"The 95% interval ({sheet.printable(point.interval_method)}) is in brackets. The last column has the "
-            "numbers of images. Sensitivity is the share of malignant images that are referred. Specificity is the share "
-            "of the other images that are not referred.",
+            "numbers of images. Sensitivity is the share of malignant images that are referred. Specificity is the "
+            "share of the other images that are not referred.",
             False,
         ),
         size=7.5,

@@ -271,8 +271,8 @@ def _sentences(table: Mapping[str, Sequence[Any]], promised: Promise, default: f
     else:
         direction, more = ("lower", "more") if threshold < default else ("higher", "fewer")
         sentences.append(
-            f"This is {abs(threshold - default):.3g} {direction} than Vigil's default of {default:g}. On this table, it "
-            f"finds {abs(point.tp - default_point.tp):,} {more} malignant cases and raises "
+            f"This is {abs(threshold - default):.3g} {direction} than Vigil's default of {default:g}. On this table, "
+            f"it finds {abs(point.tp - default_point.tp):,} {more} malignant cases and raises "
             f"{abs(point.fp - default_point.fp):,} {more} false alarms than the default."
         )
     if not point.tn + point.fn:

@@ -321,5 +321,5 @@ def test_highest_threshold_refers_the_share_and_no_higher_one_does(seed: int) ->
 
 
 def test_highest_threshold_without_a_score_is_refused() -> None:
-    with pytest.raises(ValueError, match="No score"):
+    with pytest.raises(ValueError, match="no scores"):
         highest_threshold([], 0.95)
