@@ -31,7 +31,7 @@ from src.models.evaluation import Metric
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.results.formatting import with_interval
-from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
+from src.results.thresholds import INTERVAL_METHOD, threshold_table, worst_per_group
 from src.tasks import Task
 from train import card, check, gate, quality
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
@@ -145,7 +145,7 @@ def threshold_tables(
         rows = np.flatnonzero(~positive | (target == "malignant") | (np.array(task.codes)[labels] == target)).tolist()
         cases = scores[rows].tolist(), positive[rows].tolist()
         if groups is not None:
-            cases = one_a_group(*cases, [groups[row] for row in rows])
+            cases = worst_per_group(*cases, [groups[row] for row in rows])
         tables[target] = threshold_table(*cases)
     return tables
 

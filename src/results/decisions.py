@@ -1,4 +1,4 @@
-"""A prediction -> a Result at a threshold; and a Result -> the same at another threshold, without the image."""
+"""Makes a Result from a prediction and a threshold, and decides a Result again at another threshold."""
 
 import math
 from collections.abc import Iterable
@@ -89,9 +89,9 @@ def robustness(perturbed: Iterable[tuple[str, float]], p_malignant: float, thres
 
     `p_malignant` is that of the unchanged image.
     """
-    perturbed, own = list(perturbed), decide(p_malignant, threshold)
+    perturbed, unchanged = list(perturbed), decide(p_malignant, threshold)
     scores = [p_malignant, *(p for _, p in perturbed)]
-    flipped = sum(decide(p, threshold) != own for _, p in perturbed)
+    flipped = sum(decide(p, threshold) != unchanged for _, p in perturbed)
     return Robustness(
         views=tuple(PerturbedResult(name=name, p_malignant=p, decision=decide(p, threshold)) for name, p in perturbed),
         p_malignant=p_malignant,

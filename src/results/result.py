@@ -1,7 +1,7 @@
-"""The one result: what page, API, PDF, CSV, JSON report, summary and batch read.
+"""The result of one image, which page, API, PDF, JSON report and summary share.
 
-`Result.model_dump(mode="json")` is the JSON that leaves: names and order of the fields are part of the API. A result
-that comes back from a visitor's browser is checked by `Result.model_validate`. Probabilities and shares are 0 to 1,
+`Result.model_dump(mode="json")` is the JSON of the API, so the names and the order of the fields are part of the API.
+`Result.model_validate` checks a result that comes back from a visitor's browser. Probabilities and shares are 0 to 1,
 intervals are exact 95% intervals, and positions are in pixels of the upright image.
 """
 
@@ -33,9 +33,9 @@ class ClassResult(_Frozen):
 
 
 class OperatingPointResult(_Frozen):
-    """What a threshold costs on one split. Sensitivity or specificity is None if the split has no case to count.
+    """What a threshold costs on one set. Sensitivity or specificity is None if the set has no case to count.
 
-    `positives` and `negatives` are numbers of images, `split` the key in evaluation.json.
+    `positives` and `negatives` are numbers of images; `split` is the set's key in evaluation.json.
     """
 
     sensitivity: Share | None
@@ -99,8 +99,9 @@ class HeldOutResult(_Frozen):
 class PromiseResult(_Frozen):
     """A sensitivity that validation can promise. `threshold` is None if validation has too few malignant cases.
 
-    With `confidence`, at least `sensitivity` of such cancers are referred at `threshold`. `found` of the `positives`
-    are referred there; `positives_needed` would do without a miss.
+    With `confidence`, at least `sensitivity` of such cancers are referred at `threshold`. Of the malignant cases of
+    validation, there are `positives`, and `found` of them are referred at `threshold`. `positives_needed` is the number
+    of malignant cases that would be enough if none of them was missed.
     """
 
     sensitivity: Share
@@ -112,7 +113,7 @@ class PromiseResult(_Frozen):
 
 
 class Screening(_Frozen):
-    """What the threshold costs on each set that the model was evaluated on, and the sensitivities that hold."""
+    """What the threshold costs on each set that the model was evaluated on, and the sensitivities that it promises."""
 
     places: tuple[HeldOutResult, ...]
     promises: tuple[PromiseResult, ...]
@@ -134,13 +135,13 @@ class GateResult(_Frozen):
 
 
 class Result(_Frozen):
-    """What one checkpoint says of one image, decided at one threshold.
+    """The answer of one checkpoint to one image, decided at one threshold.
 
     `classes` has every class of the task, the most probable first; `p_malignant` is the sum over the malignant ones.
     `quality` has warnings, one sentence each. `operating_point` is None if the checkpoint was not evaluated.
     `explained_class` is the code of the class that the heat map argues for; it and `heatmap_empty` (nothing argues for
-    the class) are None without a heat map. `size` is width and height, `region` the left, upper, right and lower edge
-    of the part that the network saw. `gate` is None for a checkpoint without a gate.
+    the class) are None without a heat map. `size` is width and height; `region` is the left, upper, right and
+    lower edge of the part that the network read. `gate` is None for a checkpoint without a gate.
     """
 
     task: str
@@ -187,7 +188,7 @@ class Result(_Frozen):
 
     @property
     def whole_image(self) -> bool:
-        """Whether the network saw all of the image."""
+        """Whether the network read the whole image."""
         return self.region == (0, 0, *self.size)
 
 
@@ -215,8 +216,11 @@ class Robustness(_Frozen):
 
 
 class ModelAnswer(_Frozen):
-    """What one of a task's models says of an image: `model` is its checkpoint folder's name, `most_probable` the name
-    of the most probable class and `probability` that class's probability."""
+    """The answer of one of a task's models to an image.
+
+    `model` is the name of its checkpoint folder, `most_probable` the name of the most probable class, and `probability`
+    the probability of that class.
+    """
 
     model: str
     p_malignant: Share

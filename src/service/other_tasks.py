@@ -1,4 +1,4 @@
-"""Which other task an image belongs to, if its own task's gate rejects it."""
+"""Finds the task that an image belongs to if the gate of the chosen task rejects it."""
 
 from src.pictures.picture import Picture
 from src.service.worker_pool import Models

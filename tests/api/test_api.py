@@ -286,7 +286,7 @@ DATA_URL = "data:image/png;base64,iVBORw0KGgo="
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (None, endpoints.NO_PICTURE),
+        (None, endpoints.NO_IMAGE),
         *(
             (image, blocks.NOT_UPLOADED)
             for image in (

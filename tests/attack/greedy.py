@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from src.server.routes import HEALTH
-from src.service.worker_pool import SECONDS, TOO_LONG
+from src.service.worker_pool import TOO_LONG
 from tests.attack.bench import Bench, Checks
 from tests.attack.load import Clients, Seen
 from tests.attack.row import Row
@@ -26,8 +26,8 @@ FLOOD, SHORT_FLOOD = 58, 12
 OTHERS, FEW_OTHERS = 40, 5
 OTHER_SECONDS: Final = 5.0
 """The longest acceptable wait of a second visitor (p95)."""
-TRAVEL: Final = 2.0
-"""Seconds that a hundred clients in one process add themselves: they connect, send and read on the same two cores."""
+CROWD_SECONDS: Final = 20.0
+"""The longest acceptable wait of any visitor of a crowd, for an answer or a refusal."""
 
 SOCKETS: Final = 280
 DESCRIPTORS: Final = 256
@@ -121,7 +121,7 @@ def slowed(bench: Bench) -> Iterator[Row]:
         f"{visitors} visitors at once, each of whom asks for a picture that costs seconds",
         visitors,
         ", ".join(f"{count} {what} (within {max(took[what]):.1f} s)" for what, count in sorted(said.items())) + ".",
-        said.total() == visitors and not unpromised(said) and said[ANSWERED] > 0 and longest <= SECONDS + TRAVEL,
+        said.total() == visitors and not unpromised(said) and said[ANSWERED] > 0 and longest <= CROWD_SECONDS,
     )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pillow_heif
 from PIL import ExifTags, Image
 
+from src.pictures import jpeg2000
 from src.pictures.limits import MAX_ASPECT, MAX_PIXELS
 from src.service import worker_pool
 from tests.attack.bench import Bench, Checks, memory, settle
@@ -21,6 +23,11 @@ from tests.attack.visitor import Visitor
 SIDE = isqrt(MAX_PIXELS)
 SHORT = isqrt(MAX_PIXELS // MAX_ASPECT)
 LONG = MAX_ASPECT * SHORT
+WAVELETS = isqrt(jpeg2000.MOST_PIXELS)
+CAMERA = 8064, 6048
+"""Pixels of a telephone's 48-megapixel photo, which is above MAX_PIXELS and read at a smaller scale."""
+
+pillow_heif.register_heif_opener()  # Pillow saves HEIC by it
 
 
 def heat_map(visitor: Visitor, picture: dict[str, Any]) -> str:
@@ -95,9 +102,17 @@ LARGEST: dict[str, Made] = {
     ),
     "TIFF, grey and transparent": (lambda: square().convert("LA"), "TIFF", {"compression": "tiff_deflate"}),
     "PNG of 256 colours": (lambda: square().convert("P"), "PNG", {}),
+    "HEIC": (lambda: square().convert("RGB"), "HEIF", {"quality": 40, "enc_params": {"preset": "ultrafast"}}),
+    "AVIF": (lambda: square().convert("RGB"), "AVIF", {"quality": 50, "speed": 10}),
+    f"JPEG 2000 of {jpeg2000.MOST_PIXELS // 10**6} megapixels": (
+        lambda: Image.fromarray(grey(WAVELETS, WAVELETS)).convert("RGB"),
+        "JPEG2000",
+        {"irreversible": True, "quality_layers": [40]},
+    ),
+    "JPEG of 48 megapixels": (lambda: Image.fromarray(grey(*CAMERA)).convert("RGB"), "JPEG", {"quality": 50}),
     "JPEG that EXIF turns upright": (lambda: square().convert("RGB"), "JPEG", {"quality": 50, "exif": turned()}),
 }
-"""Name -> how it is made and saved: all just within MAX_PIXELS."""
+"""Name -> how it is made and saved: all just within the limits."""
 
 
 def largest(bench: Bench) -> Iterator[Row]:
@@ -123,8 +138,8 @@ def largest(bench: Bench) -> Iterator[Row]:
     same = workers(bench) == pids
     yield Row(
         3,
-        f"The largest allowed images ({MAX_PIXELS // 10**6} megapixels) in {len(LARGEST)} kinds of file: heat "
-        "map, small changes and PDF report",
+        f"The largest allowed images (mostly of {MAX_PIXELS // 10**6} megapixels) in {len(LARGEST)} kinds of file: "
+        "heat map, small changes and PDF report",
         asked,
         f"{len(wrong)} not answered ({'; '.join(wrong[:3]) or 'none'}); at most {most / 1e9:.2f} GB beyond the models "
         f"({costliest}), where a process may take {worker_pool.MEMORY / 1e9:.1f}; the same processes "

@@ -178,7 +178,7 @@ def _split(
         counted = ~positive | (who == "malignant") | (np.arange(n) % 2 == 0)
         cases = scores[counted].tolist(), positive[counted].tolist()
         tables[who] = thresholds.threshold_table(*cases)
-        by_group[who] = thresholds.threshold_table(*thresholds.one_a_group(*cases, group[counted].tolist()))
+        by_group[who] = thresholds.threshold_table(*thresholds.worst_per_group(*cases, group[counted].tolist()))
     return {
         "sources": [title],
         "n": n,

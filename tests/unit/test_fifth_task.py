@@ -88,9 +88,9 @@ import asyncio, json, sys
 from src.models import checkpoints
 from src.models.predictor import Predictor
 from src.page import layout
-from src.service.worker_pool import Work
+from src.service.worker_pool import WorkerPool
 
-work = Work({"thyroid": Predictor(checkpoints.find("thyroid"))})
+work = WorkerPool({"thyroid": Predictor(checkpoints.find("thyroid"))})
 page = layout.build(work)
 (function,) = (one.fn for one in page.fns.values() if one.api_name == "thyroid")
 result, heat_map = asyncio.run(function({"path": sys.argv[1]}, 0.3, "Grad-CAM"))

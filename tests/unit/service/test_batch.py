@@ -74,7 +74,7 @@ def test_bad_files_have_their_reason_and_the_rest_is_read(models: Models, tmp_pa
 
 def test_too_many_or_too_much_is_refused_whole(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = packed(tmp_path)
-    monkeypatch.setattr(batch, "MAX_PICTURES", 2 * len(EXAMPLES))
+    monkeypatch.setattr(batch, "MAX_IMAGES", 2 * len(EXAMPLES))
     assert len(batch.items(models, [one, one])) == 2 * len(EXAMPLES)
     with pytest.raises(BatchRefused, match="more than 200 pictures"):
         batch.items(models, [one, one, one])

@@ -22,11 +22,11 @@ from src.models.lesion_finder import LesionFinder
 from src.models.networks import LesionUNet
 from src.models.predictor import Predictor
 from src.page import layout
-from src.page.endpoints import MODEL_WORK
+from src.page.endpoints import MODEL_EVENT
 from src.pictures import decode, scanned_field
 from src.service import batch, read_picture
 from src.service.read_picture import AnswerWithheld
-from src.service.worker_pool import Models, Work
+from src.service.worker_pool import Models, WorkerPool
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
 
@@ -141,8 +141,8 @@ def test_a_batch_and_score_take_one_decode_and_at_most_one_pass_a_picture(
 
 def readers(models: Models) -> list[Callable[..., Any]]:
     """The functions behind page and API that read an uploaded picture, each once, however many events call it."""
-    functions = layout.build(Work(models)).fns.values()
-    found = {one.fn: None for one in functions if one.concurrency_id == MODEL_WORK["concurrency_id"] and one.fn}
+    functions = layout.build(WorkerPool(models)).fns.values()
+    found = {one.fn: None for one in functions if one.concurrency_id == MODEL_EVENT["concurrency_id"] and one.fn}
     return [function for function in found if "image" in inspect.signature(function).parameters]
 
 
