@@ -69,7 +69,7 @@ def count_parts(data: bytes) -> tuple[int, int]:
     scans = parts = 0
     in_scan = False
     for marker, _, before in segments(data):
-        # Bytes between segments count too, since Pillow steps through them one by one.
+        # Bytes between segments count too, because Pillow reads them one by one.
         parts += 1 if in_scan else 1 + before
         in_scan = marker == SCAN
         scans += in_scan

@@ -118,7 +118,7 @@ FLAWS: tuple[Flaw, ...] = (
         "vivid",
         "high",
         "Part of the picture is in colour, like colour Doppler",
-        "save the frame in B-mode alone",
+        "save the frame in B-mode only",
         at_least=0.002,
         colour="grey",
     ),

@@ -18,7 +18,7 @@ the limit, until the connections that they replace are closed."""
 
 def most_connections() -> int:
     """The limit on open connections: half of the files that the process may open, as others need some as well."""
-    if sys.platform == "win32":  # a socket is no file there, and files have no such limit
+    if sys.platform == "win32":  # sockets do not count as open files there
         return MOST
     import resource
 
@@ -57,7 +57,7 @@ class Connections:
 
             return await create(connected, *args, **{**options, "backlog": max(1, min(BACKLOG, self._most // 8))})
 
-        setattr(loop, "create_server", create_server)  # noqa: B010 - of this loop alone
+        setattr(loop, "create_server", create_server)  # noqa: B010 - of this loop only
 
     def make_room(self) -> None:
         """If the limit is reached, close the connection that has had no request for the longest time."""

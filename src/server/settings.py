@@ -133,7 +133,7 @@ def count(name: str, default: int) -> int:
 
 
 def listen(address: Address) -> None:
-    """Listen there for a moment. Raises SettingRefused where that fails.
+    """Listen on this address for a moment, to test it. Raises SettingRefused if that fails.
 
     Gradio would use the next free port instead. Visitors of the intended port would then see another program.
     """
@@ -152,7 +152,7 @@ def listen(address: Address) -> None:
 
 
 def _error_of(family: int, socket_address: Any) -> int:
-    """Listen there for a moment; returns 0, or the system's error number."""
+    """The system's error number for an attempt to listen on this address; 0 if it succeeds."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as tried:
             if os.name == "posix":  # as the server does; on Windows it would let two programs share a port

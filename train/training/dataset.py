@@ -135,7 +135,7 @@ class Order:
 def _drawing_weights(
     sampling: Sampling, labels: Sequence[int], classes: int, sources: Sequence[str]
 ) -> list[float] | None:
-    """With which weight each picture is drawn; None where each is taken once."""
+    """The weight with which each image is drawn; None if each image is taken once."""
     if not sampling.weight_power and sampling.source_power is None:
         return None
     weights = class_weights(labels, classes, sampling.weight_power).tolist()
