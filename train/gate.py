@@ -5,9 +5,9 @@
 The command writes gate.safetensors into checkpoint folders and describes it in their config.json. Training does the
 same by itself, so the command is for folders that were trained without a gate. A checkpoint of one source gets
 Gaussians of its training images; its limit comes from its own validation images and the other tasks' training images. A
-checkpoint of several sources gets the head of `train.kind`, which also learns from half of DATA/strange if that folder
-exists. Fitting reads no test image, no external set and not the other half of DATA/strange. Only `evaluate_gate`, for
-`train.evaluate`, reads those.
+checkpoint of several sources gets the head of `train.gate_head`, which also learns from half of DATA/strange if that
+folder exists. Fitting reads no test image, no external set and not the other half of DATA/strange. Only
+`evaluate_gate`, for `train.evaluate`, reads those.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from src.pictures import decode
 from src.pictures.picture import ImageRefused, Picture
 from src.results.thresholds import proportion_interval
 from src.tasks import TASKS, Task
-from train import kind
+from train import gate_head
 from train.data import DataMissing, Sample, load, split_hash
 from train.evaluation import metrics
 from train.quality import subsample
@@ -105,25 +105,25 @@ def _fit_several_sources(
     others: Mapping[str, Sequence[Sample]],
     strange: Sequence[Picture],
 ) -> Gate:
-    changed = kind.another_camera(predictor.task, seed=0)
+    changed = gate_head.another_camera(predictor.task, seed=0)
     own, validation = {}, {}
     for source in dict.fromkeys(sample.source for sample in samples):
         inside = [sample for sample in samples if sample.source == source]
         training = subsample([sample for sample in inside if sample.split == "train"], PER_SOURCE)
         held_out = subsample([sample for sample in inside if sample.split == "validation"], PER_SOURCE)
-        own[source] = kind.stack_rows(
+        own[source] = gate_head.stack_rows(
             [
                 features(predictor, (s.picture() for s in training), source),
                 features(predictor, (changed(s.picture()) for s in training), f"{source}, by another camera"),
             ]
         )
-        validation[source] = kind.stack_rows([features(predictor, (s.picture() for s in held_out), source)])
+        validation[source] = gate_head.stack_rows([features(predictor, (s.picture() for s in held_out), source)])
     strangers = [sample for chosen in others.values() for sample in chosen]
     far = [features(predictor, (s.picture() for s in strangers), "other tasks")]
     if strange:
         far.append(features(predictor, strange, "no task"))
         far.append(features(predictor, map(changed, strange), "no task, by another camera"))
-    return kind.fit(own, validation, kind.stack_rows(far))
+    return gate_head.fit(own, validation, gate_head.stack_rows(far))
 
 
 def gaussians(learned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Gate:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attack.bench import CANARIES, Bench, Check, settle
-from tests.attack.found import table
+from tests.attack.known_faults import table
 from tests.space import CORES, VARIABLES
 from tests.support.app import ROOT, running
 
