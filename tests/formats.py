@@ -1,4 +1,4 @@
-"""Writes docs/FORMATS.md: every kind of picture named there is made, read and compared with its 8-bit sRGB twin.
+"""Writes docs/FORMATS.md: it makes every kind of image in it, reads it and compares it with its 8-bit sRGB reference.
 
     python -m tests.formats             # write the table
     python -m tests.formats --check     # end with 1 where the table would be another

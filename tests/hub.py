@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub on loopback: as much of its HTTP interface as huggingface_hub, timm and `hf` use with Vigil.
+"""A small Hugging Face Hub on loopback, with the part of its HTTP interface that Vigil needs.
 
 A pytest plugin (pyproject.toml names it): every test, and every process a test starts, has this Hub as its HF_ENDPOINT,
 an empty cache and no token, so that nothing can reach the real one. By hand:

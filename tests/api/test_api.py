@@ -1,4 +1,4 @@
-"""The API of a running app.py through gradio_client and, for what no client sends, through plain HTTP."""
+"""The API of a running app.py: through gradio_client, and through plain HTTP for requests that no client sends."""
 
 import json
 import struct

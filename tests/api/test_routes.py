@@ -1,4 +1,4 @@
-"""Which of Gradio's routes are open, and that no way into the app makes it ask another address."""
+"""The open routes of Gradio, and that no route makes the app connect to another address."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The page for those who read it by ear or use it by keys: axe-core on every tab, and what the Tab key visits."""
+"""The page with a screen reader or a keyboard: axe-core on every tab, and the order of the Tab key."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
+"""The page of a running app.py in Debian's Chromium, and a count of forbidden actions."""
 
 import json
 import re

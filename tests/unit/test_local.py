@@ -1,4 +1,4 @@
-"""A clinic's own table: what is read of it, what is refused with its row, and what it says by hand-computed cases."""
+"""src/local.py: a clinic's table, its refusals with the row's number, and its figures against hand-computed cases."""
 
 import json
 import re

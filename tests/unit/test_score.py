@@ -1,4 +1,4 @@
-"""python -m src.score: columns, rows, errors, exit status, and that it stops and goes on as its help says."""
+"""python -m src.score: columns, rows, errors, exit status, interruption and continuation."""
 
 import csv
 import json

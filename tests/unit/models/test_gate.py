@@ -1,4 +1,4 @@
-"""Whether a picture is of a task's kind: the distance, the fit and its limit, and what page, API and `score` are told.
+"""The gate: its distance, its fit and its limit, and its verdict in page, API and `score`.
 
 Made-up sets stand for the tasks: each has its own colour and size, so that gates of random networks tell them apart.
 """

@@ -1,5 +1,5 @@
-"""src/models/perturbations.py and what is counted with it: small views, what they leave alone, how often decisions
-flip."""
+"""src/models/perturbations.py and train/evaluation/robustness.py: the small changes, and the share of decisions that
+they flip."""
 
 from pathlib import Path
 from typing import Any

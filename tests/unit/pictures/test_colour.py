@@ -1,4 +1,4 @@
-"""Colours come out in sRGB whatever space the file keeps them in, and transparent parts in the task's background."""
+"""Colours become sRGB from any colour space, and transparent parts get the task's background."""
 
 import struct
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""src.pictures.decode: every picture gets the right pixels or one clear sentence, whatever the file holds."""
+"""src/pictures/decode.py: every file gives the right pixels or one clear sentence."""
 
 import gzip
 import random

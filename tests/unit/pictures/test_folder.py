@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures: by their first bytes, and with a reason for each that is none."""
+"""src/pictures/folder.py: the first bytes decide which files are pictures; every other file gets a reason."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What is wrong with a picture: limits from training pictures, one warning a flaw, and what a flaw did, said beside it.
+"""src/pictures/quality.py: limits from training pictures, one warning per flaw, and the effect of a flaw beside it.
 
 All pictures are drawn here; limits are the committed ones (src/pictures/quality.json) where a test does not make its
 own.
@@ -95,11 +95,11 @@ def test_one_cause_is_warned_of_once() -> None:
 
 
 def test_letters_are_no_callipers_and_callipers_no_text() -> None:
-    lettered, measured = (derive.PUT_FLAW[code](ordinary("ultrasound")) for code in ("text", "callipers"))
-    crosses, letters = annotations.count(lettered)
+    with_text, with_callipers = (derive.PUT_FLAW[code](ordinary("ultrasound")) for code in ("text", "callipers"))
+    crosses, letters = annotations.count(with_text)
     assert crosses == 0
     assert letters >= 6
-    assert annotations.count(measured) == (4, 0)
+    assert annotations.count(with_callipers) == (4, 0)
     assert annotations.count(ordinary("ultrasound")) == (0, 0)
 
 
@@ -118,8 +118,8 @@ def test_every_flaw_is_said_in_one_line_with_what_to_do(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_any_shape_can_be_judged(task: str, size: tuple[int, int]) -> None:
     for image in (Image.new("RGB", size), Image.new("RGB", size, "white"), ordinary(task).resize(size)):
-        measured = measure(image, crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
-        assert np.isfinite(list(measured.values())).all()
+        measures = measure(image, crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
+        assert np.isfinite(list(measures.values())).all()
         found(image, task)
 
 
@@ -139,9 +139,9 @@ def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monk
         values: dict[str, list[Any]] = {flaw.code: [] for flaw in FLAWS}
         for sample in training:
             image = sample.picture().image
-            measured = measure(image, crop(image, task).image, task, INPUT[name])
+            measures = measure(image, crop(image, task).image, task, INPUT[name])
             for flaw in FLAWS:
-                values[flaw.code].append(measured.get(flaw.measure))
+                values[flaw.code].append(measures.get(flaw.measure))
         applying = [flaw for flaw in FLAWS if flaw.applies(task)]
         assert set(written[name]["limits"]) == {flaw.code for flaw in applying}
         for flaw in applying:
@@ -164,12 +164,12 @@ def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
     dark = Picture(derive.PUT_FLAW["dark"](ordinary("skin")), ())
     effects = {"dark": quality.Effect(n=100, mean_change=0.123, flipped=0.07, warned=1.0)}
     (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
-    (told,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
+    (warning,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
     added = (
         "(When 100 validation pictures were given this flaw, p(malignant) changed by 0.12 on average, and 7% of the "
         "decisions changed.)"
     )
-    assert told == f"{plain} {added}"
+    assert warning == f"{plain} {added}"
 
 
 @pytest.mark.parametrize(

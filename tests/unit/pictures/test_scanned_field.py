@@ -1,4 +1,4 @@
-"""src/pictures/scanned_field.py: where the scanned field of an ultrasound picture lies."""
+"""src/pictures/scanned_field.py: the box of the scanned field of an ultrasound picture."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Calls by plain HTTP whose turn would come too late."""
+"""src/server/admission.py: calls by plain HTTP whose turn would come too late are refused."""
 
 import httpx
 from limits import parse

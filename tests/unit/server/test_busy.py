@@ -1,4 +1,4 @@
-"""A busy server: whoever asks for an image to be read gets one sentence with the seconds to wait, over every route."""
+"""A busy server refuses calls that read an image with one sentence and the seconds to wait, on every route."""
 
 import re
 import time

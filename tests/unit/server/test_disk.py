@@ -1,4 +1,4 @@
-"""The upload folder: one of each run's own, swept, never filled, and nobody else's."""
+"""src/server/disk.py: each run has its own upload folder, which is swept, limited in size and private."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Headers on every answer, and answers that break off."""
+"""src/server/headers.py and errors.py: headers on every answer, and answers that break off."""
 
 import json
 

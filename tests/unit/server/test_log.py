@@ -1,4 +1,4 @@
-"""The log: no words of a visitor's, and a limit on its lines."""
+"""src/server/log.py: the log has no text of a visitor, and a limit on its lines."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""src/server/settings.py: a setting that cannot be meant ends the start with one sentence that names it."""
+"""src/server/settings.py: an invalid setting ends the start with one sentence that names the variable."""
 
 import os
 import shutil

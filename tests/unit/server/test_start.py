@@ -1,4 +1,4 @@
-"""The start: it depends on no quick answer, and leaves nothing to load to the first visitor."""
+"""The start of the app: it waits for no quick answer, and the first visitor waits for no loading."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The readers on made-up sets: labels, groups, splits, what is dropped, and what is said of a set that is damaged."""
+"""The readers of datasets on made-up copies: labels, groups, splits, dropped images, messages for damaged copies."""
 
 import pickle
 import random

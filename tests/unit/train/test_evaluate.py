@@ -1,4 +1,4 @@
-"""The evaluation on made-up data: external sets, near-duplicates, subgroups; the check that re-derives; the audit."""
+"""The evaluation on made-up data: external datasets, near-duplicates, subgroups, `--check` and `--audit`."""
 
 import copy
 import json
@@ -143,9 +143,9 @@ def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(conte
             continue
         assert location is not None
         assert (location.part, location.measure, location.code) == ("lesion", "peak", "malignant")
-        told = {sum(found.n + found.empty for found in answers.values()) for answers in location.maps.values()}
-        assert len(told) == 1, "both kinds of map are of the same pictures"
-        assert 0 < max(told) <= place.explanation.n
+        counts = {sum(found.n + found.empty for found in answers.values()) for answers in location.maps.values()}
+        assert len(counts) == 1, "both kinds of map are of the same pictures"
+        assert 0 < max(counts) <= place.explanation.n
         assert place.robustness.threshold == 0.3
         assert list(place.robustness.views) == [view.name for view in perturbations.perturbations(TASKS["ultrasound"])]
         by_truth = place.robustness.pictures

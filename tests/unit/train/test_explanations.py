@@ -1,4 +1,4 @@
-"""train/evaluation/explanations.py: measures of heat maps, on networks of which it is known where they look."""
+"""train/evaluation/explanations.py: the measures of heat maps, on networks that are known to use certain pixels."""
 
 from dataclasses import replace
 from pathlib import Path

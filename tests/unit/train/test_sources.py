@@ -1,4 +1,4 @@
-"""What gives a source away: each clue is found where it is put in, and nowhere else."""
+"""train/sources.py: a statistic reveals the source if, and only if, it was changed in one source."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a recipe trained with several seeds is said to do, on made-up data."""
+"""train/spread.py on made-up data: the figures of a recipe over several seeds."""
 
 import json
 import shutil

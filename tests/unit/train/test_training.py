@@ -1,4 +1,4 @@
-"""The trainer as a whole on made-up data: train, kill, resume, evaluate; one method alone: test_methods.py."""
+"""The whole trainer on made-up data: train, kill, resume, evaluate. test_training_methods.py tests single methods."""
 
 import json
 import math
