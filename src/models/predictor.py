@@ -226,7 +226,7 @@ class Predictor:
         raw = logits.cpu().double().numpy()
         if not np.isfinite(raw).all():
             # Finite weights can still overflow. A NaN is below every threshold, so it would mean "no referral".
-            raise ImageRefused("The model's answer for this picture is not a number; its weights may be damaged.")
+            raise ImageRefused("The model's answer for this image is not a number; its weights may be damaged.")
         probabilities = calibrated(raw[None], config.vigil.temperature)[0]
         return Prediction(
             task=self.task,

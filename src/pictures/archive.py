@@ -47,7 +47,7 @@ ODD_NAME: Final = f"Its name is empty, longer than {MAX_NAME} characters or hold
 OVERLAP: Final = "It shares bytes with another entry of the archive; ordinary archives never do that."
 PACKED: Final = "Its compression method is not supported; pack it as an ordinary zip (deflate)."
 TOO_LARGE: Final = f"It has more than {MAX_BYTES // 10**6} MB."
-BOMB: Final = f"It expands to more than {MAX_RATIO} times its size; no picture does that."
+BOMB: Final = f"It expands to more than {MAX_RATIO} times its size; no image does that."
 
 # The exceptions of zipfile and zlib for malformed archives: BadZipFile (structure, checksum), zlib.error (bad stream),
 # NotImplementedError and RuntimeError (versions, patched data, passwords), EOFError (cut off), ValueError and

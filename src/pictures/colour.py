@@ -36,6 +36,6 @@ def _alpha(frame: Image.Image, notes: list[str]) -> Image.Image | None:
         return None
     alpha = frame.convert("RGBA").getchannel("A")
     if alpha.getextrema() == (0, 0):
-        notes.append("Its transparency hides the whole picture, so it was ignored.")
+        notes.append("Its transparency hides the whole image, so it was ignored.")
         return None
     return None if alpha.getextrema() == (255, 255) else alpha

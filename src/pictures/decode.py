@@ -37,7 +37,7 @@ def _contents(source: str | os.PathLike[str] | bytes | None) -> bytes:
         data, size = source, len(source)
     else:
         if not isinstance(source, str | os.PathLike) or not os.fspath(source):
-            raise ImageRefused("No picture was given.")
+            raise ImageRefused("No image was given.")
         try:
             # A pipe or device would block for ever or never end; a text with a null byte is no path (ValueError).
             if not Path(source).is_file():

@@ -55,10 +55,10 @@ def to_8_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
     if values.dtype == bool:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind not in "uif":
-        raise ImageRefused(f"This picture has complex numbers as values, which are no brightness; {EXPORT}")
+        raise ImageRefused(f"This image has complex numbers as values, which are no brightness; {EXPORT}")
     if values.dtype.kind == "f":
         if not all(np.isfinite(piece).all() for piece in _pieces(values)):
-            raise ImageRefused(f"This picture has values that are not numbers (NaN or infinite); {EXPORT}")
+            raise ImageRefused(f"This image has values that are not numbers (NaN or infinite); {EXPORT}")
         low, high = float(values.min()), float(values.max())
         if low >= 0 and high <= 1:
             notes.append("Values from 0 to 1 (floating point) were scaled to 8 bits.")
@@ -68,7 +68,7 @@ def to_8_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
         low, high, whole = float(values.min()), float(values.max()), True
     if not (low >= 0 and high <= FULL and whole):
         raise ImageRefused(
-            f"This picture has values from {low:.4g} to {high:.4g}, but only brightness values from 0 to 65535 or "
+            f"This image has values from {low:.4g} to {high:.4g}, but only brightness values from 0 to 65535 or "
             f"from 0 to 1 are read; {EXPORT}"
         )
     counts = np.zeros(FULL + 1, np.int64)
@@ -76,7 +76,7 @@ def to_8_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
         counts += np.bincount(piece.astype(np.int64), minlength=FULL + 1)
     bits = depth_in_use(counts)
     clipped = ", and brighter marks were cut to white" if high >= 2**bits else ""
-    notes.append(f"A deep picture ({bits} bits used) was scaled to 8 bits{clipped}.")
+    notes.append(f"A deep image ({bits} bits used) was scaled to 8 bits{clipped}.")
     steps = _steps(bits)
     return _mapped(values, lambda piece: steps[piece.astype(np.int64)])
 

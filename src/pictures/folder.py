@@ -38,8 +38,8 @@ START: Final = 4096
 """Bytes that are read of each file to recognise it."""
 
 UNREADABLE_FOLDER: Final = "This folder cannot be read."
-NO_PICTURE: Final = "There is no picture in this folder."
-NOT_A_PICTURE: Final = "Not a picture."
+NO_PICTURE: Final = "There is no image in this folder."
+NOT_A_PICTURE: Final = "Not an image."
 NOT_A_FILE: Final = "Not an ordinary file."
 LINKED_FOLDER: Final = "A link to a folder is not followed."
 

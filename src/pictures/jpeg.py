@@ -21,7 +21,7 @@ FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xC
 
 MOST_PIXELS = 4 * MAX_PIXELS
 """The pixels of the largest JPEG that is read: at half its width and height it has MAX_PIXELS."""
-HALVED = "The picture was read at half its width and height, because it has more than {} megapixels."
+HALVED = "The image was read at half its width and height, because it has more than {} megapixels."
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -26,7 +26,7 @@ def upright(rgb: Image.Image, source: Image.Image, notes: list[str]) -> Image.Im
     try:
         orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
     except DECODER_ERRORS:
-        notes.append("Its orientation could not be read; the picture is shown as stored.")
+        notes.append("Its orientation could not be read; the image is shown as stored.")
         return rgb
     turn = TURNS.get(orientation) if isinstance(orientation, int) else None
     return rgb if turn is None else rgb.transpose(turn)

@@ -25,7 +25,7 @@ SAME_GAMMA = 0.05
 """PNG: gammas within 5% of each other look the same (libpng's PNG_GAMMA_THRESHOLD), so 1/2.2 counts as sRGB's curve."""
 
 CONVERTED = "Its colours were converted to sRGB by its colour profile."
-IGNORED = "Its colour profile is damaged or does not fit the picture and was ignored; colours may be off."
+IGNORED = "Its colour profile is damaged or does not fit the image and was ignored; colours may be off."
 
 Chromaticities = tuple[float, float, float, float, float, float]
 """x and y of red, green and blue (CIE 1931)."""

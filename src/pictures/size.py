@@ -11,12 +11,12 @@ def check_size(width: int, height: int, most: int = MAX_PIXELS) -> None:
     """
     if width * height > most:
         raise ImageRefused(
-            f"The picture has {width} × {height} pixels, more than {most // 10**6} megapixels; make it smaller."
+            f"The image has {width} × {height} pixels, more than {most // 10**6} megapixels; make it smaller."
         )
     if min(width, height) < MIN_SIDE:
-        raise ImageRefused(f"The picture has {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
+        raise ImageRefused(f"The image has {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageRefused(
-            f"The picture has {width} × {height} pixels, and its longer side is more than {MAX_ASPECT} times its "
-            "shorter one; give the whole picture, not a strip."
+            f"The image has {width} × {height} pixels, and its longer side is more than {MAX_ASPECT} times its "
+            "shorter one; give the whole image, not a strip."
         )

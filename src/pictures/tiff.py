@@ -49,8 +49,8 @@ REDUCED, MASK = 1, 4  # bits of NewSubfileType
 SAME_ASPECT = 0.02
 PREMULTIPLIED, TRANSPARENCY = 1, 2  # ExtraSamples
 
-REDUCED_FIRST = "The file holds the picture in several sizes; the largest was read."
-PLANES = "The picture's red, green and blue were put together from three planes of the file."
+REDUCED_FIRST = "The file holds the image in several sizes; the largest was read."
+PLANES = "The image's red, green and blue were put together from three planes of the file."
 CHANNELS = f"This TIFF stores {{}} channels as separate grey planes; merge them to colour and {EXPORT}"
 
 

@@ -363,7 +363,7 @@ def header(side: int) -> bytes:
 
 REFUSED = {
     "one_pixel.png": (lambda: saved(picture(size=(1, 1)), "PNG"), "1 × 1 pixels"),
-    "text.jpg": (lambda: b"no picture at all", "not a picture"),
+    "text.jpg": (lambda: b"no picture at all", "not an image"),
     "empty.png": (lambda: b"", "empty"),
     "truncated.jpg": (lambda: saved(picture(size=(400, 300)), "JPEG")[:6000], "cut off"),
     "enormous.png": (lambda: header(40_000), "megapixels"),
@@ -481,7 +481,7 @@ def test_only_these_endpoints_are_offered(client: Client) -> None:
 
 def test_nothing_of_a_picture_or_a_trace_is_logged(server: Server, client: Client, tmp_path: Path) -> None:
     (tmp_path / "jane-doe-1960.png").write_bytes(saved(picture(), "PNG"))
-    (tmp_path / "john-doe-1961.png").write_bytes(b"not a picture")
+    (tmp_path / "john-doe-1961.png").write_bytes(b"not an image")
     client.predict(handle_file(tmp_path / "jane-doe-1960.png"), 0.3, "none", api_name="/skin")
     sentence(lambda: client.predict(handle_file(tmp_path / "john-doe-1961.png"), 0.3, "none", api_name="/skin"))
     log = server.log.read_text()

@@ -101,7 +101,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "EPS named .png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\nshowpage\n" * 1000, "PostScript"),
     "PSD named .png": (lambda: b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 30_000, 30_000, 8, 3), "Photoshop"),
     "SVG named .png": (lambda: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-    "SVG behind a long comment": (lambda: b"<?xml version='1.0'?><!--" + b"a" * 10**6 + b"--><svg/>", "not a picture"),
+    "SVG behind a long comment": (lambda: b"<?xml version='1.0'?><!--" + b"a" * 10**6 + b"--><svg/>", "not an image"),
     "PNG whose profile unpacks to 1 GB": (lambda: chunked(b"iCCP", b"p\0\0"), "damaged"),
     "PNG whose text unpacks to 1 GB": (lambda: chunked(b"zTXt", b"p\0\0"), "damaged"),
     "HEIC that claims 60,000 × 60,000 pixels": (lambda: claiming("HEIF", b"ispe", 8), "40 megapixels"),

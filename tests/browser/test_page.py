@@ -209,7 +209,7 @@ def test_what_the_classes_mean_opens_on_click(page: Page) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("letter.png", b"no picture", "This file is not a picture"),
+        ("letter.png", b"no picture", "This file is not an image"),
         ("cut.jpg", (ROOT / "examples/skin/naevus.jpg").read_bytes()[:5000], "This file is cut off"),
     ],
 )

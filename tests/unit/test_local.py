@@ -39,7 +39,7 @@ def test_what_score_writes_is_read_with_a_label_column() -> None:
     row = dict.fromkeys(columns(SKIN), "")
     rows: list[dict[str, object]] = [
         {**row, "path": "a, b.jpg", "p_malignant": "0.912345", "p_mel": "0.9", "decision": "refer", "label": "mel"},
-        {**row, "path": "broken.jpg", "error": "This file is not a picture.", "label": ""},
+        {**row, "path": "broken.jpg", "error": "This file is not an image.", "label": ""},
         {**row, "path": "c.jpg", "p_malignant": "0.1", "quality": "Dark; blurred", "label": " NV "},
     ]
     read = parse_table(table(rows), SKIN)

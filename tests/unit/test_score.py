@@ -112,7 +112,7 @@ def test_folder_is_searched_and_bad_files_get_a_row(
         assert bool(row["p_malignant"]) == bool(row["decision"]) == (not row["error"])
     printed = capsys.readouterr().err
     assert "3 of 13 failed" in printed
-    assert f"left out 1 ({images / 'notes.txt'}): Not a picture." in printed
+    assert f"left out 1 ({images / 'notes.txt'}): Not an image." in printed
     assert f"left out 1 ({images / 'loop'}): A link to a folder is not followed." in printed
 
 
@@ -134,7 +134,7 @@ def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
     assert [row["path"] for row in rows] == [str(images / name) for name in names]
     assert all(row["p_malignant"] and not row["error"] for row in rows)
     printed = capsys.readouterr().err
-    assert f"left out 2 ({images / 'labels.csv'}, {images / 'notes'}): Not a picture." in printed
+    assert f"left out 2 ({images / 'labels.csv'}, {images / 'notes'}): Not an image." in printed
     assert printed.count("left out") == 1
 
 
@@ -157,7 +157,7 @@ def test_folder_without_a_picture_is_said(checkpoints: Callable[[str], str], tmp
     arguments = [str(tmp_path / "empty"), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
     assert score.main(["breastmnist", *arguments]) == 1
     assert [(row["path"], row["error"]) for row in read(out)] == [
-        (str(tmp_path / "empty"), "There is no picture in this folder.")
+        (str(tmp_path / "empty"), "There is no image in this folder.")
     ]
 
 

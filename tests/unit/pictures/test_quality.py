@@ -166,7 +166,7 @@ def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
     (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
     (warning,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
     added = (
-        "(When 100 validation pictures were given this flaw, p(malignant) changed by 0.12 on average, and 7% of the "
+        "(When 100 validation images were given this flaw, p(malignant) changed by 0.12 on average, and 7% of the "
         "decisions changed.)"
     )
     assert warning == f"{plain} {added}"

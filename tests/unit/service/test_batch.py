@@ -66,7 +66,7 @@ def test_bad_files_have_their_reason_and_the_rest_is_read(models: Models, tmp_pa
     assert errors["large.zip"] == batch.TOO_LARGE
     assert errors["gone.zip"] == "The file could not be opened."
     assert errors["ward.zip/../x.png"] == archive.OUTSIDE
-    assert "not a picture" in errors["ward.zip/letter.txt"]
+    assert "not an image" in errors["ward.zip/letter.txt"]
     assert "empty" in errors["ward.zip/bomb.png"]
     assert len(rows) == len(errors) + len(EXAMPLES) + 1
     assert rows[-1].line["path"] == "bad\\nname\\u202e.png"
