@@ -112,8 +112,8 @@ def test_folder_is_searched_and_bad_files_get_a_row(
         assert bool(row["p_malignant"]) == bool(row["decision"]) == (not row["error"])
     printed = capsys.readouterr().err
     assert "3 of 13 failed" in printed
-    assert f"left out 1 ({images / 'notes.txt'}): Not a picture." in printed
-    assert f"left out 1 ({images / 'loop'}): A link to a folder is not followed." in printed
+    assert f"1 left out ({images / 'notes.txt'}): Not a picture." in printed
+    assert f"1 left out ({images / 'loop'}): A link to a folder is not followed." in printed
 
 
 def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
@@ -134,7 +134,7 @@ def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
     assert [row["path"] for row in rows] == [str(images / name) for name in names]
     assert all(row["p_malignant"] and not row["error"] for row in rows)
     printed = capsys.readouterr().err
-    assert f"left out 2 ({images / 'labels.csv'}, {images / 'notes'}): Not a picture." in printed
+    assert f"2 left out ({images / 'labels.csv'}, {images / 'notes'}): Not a picture." in printed
     assert printed.count("left out") == 1
 
 
@@ -222,10 +222,10 @@ def test_target_sensitivity_that_cannot_be_promised_is_refused(
     for tables, sentence in (
         (
             {"malignant": few},
-            "A sensitivity of 0.95 cannot be promised: validation's 42 malignant pictures prove 0.931 at most, and it "
-            "takes 59 without a miss.",
+            "A sensitivity of 0.95 cannot be promised: the 42 malignant images of validation can prove 0.931 at most, and "
+            "59 without a miss are needed.",
         ),
-        ({}, "No sensitivity can be promised: evaluation.json does not count validation by picture."),
+        ({}, "No sensitivity can be promised, because evaluation.json does not count validation by image."),
     ):
         content["splits"]["validation"]["threshold_table_groups"] = tables
         (folder / "evaluation.json").write_text(json.dumps(content))
@@ -252,7 +252,7 @@ def test_costs_are_said_at_home_and_away(
     )
     low, high = away.sensitivity_interval
     assert line.startswith("score: threshold 0.3; Home: sensitivity ")
-    assert f"; away, Elsewhere: sensitivity {away.sensitivity:.3f} ({low:.3f} to {high:.3f}), specificity " in line
+    assert f"; external, Elsewhere: sensitivity {away.sensitivity:.3f} ({low:.3f} to {high:.3f}), specificity " in line
 
 
 @pytest.mark.parametrize(

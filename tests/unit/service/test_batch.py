@@ -76,7 +76,7 @@ def test_too_many_or_too_much_is_refused_whole(models: Models, tmp_path: Path, m
     one = packed(tmp_path)
     monkeypatch.setattr(batch, "MAX_IMAGES", 2 * len(EXAMPLES))
     assert len(batch.items(models, [one, one])) == 2 * len(EXAMPLES)
-    with pytest.raises(BatchRefused, match="more than 200 pictures"):
+    with pytest.raises(BatchRefused, match="more than 200 images"):
         batch.items(models, [one, one, one])
     monkeypatch.setattr(batch, "MAX_LISTED", len(EXAMPLES) - 1)
     with pytest.raises(BatchRefused, match="files"):
