@@ -222,8 +222,8 @@ def test_target_sensitivity_that_cannot_be_promised_is_refused(
     for tables, sentence in (
         (
             {"malignant": few},
-            "A sensitivity of 0.95 cannot be promised: the 42 malignant images of validation can prove 0.931 at most, and "
-            "59 without a miss are needed.",
+            "A sensitivity of 0.95 cannot be promised: the 42 malignant images of validation can prove 0.931 at most, "
+            "and 59 without a miss are needed.",
         ),
         ({}, "No sensitivity can be promised, because evaluation.json does not count validation by image."),
     ):
