@@ -83,7 +83,7 @@ def test_spreadsheets_own_ways_are_understood(text: str) -> None:
         ("", "Row 1: there is no column p_malignant"),
         ("p_malignant\n0.5\n", "Row 1: there is no column label"),
         ("label,p_malignant,label\n", "Row 1: there are several columns label"),
-        ("p_malignant,label\n0.5,benign\n0.5\n", "Row 3: it has 1 cells, the header has 2"),
+        ("p_malignant,label\n0.5,benign\n0.5\n", "Row 3: it has 1 cells, but the header has 2"),
         ("p_malignant,label\n0.5,benign\n\n,benign\n", "Row 4: p_malignant is not a number from 0 to 1"),
         ("p_malignant,label\n1.5,benign\n", "Row 2: p_malignant is not a number from 0 to 1"),
         *(
@@ -176,7 +176,7 @@ def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
 def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_validation, "MAX_ROWS", 2)
     text = "p_malignant,label\n" + "0.5,benign\n" * 3
-    with pytest.raises(TableRefused, match="Row 4: more than 2 rows"):
+    with pytest.raises(TableRefused, match="Row 4: the table has more than 2 rows"):
         parse_table(text, ULTRASOUND)
 
 
