@@ -113,7 +113,7 @@ def test_folder_is_searched_and_bad_files_get_a_row(
     printed = capsys.readouterr().err
     assert "3 of 13 failed" in printed
     assert f"1 left out ({images / 'notes.txt'}): Not an image." in printed
-    assert f"left out 1 ({images / 'loop'}): A link to a folder is not followed." in printed
+    assert f"1 left out ({images / 'loop'}): A link to a folder is not followed." in printed
 
 
 def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(

@@ -155,7 +155,7 @@ class TaskControls:
         self.method = gr.Radio(
             [("None" if name == "none" else name, name) for name in EXPLANATIONS],
             value="Grad-CAM",
-            label="Where did it look?",
+            label="Where did the model look?",
             elem_classes="v-explain",
         )
         self.explained_class = gr.Radio(

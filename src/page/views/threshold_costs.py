@@ -149,7 +149,8 @@ def cost_section(
 def prevalence_hint(evaluation: Evaluation) -> str:
     """The hint below the prevalence slider: how common the disease is in screening and in the test split."""
     home = evaluation.home
-    split = f" In the test split of {home.title}, it is {PEOPLE * home.positives / home.n:.0f}." if home else ""
+    malignant = f"{PEOPLE * home.positives / home.n:.0f} of {PEOPLE:,} images are malignant" if home else ""
+    split = f" In the test split of {home.title}, {malignant}." if home else ""
     return f"Choose the number for your setting. In screening, it is about {PREVALENCE}.{split}"
 
 

@@ -215,7 +215,8 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predicto
     file = stored(pictures("skin", data, "test")[0], tmp_path)
     answer, _ = read_picture.answer(models, "histopathology", file, 0.3, "none")
     result = answer.model_dump(mode="json")
-    said = "This does not look like H&E-stained histology; it looks like dermatoscopy: open the tab Skin lesions."
+    said = gate_sentences.sentence(TASKS["histopathology"], "skin")
+    assert TASKS["skin"].title in said
     assert result["gate"] == {
         "accepted": False,
         "sentence": said,
