@@ -16,10 +16,16 @@ SEPARATORS: Final = ',;|\t\r\n"'
 """The characters after which a cell can begin. A program that separates cells by semicolons may also begin one after a
 quote."""
 
+CHOSEN_SEPARATORS: Final = " :/^~_"
+"""Characters after which a cell begins only where somebody chooses them as the separator. A minus with a space behind
+it is left alone there: "scan - left.jpg" is a usual name, and no formula."""
+
 _BEGINS: Final = rf"(?:^|(?<=[{SEPARATORS}]))"
 _FORMULA: Final = rf"[ ']*[{re.escape(STARTS)}]"
-_MARKED: Final = re.compile(rf"{_BEGINS}(?={_FORMULA})")
-_MARK: Final = re.compile(rf"{_BEGINS}'(?={_FORMULA})")
+_BEGINS_IF_CHOSEN: Final = rf"(?<=[{re.escape(CHOSEN_SEPARATORS)}])"
+_FORMULA_IF_CHOSEN: Final = r"'*(?:[=+@＝＋＠]|[-－](?=\S))"
+_MARKED: Final = re.compile(rf"{_BEGINS}(?={_FORMULA})|{_BEGINS_IF_CHOSEN}(?={_FORMULA_IF_CHOSEN})")
+_MARK: Final = re.compile(rf"{_BEGINS}'(?={_FORMULA})|{_BEGINS_IF_CHOSEN}'(?={_FORMULA_IF_CHOSEN})")
 
 
 def is_formula(text: str) -> bool:

@@ -5,9 +5,9 @@
 intervals are exact 95% intervals, and positions are in pixels of the upright image.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from src.models.prediction import Explanation, RegionKind
 from src.results.class_texts import ClassMeaning, Confidence
@@ -16,6 +16,10 @@ from src.tasks import TASKS, Task
 
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Finite = Annotated[float, Field(strict=True)]
+LARGEST: Final = 2**53
+"""The largest whole number that every JSON reader keeps. A browser sends results back, and could send larger ones."""
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+PositiveCount = Annotated[int, Field(gt=0, le=LARGEST)]
 Interval = tuple[Share, Share]
 
 
@@ -42,8 +46,8 @@ class OperatingPointResult(_Frozen):
     sensitivity_interval: Interval
     specificity: Share | None
     specificity_interval: Interval
-    positives: NonNegativeInt
-    negatives: NonNegativeInt
+    positives: Count
+    negatives: Count
     split: str
     interval_method: str
 
@@ -65,7 +69,7 @@ class EstimateResult(_Frozen):
 class Per1000(_Frozen):
     """Expected numbers per 1,000 people (or tiles), `ill` of them with the disease; PPV and NPV are shares."""
 
-    ill: PositiveInt
+    ill: PositiveCount
     found: EstimateResult
     missed: EstimateResult
     false_alarms: EstimateResult
@@ -88,8 +92,8 @@ class HeldOutResult(_Frozen):
     sensitivity_interval: Interval
     specificity: Share | None
     specificity_interval: Interval
-    positives: NonNegativeInt
-    negatives: NonNegativeInt
+    positives: Count
+    negatives: Count
     split: str
     interval_method: str
     alone: dict[str, ClassSensitivity]
@@ -107,9 +111,9 @@ class PromiseResult(_Frozen):
     sensitivity: Share
     confidence: Share
     threshold: Share | None
-    positives: NonNegativeInt
-    found: NonNegativeInt
-    positives_needed: PositiveInt
+    positives: Count
+    found: Count
+    positives_needed: PositiveCount
 
 
 class Screening(_Frozen):
@@ -157,8 +161,8 @@ class Result(_Frozen):
     explanation: Explanation
     explained_class: str | None
     heatmap_empty: StrictBool | None
-    size: tuple[PositiveInt, PositiveInt]
-    region: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt]
+    size: tuple[PositiveCount, PositiveCount]
+    region: tuple[Count, Count, PositiveCount, PositiveCount]
     region_kind: RegionKind
     screening: Screening
     confidence: Confidence
@@ -211,7 +215,7 @@ class Robustness(_Frozen):
     p_malignant: Share
     lowest: Share
     highest: Share
-    flipped: NonNegativeInt
+    flipped: Count
     borderline: StrictBool
 
 

@@ -46,10 +46,25 @@ class LineLimit(logging.Filter):
         return count < self._most
 
 
+class WithoutRequests(logging.Filter):
+    """Replaces the text of records of the root logger by the line of code that made them.
+
+    Our code does not log there. The library for MCP does, and quotes requests that it cannot parse.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True: every record is logged."""
+        if record.name == "root":
+            record.msg, record.args = f"a request was refused ({record.module}:{record.lineno})", ()
+            record.exc_info = None
+        return True
+
+
 def begin() -> None:
     """Log to standard error from now on."""
     handler = logging.StreamHandler()
     handler.addFilter(LineLimit())
+    handler.addFilter(WithoutRequests())
     handler.setFormatter(WithoutMessages("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for chatty in ("httpx", "httpx2", "fontTools"):

@@ -41,8 +41,8 @@ NOT_SHOWN: Final = "The answer is not shown yet; choose “Show the answer anywa
 class AnswerWithheld(ValueError):  # noqa: N818 - a refusal, as ImageRefused
     """The gate rejects the image, and the visitor has not asked to see the answer in spite of that."""
 
-    def __init__(self) -> None:
-        super().__init__(NOT_SHOWN)
+    def __init__(self, reason: str = NOT_SHOWN) -> None:
+        super().__init__(reason)
 
 
 def answer(

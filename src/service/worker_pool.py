@@ -63,7 +63,10 @@ STATM = Path("/proc/self/statm")
 """The size of the process, on Linux. Without it, no useful limit on memory can be set."""
 
 NOT_STARTED = "The page has just started and is not ready yet; try again in a minute."
-TOO_LONG = f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one."
+TOO_LONG = (
+    f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one, or this one when the "
+    "page is less busy."
+)
 TOO_LARGE = "Reading this file takes more memory than there is for one; try a smaller one."
 ENDED = "Reading this file ended unexpectedly; try again."
 
@@ -88,6 +91,10 @@ class Busy(WorkFailed):
     def __init__(self, after: int) -> None:
         super().__init__(TOO_BUSY.format(after=after))
         self.after = after
+
+    def __reduce__(self) -> tuple[type["Busy"], tuple[int]]:
+        # Pickled, an exception is made anew from its message.
+        return Busy, (self.after,)
 
 
 class WorkerPool:

@@ -48,3 +48,13 @@ def test_the_log_does_not_grow_with_what_visitors_do() -> None:
     now[0] = 61
     often(1000)
     assert lines[-1] == f"One place 1000 ({1000 - LINES_PER_MINUTE} more such lines were left out)"
+
+
+def test_no_library_quotes_a_request() -> None:
+    record = logging.LogRecord("root", logging.WARNING, "session.py", 7, "not understood: %s", (NAME,), None)
+    assert log.WithoutRequests().filter(record)
+    assert not CANARY.search(record.getMessage().encode())
+    assert record.getMessage() == "a request was refused (session:7)"
+    ours = logging.LogRecord("src.server", logging.WARNING, "disk.py", 7, "%s MB free", ("3",), None)
+    assert log.WithoutRequests().filter(ours)
+    assert ours.getMessage() == "3 MB free"

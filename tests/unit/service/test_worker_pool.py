@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import torch
 
 from src import fair_queue
 from src.models import checkpoints, networks
+from src.pictures import archive, picture
 from src.pictures.picture import ImageRefused
-from src.service import worker_pool
+from src.results import local_validation
+from src.service import arguments, batch, read_picture, worker_pool
 from src.service.worker_pool import Models, ProcessWorkerPool, WorkerPool, WorkFailed
 from tests.support import synthetic_checkpoints, worker_functions
 from tests.support.app import ROOT
@@ -104,6 +107,22 @@ def test_both_processes_answer_alike_to_the_last_bit(processes: ProcessWorkerPoo
         return await asyncio.gather(*calls)
 
     assert len(set(run(ask()))) == 1
+
+
+def test_every_refusal_of_the_project_crosses_a_pipe() -> None:
+    kinds = {
+        kind
+        for module in (picture, archive, arguments, batch, read_picture, local_validation, worker_pool)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__
+    }
+    assert {ImageRefused, read_picture.AnswerWithheld, worker_pool.Busy} <= kinds
+    for kind in kinds:
+        error = {read_picture.AnswerWithheld: kind, worker_pool.Busy: partial(kind, 7)}.get(
+            kind, partial(kind, "No.")
+        )()
+        there = pickle.loads(pickle.dumps(error))
+        assert (type(there), str(there), vars(there)) == (kind, str(error), vars(error))
 
 
 def test_a_refusal_crosses_intact(anywhere: WorkerPool) -> None:
