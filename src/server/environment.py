@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Final
 
 import matplotlib
+from gradio import http_server
+from gradio.exceptions import ServerFailedToStartError
 from gradio.utils import get_upload_folder
 
 from src.pictures.limits import MAX_BYTES
@@ -17,6 +21,20 @@ ROOM: Final = SPARE + 10 * MAX_BYTES
 """Bytes that must be free on the disk at the start. With less, every image would be refused."""
 EVENTS: Final = 200
 """Past calls from which Gradio estimates waiting times. With its default of 10,000 each call cost 9 ms."""
+
+
+class PatientServer(http_server.Server):
+    """Gradio's server, but the start waits until uvicorn serves or ends. Gradio itself gives up after 5 s, which a busy
+    machine can take, and then reports that the port is in use."""
+
+    def run_in_thread(self) -> None:
+        """Serve in a thread of its own. Raises ServerFailedToStartError where uvicorn ends before it serves."""
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        while not self.started:
+            if not self.thread.is_alive():
+                raise ServerFailedToStartError("The server ended before it served.")
+            time.sleep(0.01)
 
 
 def prepare() -> Claim:
@@ -40,6 +58,7 @@ def prepare() -> Claim:
     # Gradio asks for the backend around every call. The first would otherwise import all of pyplot to choose one, while
     # the server answers nobody.
     matplotlib.use("agg")
+    http_server.Server = PatientServer  # type: ignore[misc]  # Gradio takes none from outside
     # uvicorn would believe X-Forwarded-For from any program on this machine; src/server/rate_limit.py reads it instead.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     return claimed
