@@ -68,7 +68,8 @@ class Task:
     pictures of one `group` are no independent evidence. `background` is the colour that surrounds such pictures, with
     which transparent parts are filled. `label_box` is the part of the picture (left, upper, right, lower, in shares of
     width and height) that alone makes its label, where it is not the whole. `look` is what its pictures look like, as a
-    sentence says it.
+    sentence says it. `mpp`: the micrometres per pixel at which its networks learned tiles of `input_side` pixels; None
+    for a task without a physical scale.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Task:
     group: str = "picture"
     background: Literal["black", "white"] = "black"
     label_box: tuple[float, float, float, float] | None = None
+    mpp: float | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -200,6 +202,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 background="white",  # an empty part of the slide
                 # A tile is metastatic where its central 32×32 of 96×96 pixels hold one of tumour (arXiv:1806.03962).
                 label_box=(1 / 3, 1 / 3, 2 / 3, 2 / 3),
+                mpp=0.97,  # level 2 of Camelyon16's slides, which were scanned at 0.243 µm per pixel
                 sources=("pcam",),
                 licence=Licence("cc0-1.0"),
                 limits="- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic if\n"

@@ -1,6 +1,6 @@
 """A decoded picture, and the refusal of a file that cannot become one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -14,7 +14,18 @@ class ImageRefused(ValueError):  # noqa: N818 - a refusal is an answer, not an e
 
 @dataclass(frozen=True)
 class Picture:
-    """`image`: mode RGB, 8 bit, upright, the first frame. `notes`: what reading it changed, one sentence each."""
+    """A decoded picture.
+
+    `image`: mode RGB, 8 bit, upright, the first frame. `notes`: what reading it changed, one sentence each. `mpp`: the
+    micrometres per pixel of `image`, None where they are not known. `reduction`: how many pixels of the file make one
+    of `image`, in width and height.
+    """
 
     image: Image.Image
     notes: tuple[str, ...]
+    mpp: float | None = None
+    reduction: int = 1
+
+    def at(self, mpp: float | None) -> "Picture":
+        """The picture with `mpp` micrometres per pixel of its file, whatever the file says; None changes nothing."""
+        return self if mpp is None else replace(self, mpp=mpp * self.reduction)
