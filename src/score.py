@@ -1,6 +1,7 @@
 """Pictures -> CSV: `python -m src.score TASK PATH... [--weights DIR|owner/repo@rev] [--threshold T] [--csv FILE]`.
 
 `--target-sensitivity S` in place of `--threshold` takes the threshold that validation promises S for, or refuses.
+`--mpp M` states the micrometres per pixel of the pictures.
 
 Writes rows and counts failures; `src.pictures.folder` finds the pictures, the Predictor reads them, and
 `src.models.checkpoints` finds the weights.
@@ -26,6 +27,7 @@ from src.pictures import folder
 from src.pictures.archive import printable
 from src.pictures.picture import ImageRefused
 from src.results.thresholds import operating_point, validation_promise
+from src.service.arguments import ArgumentRefused, mpp_of
 from src.tasks import TASKS
 
 MAX_NAMED = 20
@@ -53,10 +55,11 @@ Research and education only, not a diagnosis.
 
 
 def score(
-    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float
+    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float, mpp: float | None = None
 ) -> Iterator[dict[str, str]]:
-    """A CSV row for each entry that `folder.find` returns, in order; pictures are read as the rows are taken."""
-    answers = predictor.predict_many(path for path, error in entries if error is None)
+    """A CSV row for each entry that `folder.find` returns, in order; pictures are read as the rows are taken. `mpp`:
+    micrometres per pixel, None where the files are to say it."""
+    answers = predictor.predict_many((path for path, error in entries if error is None), mpp=mpp)
     for path, error in entries:
         answer = error or next(answers)
         yield row(predictor.task, path, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
@@ -64,7 +67,12 @@ def score(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        mpp = mpp_of(options.mpp, TASKS[options.task])
+    except ArgumentRefused as refusal:
+        parser.error(f"--mpp: {refusal}")
     # What goes wrong is said here in one sentence, without the log's traceback.
     logging.basicConfig(level=logging.ERROR)
     try:
@@ -89,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _output(options.csv) as out:
             writer = Writer(out, columns(task))
-            rows = score(Predictor(checkpoint), entries, threshold)
+            rows = score(Predictor(checkpoint), entries, threshold, mpp)
             # No bar between the rows where both would stand on one terminal.
             clash = options.csv is None and sys.stdout.isatty()
             for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=clash):
@@ -200,6 +208,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="choose the highest threshold whose sensitivity is at least S, between 0 and 1, with 95%% confidence by "
         "the checkpoint's validation split; refused where that has too few cases",
+    )
+    parser.add_argument(
+        "--mpp",
+        type=float,
+        metavar="M",
+        help="micrometres per pixel of the pictures, for a task with a physical scale (default: as each file says; "
+        "where it does not, the picture is taken for one tile)",
     )
     parser.add_argument(
         "--csv", metavar="FILE", help="where to write, replacing what is there (default: standard output)"

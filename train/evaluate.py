@@ -33,7 +33,17 @@ from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
 from src.tasks import Task
 from train import card, check, gate, quality
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
-from train.evaluation import audit, duplicates, explanations, metrics, plots, robustness, subgroups
+from train.evaluation import (
+    audit,
+    duplicates,
+    explanations,
+    magnification,
+    metrics,
+    plots,
+    robustness,
+    subgroups,
+    views,
+)
 from train.training import segmentation
 
 log = logging.getLogger(__name__)
@@ -225,6 +235,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         if draw_into is not None:
             plots.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
     found["validation"]["quality"] = quality.measure_effects(predictor, splits["validation"], threshold)
+    found["validation"] |= measure_geometry(predictor, splits["validation"], threshold)
     for name, judged in gate.evaluate_gate(predictor, parts, answered, data).items():
         found[name]["gate"] = judged
     if draw_into is not None:
@@ -245,6 +256,18 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
             "external": {name: found[f"external-{name}"] for name in external},
         }
     )
+
+
+def measure_geometry(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+    """What pictures of another geometry do, as far as the task has such: parts of evaluation.json's validation split.
+
+    Raises ImageRefused.
+    """
+    found = {
+        "magnification": magnification.measure(predictor.task, samples),
+        "views": views.measure(predictor, samples, threshold),
+    }
+    return {name: measured for name, measured in found.items() if measured is not None}
 
 
 def write_evaluation(folder: Path, content: Mapping[str, Any]) -> None:

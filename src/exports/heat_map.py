@@ -45,8 +45,8 @@ def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
 def draw(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = None) -> Image.Image:
     """`heat` over an upright RGB `image`, more opaque where it is stronger: RGB of `drawn_size(image.size)`.
 
-    A frame marks `seen` where the network saw less than the whole picture, another the part `label` that alone makes
-    the label (`Task.label_box`).
+    A frame marks `seen` where the network saw less than the whole picture, another the part `label` of it that alone
+    makes the label (`Task.label_box`).
     """
     size = drawn_size(image.size)
     drawn = image.copy() if size == image.size else image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
@@ -59,7 +59,7 @@ def draw(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = None
     drawn.paste(strength.convert("RGB"), (left, upper), opacity)
     frame, width = ImageDraw.Draw(drawn), max(1, round(min(size) / 250))
     frames = [_scaled(seen, image.size, size)] if seen != (0, 0, *image.size) else []
-    frames += [_scaled(label, (1, 1), size)] if label is not None else []
+    frames += [_scaled(_within(label, _shares(seen, image.size)), (1, 1), size)] if label is not None else []
     for left, upper, right, lower in frames:
         # White on black, to be seen on any ground.
         frame.rectangle((left, upper, right - 1, lower - 1), outline="black", width=2 * width)
@@ -89,7 +89,10 @@ def layers(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = No
     colours.putpalette(palette())
     colours = colours.convert("RGB")
     colours.putalpha(strength)
-    return Layers(picture, colours, _shares(heat.box, image.size), _shares(seen, image.size), label)
+    part = _shares(seen, image.size)
+    return Layers(
+        picture, colours, _shares(heat.box, image.size), part, None if label is None else _within(label, part)
+    )
 
 
 def png(image: Image.Image) -> bytes:
@@ -98,6 +101,13 @@ def png(image: Image.Image) -> bytes:
     # Pillow's own, 6, takes five times as long on a photograph, longer than reading it, for a tenth of the size.
     image.save(file, "PNG", compress_level=3)
     return file.getvalue()
+
+
+def _within(label: Part, seen: Part) -> Part:
+    """The part `label` of the part `seen` of a picture, in shares of the picture."""
+    left, upper, right, lower = seen
+    x, y = right - left, lower - upper
+    return left + label[0] * x, upper + label[1] * y, left + label[2] * x, upper + label[3] * y
 
 
 def _shares(box: Box, size: tuple[int, int]) -> Part:

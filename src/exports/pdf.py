@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fpdf import FPDF, FontFace
 from fpdf.enums import TableBordersLayout, XPos, YPos
 from PIL import Image
 
+from src.models.prediction import RegionKind
 from src.results.class_texts import BARS, CLASS_TEXTS, HOW_SURE, HOW_URGENT, URGENCIES
 from src.results.formatting import percent
 from src.results.result import Result
@@ -233,6 +234,14 @@ class _Inset:
         self._sheet.set_xy(MARGIN, self._bottom)
 
 
+READ_PARTS: Final[Mapping[RegionKind, str]] = {
+    "picture": "framed part",
+    "field": "scanned field",
+    "lesion": "lesion that was found",
+    "tile": "tile with the highest p(malignant)",
+}
+
+
 def _pictures(sheet: _Sheet, result: Result, picture: Image.Image, heat_map: Image.Image | None) -> None:
     gap = 6
     width = (sheet.epw - gap) / 2
@@ -241,7 +250,7 @@ def _pictures(sheet: _Sheet, result: Result, picture: Image.Image, heat_map: Ima
     if result.whole_image:
         read += " All of it was read."
     else:
-        what = "lesion that was found" if result.region_kind == "lesion" else "scanned field"
+        what = READ_PARTS[result.region_kind]
         read += f" The {what} was read: {right - left} × {lower - upper} pixels from {left}, {upper}."
     columns = [(picture, read)]
     if heat_map is not None:

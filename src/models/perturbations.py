@@ -70,9 +70,11 @@ def perturbations(task: Task) -> tuple[Perturbation, ...]:
 def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Prediction, list[tuple[str, float]]]:
     """The prediction for an unchanged image, and the name and p(malignant) of each perturbation, in one batch.
 
-    Raises ImageRefused if the network gives no finite answer for one of them.
+    Of an image that is read in parts, the part that its prediction reports is changed. Raises ImageRefused if the
+    network gives no finite answer for one of them.
     """
     tried = perturbations(predictor.task)
+    picture = predictor.chosen_part(picture)
 
     def pictures() -> Iterator[Picture]:
         yield picture

@@ -13,6 +13,7 @@ from src.models.prediction import EXPLANATIONS
 from src.page.blocks import refused
 from src.pictures.limits import MAX_BYTES
 from src.pictures.picture import ImageRefused
+from src.pictures.resolution import LEAST, MOST
 from src.service import read_picture
 from src.service.arguments import ArgumentRefused
 from src.service.read_picture import AnswerWithheld
@@ -33,6 +34,11 @@ PICTURE = (
 )
 
 
+MPP = f"""
+        mpp: Micrometres per pixel of the file, {LEAST:g} to {MOST:g}, for a task with a physical scale: the \
+picture is read in tiles of what the model learned from. Default: as the file says, else the picture is one tile."""
+
+
 async def asked(work: Work, function: Callable[..., Any], task: str, image: Any, *arguments: Any) -> Any:
     """`function` of src/service/read_picture.py on an uploaded picture. Raises gr.Error with one sentence."""
     if image is None:
@@ -46,13 +52,22 @@ async def asked(work: Work, function: Callable[..., Any], task: str, image: Any,
 def endpoint(task: Task, models: Sequence[str], work: Work) -> Callable[..., Awaitable[Answered]]:
     """The function of one task's endpoint and MCP tool, named and described for both."""
 
-    async def read(image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "") -> Answered:
-        result, heatmap = await asked(work, read_picture.answer, task.name, image, threshold, explain, code, model)
+    async def answered(image: Any, *arguments: Any) -> Answered:
+        result, heatmap = await asked(work, read_picture.answer, task.name, image, *arguments)
         # As a file, not a picture: Gradio would compress it in this process, which takes longer than all the reading.
         return as_json(result), heatmap and save_bytes_to_cache(heatmap, "image.png", get_upload_folder())
 
-    read.__name__, read.__doc__ = task.name, describe(task, models)
-    return read
+    async def read(image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "") -> Answered:
+        return await answered(image, threshold, explain, code, model)
+
+    async def read_at_scale(
+        image: Any, threshold: Any, explain: Any, code: Any = "", model: Any = "", mpp: Any = None
+    ) -> Answered:
+        return await answered(image, threshold, explain, code, model, mpp)
+
+    function = read if task.mpp is None else read_at_scale
+    function.__name__, function.__doc__ = task.name, describe(task, models)
+    return function
 
 
 def as_json(result: BaseModel) -> dict[str, Any]:
@@ -62,6 +77,7 @@ def as_json(result: BaseModel) -> dict[str, Any]:
 
 def describe(task: Task, models: Sequence[str]) -> str:
     """The endpoint's docstring, of which the API page and MCP show every line."""
+    scale = MPP if task.mpp is not None else ""
     return f"""Reads {task.modality}. Research and education only, not a diagnosis.
 
     Args:
@@ -70,13 +86,14 @@ def describe(task: Task, models: Sequence[str]) -> str:
 model's own.
         explain: What is drawn over the picture: {", ".join(EXPLANATIONS)}.
         code: The class that the heat map argues for: {", ".join(task.codes)}; empty for the most probable one.
-        model: The checkpoint that reads: {", ".join(models)}; empty for {models[0]}.
+        model: The checkpoint that reads: {", ".join(models)}; empty for {models[0]}.{scale}
     Returns:
         result: task, model, revision, p_malignant, threshold, decision, classes, quality, operating_point with 95% \
 intervals on the test split or null, disclaimer, explanation, explained_class, heatmap_empty, size, region, \
 region_kind, screening (this threshold's costs at home and away, and the thresholds that promise a sensitivity), \
 confidence in the most probable class (high, medium or low), the meaning of every class, and gate: whether the picture \
-looks like one of this task at all (where accepted is false the answer means little), null where that is not known.
+looks like one of this task at all (where accepted is false the answer means little), null where that is not known; \
+and parts: of a picture that was read in parts the kind, their count and mean_p_malignant, else null.
         heatmap: The heat map over the picture; null for none.
     """
 
@@ -84,10 +101,12 @@ looks like one of this task at all (where accepted is false the answer means lit
 def robustness_endpoint(work: Work) -> None:
     """`/robustness`: does the decision survive small changes of the picture?"""
 
-    async def robustness(task: Any, image: Any, threshold: Any = None, model: Any = "") -> dict[str, Any]:
+    async def robustness(
+        task: Any, image: Any, threshold: Any = None, model: Any = "", mpp: Any = None
+    ) -> dict[str, Any]:
         if not isinstance(task, str) or task not in TASKS:
             raise refused(f"The task must be one of {', '.join(TASKS)}.")
-        return as_json(await asked(work, read_picture.robustness, task, image, threshold, model))
+        return as_json(await asked(work, read_picture.robustness, task, image, threshold, model, True, mpp))
 
     robustness.__doc__ = f"""Reads a picture and small changes of it. Research and education only, not a diagnosis.
 
@@ -95,7 +114,7 @@ def robustness_endpoint(work: Work) -> None:
         task: {", ".join(TASKS)}.
         image: {PICTURE}
         threshold: 0 to 1, as the task's own endpoint has it. Default: the model's own.
-        model: The checkpoint that reads, as the task's own endpoint has it; empty for the task's default.
+        model: The checkpoint that reads, as the task's own endpoint has it; empty for the task's default.{MPP}
     Returns:
         result: views (name, p_malignant and decision of each), p_malignant of the picture as it is, lowest and \
 highest over the views, flipped (how many views are decided otherwise), and borderline: whether they straddle the \
@@ -106,5 +125,6 @@ threshold.
         image = gr.Image(type="filepath", label="image")
         threshold = gr.Number(label="threshold")
         model = gr.Textbox("", label="model")
+        mpp = gr.Number(None, label="mpp")
         found = gr.JSON(label="result")
-    gr.on([], robustness, [task, image, threshold, model], found, api_name="robustness", **MODEL_WORK)
+    gr.on([], robustness, [task, image, threshold, model, mpp], found, api_name="robustness", **MODEL_WORK)

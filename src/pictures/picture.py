@@ -8,6 +8,10 @@ Box = tuple[int, int, int, int]
 """left, upper, right, lower in pixels; right and lower exclusive."""
 
 
+Shares = tuple[float, float, float, float]
+"""left, upper, right, lower, each 0 to 1, in shares of a picture's width and height."""
+
+
 class ImageRefused(ValueError):  # noqa: N818 - a refusal is an answer, not an error of ours
     """The file cannot be used; `str()` is one sentence for the person who gave it."""
 

@@ -1,8 +1,8 @@
 """The physical scale of a picture, in micrometres per pixel, as its file states it.
 
 A file may state it in TIFF's resolution tags, in the description that OME, Aperio or ImageJ writes into a TIFF, or in
-PNG's chunk pHYs. Programs fill those fields with the resolution of a screen or a printer (72, 96, 300 per inch), so only
-the scale of a microscope counts. JPEG's density (JFIF) is not read: cameras and programs write 72 or 96 there.
+PNG's chunk pHYs. Programs fill those fields with the resolution of a screen or a printer (72, 96, 300 per inch), so
+only the scale of a microscope counts. JPEG's density (JFIF) is not read: cameras and programs write 72 or 96 there.
 """
 
 import html

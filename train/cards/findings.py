@@ -75,7 +75,7 @@ No group crosses a split. All intervals are 95% intervals. Those of the metrics 
 {evaluation.intervals.proportions.removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
-{"".join(sections)}{_lesion_finder(evaluation)}{_trustworthiness(evaluation)}"""
+{"".join(sections)}{_lesion_finder(evaluation)}{_geometry(evaluation)}{_trustworthiness(evaluation)}"""
 
 
 def seeds_section(evaluation: Evaluation) -> str:
@@ -154,6 +154,29 @@ def _lesion_finder(evaluation: Evaluation) -> str:
         return ""
     heading = "The network reads the lesion that a U-Net finds. Where the U-Net finds none, it reads the scanned field."
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
+
+
+def _geometry(evaluation: Evaluation) -> str:
+    """What images of another geometry do, on validation; "" if it was not measured."""
+    validation = evaluation.validation
+    if validation is None:
+        return ""
+    said = ""
+    if (one := validation.magnification) is not None:
+        found = "; ".join(f"{factor} times {with_interval(share)}" for factor, share in one.found.items())
+        said += (
+            f"\nA check of texture warns of images at another magnification. Of {one.n:,} validation images it warns\n"
+            f"wrongly of {with_interval(one.false_alarms)}. Shown at another magnification, it warns of: {found}.\n"
+        )
+    if (two := validation.views) is not None:
+        said += (
+            f"\nTwo views side by side are read apart, and the higher p(malignant) is reported. Of {two.pairs:,} pairs of\n"
+            f"validation images {with_interval(two.found)} are found, and {with_interval(two.false_alarms)} of {two.n:,}\n"
+            f"single images are taken for two. At {two.threshold:g}, read whole and apart, sensitivity is\n"
+            f"{with_interval(two.whole.sensitivity)} and {with_interval(two.apart.sensitivity)}, and specificity "
+            f"{with_interval(two.whole.specificity)} and\n{with_interval(two.apart.specificity)}.\n"
+        )
+    return said
 
 
 def _trustworthiness(evaluation: Evaluation) -> str:

@@ -57,16 +57,16 @@ def batch_tab(work: Work) -> Controls:
                 await asyncio.sleep(busy.after)
         return await work.call(function, *arguments)
 
-    async def chunk(name: str, items: list[Item], threshold: float) -> list[Row]:
+    async def chunk(name: str, items: list[Item], threshold: float, mpp: float | None) -> list[Row]:
         try:
-            return await in_turn(batch.read_items, name, items, threshold)
+            return await in_turn(batch.read_items, name, items, threshold, mpp)
         except WorkFailed as failure:
             if len(items) == 1:
                 return batch.unread(task_of(name), items, str(failure))
         # One of them took too long, or all of them together: each alone then.
-        return [row for item in items for row in await chunk(name, [item], threshold)]
+        return [row for item in items for row in await chunk(name, [item], threshold, mpp)]
 
-    async def read(files: Any, name: Any, threshold: Any, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+    async def read(files: Any, name: Any, threshold: Any, mpp: Any, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
         given = [(file["path"], file["orig_name"]) for file in files or []]
         if any(Path(path) in example_files() for path, _ in given):
             raise refused(NOT_UPLOADED)
@@ -74,6 +74,8 @@ def batch_tab(work: Work) -> Controls:
         under_way[who] += 1
         try:
             task, at = task_of(name), arguments.threshold_of(threshold)
+            # A number that was typed for another kind of images is out of sight.
+            scale = arguments.mpp_of(mpp, task) if task.mpp is not None else None
             if not given:
                 raise BatchRefused(NO_PICTURES)
             if under_way[who] > BATCHES:
@@ -81,7 +83,7 @@ def batch_tab(work: Work) -> Controls:
             items, rows = await in_turn(batch.items, given), list[Row]()
             while len(rows) < len(items):
                 progress((len(rows), len(items)), desc="Read", unit="images")
-                rows += await chunk(name, items[len(rows) : len(rows) + AT_ONCE], at)
+                rows += await chunk(name, items[len(rows) : len(rows) + AT_ONCE], at, scale)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
             return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
         finally:
@@ -118,6 +120,12 @@ def batch_tab(work: Work) -> Controls:
                 elem_id="threshold-batch",
                 elem_classes="v-threshold",
             )
+            mpp = gr.Number(
+                None,
+                label="Micrometres per pixel",
+                info="Of all these images. Leave it empty if each file says it, or if each image is one tile.",
+                visible=task_of(first).mpp is not None,
+            )
             go = gr.Button("Read all", variant="primary", size="md")
     shown = html(batch_table.empty())
     save = gr.Button("Save as CSV", size="sm", visible=False)
@@ -127,9 +135,14 @@ def batch_tab(work: Work) -> Controls:
     def nothing(answer: str) -> tuple[Any, ...]:
         return answer, None, gr.Button(visible=False)
 
+    def choose(name: Any) -> tuple[Any, ...]:
+        known = name if name in defaults else first
+        scaled = gr.Number(visible=task_of(known).mpp is not None)
+        return defaults[known], scaled, *nothing(batch_table.empty())
+
     reading = go.click(
         read,
-        [files, model, threshold],
+        [files, model, threshold, mpp],
         [files, shown, kept, save],
         api_visibility="private",
         concurrency_id="batch",
@@ -147,9 +160,9 @@ def batch_tab(work: Work) -> Controls:
     )
     # What another model said is of another kind, and its threshold another model's.
     model.change(
-        lambda name: (defaults.get(name, defaults[first]), *nothing(batch_table.empty())),
+        choose,
         model,
-        [threshold, shown, kept, save],
+        [threshold, mpp, shown, kept, save],
         api_visibility="private",
         queue=False,
         preprocess=False,

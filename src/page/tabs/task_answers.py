@@ -64,7 +64,7 @@ class TaskAnswers:
         return {**self.nothing(result_card.refusal(NOT_NOW)), **self._curves(threshold, model)}
 
     async def show(
-        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> Changes:
         """Read the picture. If the gate rejects it, ask before anything is shown."""
         without_result = self._curves(threshold, model)
@@ -72,7 +72,7 @@ class TaskAnswers:
             return {**self.nothing(), **without_result}
         try:
             result, layers = await asked(
-                self.work, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model
+                self.work, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model, mpp
             )
         except gr.Error as error:
             # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
@@ -116,19 +116,19 @@ class TaskAnswers:
         }
 
     async def check_robustness(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> tuple[str, Any]:
         """How sure is it? As HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
-        found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model, accepted)
+        found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model, accepted, mpp)
         return robustness_section(found, threshold, self.models.measured(model)), as_json(found)
 
     async def compare_models(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> tuple[str, Any]:
         """The answer of each of the task's models to one picture, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
-        answers = await asked(self.work, read_picture.compare_models, self.task.name, image, model, accepted)
+        answers = await asked(self.work, read_picture.compare_models, self.task.name, image, model, accepted, mpp)
         shown = comparison.side_by_side(answers, self.models.checkpoints, threshold)
         return shown, [as_json(one) for one in answers]
 
@@ -136,10 +136,10 @@ class TaskAnswers:
         """The function that makes a report of `kind` and returns the path of its file."""
 
         async def make_report(
-            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
         ) -> str:
             date, accepted = datetime.now(UTC), _is_accepted(image, accepted_image)
-            details = (threshold, explain, kind, date, code, model, accepted)
+            details = (threshold, explain, kind, date, code, model, accepted, mpp)
             data = await asked(self.work, read_picture.report, self.task.name, image, *details)
             # Beside the uploads, so that it is deleted with them.
             return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())

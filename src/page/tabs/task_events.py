@@ -27,12 +27,12 @@ def connect(answers: TaskAnswers) -> None:
     gr.on(
         [],  # no component asks: it is for the API only
         endpoint(answers.task, list(answers.models.checkpoints), answers.work),
-        request,
+        [*request, *controls.scale],
         [controls.result, controls.heat_map_file],
         api_name=answers.task.name,
         **MODEL_WORK,
     )
-    page_request = [*request, controls.accepted_image]
+    page_request = [*request, controls.accepted_image, *controls.scale]
     _connect_picture(answers, page_request)
     _connect_threshold(answers)
     _connect_questions(answers, page_request)
@@ -56,6 +56,7 @@ def _connect_picture(answers: TaskAnswers, page_request: list[Any]) -> None:
         controls.method.input,
         controls.explained_class.input,
         controls.read_again.click,
+        *(control.submit for control in controls.scale),
     ]
     for listen in (partial(gr.on, triggers), accepted.then, chosen.then):
         listen(

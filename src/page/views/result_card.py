@@ -3,9 +3,20 @@
 Pure: knows nothing of Gradio, pictures or models. Never colour alone: every state has a word and a sign of its own.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
+from src.models.prediction import RegionKind
 from src.page.render import render
 from src.results.result import GateResult, Result
 from src.tasks import Task
+
+READ_PARTS: Final[Mapping[RegionKind, str]] = {
+    "picture": "the framed part",
+    "field": "the scanned field",
+    "lesion": "the lesion that it found",
+    "tile": "the tile with the highest p(malignant)",
+}
 
 
 def no_result() -> str:
@@ -32,5 +43,11 @@ def details(result: Result) -> str:
     """Class probabilities, warnings and what part of the picture was read."""
     left, upper, right, lower = result.region
     return render(
-        "details.html", result=result, left=left, upper=upper, seen_width=right - left, seen_height=lower - upper
+        "details.html",
+        result=result,
+        seen_part=READ_PARTS[result.region_kind],
+        left=left,
+        upper=upper,
+        seen_width=right - left,
+        seen_height=lower - upper,
     )
