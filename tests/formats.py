@@ -64,6 +64,9 @@ What a file is, its bytes say, not its name.
   ignored.
 - **Several pictures in a file.** Reduced pages and thumbnails are passed over. Three planes that OME or ImageJ call
   channels are put together as red, green and blue. Of other pages the first is read, and a note says so.
+- **Scale.** Histopathology takes the micrometres per pixel from TIFF (resolution tags in inch or centimetre, OME's
+  PhysicalSize, Aperio's MPP, ImageJ's unit) and from PNG's pHYs, where they lie within 0.1 and 4. JPEG's density (JFIF)
+  and the resolutions of screens and printers are ignored.
 - **Size.** At most 40 megapixels; a JPEG up to 160 is read at half its width and height; JPEG 2000 up to 16.
 
 | file | read as | p of the twin | p | notes or reason |

@@ -1,6 +1,5 @@
 """Arguments that anyone may have sent, of whatever type -> what they mean, or one sentence for the person."""
 
-import math
 from collections.abc import Container, Iterable
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,7 +43,7 @@ def mpp_of(value: object, task: Task) -> float | None:
         return None
     if task.mpp is None:
         raise ArgumentRefused(f"Micrometres per pixel play no part in {task.title}; leave them out.")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e9 < value < 1e9:
         raise ArgumentRefused(f"Micrometres per pixel must be a number from {LEAST:g} to {MOST:g}.")
     if not LEAST <= value <= MOST:
         raise ArgumentRefused(
