@@ -170,11 +170,12 @@ def _geometry(evaluation: Evaluation) -> str:
         )
     if (two := validation.views) is not None:
         said += (
-            f"\nTwo views side by side are read apart, and the higher p(malignant) is reported. Of {two.pairs:,} pairs of\n"
-            f"validation images {with_interval(two.found)} are found, and {with_interval(two.false_alarms)} of {two.n:,}\n"
-            f"single images are taken for two. At {two.threshold:g}, read whole and apart, sensitivity is\n"
-            f"{with_interval(two.whole.sensitivity)} and {with_interval(two.apart.sensitivity)}, and specificity "
-            f"{with_interval(two.whole.specificity)} and\n{with_interval(two.apart.specificity)}.\n"
+            f"\nTwo views side by side are read apart, and the higher p(malignant) is reported. Of {two.pairs:,}\n"
+            f"pairs of validation images, {with_interval(two.found)} are found. Of {two.n:,} single images,\n"
+            f"{with_interval(two.false_alarms)} are taken for two. At {two.threshold:g}, the pairs are read\n"
+            f"whole with a sensitivity of {with_interval(two.whole.sensitivity)} and a specificity of\n"
+            f"{with_interval(two.whole.specificity)}, and apart with {with_interval(two.apart.sensitivity)} and\n"
+            f"{with_interval(two.apart.specificity)}.\n"
         )
     return said
 
