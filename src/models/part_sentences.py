@@ -15,15 +15,15 @@ def sentences(parts: Parts, size: tuple[int, int], task: Task) -> tuple[str, ...
 
 
 def _division(parts: Parts, task: Task) -> list[str]:
-    number, counted = len(parts.p_malignant), sum(parts.counted)
-    if number == 1:
+    if len(parts.p_malignant) == 1:
         return []
-    said = [_READ_AS[parts.kind](parts, task)]
-    if counted < number:
-        left_out = number - counted
+    left_out = [p for p, counts in zip(parts.p_malignant, parts.counted, strict=True) if not counts]
+    said = [_views(parts) if parts.kind == "views" else _tiles(parts, task)]
+    if left_out:
+        one = len(left_out) == 1
         said.append(
-            f"{left_out} of them {'does' if left_out == 1 else 'do'} not look like {task.look} and "
-            f"{'does' if left_out == 1 else 'do'} not count."
+            f"{len(left_out)} of them {'does' if one else 'do'} not look like {task.look} and "
+            f"{'does' if one else 'do'} not count; the highest p(malignant) there is {max(left_out):.2f}."
         )
     return said
 
@@ -38,15 +38,11 @@ def _tiles(parts: Parts, task: Task) -> str:
     )
 
 
-def _views(parts: Parts, _: Task) -> str:
-    other = parts.p_malignant[1 - parts.chosen]
-    return (
-        "The picture seems to show two views side by side. Each was read, and the one with the higher p(malignant) is "
-        f"reported; the other has {other:.2f}. Give one view at a time."
-    )
-
-
-_READ_AS = {"tiles": _tiles, "views": _views}
+def _views(parts: Parts) -> str:
+    said = "The picture seems to show two views side by side, and each was read."
+    if all(parts.counted):
+        said += f" The higher p(malignant) is reported; the other is {min(parts.p_malignant):.2f}."
+    return f"{said} Give one view at a time."
 
 
 def _scale(mpp: float, size: tuple[int, int], task: Task) -> list[str]:

@@ -123,7 +123,10 @@ def test_parts_that_the_gate_rejects_do_not_count(histopathology: Predictor, mon
     assert answer.gate.accepted
     assert answer.parts is not None
     assert answer.parts.mean == pytest.approx(np.mean([expected[i] for i in order[1:]]), abs=1e-5)
-    assert "1 of them does not look like H&E-stained histology and does not count." in answer.warnings
+    assert (
+        "1 of them does not look like H&E-stained histology and does not count; the highest p(malignant) there is "
+        f"{max(expected):.2f}."
+    ) in answer.warnings
     reject(order)
     answer = histopathology.predict(Picture(sheet(2, 2), (), MPP))
     assert answer.p_malignant == pytest.approx(max(expected), abs=1e-5)
@@ -169,8 +172,8 @@ def test_two_views_are_read_apart_and_the_higher_is_reported(ultrasound: Predict
     left = answer.parts.chosen == 0
     assert answer.box[0] == (0 if left else 204) or abs(answer.box[0] - 202) <= 3
     other = min(answer.parts.p_malignant)
-    assert answer.warnings[0].startswith("The picture seems to show two views side by side.")
-    assert f"the other has {other:.2f}." in answer.warnings[0]
+    assert answer.warnings[0].startswith("The picture seems to show two views side by side, and each was read.")
+    assert f"the other is {other:.2f}." in answer.warnings[0]
     assert alone(ultrasound, scan(1, 120)).parts is None
 
 
