@@ -19,12 +19,15 @@ from src.pictures.picture import Picture
 from src.results.thresholds import decide
 from train.data import Sample
 from train.evaluation import metrics
+from train.quality import subsample
 
 SEED = 0
 GAPS = (0.0, 0.005, 0.01, 0.03)
 """Of the width of both: how far apart the views stand."""
 LEVELS = (0, 60, 255)
 """Grey levels of the gap."""
+PAIRS = 30
+"""Pairs at most with, and as many without, a malignant picture: each is read three times."""
 
 
 def side_by_side(one: Image.Image, other: Image.Image, rng: random.Random) -> Image.Image:
@@ -42,9 +45,9 @@ def side_by_side(one: Image.Image, other: Image.Image, rng: random.Random) -> Im
 def measure(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any] | None:
     """What evaluation.json says of two views, from `samples` of validation; None for a task without a scanned field.
 
-    `false_alarms`: the share of the `n` pictures as they are that are taken for two views. Each malignant picture, and
-    as many others, is pasted beside one that is not malignant: `found` is the share of these `pairs` that is taken for
-    two views. `sensitivity` and `specificity` hold at `threshold` for the pairs read `whole` and read `apart`.
+    `false_alarms`: the share of the `n` pictures as they are that are taken for two views. PAIRS malignant pictures,
+    and as many others, are pasted beside one that is not malignant: `found` is the share of these `pairs` that is taken
+    for two views. `sensitivity` and `specificity` hold at `threshold` for the pairs read `whole` and read `apart`.
     """
     task = predictor.task
     if not task.crop_to_roi:
@@ -52,9 +55,9 @@ def measure(predictor: Predictor, samples: Sequence[Sample], threshold: float) -
     rng = random.Random(SEED)
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
     alone = [_two(sample.picture(), predictor) for sample in tqdm(samples, desc="one view", unit="image")]
-    malignant = [sample for sample in samples if task.malignant[sample.label]]
     others = [sample for sample in samples if not task.malignant[sample.label]]
-    chosen = [*malignant, *rng.sample(others, min(len(others), len(malignant)))]
+    malignant = subsample([sample for sample in samples if task.malignant[sample.label]], PAIRS)
+    chosen = [*malignant, *subsample(others, PAIRS)]
     found: list[bool] = []
     whole: list[bool] = []
     apart: list[bool] = []
