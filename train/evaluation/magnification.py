@@ -16,6 +16,9 @@ from src.pictures import magnification
 from src.tasks import Task
 from train.data import Sample
 from train.evaluation import metrics
+from train.quality import subsample
+
+VALIDATION_PICTURES = 1000
 
 
 def shown_at(image: Image.Image, factor: float, side: int) -> Image.Image:
@@ -44,7 +47,8 @@ def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def measure(task: Task, samples: Sequence[Sample]) -> dict[str, Any] | None:
-    """What evaluation.json says of the check, from `samples` that it did not learn from; None for a task without one.
+    """What evaluation.json says of the check, from VALIDATION_PICTURES of `samples` that it did not learn from; None
+    for a task without one.
 
     `false_alarms`: the share of the pictures, as they are, that are warned of. `found`: the share that is warned of
     when shown at each other magnification, saved as JPEG.
@@ -52,6 +56,7 @@ def measure(task: Task, samples: Sequence[Sample]) -> dict[str, Any] | None:
     classifier = magnification.classifiers().get(task.name)
     if classifier is None:
         return None
+    samples = subsample(samples, VALIDATION_PICTURES)
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
     warned: dict[float, list[bool]] = {factor: [] for factor in classifier.magnifications}
     for sample in tqdm(samples, desc="magnification", unit="image"):
