@@ -163,10 +163,10 @@ def _geometry(evaluation: Evaluation) -> str:
         return ""
     said = ""
     if (one := validation.magnification) is not None:
-        found = "; ".join(f"{factor} times {with_interval(share)}" for factor, share in one.found.items())
+        found = "".join(f"\n- shown at {factor} times: {with_interval(share)}" for factor, share in one.found.items())
         said += (
-            f"\nA check of texture warns of images at another magnification. Of {one.n:,} validation images it warns\n"
-            f"wrongly of {with_interval(one.false_alarms)}. Shown at another magnification, it warns of: {found}.\n"
+            f"\nA check of texture warns of images at another magnification. Of {one.n:,} validation images it warns of\n"
+            f"these shares:\n\n- as they are, which is a false alarm: {with_interval(one.false_alarms)}{found}\n"
         )
     if (two := validation.views) is not None:
         said += (
