@@ -165,8 +165,8 @@ def _geometry(evaluation: Evaluation) -> str:
     if (one := validation.magnification) is not None:
         found = "".join(f"\n- shown at {factor} times: {with_interval(share)}" for factor, share in one.found.items())
         said += (
-            f"\nA check of texture warns of images at another magnification. Of {one.n:,} validation images it warns of\n"
-            f"these shares:\n\n- as they are, which is a false alarm: {with_interval(one.false_alarms)}{found}\n"
+            f"\nA check of texture warns of images at another magnification. Of {one.n:,} validation images it warns\n"
+            f"of these shares:\n\n- as they are, which is a false alarm: {with_interval(one.false_alarms)}{found}\n"
         )
     if (two := validation.views) is not None:
         said += (

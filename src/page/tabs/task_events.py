@@ -76,9 +76,10 @@ def _connect_picture(answers: TaskAnswers, page_request: list[Any]) -> None:
             show_progress="hidden",
         )
     for path, example in controls.examples.items():
+        # An example is one tile, whatever scale was typed for another image.
         example.click(
-            lambda path=str(path): path,
-            outputs=controls.image,
+            lambda path=str(path): [path, *(None for _ in controls.scale)],
+            outputs=[controls.image, *controls.scale],
             api_visibility="private",
             queue=False,
             show_progress="hidden",
