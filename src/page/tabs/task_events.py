@@ -78,7 +78,7 @@ def _connect_picture(answers: TaskAnswers, page_request: list[Any]) -> None:
     for path, example in controls.examples.items():
         # An example is one tile, whatever scale was typed for another image.
         example.click(
-            lambda path=str(path): [path, *(None for _ in controls.scale)],
+            lambda path=str(path): {controls.image: path, **dict.fromkeys(controls.scale)},
             outputs=[controls.image, *controls.scale],
             api_visibility="private",
             queue=False,
