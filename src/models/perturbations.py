@@ -14,6 +14,7 @@ from PIL import Image, ImageEnhance
 
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
+from src.pictures.parts import Division
 from src.pictures.picture import ImageRefused, Picture
 from src.tasks import Task
 
@@ -74,10 +75,11 @@ def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Predictio
     network gives no finite answer for one of them.
     """
     tried = perturbations(predictor.task)
-    picture = predictor.chosen_part(picture)
+    read = predictor.chosen_part(picture)
+    picture = read.parts[0].picture
 
-    def pictures() -> Iterator[Picture]:
-        yield picture
+    def pictures() -> Iterator[Picture | Division]:
+        yield read
         small = _reduced(picture.image)
         for one in tried:
             yield Picture(one.change(small), picture.notes)

@@ -27,12 +27,12 @@ from src.models.preprocess import select_region, transform, visible
 from src.models.probabilities import calibrated, class_logits, class_score
 from src.models.tta import SYMMETRIES, views
 from src.pictures import decode, magnification, parts, quality
-from src.pictures.parts import Part, PartKind
+from src.pictures.parts import Division, Part, PartKind
 from src.pictures.picture import Box, ImageRefused, Picture, Shares
 from src.tasks import TASKS
 
-ImageSource = Picture | str | os.PathLike[str] | bytes
-"""A decoded image, the path of its file, or the file's bytes."""
+ImageSource = Picture | Division | str | os.PathLike[str] | bytes
+"""A decoded image, its parts, the path of its file, or the file's bytes."""
 
 
 PARTS_AT_ONCE = 4
@@ -159,16 +159,17 @@ class Predictor:
         _, statistics = self._backbone(part.pixels)
         return part.statistics, statistics.cpu()
 
-    def chosen_part(self, picture: Picture) -> Picture:
+    def chosen_part(self, picture: Picture) -> Division:
         """The part of an image that its prediction reports, as an image of its own; the image itself if it is whole.
 
         Raises ImageRefused as `predict` does.
         """
         division = parts.divide(picture, self.task)
         if division.kind is None:
-            return picture
+            return division
         answered = self.predict(picture).parts if len(division.parts) > 1 else None
-        return division.parts[answered.chosen if answered is not None else 0].picture
+        chosen = division.parts[answered.chosen if answered is not None else 0]
+        return parts.undivided(chosen.picture, self.task)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """The uncalibrated class logits (N, classes) of normalised images (N, C, side, side), float32.
@@ -270,9 +271,12 @@ class Predictor:
                 yield prediction
 
     def _prepare(self, source: ImageSource, mpp: float | None = None, in_parts: bool = True) -> _Prepared:
-        picture = source if isinstance(source, Picture) else decode.read(source, self.task.background)
-        picture = picture.at(mpp)
-        kind, found = parts.divide(picture, self.task) if in_parts else parts.undivided(picture, self.task)
+        if isinstance(source, Division):
+            (kind, found), picture = source, source.parts[0].picture
+        else:
+            picture = source if isinstance(source, Picture) else decode.read(source, self.task.background)
+            picture = picture.at(mpp)
+            kind, found = parts.divide(picture, self.task) if in_parts else parts.undivided(picture, self.task)
         prepared = tuple(self._prepare_part(part, kind) for part in found)
         return _Prepared(prepared, kind, picture.image.size, picture.mpp if kind == "tiles" else None)
 
