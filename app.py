@@ -1,11 +1,8 @@
-"""The server: `python app.py` opens one page, a tab and an API endpoint for each task of src/tasks.py.
+"""The server: `python app.py` serves one page, with a tab and an API endpoint for each task of src/tasks.py.
 
-src/page is the page itself. Nothing about an image is logged, and uploads and drawn files are deleted within an hour.
-GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address, by default 127.0.0.1:7860; the server uses no other port.
-VIGIL_VISITOR_LIMIT, VIGIL_TOTAL_LIMIT and VIGIL_PROXIES set the rate limits (src/server/rate_limit.py), VIGIL_HOSTS the
-names by which visitors may reach the server (src/server/hosts.py), VIGIL_ENGINE what runs the networks
-(src/models/engine.py). A setting that cannot be used ends the start with
-status 2.
+src/page has the page itself. Nothing about an image is logged, and uploads and drawn files are deleted within an hour.
+GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address, which is 127.0.0.1:7860 by default. The server uses no other
+port. docs/CONFIGURATION.md lists all settings. If a setting cannot be used, the app ends with status 2.
 """
 
 import os
@@ -21,13 +18,14 @@ from src.server import log, settings
 from src.service import worker_pool
 from src.tasks import TASKS
 
-SESSIONS = 200  # 50 to 340 KB each; a session holds no result, so a dropped one loses nothing
+SESSIONS = 200
+"""The most sessions that Gradio keeps, 50 to 340 KB each. A dropped session loses nothing: it has no result."""
 
 
 def main() -> int:
     """Load every task's checkpoint and serve the page until stopped.
 
-    Returns the exit status: 2, with one sentence on standard error, where a setting cannot be used.
+    Returns the exit status: 2, with one sentence on standard error, if a setting cannot be used.
     """
     try:
         address = settings.check()
@@ -43,10 +41,10 @@ def serve(address: settings.Address) -> None:
     """Serve the page on this address until stopped. Raises SettingRefused."""
     log.begin()
     worker_pool.prepare()
-    # Imported here, because the worker processes load this file too and need no page.
+    # These are imported here, because the worker processes also load this file and do not need the page.
     from src import outgoing
     from src.page import layout
-    from src.page.theme import looks
+    from src.page.theme import launch_options
     from src.server import environment, middleware
 
     claimed = environment.prepare()
@@ -57,21 +55,21 @@ def serve(address: settings.Address) -> None:
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)  # the signal that ends a Space
-    # All at once: a Hub that does not answer costs its time-out once, not four times.
-    with ThreadPoolExecutor(len(TASKS)) as pool:
-        found = dict(zip(TASKS, pool.map(checkpoints.find, TASKS), strict=True))
+    # They are loaded at the same time, so that a Hub that does not answer costs one time-out and not four.
+    with ThreadPoolExecutor(len(TASKS)) as executor:
+        found = dict(zip(TASKS, executor.map(checkpoints.find, TASKS), strict=True))
     for task in TASKS:
         found |= checkpoints.find_further(task)
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
-    working = worker_pool.start(predictors)
-    page = layout.build(working)
+    pool = worker_pool.start(predictors)
+    page = layout.build(pool)
     page.space_id = None  # otherwise Gradio adds a Space's header, with fonts and images from other servers
     outgoing.shut(lambda: middleware.addresses(page))
     try:
         settings.listen(address)  # again, because loading takes a while
         with outgoing.permitted():  # in this thread, which starts the server and answers no request
             page.launch(
-                **looks(),
+                **launch_options(),
                 server_name=address.name,
                 server_port=address.port,
                 footer_links=["api", "settings"],
@@ -80,15 +78,15 @@ def serve(address: settings.Address) -> None:
                 enable_monitoring=False,
                 run_history=False,
                 state_session_capacity=SESSIONS,
-                max_threads=layout.UNDER_WAY,
+                max_threads=layout.MAX_EVENTS,
                 ssr_mode=False,
-                app_kwargs=middleware.app_kwargs(claimed, working.turns),
+                app_kwargs=middleware.app_kwargs(claimed, pool.turns),
                 mcp_server=True,
-                # Otherwise Gradio requests its own page, waits 3 s, and ends the app where a busy machine takes longer.
+                # Otherwise Gradio requests its own page, and ends the app if a busy machine needs more than 3 seconds.
                 _frontend=False,
             )
     finally:
-        # Gradio deletes it as well, but not where visitors stay longer than five seconds.
+        # Gradio deletes it too, but not if visitors stay longer than five seconds.
         shutil.rmtree(claimed.folder, ignore_errors=True)
 
 

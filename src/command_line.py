@@ -1,4 +1,4 @@
-"""Argument types that several commands share."""
+"""Types of command-line arguments that several commands share."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from src.results.parsing import parse_share
 
 
 def threshold_argument(text: str) -> float:
-    """A command line's threshold, 0 to 1. Raises ArgumentTypeError."""
+    """A threshold, 0 to 1. Raises ArgumentTypeError."""
     value = parse_share(text)
     if value is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
@@ -14,8 +14,8 @@ def threshold_argument(text: str) -> float:
 
 
 def sensitivity_argument(text: str) -> float:
-    """A command line's sensitivity to reach, between 0 and 1. Raises ArgumentTypeError."""
+    """A target sensitivity, between 0 and 1. Raises ArgumentTypeError."""
     value = threshold_argument(text)
     if value in (0, 1):
-        raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value

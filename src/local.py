@@ -1,8 +1,8 @@
-"""A clinic's own scores with known outcomes -> how well the model does there, and where to set its threshold.
+"""Report from a clinic's scores and outcomes how accurate the model is there, and which threshold to set.
 
     python -m src.local skin scores.csv [--target-sensitivity 0.95] [--weights DIR|owner/repo@rev]
 
-The table is what `python -m src.score` writes, with a column `label` for the outcome of each case.
+The table has the columns that `python -m src.score` writes, and a column `label` with the outcome of each case.
 """
 
 import argparse
@@ -18,21 +18,23 @@ from src.tasks import TASKS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command line. Returns the exit status: 1 after an error, with one sentence on standard error."""
     parser = argparse.ArgumentParser(prog="python -m src.local", description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
     parser.add_argument(
-        "table", type=Path, help="a CSV file with the columns p_malignant and label; group, if there is one"
+        "table", type=Path, help="a CSV file with the columns p_malignant and label, and optionally group"
     )
     parser.add_argument(
         "--target-sensitivity",
         type=sensitivity_argument,
         default=0.95,
         metavar="S",
-        help="to keep, 0 to 1 (default: 0.95)",
+        help="the sensitivity that the threshold must have, between 0 and 1 (default: 0.95)",
     )
     parser.add_argument(
-        "--weights", metavar="DIR|owner/repo@rev", help="as for src.score: whose default to compare with"
+        "--weights",
+        metavar="DIR|owner/repo@rev",
+        help="the checkpoint whose default threshold is compared, as for src.score",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)

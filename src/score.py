@@ -1,9 +1,11 @@
-"""Pictures -> CSV: `python -m src.score TASK PATH... [--weights DIR|owner/repo@rev] [--threshold T] [--csv FILE]`.
+"""Images to CSV: `python -m src.score TASK PATH... [--weights DIR|owner/repo@rev] [--threshold T] [--csv FILE]`.
 
-`--target-sensitivity S` in place of `--threshold` takes the threshold that validation promises S for, or refuses.
+With `--target-sensitivity S` in place of `--threshold`, the threshold is the one at which validation promises the
+sensitivity S.
+`--mpp M` states the micrometres per pixel of the images.
 
-Writes rows and counts failures; `src.pictures.folder` finds the pictures, the Predictor reads them, and
-`src.models.checkpoints` finds the weights.
+This module writes the rows and counts the failures. `src.pictures.folder` finds the images, the Predictor reads them,
+and `src.models.checkpoints` finds the weights.
 """
 
 import argparse
@@ -26,48 +28,57 @@ from src.pictures import folder
 from src.pictures.archive import printable
 from src.pictures.picture import ImageRefused
 from src.results.thresholds import operating_point, validation_promise
+from src.service.arguments import ArgumentRefused, mpp_of
 from src.tasks import TASKS
 
 COMPARED = 64
 """Images at most on which --fast is compared with float32."""
 MAX_NAMED = 20
-"""Files that are left out for one reason and named."""
+"""The most files that are named for one reason why they are left out."""
 
 EPILOG = """\
-Standard error says what the threshold costs where the model was measured, with 95% intervals.
+Standard error reports the sensitivity and specificity at this threshold, with 95% intervals, on each set on which the
+model was evaluated.
 
-A folder is searched with its subfolders (hidden ones too, links to folders not) for pictures, in the order of their
-names; a file named twice is read once. The first bytes of a file say whether it is a picture, not its suffix. A file
-that is named as a picture or is one and cannot be read, a path that does not exist and a folder without a picture each
-get a row with "error" filled, and the run goes on. Standard error names the other files of a folder, which are no
-failure; the files that macOS and Windows keep there (._*, .DS_Store, Thumbs.db, __MACOSX) are passed over.
+A folder is searched for images with its subfolders, also hidden ones, in the order of the names. Links to folders are
+not followed. A file that is named twice is read once. The first bytes of a file decide whether it is an image, not its
+suffix. Each of these gets a row with "error" filled: a path that does not exist, a folder without an image, and a file
+that is an image, or has the suffix of one, and cannot be read. The run then continues. Standard error names the other
+files of a folder, which do not count as failures. Files that macOS and Windows add to a folder (._*, .DS_Store,
+Thumbs.db, __MACOSX) are skipped.
 
-A spreadsheet takes a text that begins with =, + or - or @ for a formula: a path that does is written with ./ before it,
-which names the same file. Where one of them follows a comma, a semicolon, a bar, a tab, a quote or a line break in a
-path, an apostrophe is written before it, which src.exports.spreadsheet.restored takes away. Bytes of a path that are
-not UTF-8 are written as \\udcXX. Every cell is quoted.
+A spreadsheet reads a text as a formula if it begins with =, +, - or @. Such a path is written with ./ in front, which
+names the same file. If one of these characters follows a comma, a semicolon, a bar, a tab, a quote or a line break in a
+path, an apostrophe is written before it; src.exports.spreadsheet.restored removes it. Bytes of a path that are not
+UTF-8 are written as \\udcXX. Every cell is quoted.
 
-Exit status: 0 if every picture was read; 1 if any failed, or the weights or the CSV file could not be used; 2 for a
-wrong argument or a wrong VIGIL_ENGINE; 130 if interrupted (the rows written so far are whole).
+Exit status: 0 if every image was read; 1 if any failed, or if the weights or the CSV file could not be used; 2 for a
+wrong argument or a wrong VIGIL_ENGINE; 130 if interrupted (the rows that were written are complete).
 
 Research and education only, not a diagnosis.
 """
 
 
 def score(
-    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float
+    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float, mpp: float | None = None
 ) -> Iterator[dict[str, str]]:
-    """A CSV row for each entry that `folder.find` returns, in order; pictures are read as the rows are taken."""
-    answers = predictor.predict_many(path for path, error in entries if error is None)
+    """A CSV row for each entry that `folder.find` returns, in order. An image is read when its row is requested. `mpp`
+    is the scale of all images in micrometres per pixel; None means the scale that each file states."""
+    answers = predictor.predict_many((path for path, error in entries if error is None), mpp=mpp)
     for path, error in entries:
         answer = error or next(answers)
         yield row(predictor.task, path, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    # What goes wrong is said here in one sentence, without the log's traceback.
+    """Run the command line. Returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        mpp = mpp_of(options.mpp, TASKS[options.task])
+    except ArgumentRefused as refusal:
+        parser.error(f"--mpp: {refusal}")
+    # An error is reported in one sentence, without the traceback of the log.
     logging.basicConfig(level=logging.ERROR)
     try:
         if options.weights is None:
@@ -87,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threshold = _threshold_of(checkpoint, options.threshold, options.target_sensitivity)
     except NotPromised as refusal:
         return _failed(str(refusal))
-    print(f"score: {_costs(checkpoint, threshold)}", file=sys.stderr)
+    print(f"score: {_operating_points(checkpoint, threshold)}", file=sys.stderr)
 
     found = folder.find(options.paths)
     entries = found.entries
@@ -97,10 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _output(options.csv) as out:
             writer = Writer(out, columns(task))
-            rows = score(predictor, entries, threshold)
-            # No bar between the rows where both would stand on one terminal.
-            clash = options.csv is None and sys.stdout.isatty()
-            for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=clash):
+            rows = score(predictor, entries, threshold, mpp)
+            # There is no progress bar if the rows go to the same terminal.
+            same_terminal = options.csv is None and sys.stdout.isatty()
+            for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal):
                 writer.write(line)
                 written += 1
                 failed += "error" in line
@@ -108,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"score: interrupted; {written} of {len(entries)} rows are written.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 1  # whoever read standard output has seen enough
+        return 1  # the program that read standard output has ended
     except OSError as error:
         return _failed(f"{options.csv or 'standard output'} cannot be written: {error.strerror}.")
     for sentence in _left_out(found.left_out):
@@ -138,35 +149,40 @@ def _error_of(fast: Predictor, exact: Predictor, entries: Sequence[tuple[str, st
 
 
 def _left_out(files: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """A sentence for each reason why files of a folder are not read, with their count and the first names."""
+    """A sentence for each reason why files of a folder are left out, with their number and the first names."""
     for reason in sorted({reason for _, reason in files}):
         names = [printable(path) for path, why in files if why == reason]
         listed = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
-        yield f"left out {len(names):,} ({listed}): {reason}"
+        yield f"{len(names):,} left out ({listed}): {reason}"
 
 
 class NotPromised(ValueError):  # noqa: N818 - a refusal, as ImageRefused
-    """A sensitivity that validation cannot promise; the message says why in one sentence."""
+    """Validation cannot promise the sensitivity; the message says why in one sentence."""
 
 
 def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, target: float | None) -> float:
-    """The threshold asked for, by its value or by the sensitivity it must have; else the checkpoint's own."""
+    """The requested threshold: given by its value or by the sensitivity to promise, else the checkpoint's default.
+
+    Raises NotPromised.
+    """
     if target is None:
         return checkpoint.config.vigil.default_threshold if threshold is None else threshold
     group, promise = TASKS[checkpoint.config.vigil.task].group, validation_promise(checkpoint.evaluation, target)
     if promise is None:
-        raise NotPromised(f"No sensitivity can be promised: evaluation.json does not count validation by {group}.")
+        raise NotPromised(
+            f"No sensitivity can be promised, because evaluation.json does not count validation by {group}."
+        )
     if promise.threshold is None:
         raise NotPromised(
-            f"A sensitivity of {target:g} cannot be promised: validation's {promise.positives} malignant {group}s "
-            f"prove {promise.provable:.3f} at most, and it takes {promise.needed} without a miss."
+            f"A sensitivity of {target:g} cannot be promised: the {promise.positives} malignant {group}s of validation "
+            f"can prove {promise.provable:.3f} at most, and {promise.needed} without a miss are needed."
         )
     return promise.threshold
 
 
-def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
-    """The operating point at this threshold wherever the model was measured, in one line."""
-    costs = [f"threshold {threshold:g}"]
+def _operating_points(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
+    """The operating points at this threshold on all sets on which the model was evaluated, in one line."""
+    parts = [f"threshold {threshold:g}"]
     for one in checkpoint.evaluation.held_out:
         point = operating_point(one.tables[MALIGNANT], threshold)
         shares = (
@@ -176,13 +192,13 @@ def _costs(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
                 ("specificity", point.specificity, point.specificity_interval),
             )
         )
-        costs.append(f"{'away, ' if one.kind == 'away' else ''}{one.title}: {', '.join(shares)}")
-    return "; ".join(costs if checkpoint.evaluation.held_out else [*costs, "not evaluated"]) + "."
+        parts.append(f"{'external, ' if one.kind == 'away' else ''}{one.title}: {', '.join(shares)}")
+    return "; ".join(parts if checkpoint.evaluation.held_out else [*parts, "not evaluated"]) + "."
 
 
 def _output(file: str | None) -> AbstractContextManager[TextIO]:
-    # Line by line, so that what stands there is whole rows at any time. Standard output is opened anew because its
-    # encoding and line ends are the terminal's.
+    # The output is written line by line, so that it only ever contains complete rows. Standard output is opened again,
+    # because its encoding and its line ends may be those of the terminal.
     return open(
         sys.stdout.fileno() if file is None else file,
         "w",
@@ -202,31 +218,38 @@ def _failed(sentence: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m src.score",
-        description="Read pictures with the model of a task and write a CSV row for each.",
+        description="Read images with the model of a task and write a CSV row for each.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="an image, or a folder of images")
     parser.add_argument(
         "--weights",
         metavar="DIR|owner/repo@rev",
-        help="a checkpoint folder or a Hub repository, used or refused (default: as on the page, VIGIL_WEIGHTS_TASK, "
-        "VIGIL_WEIGHTS_OWNER or the embedded one)",
+        help="a checkpoint folder or a Hub repository; the run ends if it cannot be used (default: as on the page, "
+        "VIGIL_WEIGHTS_TASK, VIGIL_WEIGHTS_OWNER or the embedded checkpoint)",
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--threshold",
         type=threshold_argument,
         metavar="T",
-        help="refer where p_malignant >= T, from 0 to 1 (default: the checkpoint's)",
+        help="refer if p_malignant >= T, from 0 to 1 (default: the checkpoint's own)",
     )
     chosen.add_argument(
         "--target-sensitivity",
         type=sensitivity_argument,
         metavar="S",
-        help="choose the highest threshold whose sensitivity is at least S, between 0 and 1, with 95%% confidence by "
-        "the checkpoint's validation split; refused where that has too few cases",
+        help="choose the highest threshold at which the checkpoint's validation split proves a sensitivity of at least "
+        "S, between 0 and 1, with 95%% confidence; the run ends if the split has too few cases",
+    )
+    parser.add_argument(
+        "--mpp",
+        type=float,
+        metavar="M",
+        help="micrometres per pixel of the images, for a task with a physical scale (default: the scale that each file "
+        "states; without one, the image is one tile)",
     )
     parser.add_argument(
         "--fast",
@@ -235,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         f"up to {COMPARED} of the images",
     )
     parser.add_argument(
-        "--csv", metavar="FILE", help="where to write, replacing what is there (default: standard output)"
+        "--csv", metavar="FILE", help="the file to write, which is replaced if it exists (default: standard output)"
     )
     return parser
 

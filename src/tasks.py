@@ -1,6 +1,6 @@
-"""The four tasks: their classes in model output order, which of them are malignant, and how they are worded for people.
+"""The record of each task: its classes in model output order, which of them are malignant, and its wording.
 
-Knows nothing of pictures, networks or the page; everything else reads its names from here.
+Knows nothing of pixels, networks or the page. All other modules take the names of tasks and classes from here.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ Urgency = Literal["urgent", "soon", "routine", "none"]
 class Diagnosis:
     """One class of a task.
 
-    `code` is the data set's own label, `name` the plain name, `urgency` how soon such a finding is usually looked at.
+    `code` is the label in the dataset, `name` is the name on the page, and `urgency` says how soon a clinician usually
+    sees such a finding.
     """
 
     code: str
@@ -31,9 +32,9 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Licence:
-    """The licence of a model's weights, which is that of its training data: `hub_id` as the Hub names it.
+    """The licence of a model's weights, which is that of its training data.
 
-    A licence called "other" there has a `name` and a `link` of its own.
+    `hub_id` is its name on the Hub. If that is "other", `name` and `link` say which licence it is.
     """
 
     hub_id: str
@@ -42,33 +43,38 @@ class Licence:
 
     @property
     def terms(self) -> str:
-        """The licence as a card names it."""
+        """The licence in the words of a model card."""
         return f"{self.name}, {self.link}" if self.name else self.hub_id
 
     def metadata(self) -> dict[str, Any]:
-        """The licence as the metadata of a card on the Hub has it."""
+        """The licence as metadata of a model card on the Hub."""
         own = {"license_name": self.name, "license_link": self.link} if self.name else {}
         return {"license": self.hub_id, **own}
 
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that one task needs and no other: what a tab, an endpoint and a checkpoint folder share.
+    """The record of one task, which its tab, its endpoint and its checkpoint folders share.
 
-    `sources` names the data sets that its networks may learn from, `external_sources` those that no network may learn
-    from or be chosen by. `licence` is that of its weights, `limits` a Markdown list of the data's limits for the cards.
-    `input_side` is the side of its networks' input in pixels; images are scaled to it before their quality is measured.
-    `camera`: the page offers the visitor's camera. `advice` maps a flaw's code (src/pictures/quality.py) to the advice
-    that replaces the general one. The texts of its classes are in src/results/class_texts.json.
+    Wording: `title` names the tab. `modality` describes the images in a sentence, and `data_set` the training data.
+    `look` names the kind of image, as in "This does not look like ...". A threshold's costs are counted in `units`,
+    such as people, some of them with `disease`. The texts of the classes are in src/results/class_texts.json.
 
-    `classes` stand in the order of the model's outputs. `colour` is what the model is shown: "grey" pictures lose their
-    colour first. `crop_to_roi` crops to the scanned ultrasound field. `default_threshold` is None where validation
-    chooses it (the checkpoint's config holds it then). `reported_alone` are malignant classes whose own sensitivity is
-    reported besides the whole. What a threshold costs is told of so many of `counted` with and without `disease`;
-    pictures of one `group` are no independent evidence. `background` is the colour that surrounds such pictures, with
-    which transparent parts are filled. `label_box` is the part of the picture (left, upper, right, lower, in shares of
-    width and height) that alone makes its label, where it is not the whole. `look` is what its pictures look like, as a
-    sentence says it.
+    Classes: `classes` has the order of the model's outputs. `reported_alone` are the codes of malignant classes whose
+    own sensitivity is reported too. `default_threshold` is None if validation chooses the threshold; it is then in the
+    checkpoint's config.
+
+    Data: networks may learn from the datasets `sources`. No network may learn from `external_sources` or be chosen by
+    them. `group` is the unit of independent evidence: images of one lesion or one case are not independent. `licence`
+    is the licence of the weights. `limits` is a Markdown list of the data's limits for the model cards.
+
+    Images: `input_side` is the side of the networks' input in pixels; images are scaled to it before their quality is
+    measured. `colour` is "grey" if images lose their colour first. `crop_to_roi` crops to the scanned ultrasound field.
+    `background` is the colour that transparent parts are filled with. `label_box` is the part of an image (left, upper,
+    right, lower, as shares of width and height) that alone decides the label; None means the whole image. `camera` says
+    whether the page offers the visitor's camera. `advice` maps the code of a flaw (src/pictures/quality.py) to the
+    advice that replaces the general one. `mpp` is the scale at which the networks learned tiles of `input_side`
+    pixels, in micrometres per pixel; None for a task without a physical scale.
     """
 
     name: str
@@ -88,11 +94,12 @@ class Task:
     crop_to_roi: bool = False
     default_threshold: float | None = None
     reported_alone: tuple[str, ...] = ()
-    counted: str = "people"
+    units: str = "people"
     disease: str = "cancer"
-    group: str = "picture"
+    group: str = "image"
     background: Literal["black", "white"] = "black"
     label_box: tuple[float, float, float, float] | None = None
+    mpp: float | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -101,7 +108,7 @@ class Task:
 
     @property
     def malignant(self) -> tuple[bool, ...]:
-        """One flag a class, in model output order."""
+        """For each class, in model output order, whether it is malignant."""
         return tuple(diagnosis.malignant for diagnosis in self.classes)
 
 
@@ -112,11 +119,11 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             Task(
                 name="skin",
                 title="Skin lesions",
-                modality="a dermatoscopic picture of one skin lesion",
+                modality="a dermatoscopic image of one skin lesion",
                 data_set="HAM10000",
                 look="dermatoscopy",
-                # Malignant as ISIC's screening question has it: actinic keratoses and Bowen's disease (akiec) are
-                # intraepithelial carcinoma or its precursor and are treated, so they count.
+                # Actinic keratoses and Bowen's disease (akiec) count as malignant, as in ISIC's screening question,
+                # because they are intraepithelial carcinoma or its precursor and are treated.
                 classes=(
                     Diagnosis("akiec", "Actinic keratosis or Bowen's disease", True, "soon"),
                     Diagnosis("bcc", "Basal cell carcinoma", True, "soon"),
@@ -146,7 +153,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             Task(
                 name="ultrasound",
                 title="Breast ultrasound",
-                modality="a breast ultrasound picture (B-mode)",
+                modality="a breast ultrasound image (B-mode)",
                 data_set="BUSI and BUS-BRA",
                 look="breast ultrasound",
                 classes=(
@@ -168,7 +175,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             Task(
                 name="breastmnist",
                 title="BreastMNIST",
-                modality="a breast ultrasound picture, seen at 28×28 pixels",
+                modality="a breast ultrasound image, reduced to 28×28 pixels",
                 data_set="BreastMNIST",
                 look="breast ultrasound",
                 classes=(
@@ -194,12 +201,13 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 ),
                 colour="rgb",
                 default_threshold=0.3,
-                counted="tiles",
+                units="tiles",
                 disease="metastasis",
                 group="tile",
                 background="white",  # an empty part of the slide
-                # A tile is metastatic where its central 32×32 of 96×96 pixels hold one of tumour (arXiv:1806.03962).
+                # A tile is metastatic if there is tumour in the central 32×32 of its 96×96 pixels (arXiv:1806.03962).
                 label_box=(1 / 3, 1 / 3, 2 / 3, 2 / 3),
+                mpp=0.97,  # level 2 of Camelyon16's slides, which were scanned at 0.243 µm per pixel
                 sources=("pcam",),
                 licence=Licence("cc0-1.0"),
                 limits="- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic if\n"
@@ -211,9 +219,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                         "set the white balance on an empty part of the slide",
                     ),
                     "focus": "refocus the slide and export it anew",
-                    "contrast": "choose a place with tissue",
+                    "contrast": "choose a part with tissue",
                     "dark": "raise the lamp or exposure",
-                    "overexposed": "lower the lamp or exposure, or choose a place with tissue",
+                    "overexposed": "lower the lamp or exposure, or choose a part with tissue",
                 },
             ),
         )

@@ -1,4 +1,4 @@
-"""Fixtures and rules for all tests. Fixtures of one folder alone stand in that folder's conftest.py."""
+"""Fixtures and rules for all tests. The fixtures of one folder are in that folder's conftest.py."""
 
 from collections.abc import Generator, Iterator
 

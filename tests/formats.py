@@ -1,4 +1,4 @@
-"""Writes docs/FORMATS.md: every kind of picture named there is made, read and compared with its 8-bit sRGB twin.
+"""Writes docs/FORMATS.md: it makes every kind of image in it, reads it and compares it with its 8-bit sRGB reference.
 
     python -m tests.formats             # write the table
     python -m tests.formats --check     # end with 1 where the table would be another
@@ -47,26 +47,30 @@ CAREFUL: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95},
 }
 """Options of the encoders, so that p changes by the reading and not by lost detail."""
-HEAD = f"""# What is read
+HEAD = f"""# Formats
 
-Made by `python -m tests.formats`, which makes each of these files from a drawn example, reads it and compares
-p(malignant) with that of the same picture as an 8-bit file in sRGB. Read rightly: they differ by at most {WITHIN}.
-What a file is, its bytes say, not its name.
+`python -m tests.formats` writes this page. It makes each of these files from a drawn example, reads it, and compares
+p(malignant) with that of its reference: the same image as an 8-bit file in sRGB. The two differ by at most {WITHIN}.
 
+- **Format.** The bytes of a file decide its format. Its suffix does not matter.
 - **Colour.** Values are converted to sRGB by the file's ICC profile (relative colorimetric, black point compensation),
-  by PNG's cICP, sRGB, gAMA and cHRM chunks, or by the code points of HEIC and AVIF. A profile that is damaged, does not
-  fit or is larger than 4 MB is ignored, and a note says so. High dynamic range (PQ, HLG) is refused. The pictures that
-  the models learned from carry no profile where they were seen; whether their originals did is not known.
+  by PNG's chunks cICP, sRGB, gAMA and cHRM, or by the code points of HEIC and AVIF. A profile that is damaged, does not
+  fit or is larger than 4 MB is ignored, and a note says so. High dynamic range (PQ, HLG) is refused. No training image
+  has a profile in the copies that we used. It is not known whether their originals had one.
 - **Depth.** Values of more than 8 bits are scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds 99.9% of
-  them. The highest value is left out where at most 5% of the picture have it, as a label burnt in at full scale. Floats
-  from 0 to 1 are scaled; others are refused with their range.
-- **Transparency.** Transparent parts are white in histopathology and black elsewhere. An alpha of 0 everywhere is
-  ignored.
-- **Several pictures in a file.** Reduced pages and thumbnails are passed over. Three planes that OME or ImageJ call
-  channels are put together as red, green and blue. Of other pages the first is read, and a note says so.
-- **Size.** At most 40 megapixels; a JPEG up to 160 is read at half its width and height; JPEG 2000 up to 16.
+  them. The highest value is ignored if at most 5% of the pixels have it, because labels are burnt in at full scale.
+  Floats from 0 to 1 are scaled. Other floats are refused, and the refusal gives their range.
+- **Transparency.** Transparent parts become white in histopathology and black elsewhere. If the whole image is
+  transparent, its transparency is ignored.
+- **Several images in a file.** Reduced pages and thumbnails are ignored. Three planes that OME or ImageJ declare as
+  channels become red, green and blue. Of other pages the first is read, and a note says so.
+- **Scale.** Histopathology takes the micrometres per pixel from TIFF (resolution tags in inch or centimetre, OME's
+  PhysicalSize, Aperio's MPP, ImageJ's unit) and from PNG's pHYs, if they are between 0.1 and 4. The density of JPEG
+  (JFIF) and the resolutions of screens and printers are ignored.
+- **Size.** An image may have 40 megapixels. A JPEG of up to 160 megapixels is read at half its width and height. A
+  JPEG 2000 may have 16 megapixels.
 
-| file | read as | p of the twin | p | notes or reason |
+| file | read as | p of the reference | p | notes or refusal |
 | --- | --- | --- | --- | --- |
 """
 

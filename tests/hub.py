@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub on loopback: as much of its HTTP interface as huggingface_hub, timm and `hf` use with Vigil.
+"""A small Hugging Face Hub on loopback, with the part of its HTTP interface that Vigil needs.
 
 A pytest plugin (pyproject.toml names it): every test, and every process a test starts, has this Hub as its HF_ENDPOINT,
 an empty cache and no token, so that nothing can reach the real one. By hand:
@@ -284,7 +284,7 @@ class Hub:
             errors.append('"license_name" and "license_link" are required with "license: other"')
         names = found.get("datasets", [])
         if not isinstance(names, list) or not all(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name)) for name in names):
-            errors.append('"datasets" must be a list of data sets')
+            errors.append('"datasets" must be a list of datasets')
         if len(found.get("short_description", "")) > 60:
             errors.append('"short_description" must be at most 60 characters long')
         for model in found.get("model-index", []):

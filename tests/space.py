@@ -1,4 +1,4 @@
-"""Run the app here as a Hugging Face Space would run it, without the Hub:
+"""Run the app on this machine as a Hugging Face Space would, without the Hub:
 
     python -m tests.space [--python PYTHON] [--environment DIR]
 

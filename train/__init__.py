@@ -1,6 +1,6 @@
-"""What makes a checkpoint. May import `src`; the running app never imports this."""
+"""The trainer: from datasets to checkpoint folders. It may import `src`; the running app never imports it."""
 
 import os
 
-# albumentations asks the network for its newest version at import unless told not to before.
+# When imported, albumentations looks up its newest version on the internet, unless this variable is set before.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -2,10 +2,10 @@
 
     python -m train skin --data DIR --out runs/skin --pretrained hub
 
-RECIPE is a name in train/recipes or a YAML file; DIR holds the data sets, each in its own folder. `--pretrained` says
-where ImageNet weights come from: "hub" (timm fetches them), a safetensors file of timm's key names, or "none". Killed
-at any moment, the same command with `--resume` goes on. On several GPUs or machines:
-torchrun --nproc-per-node N -m train …; the recipe's batch is shared out. Then: python -m train.evaluate OUT --data DIR
+The recipe is a name in train/recipes or a YAML file. DIR holds the datasets, each in its own folder. `--pretrained`
+names the ImageNet weights to start from: "hub" (timm downloads them), a safetensors file with timm's tensor names, or
+"none". A run may be killed at any moment; the same command with `--resume` continues it. Several GPUs or machines share
+the recipe's batch: torchrun --nproc-per-node N -m train …. The next step is python -m train.evaluate OUT --data DIR.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from train.training import recipe as recipes
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("recipe", help="a name in train/recipes or a YAML file")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("recipe", help="name in train/recipes, or a YAML file")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--pretrained", default="none", metavar="hub|FILE|none", help="ImageNet weights (default none)")
-    parser.add_argument("--region", type=Path, metavar="DIR", help="what ultrasound-region wrote, for lesion_crops")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--region", type=Path, metavar="DIR", help="lesion finder, for lesion_crops")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--workers", type=int, help="processes that augment (default: one less than the cores)")
     options = parser.parse_args(arguments)
     start = learning.Start(options.pretrained, options.region, options.resume, options.workers)
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     if isinstance(recipe, recipes.RegionRecipe):
-        print(f"{options.out}: trained. Next: python -m train ultrasound --region {options.out} …")
+        print(f"{options.out}: trained. Next: train a recipe with lesion_crops, with --region {options.out}")
         return 0
     print(f"{options.out}: trained and calibrated. Next: python -m train.evaluate {options.out} --data {options.data}")
     return 0

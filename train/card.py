@@ -16,7 +16,7 @@ from src.models import evaluation
 from src.models.checkpoints import EMBEDDED
 from src.models.evaluation import MALIGNANT, Evaluation
 from src.results.formatting import METRIC_NAMES, with_interval
-from src.tasks import DISCLAIMER, TASKS
+from src.tasks import DISCLAIMER, TASKS, Task
 from train.cards.findings import column_sets, describe
 from train.data import SOURCES
 
@@ -25,15 +25,15 @@ TABLE_START, TABLE_END = "<!-- models: written by python -m train.card -->", "<!
 
 PIPELINE = "image-classification"
 
-INTENDED_USE = """Vigil shows clinicians, students and engineers what such a model predicts, where it looked and what
-its threshold costs. Researchers can compare with it and build on it."""
+INTENDED_USE = """Vigil shows clinicians, students and engineers the predictions of such a model, its heat maps and the
+costs of its threshold. Researchers can compare with it and build on it."""
 
 OUT_OF_SCOPE = """- Any decision about a person, with or without a clinician.
 - Images of another kind, or from another kind of device, than the datasets named here.
 - People whom these datasets do not represent."""
 
 LIMITS = """- The figures hold for the named splits. Expect other figures, mostly lower ones, at another hospital, with
-  another device or with other patients. The columns "external" show a dataset from elsewhere, where there is one.
+  another device or with other patients. If there is a column "external", it shows a dataset from elsewhere.
 - Probabilities are calibrated on images from the same sources. Elsewhere they are not calibrated.
 - The gate checks whether an image is of this kind. It rejects most other images, but not all. It does not notice
   devices or people that the datasets lack.
@@ -43,8 +43,8 @@ LIMITS = """- The figures hold for the named splits. Expect other figures, mostl
 - A heat map shows what the network reacted to. It does not show why, and it is no evidence that the network reacted to
   the right thing."""
 
-OBTAINED = """Every image was read with the released weights by the Predictor, which the page, the API and the commands
-use too. No group (lesion, case, near-duplicates, or slide, where it is known) crosses a split. The networks were
+OBTAINED = """The Predictor read every image with the released weights. The page, the API and the commands use the same
+Predictor. No group (lesion, case, near-duplicates, or slide, if it is known) crosses a split. The networks were
 trained on the training split. The epoch, the calibration and the default threshold were chosen on validation. Then
 `python -m train.evaluate` read the test split. The same command derives the same figures again from the same data.
 Intervals are 95%."""
@@ -120,7 +120,7 @@ def card_text(folder: Path, repo: str | None = None) -> str:
 {metadata(config, figures, repo.partition("/")[2]).to_yaml()}
 ---
 
-# Vigil: {task.title.lower()}, {vigil["name"]}
+# Vigil: {title_in_sentence(task)}, {vigil["name"]}
 
 Reads {task.modality}. **{DISCLAIMER}**
 
@@ -167,12 +167,17 @@ To use these weights on Vigil's page, set `VIGIL_WEIGHTS_{task.name.upper()}={re
 def cite(config: dict[str, Any]) -> str:
     """The sentence to cite in a publication."""
     vigil = config["vigil"]
-    task = TASKS[vigil["task"]].title.lower()
+    task = title_in_sentence(TASKS[vigil["task"]])
     papers = "; ".join(f"{source['name']}: {source['citation']}" for source in vigil["data"])
     return (
         f"Vigil, {vigil['name']} for {task}, code {vigil['code_version']}, weights sha256\n"
         f"  {vigil['sha256']}. Cite the papers of the data too: {papers}."
     )
+
+
+def title_in_sentence(task: Task) -> str:
+    """A task's title within a sentence: "skin lesions", but "BreastMNIST", which is a name."""
+    return task.title.lower() if task.title[1:].islower() else task.title
 
 
 def write_card(folder: Path) -> None:

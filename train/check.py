@@ -1,6 +1,6 @@
-"""Whether published numbers come out again: evaluation.json against a fresh evaluation, the cards against both.
+"""Compare published numbers with fresh ones: evaluation.json with a new evaluation, the cards with evaluation.json.
 
-Compares and says where things differ; evaluates nothing itself.
+It reports each difference. It evaluates nothing itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,32 +14,33 @@ from src.models.checkpoints import EMBEDDED
 from train import card
 
 TOLERANCE = 1e-4
-"""How far a figure may be off: processors differ by some 1e-6 in a score, cards show three decimals."""
+"""The largest accepted difference. Scores differ by about 1e-6 between processors; cards show three decimals."""
 
-TABLE = {"threshold", "tp", "fp", "tn", "fn"}
+TABLE_COLUMNS = {"threshold", "tp", "fp", "tn", "fn"}
 
 
 def compare_evaluations(stored: Any, derived: Any, where: str = "evaluation.json") -> Iterator[str]:
-    """A sentence for each place where the content of two evaluation.json differs.
+    """A sentence for each difference between two contents of evaluation.json.
 
-    Counts and words must be equal, other figures up to TOLERANCE, threshold tables in the scores that they stand for.
+    Counts and words must be equal, and other figures must agree within TOLERANCE. Of a threshold table, the scores that
+    it was made from are compared.
     """
     if isinstance(stored, Mapping) and isinstance(derived, Mapping):
-        if set(stored) == set(derived) == TABLE:
+        if set(stored) == set(derived) == TABLE_COLUMNS:
             yield from _tables(stored, derived, where)
             return
         for key in [*stored, *(key for key in derived if key not in stored)]:
             if key not in derived:
-                yield f"{where}.{key}: stands there, does not come out."
+                yield f"{where}.{key}: published, but not derived again."
             elif key not in stored:
-                yield f"{where}.{key}: comes out, does not stand there."
+                yield f"{where}.{key}: derived, but not published."
             else:
                 yield from compare_evaluations(stored[key], derived[key], f"{where}.{key}")
     elif isinstance(stored, list) and isinstance(derived, list) and len(stored) == len(derived):
         for i, (one, other) in enumerate(zip(stored, derived, strict=True)):
             yield from compare_evaluations(one, other, f"{where}[{i}]")
     elif not _same(stored, derived):
-        yield f"{where}: {_short(stored)} stands there, {_short(derived)} comes out."
+        yield f"{where}: {_short(stored)} is published, {_short(derived)} is derived."
 
 
 def _same(stored: Any, derived: Any) -> bool:
@@ -54,33 +55,35 @@ def _short(value: Any) -> str:
 
 
 def _tables(stored: Mapping[str, Any], derived: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Threshold tables as the sorted scores of either side: noise moves each score a little, and ties may part."""
-    for who, passing, failing in (("malignant", "tp", "fn"), ("other", "fp", "tn")):
+    """Compare threshold tables by the sorted scores of each side, because rounding may split scores that were equal."""
+    for side, above, below in (("malignant", "tp", "fn"), ("other", "fp", "tn")):
         try:
-            ours, theirs = _scores(stored, passing, failing), _scores(derived, passing, failing)
+            published, fresh = _scores(stored, above, below), _scores(derived, above, below)
         except (ValueError, TypeError, IndexError):
-            yield f"{where}: its columns {passing} and {failing} are not those of a threshold table."
+            yield f"{where}: the columns {above} and {below} do not make a threshold table."
             continue
-        if len(ours) != len(theirs):
-            yield f"{where}: {len(ours):,} {who} cases stand there, {len(theirs):,} come out."
-        elif len(ours) and np.abs(ours - theirs).max() > TOLERANCE:
-            yield f"{where}: scores of the {who} cases are off by up to {np.abs(ours - theirs).max():.4f}."
+        if len(published) != len(fresh):
+            yield f"{where}: {len(published):,} {side} cases are published, {len(fresh):,} are derived."
+        elif len(published) and np.abs(published - fresh).max() > TOLERANCE:
+            yield f"{where}: scores of {side} cases differ by up to {np.abs(published - fresh).max():.4f}."
 
 
-def _scores(table: Mapping[str, Any], passing: str, failing: str) -> np.ndarray:
-    """The scores of one side, ascending, from the columns that count its cases above and below a threshold.
+def _scores(table: Mapping[str, Any], above: str, below: str) -> np.ndarray:
+    """The scores of one side in ascending order. `above` and `below` name the columns that count its cases.
 
-    Raises ValueError where the columns do not fit together.
+    Raises ValueError if the columns do not fit together.
     """
-    above, below = np.array(table[passing], dtype=int), np.array(table[failing], dtype=int)
-    if (above + below != above[0]).any():  # from the lowest score on, all are above
+    counts_above, counts_below = np.array(table[above], dtype=int), np.array(table[below], dtype=int)
+    if (counts_above + counts_below != counts_above[0]).any():  # all cases are above the first threshold
         raise ValueError
-    return np.repeat(np.array(table["threshold"], dtype=float), -np.diff(above, append=0))
+    return np.repeat(np.array(table["threshold"], dtype=float), -np.diff(counts_above, append=0))
 
 
 def compare_cards(folder: Path) -> Iterator[str]:
-    """A sentence for each line of a checkpoint folder's card that its config.json and evaluation.json do not give; for
-    an embedded checkpoint, also of model_card.md and README.md."""
+    """A sentence for each line of a checkpoint folder's card that differs from the generated card.
+
+    For an embedded checkpoint, model_card.md and README.md are compared too.
+    """
     files = {folder / "README.md": card.card_text(folder)}
     if folder.resolve().parent == EMBEDDED:
         readme = card.ROOT / "README.md"
@@ -92,12 +95,12 @@ def compare_cards(folder: Path) -> Iterator[str]:
         if file.is_file():
             yield from _lines(file, file.read_text("utf-8").splitlines(), derived.splitlines())
         else:
-            yield f"{file}: is missing."
+            yield f"{file} is missing."
 
 
 def _lines(file: Path, stored: Sequence[str], derived: Sequence[str]) -> Iterator[str]:
     matcher = SequenceMatcher(None, stored, derived, autojunk=False)
     for kind, start, stop, first, last in matcher.get_opcodes():
         if kind != "equal":
-            stands, comes = " ".join(stored[start:stop]), " ".join(derived[first:last])
-            yield f"{file}, line {start + 1}: “{stands}” stands there, “{comes}” comes out."
+            published, fresh = " ".join(stored[start:stop]), " ".join(derived[first:last])
+            yield f"{file}, line {start + 1}: “{published}” is published, “{fresh}” is derived."

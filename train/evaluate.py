@@ -2,11 +2,13 @@
 
     python -m train.evaluate runs/skin --data DIR
 
-DIR/evaluation.json is where every published number comes from; `--check` derives them all again and fails on any
-difference (all but the spread over seeds, which `train.spread` derives from the runs of each), `--audit FOLDER` shows
-the test pictures that the model got wrong. All scores are the Predictor's, all thresholds and the temperature are the
-checkpoint's (chosen on validation before). Run again, it derives the same numbers. Figures go into `figures/`, which is
-not part of what is released. Knows nothing of training.
+Every published number comes from the evaluation.json that this command writes into the folder. The Predictor gives all
+scores. The checkpoint gives the thresholds and the temperature, which were chosen on validation. A second run derives
+the same numbers. The plots go into `figures/`, which is not published.
+
+`--check` derives every number again and fails on any difference. It leaves out the numbers that rest on other networks:
+`train.spread` and `train.leave_out` derive those. `--audit FOLDER` shows the test images that the model got wrong. This
+module knows nothing of training.
 """
 
 import argparse
@@ -29,34 +31,44 @@ from src.models.evaluation import Metric
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.results.formatting import with_interval
-from src.results.thresholds import INTERVAL_METHOD, one_a_group, threshold_table
+from src.results.thresholds import INTERVAL_METHOD, threshold_table, worst_per_group
 from src.tasks import Task
 from train import card, check, gate, quality
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
-from train.evaluation import audit, duplicates, explanations, metrics, plots, robustness, subgroups
+from train.evaluation import (
+    audit,
+    duplicates,
+    explanations,
+    magnification,
+    metrics,
+    plots,
+    robustness,
+    subgroups,
+    views,
+)
 from train.training import segmentation
 
 log = logging.getLogger(__name__)
 
 DECIMALS = 6
-"""To which figures are written: enough for any use, few enough to come out the same on another day."""
+"""Decimals of a figure in evaluation.json: few enough that a second run writes the same figure."""
 
 OF_OTHER_RUNS = ("seeds", "left_out")
-"""What evaluation.json says of networks that were trained otherwise: `train.spread` and `train.leave_out` write it."""
+"""Keys of evaluation.json that describe other networks. `train.spread` and `train.leave_out` write them."""
 
 EXAMINED = 100
-"""Pictures of a set on which heat maps and small views are measured: a minute or two of a set on two cores."""
+"""Images per set for heat maps and robustness. They take one or two minutes per set on two cores."""
 
 
 def predict_samples(predictor: Predictor, samples: Sequence[Sample], description: str) -> list[Prediction]:
-    """What the Predictor says of the samples. Raises ImageRefused."""
-    found = []
+    """The predictions for the samples, in their order. Raises ImageRefused."""
+    predictions = []
     pictures = (sample.picture() for sample in samples)
     for answer in tqdm(predictor.predict_many(pictures), total=len(samples), desc=description, unit="image"):
         if not isinstance(answer, Prediction):
             raise answer
-        found.append(answer)
-    return found
+        predictions.append(answer)
+    return predictions
 
 
 def evaluate_split(
@@ -66,9 +78,10 @@ def evaluate_split(
     threshold: float,
     correlations: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Everything evaluation.json says of one split, from its calibrated probabilities (N, C).
+    """The entry of one split in evaluation.json, from its calibrated probabilities (N, C).
 
-    `correlations` (N,), each picture's highest with a training picture, adds the figures without near-duplicates.
+    `correlations` (N,) has the highest correlation of each image with a training image. If it is given, the entry also
+    has the figures without near-duplicates.
     """
     labels = np.array([sample.label for sample in samples])
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
@@ -104,7 +117,7 @@ def evaluate_split(
 
 
 def counts(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Where samples are from and how many they are: images, groups, images of each class."""
+    """The sources of the samples, and the numbers of images, of groups and of images per class."""
     return {
         "sources": [SOURCES[name].title for name in dict.fromkeys(sample.source for sample in samples)],
         "n": len(samples),
@@ -116,7 +129,7 @@ def counts(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
 def metrics_at(
     task: Task, labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[str], threshold: float
 ) -> dict[str, Any]:
-    """The metrics, and what holds at `threshold`, each with its 95% interval."""
+    """The metrics and the operating point at `threshold`, each with its 95% interval."""
     points = metrics.point_estimates(task, probabilities, labels)
     intervals = metrics.bootstrap(
         lambda drawn: metrics.point_estimates(task, probabilities[drawn], labels[drawn]), groups
@@ -131,25 +144,28 @@ def metrics_at(
 def threshold_tables(
     task: Task, labels: np.ndarray, scores: np.ndarray, groups: Sequence[str] | None = None
 ) -> dict[str, dict[str, list[Any]]]:
-    """The table of "malignant", and of each malignant class that is reported alone, from p(malignant) (N,).
+    """The threshold table of "malignant" and of each malignant class that is reported alone, from p(malignant) (N,).
 
-    With `groups` (N) every group counts once, by the worst of its pictures: what a sensitivity can be promised by.
+    With `groups` (N) every group counts once, by the worst of its images. A promised sensitivity rests on this table.
     """
     positive = metrics.is_malignant(task, labels)
     tables = {}
-    for who in ("malignant", *task.reported_alone):
-        # One malignant class against everything benign: the other malignant classes are neither.
-        rows = np.flatnonzero(~positive | (who == "malignant") | (np.array(task.codes)[labels] == who)).tolist()
+    for target in ("malignant", *task.reported_alone):
+        # A single malignant class is compared with the benign classes. The other malignant classes count as neither.
+        rows = np.flatnonzero(~positive | (target == "malignant") | (np.array(task.codes)[labels] == target)).tolist()
         cases = scores[rows].tolist(), positive[rows].tolist()
         if groups is not None:
-            cases = one_a_group(*cases, [groups[row] for row in rows])
-        tables[who] = threshold_table(*cases)
+            cases = worst_per_group(*cases, [groups[row] for row in rows])
+        tables[target] = threshold_table(*cases)
     return tables
 
 
 def split_names(samples: Sequence[Sample], sources: Sequence[str]) -> dict[str, list[Sample]]:
-    """The splits that are evaluated. "test" is the first source's; a further source's is "test-NAME", because two
-    hospitals' figures say more apart than pooled. "validation" is what choices were made on, all sources together."""
+    """The evaluated splits by name.
+
+    "test" is the test split of the first source, and "test-NAME" that of a further source: the figures of two hospitals
+    say more when they are reported separately. "validation" has all sources together, as choices were made on it.
+    """
     named: dict[str, list[Sample]] = {"validation": [sample for sample in samples if sample.split == "validation"]}
     for i, source in enumerate(sources):
         name = "test" if i == 0 else f"test-{source}"
@@ -157,14 +173,14 @@ def split_names(samples: Sequence[Sample], sources: Sequence[str]) -> dict[str, 
     return named
 
 
-def drawn(samples: Sequence[Sample]) -> list[Sample]:
-    """At most EXAMINED of the samples, drawn at random and in random order, the same every time."""
+def examined(samples: Sequence[Sample]) -> list[Sample]:
+    """At most EXAMINED of the samples, in an order that is random but the same every time."""
     order = np.random.default_rng(0).permutation(len(samples))
     return [samples[i] for i in order[:EXAMINED]]
 
 
 def round_figures(value: Any) -> Any:
-    """JSON content with floats rounded, and None for what is not finite (JSON has no NaN)."""
+    """JSON content with rounded floats. NaN and infinity become None, because JSON has neither."""
     if isinstance(value, float):
         return round(value, DECIMALS) if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -181,52 +197,53 @@ def vigil_block(folder: Path) -> dict[str, Any]:
 
 
 def open_run(folder: Path, data: Path) -> tuple[dict[str, Any], Predictor, list[Sample]]:
-    """A trained checkpoint folder: its config's `vigil` block, its Predictor, and its recipe's samples.
+    """The `vigil` block of a trained folder's config.json, its Predictor, and the samples of its recipe.
 
-    Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
+    Raises CheckpointError if the folder does not verify, and DataMissing if a dataset is missing.
     """
     vigil = vigil_block(folder)
     recipe = vigil["recipe"]
     samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"))
     if split_hash(samples) != vigil["split_sha256"]:
-        log.warning("The data is not split as it was for training: a test image may have been trained on.")
+        log.warning("The datasets are not split as they were for training: test images may have been trained on.")
     return vigil, Predictor(checkpoints.load(vigil["task"], folder)), samples
 
 
 def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[str, Any]:
-    """The content of evaluation.json for the checkpoint in `folder`; figures into `draw_into` where given.
+    """The content of evaluation.json for the checkpoint in `folder`. If `draw_into` is given, plots go there.
 
-    Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
+    Raises CheckpointError if the folder does not verify, and DataMissing if a dataset is missing.
     """
     vigil, predictor, samples = open_run(folder, data)
     task, threshold = predictor.task, vigil["default_threshold"]
     splits = split_names(samples, vigil["recipe"]["sources"])
     external = load_external(task.name, data, vigil["recipe"]["sources"])
-    parts = splits | {f"external-{name}": some for name, some in external.items()}
-    held_out = [sample for name, some in parts.items() if name != "validation" for sample in some]
+    parts = splits | {f"external-{name}": part for name, part in external.items()}
+    held_out = [sample for name, part in parts.items() if name != "validation" for sample in part]
     training = [sample for sample in samples if sample.split == "train"]
     highest = duplicates.highest_correlations(held_out, training)
     correlation = {(sample.source, sample.name): r for sample, r in zip(held_out, highest, strict=True)}
-    found: dict[str, Any] = {}
-    answered: dict[str, list[Prediction]] = {}
-    for name, some in parts.items():
-        answered[name] = predict_samples(predictor, some, name)
-        probabilities = np.array([answer.probabilities for answer in answered[name]])
-        alike = None if name == "validation" else np.array([correlation[s.source, s.name] for s in some])
-        found[name] = evaluate_split(task, some, probabilities, threshold, alike)
+    entries: dict[str, Any] = {}
+    predictions: dict[str, list[Prediction]] = {}
+    for name, part in parts.items():
+        predictions[name] = predict_samples(predictor, part, name)
+        probabilities = np.array([prediction.probabilities for prediction in predictions[name]])
+        correlations = None if name == "validation" else np.array([correlation[s.source, s.name] for s in part])
+        entries[name] = evaluate_split(task, part, probabilities, threshold, correlations)
         if predictor.checkpoint.finder is not None:
-            region = segmentation.evaluate_finder(predictor.checkpoint.finder, some)
+            region = segmentation.evaluate_finder(predictor.checkpoint.finder, task, part)
             if region is not None:
-                found[name]["region"] = region
+                entries[name]["region"] = region
         if name != "validation":
-            chosen = drawn(some)
-            found[name]["explanation"] = explanations.evaluate_heat_maps(predictor, chosen, threshold)
-            found[name]["robustness"] = robustness.evaluate_robustness(predictor, chosen, threshold)
+            chosen = examined(part)
+            entries[name]["explanation"] = explanations.evaluate_heat_maps(predictor, chosen, threshold)
+            entries[name]["robustness"] = robustness.evaluate_robustness(predictor, chosen, threshold)
         if draw_into is not None:
-            plots.draw(draw_into, name, task, np.array([sample.label for sample in some]), probabilities)
-    found["validation"]["quality"] = quality.measure_effects(predictor, splits["validation"], threshold)
-    for name, judged in gate.evaluate_gate(predictor, parts, answered, data).items():
-        found[name]["gate"] = judged
+            plots.draw(draw_into, name, task, np.array([sample.label for sample in part]), probabilities)
+    entries["validation"]["quality"] = quality.measure_effects(predictor, splits["validation"], threshold)
+    entries["validation"] |= measure_geometry(predictor, splits["validation"], threshold)
+    for name, entry in gate.evaluate_gate(predictor, parts, predictions, data).items():
+        entries[name]["gate"] = entry
     if draw_into is not None:
         plots.learning_curves(draw_into, vigil["history"])
     return round_figures(
@@ -241,17 +258,29 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
                 "proportions": f"95%, {INTERVAL_METHOD}",
                 "shares in samples": f"95%, {INTERVAL_METHOD} of as many cases as there are groups",
             },
-            "splits": {name: found[name] for name in splits},
-            "external": {name: found[f"external-{name}"] for name in external},
+            "splits": {name: entries[name] for name in splits},
+            "external": {name: entries[f"external-{name}"] for name in external},
         }
     )
+
+
+def measure_geometry(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+    """What pictures of another geometry do, as far as the task has such: parts of evaluation.json's validation split.
+
+    Raises ImageRefused.
+    """
+    found = {
+        "magnification": magnification.measure(predictor.task, samples),
+        "views": views.measure(predictor, samples, threshold),
+    }
+    return {name: measured for name, measured in found.items() if measured is not None}
 
 
 def write_evaluation(folder: Path, content: Mapping[str, Any]) -> None:
     """Write evaluation.json and the model card of a checkpoint folder.
 
-    What `train.spread` and `train.leave_out` wrote beside the same weights stays: it rests on other runs, which may be
-    gone.
+    The entries of `train.spread` and `train.leave_out` stay if the weights are the same, because the runs that they
+    describe may be gone.
     """
     file = folder / "evaluation.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -268,22 +297,23 @@ def metric_text(metric: Mapping[str, Any]) -> str:
 
 
 def summary(content: Mapping[str, Any]) -> str:
-    """The figures of every set, a line each, to be read in a terminal."""
+    """The figures of every set as text for a terminal, one line per figure."""
     lines = []
     for name, split in {**content["splits"], **content["external"]}.items():
         lines.append(f"{name} ({', '.join(split['sources'])}, n = {split['n']:,}, {split['groups']:,} groups)")
-        lines += [f"  {metric:<20}{metric_text(found)}" for metric, found in split["metrics"].items()]
-        for who, point in split["at_default_threshold"].items():
+        lines += [f"  {name:<20}{metric_text(metric)}" for name, metric in split["metrics"].items()]
+        for target, point in split["at_default_threshold"].items():
             for share in ("sensitivity", "specificity"):
-                what = f"{share} {who}" if who != "malignant" else share
-                lines.append(f"  {what:<20}{metric_text(point[share])} at {point['threshold']}")
+                title = f"{share} {target}" if target != "malignant" else share
+                lines.append(f"  {title:<20}{metric_text(point[share])} at {point['threshold']}")
     return "\n".join(lines)
 
 
 def differences(folder: Path, data: Path) -> list[str]:
-    """What does not come out again of a checkpoint folder's evaluation.json and of the cards that rest on it.
+    """A sentence for each published number or line of a card that a fresh evaluation does not give again.
 
-    But for OF_OTHER_RUNS, which rest on other weights. Raises CheckpointError and DataMissing.
+    The entries OF_OTHER_RUNS are not checked, because they describe other weights. Raises CheckpointError and
+    DataMissing.
     """
     stored = folder / "evaluation.json"
     if folder.is_dir() and not stored.is_file():
@@ -296,29 +326,31 @@ def differences(folder: Path, data: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="checkpoint folder that `python -m train` wrote")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; derive every number of evaluation.json, of the folder's card and, of an embedded "
-        "checkpoint, of model_card.md and README.md again, and fail naming each difference",
+        help="write nothing; derive every number of evaluation.json and of the cards again, and fail if one differs",
     )
     instead.add_argument(
         "--audit",
         type=Path,
         metavar="FOLDER",
-        help="write nothing but FOLDER/index.html: the test pictures as missed cancers, false alarms and correct ones",
+        help="write only FOLDER/index.html, which shows missed cancers, false alarms and correct decisions",
     )
     parser.add_argument(
-        "--threshold", type=threshold_argument, metavar="T", help="of the audit (default: the checkpoint's)"
+        "--threshold",
+        type=threshold_argument,
+        metavar="T",
+        help="threshold of the audit (default: the checkpoint's)",
     )
     options = parser.parse_args(arguments)
     if options.threshold is not None and options.audit is None:
-        parser.error("--threshold is for --audit; evaluation is at the checkpoint's own")
+        parser.error("--threshold needs --audit; an evaluation uses the checkpoint's own threshold")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if options.check:

@@ -1,6 +1,7 @@
-"""One run from a recipe and its samples to a checkpoint folder, for `python -m train` and all that trains several.
+"""One training run: from a recipe and its samples to a checkpoint folder.
 
-Knows nothing of the command line, of gates or of evaluation.
+`python -m train` uses it, and so do the commands that train several networks. It knows nothing of the command line, of
+gates or of evaluation.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,17 @@ from train.training.recipe import Recipe, RecipeError, RegionRecipe
 from train.training.segmentation import LesionSearch
 
 TRAINING = "training"
-"""The folder inside a checkpoint folder for what only a training run needs; never published."""
+"""The folder inside a checkpoint folder for files that only a training run needs. It is never published."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a run starts: `pretrained` is "hub", "none" or a safetensors file, `region` the folder of the lesion finder
-    for recipes with `lesion_crops`, `workers` the number of processes that augment (None: one less than the cores)."""
+    """How a run starts.
+
+    `pretrained` is "hub", "none" or a safetensors file. `region` is the folder of the lesion finder, for recipes with
+    `lesion_crops`. `resume` continues a run that was interrupted. `workers` is the number of processes that augment;
+    None means one less than the cores.
+    """
 
     pretrained: str = "none"
     region: Path | None = None
@@ -30,13 +35,16 @@ class Start:
 
 
 def learn(recipe: Recipe | RegionRecipe, samples: Sequence[Sample], out: Path, start: Start) -> bool:
-    """Train and release into `out`; False in all processes but the first, which have nothing to write.
+    """Train the recipe and write its checkpoint folder `out`.
 
-    Raises RecipeError, CheckpointError and TrainingError.
+    Returns True in the process that wrote the folder, and False in the other processes. Raises RecipeError,
+    CheckpointError and TrainingError.
     """
-    needed = isinstance(recipe, Recipe) and recipe.lesion_crops is not None
-    if needed != (start.region is not None):
-        raise RecipeError("--region is for the recipes with lesion_crops, and those need it.")
+    crops_to_lesion = isinstance(recipe, Recipe) and recipe.lesion_crops is not None
+    if crops_to_lesion and start.region is None:
+        raise RecipeError("This recipe has lesion_crops, so it needs --region.")
+    if start.region is not None and not crops_to_lesion:
+        raise RecipeError("This recipe has no lesion_crops, so --region must not be given.")
     finder = segmentation.load(start.region) if start.region is not None else None
     with distributed.join_processes() as processes:
         job: loop.Job
@@ -51,7 +59,8 @@ def learn(recipe: Recipe | RegionRecipe, samples: Sequence[Sample], out: Path, s
     if isinstance(recipe, RegionRecipe):
         segmentation.release(out, recipe, tensors, history)
     else:
-        config, number = classifier.pretrained_config(recipe), classifier.outputs(recipe.task, recipe.architecture)
-        about = segmentation.copy(start.region, out) if start.region is not None else None
-        release.write_checkpoint(out, recipe, config, number, tensors, samples, history, about)
+        config = classifier.pretrained_config(recipe)
+        num_classes = classifier.outputs(recipe.task, recipe.architecture)
+        region = segmentation.copy(start.region, out) if start.region is not None else None
+        release.write_checkpoint(out, recipe, config, num_classes, tensors, samples, history, region)
     return True

@@ -1,11 +1,11 @@
-"""Cross-validated members of one recipe:
+"""Cross-validate a recipe: train one network per fold.
 
     python -m train.members skin --data DIR --out runs/skin-members --pretrained hub
 
-splits all groups that are not test into folds; each fold's network is a member, in its own checkpoint folder
-OUT/fold-N. Every picture is read once by the member that did not learn from it (out of fold): calibration, default
-threshold and what sensitivity can be promised come from all of these, written to OUT/members.json. Killed at any
-moment, the same command goes on.
+The command splits all groups outside the test split into folds. For each fold it trains a member on the other folds, in
+the checkpoint folder OUT/fold-N. Each member predicts its own fold, so every image gets one out-of-fold prediction. The
+calibration, the default threshold and the promised sensitivities come from these predictions and are written to
+OUT/members.json. A run may be killed at any moment; the same command continues it.
 """
 
 import argparse
@@ -38,27 +38,27 @@ FOLDS = 5
 def out_of_fold(
     recipe: Recipe, samples: Sequence[Sample], folds: int, out: Path, start: learning.Start
 ) -> tuple[list[Sample], np.ndarray, list[int]]:
-    """Train the members into `out` and read each fold by its own: (samples, class logits float64 (N, C) before any
-    calibration, the fold of each sample).
+    """Train the members into `out` and predict each fold with its own member.
 
-    A fold chooses nothing of its member, neither epoch nor bias. Raises what `learning.learn` raises.
+    Returns the samples, their class logits before calibration, float64 (N, C), and the fold of each sample. A fold
+    chooses neither the epoch nor the bias of its member. Raises the errors of `learning.learn`.
     """
     recipe = recipe.model_copy(update={"select_by": "last", "calibrate_bias": False})
     held_out: list[Sample] = []
     logits: list[np.ndarray] = []
     fold_of: list[int] = []
-    for fold, cut in enumerate(splits.folded(samples, folds)):
+    for fold, resplit in enumerate(splits.folded(samples, folds)):
         folder = out / f"fold-{fold}"
-        kept = folder / learning.TRAINING / "out_of_fold.npz"
-        inside = [sample for sample in cut if sample.split == "validation"]
+        file = folder / learning.TRAINING / "out_of_fold.npz"
+        inside = [sample for sample in resplit if sample.split == "validation"]
         names = [f"{sample.source}/{sample.name}" for sample in inside]
-        if not kept.is_file():
-            learning.learn(recipe, cut, folder, start)
-            found, _ = release.read_all(Predictor(checkpoints.load(recipe.task, folder)), inside)
-            np.savez(kept, names=names, logits=found)
-        with np.load(kept) as stored:
+        if not file.is_file():
+            learning.learn(recipe, resplit, folder, start)
+            fold_logits, _ = release.predict_logits(Predictor(checkpoints.load(recipe.task, folder)), inside)
+            np.savez(file, names=names, logits=fold_logits)
+        with np.load(file) as stored:
             if stored["names"].tolist() != names:
-                raise CheckpointError(f"{kept} is of other folds; give another --out.")
+                raise CheckpointError(f"{file} belongs to other folds; give another --out.")
             logits.append(stored["logits"])
         held_out += inside
         fold_of += len(inside) * [fold]
@@ -68,8 +68,10 @@ def out_of_fold(
 def evaluate_members(
     recipe: Recipe, samples: Sequence[Sample], logits: np.ndarray, fold_of: Sequence[int]
 ) -> dict[str, Any]:
-    """Calibration and default threshold from out-of-fold logits (N, C), the metrics they make, pooled and of each fold,
-    and the sensitivities that so many cases can promise."""
+    """Calibration, default threshold and promised sensitivities from out-of-fold logits (N, C).
+
+    The metrics with this calibration are given for all samples together, for each source and for each fold.
+    """
     task, labels, folds = TASKS[recipe.task], np.array([sample.label for sample in samples]), np.array(fold_of)
     bias = metrics.fit_bias(logits, labels) if recipe.calibrate_bias else np.zeros(len(task.codes))
     temperature = metrics.fit_temperature(logits + bias, labels)
@@ -93,12 +95,12 @@ def evaluate_members(
         "default_threshold": threshold,
         "promised_from_threshold": promises,
         "pooled": metrics.point_estimates(task, probabilities, labels),
-        "sources": _apart(task, probabilities, labels, [sample.source for sample in samples]),
-        "folds": _apart(task, probabilities, labels, folds.tolist()),
+        "sources": _per_part(task, probabilities, labels, [sample.source for sample in samples]),
+        "folds": _per_part(task, probabilities, labels, folds.tolist()),
     }
 
 
-def _apart(
+def _per_part(
     task: Task, probabilities: np.ndarray, labels: np.ndarray, parts: Sequence[Any]
 ) -> dict[str, dict[str, float]]:
     found = {}
@@ -109,21 +111,21 @@ def _apart(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.members", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", help="a name in train/recipes or a YAML file")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the members, fold-0 and so on")
-    parser.add_argument("--folds", type=int, default=FOLDS, help=f"default {FOLDS}")
+    parser.add_argument("recipe", help="name in train/recipes, or a YAML file")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the members: fold-0, fold-1, …")
+    parser.add_argument("--folds", type=int, default=FOLDS, help=f"number of folds (default {FOLDS})")
     parser.add_argument("--pretrained", default="none", metavar="hub|FILE|none", help="ImageNet weights (default none)")
-    parser.add_argument("--region", type=Path, metavar="DIR", help="what ultrasound-region wrote, for lesion_crops")
+    parser.add_argument("--region", type=Path, metavar="DIR", help="lesion finder, for lesion_crops")
     parser.add_argument("--workers", type=int, help="processes that augment (default: one less than the cores)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         recipe = recipes.load(options.recipe)
         if not isinstance(recipe, Recipe):
-            raise RecipeError(f"{options.recipe} is no recipe of a network.")
+            raise RecipeError(f"{options.recipe} is not a recipe of a network.")
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
         start = learning.Start(options.pretrained, options.region, resume=True, workers=options.workers)
         found = evaluate_members(recipe, *out_of_fold(recipe, samples, options.folds, options.out, start))

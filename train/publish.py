@@ -1,12 +1,13 @@
-"""Put a checkpoint folder on the Hugging Face Hub, in one commit.
+"""Upload a checkpoint folder to the Hugging Face Hub in one commit.
 
-    hf auth login                                       # once; or HF_TOKEN, a token that may write
+    hf auth login                                       # once; or set HF_TOKEN to a token that may write
     python -m train.publish runs/skin OWNER/vigil-skin [--private] [--revision BRANCH] [--dry-run]
 
-The folder is verified as the app would, its golden values too, and its model card made for the repository it goes to.
-Repository and branch are made where they are not there. What is there already is not uploaded again, and where nothing
-differs no commit is made. Whatever interrupts it, the Hub is left as it was: files become visible with the one commit,
-and a repository or branch made for them is removed again. `--dry-run` asks the Hub and changes nothing.
+The command verifies the folder as the app does, compares its golden probabilities, and generates the model card for the
+repository. It creates the repository and the branch if they do not exist. Files that the Hub already has are not
+uploaded again; if all files are the same, no commit is made. If the command is interrupted, the Hub stays as it was:
+the files become visible with the commit only, and a repository or branch that was created for them is deleted.
+`--dry-run` reads from the Hub and changes nothing.
 """
 
 import argparse
@@ -38,8 +39,8 @@ from src.models.predictor import Predictor
 from train import card, release
 
 CARD = "README.md"
-# OSError: what the Hub answers, and the disk; httpx2's HTTPError: no connection; ValueError: CheckpointError, an
-# impossible name, metadata the Hub does not accept; RuntimeError: what stopped the upload of a file.
+# OSError: errors of the Hub and of the disk. httpx2's HTTPError: no connection. ValueError: CheckpointError, an
+# impossible name, or metadata that the Hub does not accept. RuntimeError: a failed upload of a file.
 ERRORS = (OSError, httpx2.HTTPError, ValueError, RuntimeError)
 
 
@@ -47,9 +48,9 @@ ERRORS = (OSError, httpx2.HTTPError, ValueError, RuntimeError)
 class Plan:
     """What publishing would do.
 
-    `sources` has every file, or its content; `states` says of each whether the Hub has it ("new", "changed", "same").
-    `head` is the commit that `branch` names or that a new branch starts from, `is_private` what the repository is; both
-    are None where it has to be made.
+    `sources` has each file's path or content, by the file's name on the Hub. `states` compares each file with the Hub:
+    "new", "changed" or "same". `head` is the commit of `branch`, or the commit that a new branch starts from.
+    `is_private` is the repository's visibility. Both are None for a repository that does not exist yet.
     """
 
     repo: str
@@ -62,7 +63,7 @@ class Plan:
 
     @property
     def makes_repository(self) -> bool:
-        """Whether there is no such repository yet."""
+        """Whether the repository does not exist yet."""
         return self.head is None
 
     @property
@@ -72,7 +73,7 @@ class Plan:
 
 
 def check(folder: Path) -> Checkpoint:
-    """The checkpoint in `folder`, whole and evaluated. Raises CheckpointError."""
+    """The checkpoint in `folder`. Raises CheckpointError if it does not verify or is not evaluated."""
     try:
         task = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vigil"]["task"]
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -82,15 +83,17 @@ def check(folder: Path) -> Checkpoint:
         problem = checkpoint.evaluation.problem
         raise CheckpointError(f"{folder}: {problem} Run python -m train.evaluate {folder} --data DIR.")
     golden = checkpoint.config.vigil.golden
-    for name, answer in release.golden_predictions(Predictor(checkpoint)).items() if golden else ():
-        difference = max(abs(p - q) for p, q in zip(answer, golden.get(name, answer), strict=True))
+    for name, probabilities in release.golden_predictions(Predictor(checkpoint)).items() if golden else ():
+        difference = max(abs(p - q) for p, q in zip(probabilities, golden.get(name, probabilities), strict=True))
         if difference > release.GOLDEN_TOLERANCE:
-            raise CheckpointError(f"{folder} does not answer {name} as its config.json says: {difference:.4f} apart.")
+            raise CheckpointError(
+                f"{folder}: the probabilities for {name} differ from those in config.json by {difference:.4f}."
+            )
     return checkpoint
 
 
 def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] = FILES) -> Plan:
-    """Compare the `files` of a checked folder, with its card for `repo`, to what the Hub has. Raises ERRORS."""
+    """Compare the `files` of a checked folder and its card for `repo` with those on the Hub. Raises ERRORS."""
     try:
         readme = card.card_text(folder, repo)
     except ValueError as error:
@@ -107,12 +110,12 @@ def plan(api: HfApi, folder: Path, repo: str, branch: str, files: Sequence[str] 
     except RevisionNotFoundError:
         head, makes_branch = main.sha, True
     for found in api.get_paths_info(repo, list(sources), revision=head):
-        states[found.path] = "same" if _is(found, sources[found.path]) else "changed"
+        states[found.path] = "same" if _has_content(found, sources[found.path]) else "changed"
     return Plan(repo, branch, sources, states, head, main.private, makes_branch)
 
 
-def _is(found: RepoFile | RepoFolder, source: Path | bytes) -> bool:
-    """Whether a file of the Hub has this content: large files are named by their sha256, others as git names them."""
+def _has_content(found: RepoFile | RepoFolder, source: Path | bytes) -> bool:
+    """Whether a file on the Hub has this content. The Hub names large files by their sha256, others by git's hash."""
     content = source.read_bytes() if isinstance(source, Path) else source
     if isinstance(found, RepoFile) and found.lfs is not None:
         return found.lfs.sha256 == hashlib.sha256(content).hexdigest()
@@ -123,28 +126,28 @@ def _is(found: RepoFile | RepoFolder, source: Path | bytes) -> bool:
 
 
 def publish(api: HfApi, planned: Plan, private: bool = False, title: str = "checkpoint") -> str:
-    """Carry out a plan; returns the commit that holds the checkpoint. Raises ERRORS, the Hub being as it was."""
+    """Carry out a plan; returns the commit with the checkpoint. Raises ERRORS, and then leaves the Hub as it was."""
     repo, branch, commit = planned.repo, planned.branch, planned.head
     with ExitStack() as undo:
         if planned.makes_repository:
-            # None: public, or what the organisation prefers.
+            # With None the repository is public, or as the organisation's default says.
             api.create_repo(repo, private=private or None)
             undo.callback(_undo, lambda: api.delete_repo(repo), repo)
         operations = [CommitOperationAdd(name, planned.sources[name]) for name in planned.upload]
         if operations:
-            # Before a new branch is made, for nothing is to be seen until the commit.
+            # The upload comes before a new branch, so that nothing is visible until the commit.
             base = "main" if planned.makes_branch else branch
             api.preupload_lfs_files(repo, operations, revision=base, free_memory=False)
         if planned.makes_branch:
             api.create_branch(repo, branch=branch, revision=planned.head)
             undo.callback(_undo, lambda: api.delete_branch(repo, branch=branch), f"{repo}@{branch}")
         if operations:
-            # Refused if a commit of someone else's came between.
+            # The Hub refuses this commit if someone else committed in the meantime.
             commit = api.create_commit(
                 repo, operations, commit_message=f"Publish {title}", revision=branch, parent_commit=planned.head
             ).oid
         undo.pop_all()
-    assert commit is not None  # where there was no head there were operations
+    assert commit is not None  # a new repository always gets a commit
     return commit
 
 
@@ -153,20 +156,22 @@ def _undo(remove: Callable[[], None], what: str) -> None:
         with _patience(what):
             remove()
     except (*ERRORS, KeyboardInterrupt):
-        print(f"publish: {what} was made for this and could not be removed again.", file=sys.stderr)
+        print(f"publish: {what} was created, and could not be deleted again.", file=sys.stderr)
 
 
 @contextmanager
 def _patience(what: str) -> Iterator[None]:
-    """Ctrl-C once in this block only says what is done there: pressed out of impatience, it would leave half behind.
-    The second one ends it, since huggingface_hub waits for an answer as long as it takes."""
-    if threading.current_thread() is not threading.main_thread():  # no signal arrives in another
+    """In this block, the first Ctrl-C only prints a line, because it would leave a repository or branch behind.
+
+    The second Ctrl-C ends the block, because huggingface_hub may wait for an answer without end.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals arrive in the main thread only
         yield
         return
 
     def say(*_: object) -> None:
         signal.signal(signal.SIGINT, before)
-        print(f"publish: removing {what} again; Ctrl-C once more leaves it there.", file=sys.stderr)
+        print(f"publish: deleting {what} again. Press Ctrl-C once more to leave it there.", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, say)
     try:
@@ -176,33 +181,35 @@ def _patience(what: str) -> Iterator[None]:
 
 
 def why(error: BaseException, repo: str, branch: str) -> str:
-    """One sentence for the person about one of ERRORS."""
+    """One of ERRORS as one sentence for the user."""
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__  # huggingface_hub wraps what stopped an upload
+        error = error.__cause__  # huggingface_hub wraps the error that stopped an upload
     match error:
         case CheckpointError():
             return str(error)
         case LocalTokenNotFoundError():
-            return "Log in first: hf auth login, or HF_TOKEN with a token that may write."
+            return "Log in first with hf auth login, or set HF_TOKEN to a token that may write."
         case HfHubHTTPError() if error.response.status_code == 401:
-            return "The Hub does not accept this token: hf auth login, or another HF_TOKEN."
+            return "The Hub does not accept this token. Use hf auth login or another HF_TOKEN."
         case HfHubHTTPError() if error.response.status_code == 403:
             return f"This token may not write to {repo}."
         case HfHubHTTPError() if error.response.status_code == 412:
-            return f"{repo} was changed meanwhile: run this again."
+            return f"{repo} was changed in the meantime. Run the command again."
         case ValueError() if not isinstance(error, HfHubHTTPError):
             return " ".join(str(error).split())
     return hub.why(error, repo, branch)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.publish", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="checkpoint folder, evaluated")
-    parser.add_argument("repo", metavar="OWNER/REPO", help="where it goes")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="evaluated checkpoint folder")
+    parser.add_argument("repo", metavar="OWNER/REPO", help="repository on the Hub")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument("--revision", default="main", metavar="BRANCH", help="branch (default main), made if need be")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
+    parser.add_argument(
+        "--revision", default="main", metavar="BRANCH", help="branch (default: main); created if it does not exist"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     api = HfApi()
@@ -212,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
         api.whoami()
         planned = plan(api, options.folder, options.repo, options.revision, config.files)
         if options.private and planned.is_private is False:
-            raise CheckpointError(f"{options.repo} is there and public; --private is for a new repository.")
+            raise CheckpointError(f"{options.repo} exists and is public. --private is for a new repository.")
         show(planned, options.private)
         if options.dry_run:
             print("Dry run: nothing was changed.")
@@ -230,7 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def show(planned: Plan, private: bool) -> None:
-    """Print what a plan would do."""
+    """Print a plan."""
     if planned.makes_repository:
         print(f"New {'private' if private else 'public'} repository {planned.repo}")
     if planned.makes_branch:

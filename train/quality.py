@@ -1,11 +1,10 @@
-"""The limits of `src.pictures.quality` from training pictures, and what each flaw does to a model's answers.
+"""Derive the limits of the quality warnings from training images, and evaluate how each flaw changes predictions.
 
     python -m train.quality --data DIR
 
-writes src/pictures/quality.json anew: for each task the percentiles, named in `src.pictures.quality.FLAWS`, of a
-seeded sample of its
-training split. Validation, test and external pictures are not read. `effects` is `train.evaluate`'s: it puts each flaw
-into validation pictures and compares the answers.
+The command writes src/pictures/quality.json. For each task the file has percentiles of a seeded sample of training
+images; `src.pictures.quality.FLAWS` names the percentiles. The command reads no validation, test or external image.
+`measure_effects` is for `train.evaluate`: it puts each flaw into validation images and compares the predictions.
 """
 
 import argparse
@@ -35,29 +34,30 @@ from src.tasks import TASKS, Task
 from train.data import DataMissing, Sample, load
 
 SEED = 0
-TRAINING_PICTURES = 1000
-"""Of each task; all of them where it has fewer."""
-VALIDATION_PICTURES = 100
+TRAINING_IMAGES = 1000
+"""The largest number of training images per task."""
+VALIDATION_IMAGES = 100
+"""The largest number of validation images into which flaws are put."""
 
 
 def subsample(samples: Sequence[Sample], n: int) -> list[Sample]:
-    """`n` of the samples, or all where they are fewer; the same ones every time."""
+    """At most `n` of the samples, drawn at random but the same every time."""
     return list(samples) if len(samples) <= n else random.Random(SEED).sample(list(samples), n)
 
 
 def derive_limits(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
-    """What quality.json says of a task, from its training `samples`."""
+    """A task's entry in quality.json, from its training `samples`."""
     side = task.input_side
-    measured = [_measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")]
+    measures = [_measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")]
     limits = {}
     for flaw in FLAWS:
         if flaw.applies(task):
-            values = [one[flaw.measure] for one in measured]
-            at = flaw.percent if flaw.tail == "low" else 100 - flaw.percent
-            limit = float(np.percentile(values, at))
+            values = [by_name[flaw.measure] for by_name in measures]
+            percentile = flaw.percent if flaw.tail == "low" else 100 - flaw.percent
+            limit = float(np.percentile(values, percentile))
             limit = max(limit, flaw.at_least) if flaw.tail == "high" else limit
-            limits[flaw.code] = {"percentile": at, "limit": round(limit, 4)}
-    return {"side": side, "n": len(measured), "limits": limits}
+            limits[flaw.code] = {"percentile": percentile, "limit": round(limit, 4)}
+    return {"side": side, "n": len(measures), "limits": limits}
 
 
 def _measures(image: Image.Image, task: Task, side: int) -> dict[str, float]:
@@ -121,20 +121,13 @@ def _callipers(image: Image.Image) -> Image.Image:
 def _text(image: Image.Image) -> Image.Image:
     marked = image.copy()
     size = max(11, round(max(image.size) / 384 * 13))
-    # Outlined, as scanners write on bright tissue.
-    look: Any = {"fill": "white", "stroke_fill": "black", "stroke_width": max(1, size // 8), "font_size": size}
-    ImageDraw.Draw(marked).text((0.3 * image.width, 0.8 * image.height), "RT  BREAST  10  H", **look)
+    # Scanners outline letters, so that they can be read on bright tissue.
+    style: Any = {"fill": "white", "stroke_fill": "black", "stroke_width": max(1, size // 8), "font_size": size}
+    ImageDraw.Draw(marked).text((0.3 * image.width, 0.8 * image.height), "RT  BREAST  10  H", **style)
     return marked
 
 
-def _split(image: Image.Image) -> Image.Image:
-    both = Image.new("RGB", (round(2.04 * image.width), image.height))
-    both.paste(image, (0, 0))
-    both.paste(ImageOps.mirror(image), (both.width - image.width, 0))
-    return both
-
-
-PUT: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
+PUT_FLAW: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
     {
         "resolution": _small_copy,
         "narrow": _strip,
@@ -151,64 +144,63 @@ PUT: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
         "doppler": _doppler,
         "callipers": _callipers,
         "text": _text,
-        "split": _split,
     }
 )
-"""Flaw code -> what puts it into an upright RGB picture, plainly enough to be seen at a glance."""
+"""Flaw code -> a function that puts this flaw into an upright RGB image, strongly enough to be obvious."""
 
 
 def measure_effects(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
-    """What evaluation.json says of quality: of VALIDATION_PICTURES of `samples` the share warned of each flaw as they
-    are (`unflawed`), and what each flaw, put into them, does to the answers (`quality.Effect`; `refused`: the share
-    that the gate takes for something else then, None without a gate).
+    """The entry `quality` of evaluation.json, from at most VALIDATION_IMAGES of `samples`.
 
-    Raises ImageRefused.
+    "unflawed" has the share of unchanged images that get each warning. "effects" has the effect of each flaw on the
+    predictions (`quality.Effect`). There, "refused" is the share of flawed images that the gate refuses; None for a
+    checkpoint without a gate. Raises ImageRefused.
     """
-    pictures = [sample.picture() for sample in subsample(samples, VALIDATION_PICTURES)]
+    pictures = [sample.picture() for sample in subsample(samples, VALIDATION_IMAGES)]
     flaws = [flaw for flaw in FLAWS if flaw.applies(predictor.task)]
-    before, warned, _ = _answers(predictor, pictures)
-    measured = {}
+    before, warned_before, _ = _predict(predictor, pictures)
+    effects = {}
     for flaw in tqdm(flaws, desc="flaws", unit="flaw"):
-        flawed = [replace(one, image=PUT[flaw.code](one.image)) for one in pictures]
+        flawed = [replace(one, image=PUT_FLAW[flaw.code](one.image)) for one in pictures]
         if all(one.image == other.image for one, other in zip(pictures, flawed, strict=True)):
-            continue  # of 28 × 28 pixels there is no smaller copy and no strip
-        after, told, refused = _answers(predictor, flawed)
+            continue  # an image of 28 × 28 pixels cannot get smaller or narrower
+        after, warned, refused = _predict(predictor, flawed)
         changed = [decide(p, threshold) != decide(q, threshold) for p, q in zip(before, after, strict=True)]
-        measured[flaw.code] = {
+        effects[flaw.code] = {
             "n": len(pictures),
             "mean_change": float(np.mean(np.abs(np.array(after) - np.array(before)))),
             "flipped": float(np.mean(changed)),
-            "warned": float(np.mean([flaw.code in codes for codes in told])),
+            "warned": float(np.mean([flaw.code in codes for codes in warned])),
             "refused": float(np.mean(refused)) if predictor.checkpoint.gate is not None else None,
         }
-    unflawed = {flaw.code: float(np.mean([flaw.code in codes for codes in warned])) for flaw in flaws}
-    return {"threshold": threshold, "unflawed": unflawed, "effects": measured}
+    unflawed = {flaw.code: float(np.mean([flaw.code in codes for codes in warned_before])) for flaw in flaws}
+    return {"threshold": threshold, "unflawed": unflawed, "effects": effects}
 
 
-def _answers(predictor: Predictor, pictures: Iterable[Picture]) -> tuple[list[float], list[set[str]], list[bool]]:
-    """p(malignant) of each picture, the codes of the flaws that it is warned of, and whether the gate refuses it."""
-    said = {flaw.code: flaw.sentence(predictor.task) for flaw in FLAWS}
-    scores, told, refused = [], [], []
-    for answer in predictor.predict_many(pictures):
-        if not isinstance(answer, Prediction):
-            raise answer
-        scores.append(answer.p_malignant)
-        refused.append(answer.gate is not None and not answer.gate.accepted)
-        lines = answer.warnings
-        told.append({code for code, sentence in said.items() if any(line.startswith(sentence) for line in lines)})
-    return scores, told, refused
+def _predict(predictor: Predictor, pictures: Iterable[Picture]) -> tuple[list[float], list[set[str]], list[bool]]:
+    """Of each image: p(malignant), the codes of the flaws in its warnings, and whether the gate refuses it."""
+    sentences = {flaw.code: flaw.sentence(predictor.task) for flaw in FLAWS}
+    scores, warned, refused = [], [], []
+    for prediction in predictor.predict_many(pictures):
+        if not isinstance(prediction, Prediction):
+            raise prediction
+        scores.append(prediction.p_malignant)
+        refused.append(prediction.gate is not None and not prediction.gate.accepted)
+        lines = prediction.warnings
+        warned.append({code for code, text in sentences.items() if any(line.startswith(text) for line in lines)})
+    return scores, warned, refused
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.quality", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all four")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         content = {
-            name: derive_limits(TASKS[name], subsample(_training(name, options.data), TRAINING_PICTURES))
+            name: derive_limits(TASKS[name], subsample(_training(name, options.data), TRAINING_IMAGES))
             for name in options.tasks
         }
     except DataMissing as error:
@@ -224,7 +216,7 @@ def _training(task: str, data: Path) -> list[Sample]:
 
 
 def write_limits(content: Mapping[str, Any], file: Path = quality.FILE) -> None:
-    """Write quality.json; tasks that `content` lacks stay as they are."""
+    """Write the tasks in `content` into quality.json; the other tasks there stay as they are."""
     all_tasks = {**(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}), **content}
     ordered = {name: all_tasks[name] for name in TASKS if name in all_tasks}
     file.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")

@@ -1,13 +1,13 @@
-"""Trained tensors -> a checkpoint folder as docs/ARCHITECTURE.md defines it: model.safetensors, config.json.
+"""Write a checkpoint folder from trained tensors: model.safetensors and config.json (docs/ARCHITECTURE.md).
 
     python -m train.release checkpoints/skin ...
 
-writes the golden values of folders anew: what they answer to the drawn examples, to which the tests hold page, API,
-`score` and bare timm. Training writes them by itself; only new examples, or a change of how pictures are read that is
-meant to change answers, make this necessary.
+The command writes the golden probabilities of checkpoint folders again. These are the probabilities for the drawn
+examples, which the tests compare with those of the page, the API, `score` and plain timm. Training writes them by
+itself. The command is needed only after new examples, or after a change that is meant to change predictions.
 
-Everything chosen here (temperature, default threshold) comes from validation, through the Predictor that will serve.
-evaluation.json is `train.evaluate`'s. Knows nothing of how the tensors were trained.
+The temperature and the default threshold are chosen here on validation, with the Predictor that the app uses, too.
+`train.evaluate` writes evaluation.json. This module knows nothing of how the tensors were trained.
 """
 
 import argparse
@@ -40,11 +40,11 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN_TOLERANCE = 1e-3
-"""How far a probability may be from its golden value: processors and libjpeg builds round differently."""
+"""The largest accepted difference to a golden probability. Processors and libjpeg builds round differently."""
 
 
-def read_all(predictor: Predictor, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
-    """Class logits before calibration, float64 (N, C), and labels (N,) of `samples`, through the Predictor."""
+def predict_logits(predictor: Predictor, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """The Predictor's class logits before calibration, float64 (N, C), and the labels (N,) of `samples`."""
     rows = []
     for prediction in predictor.predict_many(sample.picture() for sample in samples):
         if not isinstance(prediction, Prediction):
@@ -70,7 +70,7 @@ def write_checkpoint(
     `train.training.segmentation.copy` returned it. Raises ValueError for weights that float16 cannot hold.
     """
     out.mkdir(parents=True, exist_ok=True)
-    # Figures of earlier weights do not hold for these.
+    # These files describe earlier weights.
     for stale in ("evaluation.json", "README.md", GATE_FILE):
         (out / stale).unlink(missing_ok=True)
     own_config = checkpoints.build(recipe.architecture, num_classes, config.input_size[0]).pretrained_cfg
@@ -78,7 +78,7 @@ def write_checkpoint(
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous() for name, tensor in tensors.items()
     }
     if not all(torch.isfinite(tensor).all() for tensor in halved.values() if tensor.is_floating_point()):
-        raise ValueError("The weights do not fit float16.")
+        raise ValueError("The weights are too large for float16.")
     _save(out, halved)
     vigil = _vigil_block(recipe, samples, checkpoints.sha256(out / "model.safetensors"), history, region)
     content = {
@@ -145,7 +145,7 @@ def _calibrate(
     """
     task = TASKS[recipe.task]
     validation = [sample for sample in samples if sample.split == "validation"]
-    logits, labels = read_all(Predictor(checkpoints.load(task.name, out)), validation)
+    logits, labels = predict_logits(Predictor(checkpoints.load(task.name, out)), validation)
     if isinstance(recipe, Recipe) and recipe.calibrate_bias:
         # The classifier's own bias takes the correction, so that everyone who loads the weights has it.
         before = weights[bias].double()
@@ -176,7 +176,7 @@ def default_threshold(scores: Sequence[float], sources: Sequence[str], share: fl
     for score, source in zip(scores, sources, strict=True):
         by_source[source].append(score)
     if not by_source:
-        raise ValueError("No picture to choose the default threshold by.")
+        raise ValueError("Validation has no image to choose the default threshold on.")
     # Rounded down, so that rounding never loses a cancer that the threshold was chosen to refer.
     return min(int(highest_threshold(source_scores, share) * 1000) / 1000 for source_scores in by_source.values())
 
@@ -199,7 +199,7 @@ def _save(out: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def code_version() -> str:
-    """The commit the checkpoint was made from, with "+changes" where the work tree had any; "unknown" outside git."""
+    """The current commit, followed by "+changes" if `src` or `train` has uncommitted ones; "unknown" outside git."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -217,8 +217,10 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m train.release", description="Write golden values anew.")
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.release", description="Write the golden probabilities again."
+    )
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="checkpoint folder")
     for folder in parser.parse_args(arguments).folders:
         try:
@@ -226,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
         except (OSError, checkpoints.CheckpointError) as error:
             print(error, file=sys.stderr)
             return 1
-        print(f"{folder}: golden values written")
+        print(f"{folder}: golden probabilities written")
     return 0
 
 

@@ -1,8 +1,11 @@
-"""How well the trainer keeps its processor busy:  python -m train.speed skin --data DIR
+"""Measure how much reading and augmentation slow the trainer down.
 
-Images a second of the real run (augmented, sent over) against the same network, loss and optimiser on one batch that
-lies in the processor's memory already. The ratio is what augmentation leaves of the speed; 1 is all of it. Both are
-medians over rounds that take turns, since a machine's speed changes under other people's work.
+    python -m train.speed skin --data DIR
+
+The command compares images per second of two loops with the same network, loss and optimiser. The real loop augments
+images and copies them to the device; the other loop repeats one batch that is already in the device's memory. A ratio
+of 1 means that augmentation costs no time. Both loops take turns, and the medians over the rounds are compared, because
+other work on the machine changes its speed.
 """
 
 import argparse
@@ -28,8 +31,8 @@ from train.training.optimisation import Updates, adamw
 Batch = tuple[Tensor, Tensor]
 
 
-def step_of(job: Classification, precision: Precision) -> Callable[[Batch], None]:
-    """What the loop does with one batch, on the job's own network."""
+def training_step(job: Classification, precision: Precision) -> Callable[[Batch], None]:
+    """A function that trains the job's network on one batch, as the training loop does."""
     recipe = job.recipe
     network = job.network.to(precision.device).to(memory_format=torch.channels_last).train()
     learner, normalise = job.learner(), Normalise(recipe, precision.device)
@@ -45,10 +48,10 @@ def step_of(job: Classification, precision: Precision) -> Callable[[Batch], None
     return step
 
 
-def images_a_second(
+def images_per_second(
     step: Callable[[Batch], None], batches: Iterator[Batch], number: int, device: torch.device
 ) -> float:
-    """The rate over `number` batches, waiting for the device at both ends."""
+    """The rate over `number` batches. It waits for the device before and after."""
     _wait(device)
     started, images = time.perf_counter(), 0
     for _ in range(number):
@@ -65,38 +68,38 @@ def _wait(device: torch.device) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", help="a classifier's recipe: a name in train/recipes or a YAML file")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("recipe", help="classifier's recipe: name in train/recipes, or a YAML file")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batches", type=int, default=20, help="batches a round")
+    parser.add_argument("--batches", type=int, default=20, help="batches per round")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     options = parser.parse_args(arguments)
     try:
         recipe = recipes.load(options.recipe)
         if not isinstance(recipe, recipes.Recipe):
-            raise recipes.RecipeError(f"{options.recipe} is no classifier's recipe.")
+            raise recipes.RecipeError(f"{options.recipe} is not a recipe of a classifier.")
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
     except (recipes.RecipeError, DataMissing) as error:
         print(error, file=sys.stderr)
         return 1
     job, precision = Classification(recipe, samples, validates=False), Precision.best()
-    step = step_of(job, precision)
+    step = training_step(job, precision)
     order = Order(recipe, job.labels, TASKS[recipe.task].codes, job.sources)
     loader = job.pictures.loader(Batches(order, recipe, 0), options.workers)
-    # An epoch after the other, as long as it takes.
-    real: Iterator[Batch] = (batch for again in repeat(loader) for batch in again)
+    # One epoch after another, without end.
+    real: Iterator[Batch] = (batch for epoch in repeat(loader) for batch in epoch)
     ready = tuple(part.to(precision.device) for part in next(real))
     memory: Iterator[Batch] = repeat((ready[0], ready[1]))
-    images_a_second(step, memory, 3, precision.device)  # kernels are chosen on the first batches
+    images_per_second(step, memory, 3, precision.device)  # PyTorch chooses its kernels during the first batches
     rates = [
-        [images_a_second(step, batches, options.batches, precision.device) for batches in (real, memory)]
+        [images_per_second(step, batches, options.batches, precision.device) for batches in (real, memory)]
         for _ in range(options.rounds)
     ]
     run, best = (statistics.median(column) for column in zip(*rates, strict=True))
     ratio = statistics.median(a / b for a, b in rates)
-    print(f"real run {run:.0f} images/s, from memory {best:.0f} images/s, ratio {ratio:.2f} ({precision.device})")
+    print(f"real loop {run:.0f} images/s, from memory {best:.0f} images/s, ratio {ratio:.2f} ({precision.device})")
     return 0
 
 

@@ -1,10 +1,11 @@
-"""How far a recipe's figures move with its seed:
+"""Evaluate how the figures of a recipe depend on its seed.
 
     python -m train.spread runs/skin-0 runs/skin-1 runs/skin-2 --data DIR --into checkpoints/skin
 
-reads validation and test split with the checkpoint of each other seed and writes the figures of each into the `seeds`
-of evaluation.json of the released one, whose cards and page then say mean and range. The released one is chosen before,
-on validation, and evaluated. Sets that no model may learn from are not read again for this. Knows nothing of training.
+The released checkpoint (`--into`) was chosen on validation and evaluated before. The command evaluates the checkpoints
+of the other seeds on the validation and test splits. It writes the figures of all seeds to `seeds` in the
+evaluation.json of the released checkpoint; its cards and the page show their mean and range. External datasets are not
+read for this. This module knows nothing of training.
 """
 
 import argparse
@@ -27,15 +28,18 @@ from train.training import recipe as recipes
 
 
 class SpreadError(ValueError):
-    """Runs that say nothing about a seed; the message says why in one sentence."""
+    """The runs cannot be compared by their seeds; the message says why in one sentence."""
 
 
 SHARES = ("sensitivity", "specificity")
-"""Told besides the metrics, at each run's own default threshold."""
+"""The proportions that are reported beside the metrics, at each run's own default threshold."""
 
 
-def evaluated(content: dict[str, Any], vigil: dict[str, Any]) -> dict[str, Any]:
-    """What `figures` gives, out of the evaluation.json of the run whose config's `vigil` block is given."""
+def stored_metrics(content: dict[str, Any], vigil: dict[str, Any]) -> dict[str, Any]:
+    """The result of `seed_metrics` for a run that is already evaluated.
+
+    `content` is its evaluation.json and `vigil` the block of its config.json.
+    """
     splits = {}
     for name, split in content["splits"].items():
         point = split["at_default_threshold"]["malignant"]
@@ -45,16 +49,16 @@ def evaluated(content: dict[str, Any], vigil: dict[str, Any]) -> dict[str, Any]:
 
 
 def seed_metrics(folder: Path, data: Path) -> dict[str, Any]:
-    """One run's seed, the sha256 of its weights, and its metrics and SHARES on each split.
+    """The seed of a run, the sha256 of its weights, and its metrics and SHARES on each split.
 
-    Raises CheckpointError for a folder that does not verify, DataMissing for data that is not there.
+    Raises CheckpointError if the folder does not verify, and DataMissing if a dataset is missing.
     """
     vigil, predictor, samples = evaluate.open_run(folder, data)
     task, threshold = predictor.task, vigil["default_threshold"]
     splits: dict[str, dict[str, float]] = {}
-    for name, some in evaluate.split_names(samples, vigil["recipe"]["sources"]).items():
-        probabilities = np.array([answer.probabilities for answer in evaluate.predict_samples(predictor, some, name)])
-        labels = np.array([sample.label for sample in some])
+    for name, part in evaluate.split_names(samples, vigil["recipe"]["sources"]).items():
+        probabilities = np.array([one.probabilities for one in evaluate.predict_samples(predictor, part, name)])
+        labels = np.array([sample.label for sample in part])
         scores = metrics.p_malignant(task, probabilities).round(evaluate.DECIMALS)
         point = metrics.at_threshold(evaluate.threshold_tables(task, labels, scores)["malignant"], threshold)
         splits[name] = metrics.point_estimates(task, probabilities, labels) | {
@@ -64,29 +68,31 @@ def seed_metrics(folder: Path, data: Path) -> dict[str, Any]:
 
 
 def comparable(folders: Sequence[Path], released: Path) -> None:
-    """Raises SpreadError unless the folders hold one recipe, each with another seed, and `released` is one of them."""
+    """Raise SpreadError unless the folders have one recipe and different seeds, and `released` is one of them."""
     ours, runs = evaluate.vigil_block(released), [evaluate.vigil_block(folder) for folder in folders]
-    # Through the recipe's own class, because a run may be older than one of its settings.
+    # The recipe's class adds defaults, because a run may be older than a setting.
     wanted = recipes.of_settings(ours["recipe"], f"{released}").model_dump()
     for folder, vigil in zip(folders, runs, strict=True):
         settings = recipes.of_settings(vigil["recipe"], f"{folder}").model_dump()
         for key in wanted.keys() | settings.keys():
             if key != "seed" and wanted.get(key) != settings.get(key):
-                raise SpreadError(f"{folder} is of another recipe than {released}: {key} differs.")
+                raise SpreadError(f"{folder} has another recipe than {released}: {key} differs.")
         if vigil["split_sha256"] != ours["split_sha256"]:
-            raise SpreadError(f"{folder} learned from another split than {released}.")
+            raise SpreadError(f"{folder} was trained on another split than {released}.")
     if len({vigil["seed"] for vigil in runs}) < len(runs):
         raise SpreadError("Two of the runs have the same seed.")
     if ours["sha256"] not in [vigil["sha256"] for vigil in runs]:
-        raise SpreadError(f"{released} is none of the runs.")
+        raise SpreadError(f"{released} is not one of the runs.")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
+    """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.spread", description=__doc__.splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="checkpoint folder of one seed each")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
-    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="the released one of them, evaluated")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="checkpoint folders, one per seed")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
+    parser.add_argument(
+        "--into", type=Path, required=True, metavar="DIR", help="the released one of them, already evaluated"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     stored = options.into / "evaluation.json"
@@ -97,13 +103,13 @@ def main(arguments: list[str] | None = None) -> int:
         for folder in options.folders:
             vigil = evaluate.vigil_block(folder)
             known = vigil["sha256"] == content["weights_sha256"]
-            runs.append(evaluated(content, vigil) if known else seed_metrics(folder, options.data))
+            runs.append(stored_metrics(content, vigil) if known else seed_metrics(folder, options.data))
         runs.sort(key=lambda run: run["seed"])
     except (CheckpointError, DataMissing, SpreadError, recipes.RecipeError) as error:
         print(error, file=sys.stderr)
         return 1
     except FileNotFoundError as error:
-        print(f"{error.filename} is not there: train and evaluate first.", file=sys.stderr)
+        print(f"{error.filename} is missing. Train and evaluate first.", file=sys.stderr)
         return 1
     evaluate.write_evaluation(options.into, content | {"seeds": evaluate.round_figures(runs)})
     print(findings.seeds_section(parse(content | {"seeds": runs})))

@@ -1,4 +1,4 @@
-"""A prediction -> its row in the CSV of `python -m src.score` and of the tab "Many pictures"."""
+"""The columns and rows of the CSV that `python -m src.score` and the tab "Many images" write."""
 
 from src.exports.spreadsheet import is_formula
 from src.models.prediction import Prediction
@@ -14,14 +14,14 @@ def columns(task: Task) -> list[str]:
 
 
 def row(task: Task, path: str, answer: Prediction | str, threshold: float) -> dict[str, str]:
-    """One picture's line: `answer` is what the model says, or in one sentence why it says nothing."""
+    """The row of one image. `answer` is its prediction, or a sentence on why there is none."""
     safe = f"./{path}" if is_formula(path) else path
     if isinstance(answer, str):
         return {"path": safe, "error": answer}
     return {
         "path": safe,
         **{f"p_{code}": f"{p:.6f}" for code, p in zip(task.codes, answer.probabilities, strict=True)},
-        # after the classes: of one called "malignant" this is the column
+        # It follows the classes, because a class called "malignant" shares this column.
         "p_malignant": f"{answer.p_malignant:.6f}",
         "decision": decide(answer.p_malignant, threshold),
         "prediction": task.codes[answer.top],

@@ -1,1 +1,1 @@
-"""A picture -> a prediction."""
+"""From an image to a prediction."""

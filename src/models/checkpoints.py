@@ -66,23 +66,25 @@ class Checkpoint:
     gate: Gate | None = None
 
 
-def find(task: str, asked: str | None = None) -> Checkpoint:
+def find(task: str, requested: str | None = None) -> Checkpoint:
     """The checkpoint that serves `task` on the page.
 
-    `asked`: "owner/repo", "owner/repo@revision" or a folder. Without it, the environment decides: first
+    `requested`: "owner/repo", "owner/repo@revision" or a folder. Without it, the environment decides: first
     `VIGIL_WEIGHTS_<TASK>`, then `VIGIL_WEIGHTS_OWNER`. If that checkpoint is missing or does not verify, the reason is
     logged and the embedded default is returned with `problem` set. Raises CheckpointError only if the embedded default
     does not verify.
     """
     owner = os.environ.get("VIGIL_WEIGHTS_OWNER")
-    asked = asked or os.environ.get(f"VIGIL_WEIGHTS_{task.upper()}") or (f"{owner}/vigil-{task}" if owner else None)
-    if not asked:
+    requested = (
+        requested or os.environ.get(f"VIGIL_WEIGHTS_{task.upper()}") or (f"{owner}/vigil-{task}" if owner else None)
+    )
+    if not requested:
         return load(task, EMBEDDED / task)
     try:
-        return load(task, asked)
+        return load(task, requested)
     except CheckpointError as error:
-        log.warning("%s: the embedded checkpoint serves instead of %s: %s", task, asked, error, exc_info=True)
-        problem = f"The weights {asked} could not be used ({error}) The embedded default serves instead."
+        log.warning("%s: the embedded checkpoint serves instead of %s: %s", task, requested, error, exc_info=True)
+        problem = f"The weights {requested} could not be used ({error}) The embedded default serves instead."
         return replace(load(task, EMBEDDED / task), problem=problem)
 
 

@@ -1,4 +1,4 @@
-"""What every part of the page is made of: our gr.Blocks, our markup, our refusals, and the examples to click on."""
+"""The parts that all tabs share: our gr.Blocks, HTML components, refusals, and the example images."""
 
 import asyncio
 import json
@@ -24,49 +24,51 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
-"""Path below examples/ -> "synthetic: what it shows"."""
+"""Path below examples/ -> a text such as "synthetic: symmetric brown lesion"."""
 
-NOT_UPLOADED = "The picture must be uploaded, again after an hour; addresses and data: texts are not opened."
+NOT_UPLOADED = (
+    "Upload the file first, and again after an hour, when uploads are deleted. Addresses and data: URLs are not opened."
+)
 
-LOOK_SECONDS = 0.25
-"""How often it is looked whether a visitor still waits."""
+POLL_SECONDS = 0.25
+"""The time between two checks whether the visitor still waits."""
 
-FILE = {"meta": {"_type": "gradio.FileData"}}
+FILE_DATA = {"meta": {"_type": "gradio.FileData"}}
 FILE_ROUTE = f"{API_PREFIX}/file="
-"""What comes before an upload's path in its address on this server."""
+"""The start of an upload's address on this server; the path of the upload follows it."""
 
 
 class Page(gr.Blocks):
-    """gr.Blocks that fetches nothing: a picture reaches us as an uploaded file or not at all.
+    """gr.Blocks that fetches nothing: an image arrives as an uploaded file or is refused.
 
-    Gradio would download addresses before any function of ours is called. Its components look at no argument either:
-    our events run with preprocess=False, since gr.Image would open the file with all of Pillow's 43 formats first.
-    (A subclass of gr.Image would do, but Gradio writes an app.pyi for one, which type checkers then read for app.py.)
+    Gradio would download an address before it calls our functions. Our events run with preprocess=False, because
+    gr.Image would open the file first, with all of Pillow's 43 formats. A subclass of gr.Image could prevent this too,
+    but Gradio writes an app.pyi for a subclass, and type checkers would read that file in place of app.py.
     """
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
     ) -> list[Any]:
-        """As Gradio's, after `inputs` were checked: the files, and that nothing else names one (src/server/calls.py has
-        checked that of requests, but not every call is one).
+        """As Gradio's, but checks `inputs` first: files must be uploads, and no other argument may name a file.
 
-        A caller who knows fewer arguments than there are by now gets the later ones' defaults.
+        src/server/calls.py checks HTTP requests in the same way, but not every call is an HTTP request. Arguments that
+        the caller leaves out at the end get their default values. Raises gr.Error.
         """
         defaults = [getattr(block, "value", None) for block in block_fn.inputs[len(inputs) :]]
         checked = [
-            looked_at(block, value) if isinstance(block, FILES) else no_file(value)
+            checked_files(block, value) if isinstance(block, FILES) else no_file(value)
             for block, value in zip(block_fn.inputs, [*inputs, *defaults], strict=False)
         ]
         try:
             return await super().preprocess_data(block_fn, checked, state, explicit_call)
         except (gr.Error, ValueError, TypeError, LookupError, AttributeError) as error:
-            # Gradio's own words repeat what was sent, or say nothing.
+            # Gradio's own message repeats the arguments or says nothing useful.
             raise refused(NOT_UNDERSTOOD.sentence) from error
         finally:
             forget(state, block_fn.inputs)
 
     async def postprocess_data(self, block_fn: BlockFunction, predictions: Any, state: SessionState | None) -> Any:
-        """As Gradio's, and nothing of it is kept."""
+        """As Gradio's, but the session keeps no value of the answer."""
         try:
             return await super().postprocess_data(block_fn, predictions, state)
         finally:
@@ -81,8 +83,8 @@ class Page(gr.Blocks):
         event_id: str | None = None,
         *further: Any,
     ) -> dict[str, Any]:
-        """As Gradio's, cancelled once nobody waits for the answer: Gradio would let it run on, and hold its place."""
-        if (request := asked_by(requests)) is not None:
+        """As Gradio's, but a call is cancelled when its visitor leaves. Gradio would let it run and block the queue."""
+        if (request := http_request(requests)) is not None:
             fair_queue.visitor.set(visitor_of(request.scope))
         call = asyncio.ensure_future(
             super().call_function(block_fn, processed_input, iterator, requests, event_id, *further)
@@ -90,7 +92,7 @@ class Page(gr.Blocks):
         event = self._queue.event_ids_to_events.get(event_id) if event_id else None
         try:
             while (event is None or event.alive) and not call.done():
-                await asyncio.wait({call}, timeout=LOOK_SECONDS)
+                await asyncio.wait({call}, timeout=POLL_SECONDS)
         finally:
             call.cancel()
         try:
@@ -102,10 +104,10 @@ class Page(gr.Blocks):
             raise refused(FAILED.sentence) from None
 
     def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> APIInfo:
-        """As Gradio's, with what our functions' docstrings say of each argument and each result.
+        """As Gradio's, with the descriptions of arguments and results from our functions' docstrings.
 
-        A picture's example is a file, and its type a text: Gradio's MCP server would make a file of each `data:` text
-        it is given, before we see it; a text it hands on as it is.
+        The example of an image argument is a file, and its type is string. With Gradio's own type, its MCP server would
+        write every `data:` URL into a file before our check; a string passes through unchanged.
         """
         info = super().get_api_info(all_endpoints, page)
         functions = {f"/{function.api_name}": function.fn for function in self.fns.values() if function.fn}
@@ -113,46 +115,46 @@ class Page(gr.Blocks):
             _, parameters, returned = get_function_description(functions[name])
             for parameter in described["parameters"]:
                 if parameter["component"] == "Image":
-                    parameter["example_input"] = {"path": "picture.jpg", "url": "picture.jpg", **FILE}
+                    parameter["example_input"] = {"path": "image.jpg", "url": "image.jpg", **FILE_DATA}
                     parameter["type"] = {"type": "string"}
-                text = parameters.get(parameter["parameter_name"], "")
-                parameter["type"] = {**parameter["type"], "description": text}
-                parameter["python_type"]["description"] = text
-            for one, text in zip(described["returns"], returned, strict=True):
-                one["python_type"]["description"] = text.partition(": ")[2]
+                description = parameters.get(parameter["parameter_name"], "")
+                parameter["type"] = {**parameter["type"], "description": description}
+                parameter["python_type"]["description"] = description
+            for output, description in zip(described["returns"], returned, strict=True):
+                output["python_type"]["description"] = description.partition(": ")[2]
         return info
 
 
 def no_file(value: object) -> object:
-    """`value`, unless it names a file; then raises gr.Error."""
+    """Return `value` unchanged. Raises gr.Error if it names a file."""
     if names_a_file(value):
         raise refused(NO_FILE.sentence)
     return value
 
 
-def asked_by(requests: Any) -> Any:
-    """The HTTP request that a function is called for; None where there is none, as in tests of a page alone."""
-    one = requests[0] if isinstance(requests, list) else requests
-    request = getattr(one, "request", None)
+def http_request(requests: Any) -> Any:
+    """The HTTP request that caused a call; None if there is none, as in tests without a server."""
+    first = requests[0] if isinstance(requests, list) else requests
+    request = getattr(first, "request", None)
     return request if "visitor" in getattr(request, "scope", ()) else None
 
 
-def looked_at(block: gr.Image | gr.File, value: object) -> dict[str, Any] | list[dict[str, Any]] | None:
-    """`uploaded`, of each where the component takes several."""
+def checked_files(block: gr.Image | gr.File, value: object) -> dict[str, Any] | list[dict[str, Any]] | None:
+    """The argument of a file component: one `uploaded_file`, or a list of them if the component takes several files."""
     if not isinstance(block, gr.File) or block.file_count == "single":
-        return uploaded(value)
+        return uploaded_file(value)
     if value is None:
         return None
     if not isinstance(value, list):
         raise refused(NOT_UPLOADED)
-    return [file for file in map(uploaded, value) if file is not None]
+    return [file for file in map(uploaded_file, value) if file is not None]
 
 
-def uploaded(value: object) -> dict[str, Any] | None:
-    """A picture argument as Gradio hands it on, where it names an uploaded file or an example; None where it is none.
+def uploaded_file(value: object) -> dict[str, Any] | None:
+    """The argument as Gradio's FileData if it names an upload or an example image; None if `value` is None.
 
-    `value` is what Gradio calls FileData or, as over MCP, a text: the upload's path, or its address on this server,
-    which is not opened either. Raises gr.Error for anything else.
+    `value` is a FileData or, over MCP, a string: the upload's path or its address on this server. The address is only
+    parsed and never opened. Raises gr.Error for anything else.
     """
     if value is None:
         return None
@@ -168,31 +170,31 @@ def uploaded(value: object) -> dict[str, Any] | None:
     if not known:
         raise refused(NOT_UPLOADED)
     name = value.get("orig_name") if isinstance(value, Mapping) else None
-    return {"path": path, "orig_name": name if isinstance(name, str) else Path(path).name, **FILE}
+    return {"path": path, "orig_name": name if isinstance(name, str) else Path(path).name, **FILE_DATA}
 
 
 def forget(state: SessionState | None, blocks: Iterable[Block]) -> None:
-    """Take out of a session what Gradio holds of these blocks' values: answers, and a visitor's token.
+    """Delete the values of these blocks from the session, such as answers and a visitor's token.
 
-    It holds them for deep links (src/server/routes.py offers none), as long as the session lasts and longer.
+    Gradio stores them for deep links, which Vigil does not offer, for as long as the session lasts or longer.
     """
     for block in blocks:
-        held = state.config_values.get(block._id, {}) if state else {}
-        if "value" in held.get("props", {}):
-            held["props"]["value"] = None
+        stored = state.config_values.get(block._id, {}) if state else {}
+        if "value" in stored.get("props", {}):
+            stored["props"]["value"] = None
 
 
 def refused(sentence: str) -> gr.Error:
-    """What reaches page and client as one sentence, and the log not at all."""
+    """The error that shows `sentence` on the page and to API clients. It is not logged."""
     return gr.Error(sentence, print_exception=False, title="Not read")
 
 
 def example_files(task: str = "") -> dict[Path, str]:
-    """The pictures to click on, of one task or all, and what each shows."""
+    """The example images of one task, or of all tasks, each with a text that says what it shows."""
     folder = f"{task}/" if task else ""
     return {ROOT / "examples" / name: text for name, text in EXAMPLES.items() if name.startswith(folder)}
 
 
 def html(markup: str, classes: str = "", elem_id: str | None = None) -> gr.HTML:
-    """Our own markup with our own style sheet alone."""
+    """An HTML component that only our own style sheets apply to."""
     return gr.HTML(markup, apply_default_css=False, elem_classes=["v-html", classes], elem_id=elem_id)

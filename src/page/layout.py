@@ -1,4 +1,4 @@
-"""The whole page: header, a tab for each task, what is known of each model, and a clinic's own table."""
+"""The whole page: the header, a tab per task, and the tabs for many images, evidence and a clinic's own table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,60 +14,65 @@ from src.page.tabs.clinic_tab import clinic_tab
 from src.page.tabs.task_tab import TaskTab
 from src.page.views import evidence, page_frame
 from src.service import arguments, read_picture
-from src.service.worker_pool import Models, Work
+from src.service.worker_pool import Models, WorkerPool
 from src.tasks import TASKS
 
-UNDER_WAY = 500  # questions; they wait for their turn in src/fair_queue.py, which refuses some long before
-OTHERS = 4  # calls at once of a function that asks no model
-SWEEP, KEPT = 300, 2700  # seconds: before src/server/disk.py, since Gradio forgets a file only if it deletes it itself
+MAX_EVENTS = 500
+"""Events at a time. They wait for their turn in src/fair_queue.py, which refuses events long before this number."""
+CONCURRENT_CALLS = 4
+"""Calls at a time of each function that runs no model."""
+SWEEP_SECONDS, KEPT_SECONDS = 300, 2700
+"""Gradio deletes its files before src/server/disk.py does, because it only forgets a file that it deletes itself."""
 
 
-def build(work: Work) -> gr.Blocks:
-    """The page for the models of `work`, in the order of src/tasks.py."""
-    checkpoints = {name: predictor.checkpoint for name, predictor in work.models.items()}
+def build(pool: WorkerPool) -> gr.Blocks:
+    """The page for the models of `pool`, with the tabs in the order of src/tasks.py."""
+    checkpoints = {name: predictor.checkpoint for name, predictor in pool.models.items()}
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
     gr.set_static_paths([str(path) for path in example_files()])
-    with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
+    with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
         with gr.Row(elem_classes="v-top"):
             html(page_frame.header())
             link.copy_button()
         html(page_frame.notice())
         task_tabs: dict[str, TaskTab] = {}
-        each: dict[str, gr.Tab] = {}
+        tab_by_id: dict[str, gr.Tab] = {}
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             for name, task in TASKS.items():
                 if name in defaults:
-                    with gr.Tab(task.title, id=name) as each[name]:
+                    with gr.Tab(task.title, id=name) as tab_by_id[name]:
                         served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
-                        task_tabs[name] = TaskTab(served, speeds(work.models, list(served)), work)
-            with gr.Tab("Many images", id="batch") as each["batch"]:
-                many = batch_tab(work)
-            with gr.Tab("Evidence", id="evidence") as each["evidence"]:
+                        task_tabs[name] = TaskTab(served, speeds(pool.models, list(served)), pool)
+            with gr.Tab("Many images", id="batch") as tab_by_id["batch"]:
+                batch_controls = batch_tab(pool)
+            with gr.Tab("Evidence", id="evidence") as tab_by_id["evidence"]:
                 evidence_tab(list(defaults.values()))
-            with gr.Tab("Your clinic", id="clinic") as each["clinic"]:
-                clinic_tab(work)
+            with gr.Tab("Your clinic", id="clinic") as tab_by_id["clinic"]:
+                clinic_tab(pool)
         hand_over(tabs, task_tabs)
         controls = {
             name: link.Controls(one.controls.threshold, one.controls.model, list(one.models.checkpoints))
             for name, one in task_tabs.items()
         }
-        link.keep(page, tabs, each, {**controls, "batch": many})
-        robustness_endpoint(work)
-    page.queue(default_concurrency_limit=OTHERS, max_size=UNDER_WAY, api_open=False)
+        link.keep(page, tabs, tab_by_id, {**controls, "batch": batch_controls})
+        robustness_endpoint(pool)
+    page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
     return page
 
 
 def speeds(models: Models, names: Sequence[str]) -> dict[str, float]:
-    """Milliseconds a picture takes with each of `names` on this server; none where there is nothing to choose, or on a
-    GPU, which may be lent for a visitor's call alone."""
+    """Milliseconds per image of each of the models `names` on this server.
+
+    Empty if there is only one model, and on a GPU, which a Space may lend for visitors' calls only.
+    """
     if len(names) < 2 or any(models[name].device.type != "cpu" for name in names):
         return {}
-    picture = str(next(iter(example_files(names[0]))))
-    return {name: read_picture.milliseconds(models, name, picture) for name in names}
+    image = str(next(iter(example_files(names[0]))))
+    return {name: read_picture.milliseconds(models, name, image) for name in names}
 
 
 def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab]) -> None:
-    """From the tab that a picture was dropped on, take it along to the tab that it looks like."""
+    """Let a button move an image to the tab of the task that it looks like."""
     images = [one.controls.image for one in task_tabs.values()]
     for one in task_tabs.values():
         one.controls.open_other_tab.click(
@@ -80,7 +85,7 @@ def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab]) -> None:
 
 
 def evidence_tab(checkpoints: Sequence[Checkpoint]) -> None:
-    """What is known of each model, one chosen at a time."""
+    """The tab "Evidence": an overview of all models, and the details of the chosen one."""
     models = evidence.models(checkpoints)
     pages = {model.title: evidence.page(model) for model in models}
     html(evidence.overview(models))

@@ -1,50 +1,51 @@
-// The page's address holds tab, model and threshold: see src/page/link.py.
+// Keeps tab, model and threshold in the page's address: see src/page/link.py.
 {
   const opening = new URLSearchParams(location.search);
   const KEYS = ["tab", "model", "threshold"];
-  const left = {}; // tab -> its model and threshold, where they were moved
-  const asked = {}; // tab -> the threshold of the link, until its model, which brings one of its own, is there
-  let shown = null;
+  const changed = {}; // tab -> its model and threshold, if they were changed
+  // tab -> the threshold of the link. It waits until the model of the link is chosen, because that sets a threshold too.
+  const pending = {};
+  let openTab = null;
 
   function write() {
     const query = new URLSearchParams(location.search);
     for (const key of KEYS) query.delete(key);
-    if (shown) query.set("tab", shown);
-    for (const [key, value] of Object.entries(left[shown] ?? {})) if (value !== "") query.set(key, value);
+    if (openTab) query.set("tab", openTab);
+    for (const [key, value] of Object.entries(changed[openTab] ?? {})) if (value !== "") query.set(key, value);
     history.replaceState(history.state, "", `${location.pathname}?${query}${location.hash}`);
   }
 
-  // What the address asks for, as far as there is such a thing: the values of the tabs, and of the models and thresholds
-  // of those that have them. `known` has the models of each tab.
-  window.vigil.opened = (known, tabs) => {
+  // Open the state that the address names. Returns the values of the tabs, of the models and of the thresholds; a value
+  // that the page does not know changes nothing. `models` has the models of each tab, `tabs` the tabs with controls.
+  window.vigil.openLink = (models, tabs) => {
     const same = { __type__: "update" };
     const [tab, model, text] = KEYS.map((key) => opening.get(key) ?? "");
-    if (!Object.hasOwn(known, tab)) return [same, ...tabs.map(() => same), ...tabs.map(() => same)];
-    const at = /^\d*\.?\d+$/.test(text) && Number(text) <= 1 ? Number(text) : null;
-    const other = known[tab].includes(model) ? model : null;
-    if (other !== null && at !== null) asked[tab] = at;
-    shown = tab;
-    left[tab] = { ...(other !== null && { model: other }), ...(at !== null && { threshold: at }) };
+    if (!Object.hasOwn(models, tab)) return [same, ...tabs.map(() => same), ...tabs.map(() => same)];
+    const threshold = /^\d*\.?\d+$/.test(text) && Number(text) <= 1 ? Number(text) : null;
+    const known = models[tab].includes(model) ? model : null;
+    if (known !== null && threshold !== null) pending[tab] = threshold;
+    openTab = tab;
+    changed[tab] = { ...(known !== null && { model: known }), ...(threshold !== null && { threshold }) };
     const only = (value) => tabs.map((name) => (name === tab && value !== null ? value : same));
-    return [{ ...same, selected: tab }, ...only(other), ...only(at)];
+    return [{ ...same, selected: tab }, ...only(known), ...only(threshold)];
   };
 
-  // A tab was opened, or something on it moved: what stands there now.
-  window.vigil.moved = (tab, key, value) => {
-    if (key === "threshold" && tab in asked && value !== asked[tab]) {
-      value = asked[tab];
-      delete asked[tab];
+  // Write into the address that a tab was opened, or that the control `key` of a tab has a new value.
+  window.vigil.recordState = (tab, key, value) => {
+    if (key === "threshold" && tab in pending && value !== pending[tab]) {
+      value = pending[tab];
+      delete pending[tab];
     }
-    if (key) (left[tab] ??= {})[key] = value;
-    else shown = tab;
-    if (tab === shown) write();
+    if (key) (changed[tab] ??= {})[key] = value;
+    else openTab = tab;
+    if (tab === openTab) write();
     return value;
   };
 
-  // The visitor's own hand comes before what the link asked for.
+  // A visitor who moves the slider overrides the threshold of the link.
   document.addEventListener("input", ({ target }) => {
     const slider = target.closest?.("[id^='threshold-']");
-    if (slider) delete asked[slider.id.slice("threshold-".length)];
+    if (slider) delete pending[slider.id.slice("threshold-".length)];
   });
 
   window.vigil.copyLink = async () => {
@@ -52,9 +53,9 @@
       await navigator.clipboard.writeText(location.href);
       return "Link copied";
     } catch {
-      return "The link stands in the address bar"; // without https there is no clipboard
+      return "The link is in the address bar"; // a page without https has no clipboard
     }
   };
 
-  window.vigil.later = (value) => new Promise((done) => setTimeout(() => done(value), 2000));
+  window.vigil.afterTwoSeconds = (value) => new Promise((done) => setTimeout(() => done(value), 2000));
 }

@@ -1,6 +1,7 @@
-"""A link that opens the page where it was left: tab, model and threshold, kept in the address by the browser alone.
+"""Keeps the tab, its model and its threshold in the page's address, so that a link opens the page in the same state.
 
-The address is read once, when the page opens, and what it says is checked there (src/page/link.js).
+Only the browser reads and writes the address. It reads the address once, when the page opens, and checks it
+(src/page/link.js).
 """
 
 import json
@@ -11,7 +12,7 @@ import gradio as gr
 
 
 class Controls(NamedTuple):
-    """What of a tab a link keeps: its threshold, and its model of `names`."""
+    """The controls of a tab whose values a link keeps. `names` are the values that `model` can have."""
 
     threshold: gr.Slider
     model: gr.Radio
@@ -19,33 +20,36 @@ class Controls(NamedTuple):
 
 
 def copy_button() -> None:
-    """Copies the page's address as it stands."""
+    """Draw the button that copies the page's present address."""
     button = gr.Button("Copy link", size="sm", elem_classes="v-copy")
     button.click(None, None, button, js="() => vigil.copyLink()", api_visibility="private").then(
-        None, None, button, js="() => vigil.later('Copy link')", api_visibility="private"
+        None, None, button, js="() => vigil.afterTwoSeconds('Copy link')", api_visibility="private"
     )
 
 
-def keep(page: gr.Blocks, tabs: gr.Tabs, each: Mapping[str, gr.Tab], controls: Mapping[str, Controls]) -> None:
-    """Open what the address asks for, and write into it where the visitor goes. `each` has all tabs by their ids."""
-    known = {name: controls[name].names if name in controls else [] for name in each}
+def keep(page: gr.Blocks, tabs: gr.Tabs, tab_by_id: Mapping[str, gr.Tab], controls: Mapping[str, Controls]) -> None:
+    """Open the state that the address names, and write every later state into the address.
+
+    `tab_by_id` has all tabs; `controls` has those of the tabs with a model and a threshold.
+    """
+    models_by_tab = {name: controls[name].names if name in controls else [] for name in tab_by_id}
     thresholds = [one.threshold for one in controls.values()]
     models = [one.model for one in controls.values()]
     page.load(
         None,
         None,
         [tabs, *models, *thresholds],
-        js=f"() => vigil.opened({json.dumps(known)}, {json.dumps(list(controls))})",
+        js=f"() => vigil.openLink({json.dumps(models_by_tab)}, {json.dumps(list(controls))})",
         api_visibility="private",
     )
-    for name, tab in each.items():
-        tab.select(None, None, None, js=f"() => vigil.moved({json.dumps(name)})", api_visibility="private")
+    for name, tab in tab_by_id.items():
+        tab.select(None, None, None, js=f"() => vigil.recordState({json.dumps(name)})", api_visibility="private")
     for name, one in controls.items():
         for key, control in (("model", one.model), ("threshold", one.threshold)):
             control.change(
                 None,
                 control,
                 control,
-                js=f"(value) => vigil.moved({json.dumps(name)}, {json.dumps(key)}, value)",
+                js=f"(value) => vigil.recordState({json.dumps(name)}, {json.dumps(key)}, value)",
                 api_visibility="private",
             )

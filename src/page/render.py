@@ -1,7 +1,7 @@
 """Renders the page's HTML from the templates in src/page/templates.
 
-The views compute plain values; a template makes markup of them. Every value is escaped, and a name that the view did
-not pass is an error.
+The views compute plain values, and a template turns them into markup. Every value is escaped. A value that the template
+needs but the view did not pass is an error.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ def thousands(number: int) -> str:
 
 
 def general(number: float) -> str:
-    """0.30 -> 0.3, as short as it can be written with six digits."""
+    """0.30 -> 0.3, with at most six significant digits."""
     return f"{number:g}"
 
 
@@ -35,7 +35,7 @@ _ENVIRONMENT: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-# Columns keep their order, and a dash stays one character.
+# The keys keep their order, and a character such as a dash is not written as an escape sequence.
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
 _ENVIRONMENT.filters |= {
     "percent": percent,

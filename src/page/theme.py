@@ -1,4 +1,4 @@
-"""The theme: Gradio's own look made ours. What it cannot say stands in page.css."""
+"""The page's theme, style sheets and scripts. page.css has the styles that a Gradio theme cannot express."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ STYLE_SHEETS = ("page.css", "batch.css")
 SCRIPTS = ("page.js", "batch.js", "link.js")
 
 
-def looks() -> dict[str, Any]:
-    """What `gr.Blocks.launch` needs to know of them."""
+def launch_options() -> dict[str, Any]:
+    """The arguments of `gr.Blocks.launch` for theme, style sheets and scripts."""
     return {
         "theme": theme(),
         "css_paths": [HERE / name for name in STYLE_SHEETS],
@@ -20,7 +20,7 @@ def looks() -> dict[str, Any]:
 
 
 def theme() -> gr.themes.Base:
-    """Calm and clinical; fonts of the visitor's own system, so that nothing is fetched to draw the page."""
+    """A calm, clinical theme. It uses fonts of the visitor's own system, so that the page loads none."""
     return gr.themes.Base(
         primary_hue=gr.themes.colors.teal,
         secondary_hue=gr.themes.colors.slate,
@@ -29,7 +29,7 @@ def theme() -> gr.themes.Base:
         font=["Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"],
         font_mono=["SFMono-Regular", "Consolas", "Liberation Mono", "monospace"],
     ).set(
-        # Darker than Gradio's own, for a contrast of 4.5 and more.
+        # Darker than Gradio's own colours, for a contrast of at least 4.5.
         body_background_fill="*neutral_50",
         body_text_color_subdued="*neutral_600",
         block_title_text_color="*neutral_700",

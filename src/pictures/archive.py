@@ -44,10 +44,10 @@ ENCRYPTED: Final = "It is encrypted; pack it without a password."
 NESTED: Final = "An archive within an archive is not opened."
 OUTSIDE: Final = "Its path leads out of the archive."
 ODD_NAME: Final = f"Its name is empty, longer than {MAX_NAME} characters or holds characters that cannot be printed."
-OVERLAP: Final = "It shares bytes with another entry of the archive, as no ordinary archive does."
-PACKED: Final = "It is packed in a way that is not read; pack it as an ordinary zip (deflate)."
+OVERLAP: Final = "It shares bytes with another entry of the archive; ordinary archives never do that."
+PACKED: Final = "Its compression method is not supported; pack it as an ordinary zip (deflate)."
 TOO_LARGE: Final = f"It has more than {MAX_BYTES // 10**6} MB."
-BOMB: Final = f"It grows to more than {MAX_RATIO} times its size, as no picture does."
+BOMB: Final = f"It expands to more than {MAX_RATIO} times its size; no image does that."
 
 # The exceptions of zipfile and zlib for malformed archives: BadZipFile (structure, checksum), zlib.error (bad stream),
 # NotImplementedError and RuntimeError (versions, patched data, passwords), EOFError (cut off), ValueError and

@@ -13,7 +13,7 @@ GREY_MODES = ("1", "L", "LA")
 
 
 def to_rgb(frame: Image.Image, background: Background, notes: list[str]) -> Image.Image:
-    """8-bit RGB of any mode that the formats have. Adds a sentence to `notes` where colours changed.
+    """A frame in any mode of the formats as 8-bit RGB. Adds a sentence to `notes` if colours changed.
 
     Raises ImageRefused for high dynamic range.
     """
@@ -31,11 +31,11 @@ def to_rgb(frame: Image.Image, background: Background, notes: list[str]) -> Imag
 
 
 def _alpha(frame: Image.Image, notes: list[str]) -> Image.Image | None:
-    """The transparency, mode L; None where nothing is transparent, or all, which only a broken export is."""
+    """The transparency, mode L. None if nothing is transparent, or everything, as in a broken export."""
     if not frame.has_transparency_data:
         return None
     alpha = frame.convert("RGBA").getchannel("A")
     if alpha.getextrema() == (0, 0):
-        notes.append("Its transparency hides all of the picture and was ignored.")
+        notes.append("Its transparency hides the whole image, so it was ignored.")
         return None
     return None if alpha.getextrema() == (255, 255) else alpha

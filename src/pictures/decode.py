@@ -3,7 +3,7 @@
 The only place that decodes a picture. It knows the decoders and the limits of a public demo. It knows no network, no
 input size, no threshold and no page, and it never judges what a picture shows.
 
-A file passes through these steps, each in a module of its own: `formats` recognises it or `reasons` refuses it by name,
+A file passes through these steps, each in its own module: `formats` recognises it, or `reasons` refuses it by name;
 its `count_parts` bounds the work, its `first_frame` decodes it to 8 bits a channel, `colour` makes it RGB in sRGB, and
 `orientation` turns it upright.
 """
@@ -11,9 +11,11 @@ its `count_parts` bounds the work, its `first_frame` decodes it to 8 bits a chan
 import os
 from pathlib import Path
 
+from src.pictures import resolution
 from src.pictures.colour import Background, to_rgb
 from src.pictures.decoder_errors import refused_if_damaged
 from src.pictures.formats import Format, recognised
+from src.pictures.jpeg import REDUCTION
 from src.pictures.limits import MAX_BYTES, MAX_PARTS, MAX_SCANS
 from src.pictures.orientation import upright
 from src.pictures.picture import ImageRefused, Picture
@@ -29,7 +31,8 @@ def read(source: str | os.PathLike[str] | bytes | None, background: Background =
     data = _contents(source)
     notes: list[str] = []
     frame = _format(data).first_frame(data, notes)
-    return Picture(upright(to_rgb(frame, background, notes), frame, notes), tuple(notes))
+    image = upright(to_rgb(frame, background, notes), frame, notes)
+    return Picture(image, tuple(notes), resolution.plausible(frame.info), frame.info.get(REDUCTION, 1))
 
 
 def _contents(source: str | os.PathLike[str] | bytes | None) -> bytes:
@@ -37,7 +40,7 @@ def _contents(source: str | os.PathLike[str] | bytes | None) -> bytes:
         data, size = source, len(source)
     else:
         if not isinstance(source, str | os.PathLike) or not os.fspath(source):
-            raise ImageRefused("No picture was given.")
+            raise ImageRefused("No image was given.")
         try:
             # A pipe or device would block for ever or never end; a text with a null byte is no path (ValueError).
             if not Path(source).is_file():

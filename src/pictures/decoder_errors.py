@@ -1,4 +1,4 @@
-"""The errors of the decoders, and the sentences that a file is refused with where they are raised."""
+"""The errors of the decoders, and the refusals that they become."""
 
 import struct
 import zlib
@@ -38,8 +38,7 @@ ZeroDivisionError, RuntimeError (recursion, not implemented, all of imagecodecs)
 
 @contextmanager
 def refused_if_damaged() -> Iterator[None]:
-    """Raise ImageRefused where a decoder fails. Put it around calls of decoders alone: anywhere else it would hide a
-    fault of ours."""
+    """Raise ImageRefused if a decoder fails. Elsewhere it would hide faults of ours."""
     try:
         yield
     except ImageRefused:

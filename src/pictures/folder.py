@@ -1,7 +1,7 @@
-"""Folders -> the files in them that are pictures, and the names and reasons of those that are not.
+"""Folders -> the files in them that are pictures, and the other files with the reason why they are left out.
 
-The first bytes of a file decide, not its suffix. A suffix only adds: a file that is named as a picture and is none gets
-an entry, so that a damaged picture is not lost without a word.
+The first bytes of a file decide, not its suffix. A file whose suffix is a picture's is an entry in any case, so that a
+damaged picture is reported and not passed over.
 """
 
 import os
@@ -32,46 +32,51 @@ SUFFIXES: Final = (
     ".gif",
     ".dcm",
 )
-"""Of files that are named as pictures, in lower case."""
+"""The suffixes of pictures, in lower case."""
 
 START: Final = 4096
 """Bytes that are read of each file to recognise it."""
 
 UNREADABLE_FOLDER: Final = "This folder cannot be read."
-NO_PICTURE: Final = "There is no picture in this folder."
-NOT_A_PICTURE: Final = "Not a picture."
+NO_PICTURE: Final = "There is no image in this folder."
+NOT_A_PICTURE: Final = "Not an image."
 NOT_A_FILE: Final = "Not an ordinary file."
 LINKED_FOLDER: Final = "A link to a folder is not followed."
 
 _BOOKKEEPING: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _DOCUMENTS: Final = (b"PK\x03\x04", b"PK\x05\x06", b"%PDF", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf", b"Rar!")
-"""First bytes of documents and archives; a spreadsheet is a zip. They are no pictures, whatever they hold."""
+"""The first bytes of documents and archives; a spreadsheet is a zip. These files count as no pictures."""
 _CONTROL: Final = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
 
 
 @dataclass
 class Found:
-    """What a search found. `entries` are paths, each with None or why it cannot be read; `left_out` are paths of files
-    that are no pictures, each with the reason."""
+    """The result of a search.
+
+    `entries` are the paths to read; each has None, or a sentence on why it cannot be read. `left_out` are the paths of
+    files that are no pictures, each with the reason.
+    """
 
     entries: list[tuple[str, str | None]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
 def is_bookkeeping(path: str) -> bool:
-    """Whether macOS or Windows keeps this file beside people's own: `._*`, .DS_Store, Thumbs.db and the like."""
+    """Whether macOS or Windows created this file for itself: `._*`, .DS_Store, Thumbs.db and the like."""
     parts = PurePath(path).parts
     return "__MACOSX" in parts or (bool(parts) and (parts[-1].startswith("._") or parts[-1].lower() in _BOOKKEEPING))
 
 
 def is_named_as_picture(name: str) -> bool:
-    """Whether a file's name ends as a picture's; spaces and dots after the suffix do not count."""
+    """Whether a file's name has the suffix of a picture. Spaces and dots after the suffix are ignored."""
     return name.rstrip(" .").lower().endswith(SUFFIXES)
 
 
 def find(paths: Iterable[str]) -> Found:
-    """The files that `paths` (files and folders) stand for, in order, each once. A file that is named itself is an
-    entry, whatever it holds."""
+    """The files among `paths` and in the folders among `paths`, in order and without repeats.
+
+    A file that `paths` names directly is an entry, whatever its content is.
+    """
     entries: dict[str, tuple[str, str | None]] = {}
     left_out: dict[str, tuple[str, str]] = {}
     for path in paths:
@@ -106,7 +111,7 @@ def _search(folder: str) -> Found:
 
 
 def _why_left_out(path: str) -> str | None:
-    """Why a file is no picture, by its first bytes; None where it is one, is refused as one, or cannot be opened."""
+    """Why a file is no picture, from its first bytes. None if it is a picture, or if reading it will give a reason."""
     try:
         # A pipe or a device would block for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
@@ -114,7 +119,7 @@ def _why_left_out(path: str) -> str | None:
         with Path(path).open("rb") as file:
             start = file.read(START)
     except OSError:
-        return None  # reading it says why
+        return None  # reading it will give the reason
     named = refusal_by_name(start)
     if start.startswith(_DOCUMENTS) or _is_text(start):
         return named or NOT_A_PICTURE
@@ -122,8 +127,8 @@ def _why_left_out(path: str) -> str | None:
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether a file begins as a text does: without the control characters that the header of any picture has.
+    """Whether a file begins like a text: without control characters, which every picture's header has.
 
-    Else a table whose first column is "BMI" would be taken for a BMP.
+    Without this check, a table whose first column is "BMI" would count as a BMP.
     """
     return _CONTROL.isdisjoint(start)

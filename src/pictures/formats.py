@@ -1,6 +1,6 @@
 """The kinds of file that are read, each recognised by its first bytes.
 
-To read another format: add it to FORMATS, with what must be checked of it before and beside its decoder.
+To read another format, add it to FORMATS together with the checks that it needs before its decoder.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ def _no_parts(_: bytes) -> tuple[int, int]:
 class Format:
     """A kind of file that is read.
 
-    `recognises` tells its files by their first bytes. `first_frame` returns the picture that the file stands for, 8
-    bits a channel, with what the file says of its colours and orientation in `info`; it adds sentences to the list that
-    it is given and raises ImageRefused. `count_parts` returns how many scans a file has and how many parts are handled
-    one by one; it may raise any of DECODER_ERRORS for a damaged file.
+    `recognises` checks a file's first bytes. `first_frame` returns the picture with 8 bits per channel, and with the
+    file's colour space and orientation in `info`; it adds sentences to its list of notes, and raises ImageRefused.
+    `count_parts` returns the number of scans and of parts that are handled one by one; for a damaged file it may raise
+    any of DECODER_ERRORS.
     """
 
     name: str
@@ -53,5 +53,5 @@ FORMATS: Final = (
 
 
 def recognised(data: bytes) -> Format | None:
-    """The format of a file, None where it is none of FORMATS. Its bytes decide, not its suffix."""
+    """The format of a file by its bytes, not its suffix; None if it is none of FORMATS."""
     return next((one for one in FORMATS if one.recognises(data)), None)

@@ -1,4 +1,6 @@
-"""HEIC, by libheif in pillow-heif, and AVIF, by libavif in Pillow: files of boxes after ISO 14496-12."""
+"""HEIC, decoded by libheif in pillow-heif, and AVIF, decoded by libavif in Pillow. Both are files of boxes (ISO
+14496-12).
+"""
 
 import struct
 from io import BytesIO
@@ -10,7 +12,7 @@ from pillow_heif.as_plugin import HeifImageFile
 from src.pictures.pillow_frame import checked, loaded, opened
 from src.pictures.profiles import CodePoints
 
-# Each thread would reserve address space for itself, which a reader has little of, and cores are shared among readers.
+# One thread, because each would reserve address space, which a worker process has little of. The cores are shared, too.
 pillow_heif.options.DECODE_THREADS = 1
 pillow_heif.options.THUMBNAILS = False
 pillow_heif.options.DEPTH_IMAGES = False
@@ -22,7 +24,7 @@ AVIF_BRANDS = (b"avif", b"avis")
 
 
 def brands(data: bytes) -> list[bytes]:
-    """The major and the compatible brands of a file of boxes; empty where it is none."""
+    """The major and the compatible brands of a file of boxes; empty for any other file."""
     if data[4:8] != b"ftyp":
         return []
     end = min(int.from_bytes(data[:4]), 256)

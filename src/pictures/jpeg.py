@@ -1,6 +1,7 @@
-"""JPEG beyond what Pillow checks: how many parts a file has, whether its data are complete, and its rare kinds.
+"""Checks of JPEG that Pillow lacks: the number of parts, whether the data are complete, and rare kinds of JPEG.
 
-A picture of more pixels than are read otherwise, as phones take, is decoded at half its width and height."""
+A picture beyond the limit on pixels, such as a phone's, is decoded at half its width and height.
+"""
 
 import re
 from collections.abc import Iterator
@@ -19,15 +20,17 @@ SCAN, PROGRESSIVE, LOSSLESS, JPEG_LS = 0xDA, (0xC2, 0xCA), (0xC3, 0xC7, 0xCB, 0x
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), JPEG_LS)
 
 MOST_PIXELS = 4 * MAX_PIXELS
-"""At half its width and height such a picture has MAX_PIXELS."""
-HALVED = "The picture was read at half its width and height, since it has more than {} megapixels."
+"""The pixels of the largest JPEG that is read: at half its width and height it has MAX_PIXELS."""
+REDUCTION = "reduction"
+"""The key of `info` that says how many pixels of the file make one pixel of the image, in width and height."""
+HALVED = "The image was read at half its width and height, because it has more than {} megapixels."
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """For each segment: its marker, the offset of its length field, and the number of bytes before the marker.
 
-    Looks for markers as libjpeg does: stuffed zeros and restarts belong to a scan. Stops at the picture's end, since
-    phones append whole films; a file that ends earlier gives a last marker 0.
+    It finds markers as libjpeg does: stuffed zeros and restarts belong to a scan. It stops at the end of the picture,
+    because phones append whole films. A file that ends earlier gives a last marker 0.
     """
     marker = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
     position = 2
@@ -48,6 +51,7 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.draft(None, (width // 2, height // 2))
+        image.info[REDUCTION] = round(width / image.width)
         notes.append(HALVED.format(MAX_PIXELS // 10**6))
     return loaded(image)
 
@@ -64,11 +68,11 @@ def _refuse_rare_kinds(data: bytes) -> None:
 
 
 def count_parts(data: bytes) -> tuple[int, int]:
-    """(scans, parts that Pillow handles one by one); counts no further than just past the limits."""
+    """The number of scans, and of parts that Pillow handles one by one. It stops counting just above the limits."""
     scans = parts = 0
     in_scan = False
     for marker, _, before in segments(data):
-        # Bytes between segments count too, since Pillow steps through them one by one.
+        # Bytes between segments count too, because Pillow reads them one by one.
         parts += 1 if in_scan else 1 + before
         in_scan = marker == SCAN
         scans += in_scan
@@ -80,19 +84,19 @@ def count_parts(data: bytes) -> tuple[int, int]:
 def check_complete(data: bytes) -> None:
     """Raise ValueError where compressed data end early or are garbled, even where an end marker follows.
 
-    libjpeg only warns, and Pillow does not pass the warning on: it fills the missing part with grey or the last colour.
-    Decodes in grey at an eighth of the size, which takes a tenth of the time of reading the picture.
+    libjpeg only warns, and Pillow drops the warning and fills the missing part with grey or the last colour. This check
+    decodes in grey at an eighth of the size, which takes a tenth of the time of reading the picture.
     """
     try:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=1, strict=True)
     except ValueError as error:
         if "nsufficient memory" in str(error):
             raise MemoryError from error
-        # Padding after the last block, which some cameras write; nothing is missing then.
+        # Some cameras write padding after the last block. Nothing is missing then.
         if not str(error).endswith("extraneous bytes before marker 0xd9"):
             raise
-    # A progressive JPEG without its last scans is decoded without a warning: it is merely blurred. So follow, for each
-    # component, the lowest bit that has arrived of each of its 64 coefficients (ITU-T T.81, B.2.3).
+    # A progressive JPEG without its last scans is decoded without a warning, but it is blurred. So this follows the
+    # lowest bit that the scans give for each of the 64 coefficients of each component (ITU-T T.81, B.2.3).
     lowest: dict[int, list[int]] = {}
     for marker, at, _ in segments(data):
         if marker in PROGRESSIVE:

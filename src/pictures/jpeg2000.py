@@ -1,4 +1,4 @@
-"""JPEG 2000, by OpenJPEG: in Pillow where a channel has 8 bits, in imagecodecs where it has more."""
+"""JPEG 2000, decoded by OpenJPEG: through Pillow for 8 bits per channel, through imagecodecs for more."""
 
 import struct
 from typing import NamedTuple
@@ -14,14 +14,15 @@ from src.pictures.reasons import DAMAGED
 from src.pictures.size import check_size
 
 CODESTREAM = b"\xff\x4f\xff\x51"
-"""The markers SOC and SIZ (ISO 15444-1, annex A), with which the compressed data begin."""
+"""The markers SOC and SIZ (ISO 15444-1, annex A) at the start of the compressed data."""
 MOST_PIXELS = 16_000_000
-"""OpenJPEG took 0.16 s of a core for a megapixel of 4 bits a pixel. Larger pictures were not tried within the time and
-memory that a visitor's turn has."""
+"""OpenJPEG takes 0.16 s per megapixel on one core (at 4 bits per pixel). Larger pictures could exceed the time and
+memory of one call.
+"""
 
 
 class Sizes(NamedTuple):
-    """What the codestream says of itself: pixels, and the bits of its deepest channel."""
+    """The width and height in pixels, and the bits of the deepest channel, from the header of the codestream."""
 
     width: int
     height: int

@@ -6,14 +6,16 @@ sentences 1 MB is 10^6 bytes."""
 MAX_PIXELS = 40_000_000
 """Decoded, 40 megapixels take 160 MB (Pillow keeps RGB in 4 bytes a pixel): two of them fit beside a model in 2 GB."""
 MIN_SIDE = 28
-"""Pixels of the shorter side: the smallest input of any task (BreastMNIST). A network would read mostly invented pixels
-of a smaller picture."""
+"""Pixels of the shorter side: the smallest input of any task (BreastMNIST). A smaller picture would have to be
+enlarged, and most of its pixels would be invented.
+"""
 MAX_ASPECT = 20
-"""Longer side to shorter side. Whole-organ panoramas of ultrasound reach 5:1; a strip beyond 20:1 shows a network
-nothing, and steps that work by the longer side would need gigabytes for a picture of a few kilobytes."""
+"""The longer side divided by the shorter side. Whole-organ panoramas of ultrasound reach 5. A narrower strip shows a
+network nothing, and steps that scale by the longer side would need gigabytes for a file of a few kilobytes.
+"""
 MAX_FRAMES = 50
 """A scanner's TIFF has a thumbnail and some ten sizes of the same picture. A file with more frames is a film, a stack
-or a document, and its first frame does not stand for it."""
+or a document, which its first frame does not represent."""
 MAX_SCANS = 50
 """Scans of a JPEG. A decoder goes over the whole picture for each (50 ms at 40 megapixels); encoders write 1 to 20."""
 MAX_PARTS = 20_000

@@ -1,7 +1,7 @@
-"""The bytes of a zip's names -> the names that people gave.
+"""The bytes of a zip's names -> the names as text.
 
-A zip says of a name whether it is UTF-8. Where it does not, zipfile reads it as cp437, which the format prescribes and
-few programs write: macOS writes UTF-8, and Windows its own code page.
+A zip has a flag for names in UTF-8. Without the flag, zipfile reads a name as cp437. The format prescribes that, but
+few programs follow: macOS writes UTF-8, and Windows writes its own code page.
 """
 
 import unicodedata
@@ -25,9 +25,9 @@ CODE_PAGES: Final = [
     "cp1252",
     "gb18030",
 ]
-"""What programs write, of DOS and Windows."""
+"""The code pages that programs for DOS and Windows write."""
 SAMPLE: Final = 4096
-"""Bytes of an archive's names by which its code page is guessed: the time does not grow with the archive."""
+"""The bytes of names from which an archive's code page is guessed. The limit bounds the time."""
 
 _UTF8: Final = 0x800
 
@@ -35,8 +35,8 @@ _UTF8: Final = 0x800
 def names(entries: Sequence[zipfile.ZipInfo]) -> list[str]:
     """The name of each entry with its folders, in NFC, which every system but macOS writes.
 
-    Names without the UTF-8 flag are UTF-8 where that can be, else cp437 where that gives Latin letters alone, else of
-    the likeliest code page, the same for all of an archive.
+    A name without the UTF-8 flag is read as UTF-8 if its bytes allow it. All other names of an archive are read as
+    cp437 if that gives Latin letters only, and in the most probable code page otherwise.
     """
     unflagged = [entry.orig_filename.encode(PRESCRIBED) for entry in entries if not entry.flag_bits & _UTF8]
     page = _code_page([name for name in unflagged if _utf8(name) is None])

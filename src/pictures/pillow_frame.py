@@ -1,4 +1,4 @@
-"""The first frame of a file that Pillow, or a plugin of it, reads."""
+"""The first frame of a file that Pillow or one of its plugins reads."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -19,13 +19,13 @@ def opened(data: bytes, name: str, notes: list[str], most: int = MAX_PIXELS) -> 
 
     `most`: pixels it may have. Adds a sentence to `notes` where there are further frames. Raises ImageRefused.
     """
-    # Pillow raises above 179 megapixels and warns above 89. The warning cannot be made an error here without a global
-    # filter (catch_warnings is not thread-safe), and need not be: our own check follows at once.
+    # Pillow raises above 179 megapixels and warns above 89. Our own check follows at once, so the warning needs no
+    # global filter, which would be the only way to make it an error (catch_warnings is not thread-safe).
     return checked(lambda: Image.open(BytesIO(data), formats=(name,)), notes, most)
 
 
 def checked(open_it: Callable[[], Image.Image], notes: list[str], most: int = MAX_PIXELS) -> Image.Image:
-    """What `open_it` opens, within the limits; otherwise as `opened`."""
+    """The image that `open_it` opens, with the checks of `opened`."""
     with refused_if_damaged():
         image = open_it()
     check_size(*image.size, most)
@@ -38,23 +38,23 @@ def checked(open_it: Callable[[], Image.Image], notes: list[str], most: int = MA
 
 
 def loaded(image: Image.Image) -> Image.Image:
-    """The frame with every pixel read. Raises ImageRefused where that fails."""
+    """The same image with all pixels decoded. Raises ImageRefused if that fails."""
     with refused_if_damaged():
         image.load()
     return image
 
 
 def first_frame(data: bytes, name: str, notes: list[str]) -> Image.Image:
-    """The first frame, with every pixel read, in whatever mode the file has; otherwise as `opened`."""
+    """The first frame with all pixels decoded, in the mode of the file. Arguments and errors are those of `opened`."""
     return loaded(opened(data, name, notes))
 
 
 def _has_frame(image: Image.Image, number: int) -> bool:
-    """Whether there is a frame of this number, counted from 0; leaves the image at the first."""
+    """Whether the image has a frame of this number, counted from 0. The image is left at its first frame."""
     try:
         image.seek(number)
     except DECODER_ERRORS:
-        return False  # EOFError where there is none; a damaged frame further on does no harm to the first
+        return False  # EOFError if there is none; a damaged later frame does not matter, because only the first is read
     finally:
         image.seek(0)
     return True

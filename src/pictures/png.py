@@ -1,11 +1,11 @@
-"""PNG beyond what Pillow reads: how many parts a file has, 16 bits a channel, and the chunk cICP."""
+"""PNG features that Pillow lacks: a limit on parts, 16 bits per channel, and the chunk cICP."""
 
 from collections.abc import Iterator
 
 import imagecodecs
 from PIL import Image
 
-from src.pictures import depth
+from src.pictures import depth, resolution
 from src.pictures.decoder_errors import refused_if_damaged
 from src.pictures.limits import MAX_PARTS
 from src.pictures.pillow_frame import first_frame as pillow_first_frame
@@ -26,7 +26,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def count_parts(data: bytes) -> tuple[int, int]:
-    """(0 scans, chunks that Pillow handles one by one); counts no further than just past the limits."""
+    """0 scans, and the number of chunks, which Pillow handles one by one. It stops counting just above the limit."""
     parts = 0
     for kind, _ in chunks(data):
         parts += COLOUR_PROFILE_PARTS if kind == b"iCCP" else 1
@@ -44,6 +44,8 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
         deep = depth.image(values, notes, alpha=values.ndim == 3 and values.shape[2] in (2, 4))
         deep.info = {key: value for key, value in frame.info.items() if key != "transparency"}
         frame = deep
+    if "dpi" in frame.info:  # from pHYs, where that has a unit
+        frame.info[resolution.KEY] = resolution.of_dpi(frame.info["dpi"])
     code_points = next((body for kind, body in chunks(data) if kind == b"cICP"), b"")
     if len(code_points) == 4:
         frame.info["code_points"] = CodePoints(*code_points[:2])

@@ -1,8 +1,8 @@
-"""The colour space that a file says its values are in -> sRGB, which the models learned from.
+"""The colours of a file -> sRGB, in which the models were trained.
 
-A file says it by an ICC profile, by PNG's chunks, or by code points of ITU-T H.273 (PNG, AVIF, HEIC). Every kind
-becomes an ICC profile, and LittleCMS converts by it. Profiles are untrusted: their size is limited, and a damaged one
-is ignored.
+A file names its colour space by an ICC profile, by PNG's chunks, or by code points of ITU-T H.273 (PNG, AVIF, HEIC).
+Each of them becomes an ICC profile, with which LittleCMS converts the colours. Profiles are untrusted: their size is
+limited, and a damaged profile is ignored.
 """
 
 from functools import cache
@@ -19,13 +19,13 @@ from src.pictures.reasons import HIGH_DYNAMIC_RANGE
 MAX_PROFILE_BYTES = 4_000_000
 """The largest profiles in use, those of printing presses, have some 3 MB."""
 SAME = 2
-"""Levels of 255 by which a profile may differ from sRGB and still be called sRGB: many profiles named so round a little
-differently, and pictures in sRGB must keep every bit."""
+"""A profile that differs from sRGB by at most this many levels of 255 counts as sRGB. Many sRGB profiles round a little
+differently, and a picture in sRGB must not change at all."""
 SAME_GAMMA = 0.05
-"""PNG: a gamma within 5% of another looks the same (libpng's PNG_GAMMA_THRESHOLD), so 1/2.2 stands for sRGB's curve."""
+"""PNG: gammas within 5% of each other look the same (libpng's PNG_GAMMA_THRESHOLD), so 1/2.2 counts as sRGB's curve."""
 
 CONVERTED = "Its colours were converted to sRGB by its colour profile."
-IGNORED = "Its colour profile is damaged or does not fit the picture and was ignored; colours may be off."
+IGNORED = "Its colour profile is damaged or does not fit the image and was ignored; colours may be off."
 
 Chromaticities = tuple[float, float, float, float, float, float]
 """x and y of red, green and blue (CIE 1931)."""
@@ -39,23 +39,23 @@ PRIMARIES: Final[dict[int, Chromaticities]] = {
 }
 """Code point of ColourPrimaries (ITU-T H.273, table 2) -> chromaticities; all with white D65."""
 GAMMAS: Final = {4: 1 / 2.2, 5: 1 / 2.8, 8: 1.0}
-"""Code point of TransferCharacteristics (table 3) -> gamma. All others of ordinary dynamic range are taken for sRGB."""
+"""Code point of TransferCharacteristics (table 3) -> gamma. All others of ordinary dynamic range count as sRGB."""
 HIGH_RANGE: Final = (16, 18)
 """TransferCharacteristics of high dynamic range: PQ and HLG."""
 
 
 class CodePoints(NamedTuple):
-    """Numbers of ITU-T H.273 that stand for a colour space; `info["code_points"]` of a frame."""
+    """A colour space as numbers of ITU-T H.273; `info["code_points"]` of a frame."""
 
     primaries: int
     transfer: int
 
 
 def to_srgb(pixels: Image.Image, source: Image.Image, notes: list[str]) -> Image.Image | None:
-    """`pixels`, mode L, RGB or CMYK, in sRGB (mode RGB), as `source`, the frame they come from, says.
+    """`pixels` (mode L, RGB or CMYK) converted to sRGB (mode RGB) from the colour space of the frame `source`.
 
-    None where nothing is to be converted: the file names no colour space, or sRGB, or one that cannot be used. Adds a
-    sentence to `notes` where a profile was applied or ignored. Raises ImageRefused for high dynamic range.
+    None if there is nothing to convert: the frame names no colour space, or sRGB, or one that cannot be used. Adds a
+    sentence to `notes` if a profile was applied or ignored. Raises ImageRefused for high dynamic range.
     """
     profile = _profile(source, pixels.mode == "L")
     if profile is None:
@@ -78,7 +78,7 @@ def to_srgb(pixels: Image.Image, source: Image.Image, notes: list[str]) -> Image
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notes.append(IGNORED)
         return None
-    assert converted is not None  # a new image, since it is not made in place
+    assert converted is not None  # it is None only for a conversion in place
     notes.append(CONVERTED)
     return converted
 
@@ -107,7 +107,7 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def _profile(source: Image.Image, grey: bool) -> bytes | None:
-    """The ICC profile of what a file says of its colours; None where it says nothing, or sRGB.
+    """The colour space of a frame as an ICC profile; None for sRGB or if the frame names none.
 
     The order is that of PNG's standard: cICP, iCCP, sRGB, gAMA with cHRM. Other formats give one of the first two.
     """
@@ -134,13 +134,15 @@ def _profile(source: Image.Image, grey: bool) -> bytes | None:
 def _made(
     primaries: Chromaticities | None, gamma: float | None, grey: bool, white: tuple[float, float] = D65
 ) -> bytes | None:
-    """A profile of these chromaticities and this gamma as PNG gives it (1 / 2.2 for a usual display). None stands for
-    sRGB's own; None is returned where all are."""
+    """A profile with these chromaticities and this gamma in PNG's notation (1 / 2.2 for a usual display).
+
+    None for an argument means the value of sRGB. If all values are those of sRGB, the result is None.
+    """
     near = white == D65 and (primaries is None or np.allclose(primaries, PRIMARIES[1], atol=0.002))
     if gamma is None and (near or grey):
         return None
     kind: Literal["gray", "rgb"] = "gray" if grey else "rgb"
-    curve = {"transferfunction": _srgb_curve()} if gamma is None else {"gamma": 1 / gamma}
+    curve = {"transferfunction": srgb_curve()} if gamma is None else {"gamma": 1 / gamma}
     try:
         return bytes(
             imagecodecs.cms_profile(
@@ -152,8 +154,8 @@ def _made(
 
 
 @cache
-def _srgb_curve() -> np.ndarray:
-    """sRGB's transfer function (IEC 61966-2-1): light of 4,096 values, uint16."""
+def srgb_curve() -> np.ndarray:
+    """The transfer function of sRGB (IEC 61966-2-1): the light of 4,096 values, uint16."""
     value = np.linspace(0, 1, 4096)
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return np.rint(65535 * light).astype(np.uint16)

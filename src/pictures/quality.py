@@ -56,50 +56,50 @@ class Flaw:
 
 
 def _cast(code: str, measure: str, tail: Tail) -> Flaw:
-    description = f"The picture has a {code.removesuffix('_cast')} cast"
+    description = f"The image has a {code.removesuffix('_cast')} cast"
     return Flaw(code, measure, tail, description, "set the white balance", colour="rgb")
 
 
 FLAWS: tuple[Flaw, ...] = (
-    Flaw("resolution", "short_side", "low", "The picture has too few pixels", "give the original, not a copy"),
+    Flaw("resolution", "short_side", "low", "The image has too few pixels", "give the original, not a copy"),
     Flaw(
         "narrow",
         "aspect",
         "high",
-        "The picture is unusually long and narrow",
-        "give the whole picture, not a strip",
+        "The image is unusually long and narrow",
+        "give the whole image, not a strip",
         at_least=2.0,
     ),
     Flaw(
         "focus",
         "focus",
         "low",
-        "The picture is out of focus or smeared",
+        "The image is out of focus or smeared",
         "set the focal zone at the lesion and save the frame anew",
     ),
     Flaw(
         "contrast",
         "contrast",
         "low",
-        "The picture is nearly uniform, with little to see in it",
+        "The image is nearly uniform, with little to see in it",
         "raise the dynamic range or move the probe",
     ),
     Flaw(
         "dark",
         "brightness",
         "low",
-        "The picture is unusually dark",
+        "The image is unusually dark",
         "raise the gain",
     ),
     Flaw(
         "overexposed",
         "white",
         "high",
-        "Much of the picture is white or overexposed",
+        "Much of the image is white or overexposed",
         "lower the gain",
         at_least=0.02,
     ),
-    Flaw("no_colour", "chroma", "low", "The picture has no colour", "give the colour picture", colour="rgb"),
+    Flaw("no_colour", "chroma", "low", "The image has no colour", "give the colour image", colour="rgb"),
     _cast("green_cast", "red_green", "low"),
     _cast("red_cast", "red_green", "high"),
     _cast("blue_cast", "yellow_blue", "low"),
@@ -108,7 +108,7 @@ FLAWS: tuple[Flaw, ...] = (
         "tint",
         "tint",
         "high",
-        "The picture is tinted; it is read in grey",
+        "The image is tinted; it is read in grey",
         "switch the display's colour map to grey",
         at_least=8.0,
         colour="grey",
@@ -117,8 +117,8 @@ FLAWS: tuple[Flaw, ...] = (
         "doppler",
         "vivid",
         "high",
-        "Part of the picture is painted in colour, as colour Doppler is",
-        "save the frame in B-mode alone",
+        "Part of the image is in colour, like colour Doppler",
+        "save the frame in B-mode only",
         at_least=0.002,
         colour="grey",
     ),
@@ -126,7 +126,7 @@ FLAWS: tuple[Flaw, ...] = (
         "callipers",
         "crosses",
         "high",
-        "The picture seems to have callipers in it, which tell where someone saw a lesion",
+        "The image seems to have callipers in it, which mark where someone saw a lesion",
         "save the frame before measuring",
         percent=20,
         field=True,
@@ -135,17 +135,9 @@ FLAWS: tuple[Flaw, ...] = (
         "text",
         "letters",
         "high",
-        "The picture seems to have text burnt into it",
+        "The image seems to have text burnt into it",
         "switch the annotations off and save the frame anew",
         percent=25,
-        field=True,
-    ),
-    Flaw(
-        "split",
-        "seam",
-        "high",
-        "The picture seems to be a split view of two fields",
-        "give one field, not two side by side",
         field=True,
     ),
 )
@@ -218,7 +210,7 @@ def find_flaws(picture: Picture, field: Image.Image, task: Task, input_side: int
 
 
 class Effect(BaseModel):
-    """What a flaw did to the model's answers when it was put into `n` validation images.
+    """How a flaw changed the predictions when it was put into `n` validation images.
 
     `mean_change`: the mean absolute change of p(malignant). `flipped`: the share whose decision changed at the default
     threshold. `warned`: the share with a warning of this flaw.
@@ -235,8 +227,8 @@ class Effect(BaseModel):
     def sentence(self) -> str:
         """The effect in words, to stand after the flaw's own sentence."""
         return (
-            f"(In {self.n} validation pictures made so, p(malignant) moved by {self.mean_change:.2f} on average "
-            f"and {self.flipped:.0%} of the decisions changed.)"
+            f"(When {self.n} validation images were given this flaw, p(malignant) changed by {self.mean_change:.2f} "
+            f"on average, and {self.flipped:.0%} of the decisions changed.)"
         )
 
 

@@ -1,4 +1,4 @@
-"""The sentences that a file is refused with, and the kinds of file that are refused by name."""
+"""The sentences that refuse a file, and the kinds of file that are refused by name."""
 
 import re
 from typing import Final
@@ -7,17 +7,15 @@ from src.pictures.limits import MAX_FRAMES, MAX_PIXELS
 
 EXPORT: Final = "export it as PNG or JPEG first."
 
-NOT_A_PICTURE: Final = "This file is not a picture that can be read (JPEG, PNG, WebP, TIFF, HEIC and others)."
+NOT_A_PICTURE: Final = "This file is not an image that can be read (JPEG, PNG, WebP, TIFF, HEIC and others)."
 DAMAGED: Final = "This file is cut off, damaged or of a rare kind that cannot be read; save it again as PNG or JPEG."
-TOO_MUCH_MEMORY: Final = "Reading this picture takes more memory than there is for one picture; make it smaller."
+TOO_MUCH_MEMORY: Final = "Reading this image takes more memory than one image may take; make it smaller."
 TOO_MANY_FRAMES: Final = (
     f"This file holds more than {MAX_FRAMES} frames or pages; export the one to be read as PNG or JPEG."
 )
-TOO_MANY_PARTS: Final = (
-    "This file is made of far too many parts to be an ordinary picture; save it again as PNG or JPEG."
-)
-TOO_MANY_PIXELS: Final = f"The picture has more than {MAX_PIXELS // 10**6} megapixels; make it smaller."
-HIGH_DYNAMIC_RANGE: Final = "This is a picture of high dynamic range (HDR); export it as an ordinary JPEG or PNG first."
+TOO_MANY_PARTS: Final = "This file has far more parts than an ordinary image; save it again as PNG or JPEG."
+TOO_MANY_PIXELS: Final = f"The image has more than {MAX_PIXELS // 10**6} megapixels; make it smaller."
+HIGH_DYNAMIC_RANGE: Final = "This is an image of high dynamic range (HDR); export it as an ordinary JPEG or PNG first."
 RAW: Final = "This is a camera's raw file; develop it and export it as JPEG or PNG first."
 
 Signature = tuple[int, bytes]
@@ -30,11 +28,11 @@ REFUSED_BY_NAME: Final[tuple[tuple[Signature, str], ...]] = (
     ((0, b"8BPS"), f"This is a Photoshop file; {EXPORT}"),
     ((0, b"%!PS"), f"This is a PostScript file; {EXPORT}"),
     ((0, b"\xc5\xd0\xd3\xc6"), f"This is a PostScript file; {EXPORT}"),
-    ((0, b"\xff\x0a"), f"This is a JPEG XL picture; {EXPORT}"),
-    ((4, b"JXL \r\n\x87\n"), f"This is a JPEG XL picture; {EXPORT}"),
-    ((0, b"II\xbc"), f"This is a JPEG XR picture; {EXPORT}"),
-    ((0, b"v/1\x01"), f"This is an OpenEXR picture; {EXPORT}"),
-    ((0, b"#?RADIANCE"), f"This is a Radiance HDR picture; {EXPORT}"),
+    ((0, b"\xff\x0a"), f"This is a JPEG XL image; {EXPORT}"),
+    ((4, b"JXL \r\n\x87\n"), f"This is a JPEG XL image; {EXPORT}"),
+    ((0, b"II\xbc"), f"This is a JPEG XR image; {EXPORT}"),
+    ((0, b"v/1\x01"), f"This is an OpenEXR image; {EXPORT}"),
+    ((0, b"#?RADIANCE"), f"This is a Radiance HDR image; {EXPORT}"),
     ((0, b"\x93NUMPY"), f"This is a NumPy array; {EXPORT}"),
     ((0, b"\x89HDF\r\n\x1a\n"), f"This is an HDF5 file; {EXPORT}"),
     ((4, b"ftypcrx "), RAW),
@@ -45,18 +43,18 @@ REFUSED_BY_NAME: Final[tuple[tuple[Signature, str], ...]] = (
     ((0, b"MMOR"), RAW),
     ((0, b"IIU\0"), RAW),
     ((0, b"FOVb"), RAW),
-    ((0, b"PK\x03\x04"), "This is a ZIP archive; unpack it and give one picture."),
-    ((0, b"\x1f\x8b"), "This is a gzip archive; unpack it and give one picture."),
-    ((0, b"7z\xbc\xaf\x27\x1c"), "This is a 7-Zip archive; unpack it and give one picture."),
-    ((0, b"Rar!\x1a\x07"), "This is a RAR archive; unpack it and give one picture."),
-    ((0, b"BZh"), "This is a bzip2 archive; unpack it and give one picture."),
-    ((0, b"\xfd7zXZ\0"), "This is an xz archive; unpack it and give one picture."),
-    ((257, b"ustar"), "This is a tar archive; unpack it and give one picture."),
+    ((0, b"PK\x03\x04"), "This is a ZIP archive; unpack it and give one image."),
+    ((0, b"\x1f\x8b"), "This is a gzip archive; unpack it and give one image."),
+    ((0, b"7z\xbc\xaf\x27\x1c"), "This is a 7-Zip archive; unpack it and give one image."),
+    ((0, b"Rar!\x1a\x07"), "This is a RAR archive; unpack it and give one image."),
+    ((0, b"BZh"), "This is a bzip2 archive; unpack it and give one image."),
+    ((0, b"\xfd7zXZ\0"), "This is an xz archive; unpack it and give one image."),
+    ((257, b"ustar"), "This is a tar archive; unpack it and give one image."),
     ((4, b"ftypqt  "), "This is a film (QuickTime); export one frame as PNG or JPEG."),
     ((4, b"ftypisom"), "This is a film (MP4); export one frame as PNG or JPEG."),
     ((4, b"ftypmp4"), "This is a film (MP4); export one frame as PNG or JPEG."),
 )
-"""Kinds of file that people do have at hand: the signature, and the sentence that refuses it."""
+"""Kinds of file that people often have: the signature, and the sentence that refuses it."""
 
 _SVG: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml[^>]*>.{0,1000}<)?svg", re.DOTALL | re.IGNORECASE)
 

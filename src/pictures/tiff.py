@@ -1,6 +1,6 @@
-"""TIFF, by tifffile and imagecodecs: which of its pages is the picture, and its values.
+"""TIFF, decoded by tifffile and imagecodecs: the page that is the picture, and its values.
 
-Pillow is not used, since it cuts colours of more than 8 bits, and lacks BigTIFF of big-endian order and many codecs.
+Pillow is not used, because it cuts colours to 8 bits and lacks big-endian BigTIFF and many codecs.
 """
 
 import logging
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
-from src.pictures import depth
+from src.pictures import depth, resolution
 from src.pictures.decoder_errors import refused_if_damaged
 from src.pictures.limits import MAX_FRAMES, MAX_PIXELS
 from src.pictures.picture import ImageRefused
@@ -25,7 +25,7 @@ __all__ = ["PREFIXES", "count_parts", "first_frame"]
 
 PREFIXES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-logging.getLogger("tifffile").disabled = True  # its warnings quote the file, and nothing of a visitor's is logged
+logging.getLogger("tifffile").disabled = True  # its warnings quote the file, which must not be logged
 
 COMPRESSIONS: Final = {
     *(COMPRESSION.NONE, COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6, COMPRESSION.LZW),
@@ -33,7 +33,7 @@ COMPRESSIONS: Final = {
     *(COMPRESSION.LZMA, COMPRESSION.ZSTD, COMPRESSION.LERC, COMPRESSION.WEBP, COMPRESSION.JPEG2000),
     *(COMPRESSION.APERIO_JP2000_YCBC, COMPRESSION.APERIO_JP2000_RGB),
 }
-"""The ways of compression that are read; others are refused by their name."""
+"""The compression methods that are read. Others are refused by name."""
 COLOURS: Final[dict[int, int]] = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
@@ -43,19 +43,19 @@ COLOURS: Final[dict[int, int]] = {
     PHOTOMETRIC.YCBCR: 3,
     PHOTOMETRIC.CIELAB: 3,
 }
-"""What the values of a page mean (PhotometricInterpretation), of those that are read -> how many make a pixel."""
+"""The kinds of colour that are read (PhotometricInterpretation) -> the number of values per pixel."""
 RAW_TAGS: Final = (50706, 50740, 37398)  # DNGVersion, DNGPrivateData, TIFFEPStandardID
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 SAME_ASPECT = 0.02
 PREMULTIPLIED, TRANSPARENCY = 1, 2  # ExtraSamples
 
-REDUCED_FIRST = "The file holds the picture in several sizes; the largest was read."
-PLANES = "The picture's red, green and blue were put together from three planes of the file."
+REDUCED_FIRST = "The file holds the image in several sizes; the largest was read."
+PLANES = "The image's red, green and blue were put together from three planes of the file."
 CHANNELS = f"This TIFF stores {{}} channels as separate grey planes; merge them to colour and {EXPORT}"
 
 
 def first_frame(data: bytes, notes: list[str]) -> Image.Image:
-    """The picture, 8 bits a channel: the first page that is no thumbnail, or the planes that make one picture.
+    """The picture, 8 bits per channel: the first page that is no thumbnail, or several planes of one picture.
 
     Adds sentences to `notes`; raises ImageRefused.
     """
@@ -74,7 +74,11 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
         page = planes[0]
         colours = _check(page)
         values = np.concatenate([_values(plane, data) for plane in planes], axis=2)
-        return _image(page, values, max(colours, len(planes)), notes)
+        image = _image(page, values, max(colours, len(planes)), notes)
+        size = resolution.of_tiff(page, pages[0])
+    if size is not None:
+        image.info[resolution.KEY] = size
+    return image
 
 
 def _pages(file: TiffFile, number: int) -> list[TiffPage]:
@@ -91,7 +95,7 @@ def _pages(file: TiffFile, number: int) -> list[TiffPage]:
 
 
 def _planes(pages: list[TiffPage], notes: list[str]) -> list[TiffPage]:
-    """The page that is the picture; or the three that are its red, green and blue."""
+    """The page of the picture, or its three pages for red, green and blue."""
     whole = [page for page in pages if not int(page.subfiletype) & (REDUCED | MASK)] or pages
     first = whole[0]
     channels, stride = _channels(first)
@@ -119,7 +123,9 @@ def _same_aspect(page: TiffPage, other: TiffPage) -> bool:
 
 
 def _channels(page: TiffPage) -> tuple[int, int]:
-    """How many channels the file says it keeps as pages, and how many pages on the next one is; (1, 1) by default."""
+    """The number of channels that the file stores as pages, and the pages from one channel to the next; (1, 1) by
+    default.
+    """
     if page.is_imagej:
         found = re.search(r"^channels=(\d{1,4})$", page.description, re.MULTILINE)
         return (int(found[1]) if found else 1), 1
@@ -135,19 +141,19 @@ def _channels(page: TiffPage) -> tuple[int, int]:
 
 
 def _check(page: TiffPage) -> int:
-    """How many values make a pixel of a page that can be read; raises ImageRefused for others."""
+    """The number of values per pixel. Raises ImageRefused for a page that cannot be read."""
     check_size(page.imagewidth, page.imagelength)
     if page.imagedepth != 1 or page.dtype is None:
-        raise ImageRefused(f"This TIFF stores values in a form that is not read; {EXPORT}")
+        raise ImageRefused(f"This TIFF stores its values in a form that is not supported; {EXPORT}")
     if page.compression not in COMPRESSIONS:
-        raise ImageRefused(f"This TIFF is compressed in a way that is not read ({_name(page.compression)}); {EXPORT}")
+        raise ImageRefused(f"This TIFF has a compression that is not supported ({_name(page.compression)}); {EXPORT}")
     colours = COLOURS.get(page.photometric)
     if colours is None or page.samplesperpixel < colours:
         raise ImageRefused(
-            f"This TIFF stores colours in a way that is not read ({_name(page.photometric)}, "
+            f"This TIFF stores its colours in a way that is not supported ({_name(page.photometric)}, "
             f"{page.samplesperpixel} channels); {EXPORT}"
         )
-    # A tile is decoded whole, however little of it the picture covers: it counts as pixels do.
+    # A tile is decoded whole, even if the picture covers little of it. So its size is limited like the picture's.
     if page.is_tiled and page.tilewidth * page.tilelength > MAX_PIXELS:
         raise ImageRefused(TOO_MANY_PARTS)
     return colours
@@ -158,7 +164,7 @@ def _name(value: int) -> str:
 
 
 def _values(page: TiffPage, data: bytes) -> np.ndarray:
-    """The values of a page, (H, W, samples). Raises where any are missing, which tifffile itself would make up."""
+    """The values of a page, (H, W, samples). Raises EOFError if any are missing; tifffile itself would invent them."""
     _, _, height, width, inner = page.shaped
     values = np.empty(page.shaped, page.dtype)
     if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) < np.prod(page.chunked):
@@ -215,6 +221,6 @@ def _with_palette(image: Image.Image, page: TiffPage) -> Image.Image:
 
 
 def _divided(image: Image.Image) -> Image.Image:
-    """An image, mode LA or RGBA, whose colours were multiplied by its alpha, with the colours as they were."""
+    """An image (mode LA or RGBA) after its colours, which were multiplied by alpha, are divided by it again."""
     multiplied = Image.frombytes({"LA": "La", "RGBA": "RGBa"}[image.mode], image.size, image.tobytes())
     return multiplied.convert(image.mode)

@@ -1,1 +1,1 @@
-"""A prediction -> the statements made about it."""
+"""From a prediction to the statements about it."""

@@ -1,6 +1,6 @@
-"""The curves of an evaluation as data: points, axes and names, for the page's SVG and the training report's PNG alike.
+"""The curves of an evaluation as points, axes and names, for the page's SVG and the training report's PNG.
 
-Pure: counts in, points out; knows nothing of pixels, colours or markup.
+Knows nothing of pixels, colours or markup.
 """
 
 import math
@@ -15,7 +15,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axes:
-    """What the two axes show. `log_x`: the horizontal one is logarithmic."""
+    """The labels of the two axes. `log_x`: the horizontal axis is logarithmic."""
 
     x: str
     y: str
@@ -24,7 +24,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its points from left to right, and for each the interval of its y where it has one."""
+    """One curve: its points from left to right, and the interval of each point's y if the curve has intervals."""
 
     name: str
     points: tuple[Point, ...]
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines on the same axes; `diagonal`: with the line from (0, 0) to (1, 1) to compare with."""
+    """Lines on the same axes. `diagonal`: the chart also has the line from (0, 0) to (1, 1)."""
 
     title: str
     axes: Axes
@@ -42,7 +42,7 @@ class Chart:
 
 
 def roc_corners(table: Table) -> list[tuple[int, int]]:
-    """(false positives, true positives) where the ROC curve turns, from nobody referred to everyone."""
+    """The corners of the ROC curve as (false positives, true positives), from "none referred" to "all referred"."""
     points = [(0, 0), *zip(reversed(table["fp"]), reversed(table["tp"]), strict=True)]
     turns = (
         here
@@ -64,7 +64,7 @@ def roc(tables: Iterable[tuple[str, Table]]) -> Chart:
 
 
 def reliability(bins: Sequence[CalibrationBin], name: str) -> Chart:
-    """The share found malignant, with its 95% interval, against the mean p(malignant) displayed; both 0 to 1."""
+    """The share found malignant, with its 95% interval, against the mean displayed p(malignant); both 0 to 1."""
     line = Line(name, tuple((one.mean_score, one.share_malignant) for one in bins), tuple(one.interval for one in bins))
     return Chart("Reliability diagram", Axes("displayed p(malignant)", "share found malignant"), (line,), diagonal=True)
 
@@ -79,9 +79,9 @@ _LEARNING: Final = (
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Loss and metrics by epoch, or by C where that was searched; empty for a history without any.
+    """Loss and metrics by epoch, or by C if the training searched for it; empty if the history has none.
 
-    `history` is config.json's. Values that are no finite numbers are left out.
+    `history` comes from config.json. Values other than finite numbers are left out.
     """
     x = "epoch" if history and "epoch" in history[0] else "C"
     charts = []
@@ -89,7 +89,9 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
         lines: list[Line] = []
         for key, name in names:
             points = tuple((row[x], row[key]) for row in history if _number(row.get(x)) and _number(row.get(key)))
-            if points and all(points != line.points for line in lines):  # of two classes the macro AUC is the AUC
+            if points and all(
+                points != line.points for line in lines
+            ):  # with two classes, the macro AUC equals the AUC
                 lines.append(Line(name, points))
         if lines:
             charts.append(Chart(title, Axes(x, title, log_x=x == "C"), tuple(lines)))

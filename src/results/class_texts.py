@@ -1,7 +1,7 @@
 """The texts of each class (plain words, next step and source), its urgency in words, and the confidence in words.
 
-Names, malignancy and urgency are those of tasks.py, the texts those of class_texts.json: our own sentences with their
-sources. Plain text throughout.
+Names, malignancy and urgency come from tasks.py. The texts come from class_texts.json; they are our own sentences with
+their sources, in plain text.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from src.tasks import Task, Urgency
 
 Confidence = Literal["high", "medium", "low"]
 HIGH, MEDIUM = 0.8, 0.6
-"""The probability from which confidence is high, and from which it is medium."""
+"""Confidence is high from the first probability on, and medium from the second on."""
 
 URGENCIES: Final[Mapping[Urgency, tuple[str, int]]] = {
     "urgent": ("Urgent", 3),
@@ -22,18 +22,18 @@ URGENCIES: Final[Mapping[Urgency, tuple[str, int]]] = {
     "routine": ("Routine", 1),
     "none": ("Not urgent", 0),
 }
-"""Its word, and how many of BARS are full."""
+"""Urgency -> its word, and how many of BARS are full."""
 BARS = 3
 
-HOW_SURE = (
-    f"Confidence is the probability of the most probable class in words: high from {HIGH:.0%}, medium from "
-    f"{MEDIUM:.0%}, low below. The decision rests on p(malignant), the sum over all malignant classes, and not on this."
+CONFIDENCE_NOTE = (
+    f"Confidence describes the probability of the most probable class: high from {HIGH:.0%}, medium from {MEDIUM:.0%}, "
+    "else low. The decision does not depend on it. It depends on p(malignant), the sum over all malignant classes."
 )
-HOW_URGENT = "Urgency is how soon a clinician usually sees such a finding, if it is one. A clinician decides."
+URGENCY_NOTE = "Urgency says how soon a clinician usually sees a patient with such a finding. A clinician decides."
 
 
 class Source(BaseModel):
-    """The source of a text's facts; `url` is https."""
+    """A source of the facts in a text; `url` is an https address."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -42,7 +42,7 @@ class Source(BaseModel):
 
 
 class ClassText(BaseModel):
-    """One class explained: `plain` in a few words, `what` it is in two sentences, the usual `next_step`."""
+    """The explanation of a class: `plain` in a few words, `what` in some sentences, and the usual `next_step`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -53,7 +53,7 @@ class ClassText(BaseModel):
 
 
 class ClassMeaning(ClassText):
-    """A class's text with the urgency of such a finding."""
+    """The explanation of a class, with the urgency of such a finding."""
 
     urgency: Urgency
 
@@ -65,12 +65,13 @@ CLASS_TEXTS: Final[Mapping[str, Mapping[str, ClassText]]] = TypeAdapter(dict[str
 
 
 def confidence(probability: float) -> Confidence:
-    """How sure a class's `probability` (0..1) is, in a word."""
+    """The word for a class's `probability` (0 to 1)."""
     return "high" if probability >= HIGH else "medium" if probability >= MEDIUM else "low"
 
 
 def meanings(task: Task) -> dict[str, ClassMeaning]:
     """Class code -> its text and urgency, in the order of the task's classes."""
     return {
-        one.code: ClassMeaning(**dict(CLASS_TEXTS[task.name][one.code]), urgency=one.urgency) for one in task.classes
+        diagnosis.code: ClassMeaning(**dict(CLASS_TEXTS[task.name][diagnosis.code]), urgency=diagnosis.urgency)
+        for diagnosis in task.classes
     }

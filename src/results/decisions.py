@@ -1,4 +1,4 @@
-"""A prediction -> a Result at a threshold; and a Result -> the same at another threshold, without the image."""
+"""Makes a Result from a prediction and a threshold, and decides a Result again at another threshold."""
 
 import math
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from src.models.checkpoints import Checkpoint
 from src.models.evaluation import MALIGNANT, TARGETS, EvaluatedSet
-from src.models.prediction import Explanation, Prediction
+from src.models.prediction import Explanation, Parts, Prediction
 from src.results import class_texts
 from src.results.gate_sentences import all_warnings, gate_result
 from src.results.result import (
@@ -15,6 +15,7 @@ from src.results.result import (
     EstimateResult,
     HeldOutResult,
     OperatingPointResult,
+    PartsResult,
     Per1000,
     PerturbedResult,
     PromiseResult,
@@ -69,6 +70,19 @@ def decided(
         confidence=class_texts.confidence(max(prediction.probabilities)),
         meaning=class_texts.meanings(prediction.task),
         gate=gate_result(prediction.gate, prediction.task, other_task),
+        parts=_parts(prediction.parts),
+    )
+
+
+def _parts(parts: Parts | None) -> PartsResult | None:
+    if parts is None:
+        return None
+    return PartsResult(
+        kind=parts.kind,
+        count=len(parts.p_malignant),
+        counted=sum(parts.counted),
+        mean_p_malignant=parts.mean,
+        mpp=parts.mpp,
     )
 
 
@@ -89,9 +103,9 @@ def robustness(perturbed: Iterable[tuple[str, float]], p_malignant: float, thres
 
     `p_malignant` is that of the unchanged image.
     """
-    perturbed, own = list(perturbed), decide(p_malignant, threshold)
+    perturbed, unchanged = list(perturbed), decide(p_malignant, threshold)
     scores = [p_malignant, *(p for _, p in perturbed)]
-    flipped = sum(decide(p, threshold) != own for _, p in perturbed)
+    flipped = sum(decide(p, threshold) != unchanged for _, p in perturbed)
     return Robustness(
         views=tuple(PerturbedResult(name=name, p_malignant=p, decision=decide(p, threshold)) for name, p in perturbed),
         p_malignant=p_malignant,

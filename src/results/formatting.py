@@ -1,4 +1,4 @@
-"""The figures of evaluation.json as text, the same on the page and on the cards."""
+"""The figures of evaluation.json as text, in the same form on the page and on the cards."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -41,7 +41,7 @@ def share_title(name: str, target: str) -> str:
 
 
 def percent(share: float) -> str:
-    """0.1234 -> 12.3%, as plain text; never 0.0% or 100.0% for a share that is not exactly that."""
+    """0.1234 -> 12.3%. Only a share of exactly 0 gives 0.0%, and only a share of exactly 1 gives 100.0%."""
     if 0 < share < 0.0005:
         return "<0.1%"
     if 0.9995 <= share < 1:
@@ -50,7 +50,7 @@ def percent(share: float) -> str:
 
 
 def with_interval(metric: Metric | None) -> str:
-    """ "0.912 (0.874 to 0.945)"; "0.912" for a metric whose interval is unknown; a dash for one without a value."""
+    """ "0.912 (0.874 to 0.945)"; "0.912" if the interval is unknown; a dash if there is no value."""
     if metric is None or metric.value is None:
         return "–"
     low, high = metric.interval
@@ -59,7 +59,7 @@ def with_interval(metric: Metric | None) -> str:
 
 
 def over_seeds(evaluation: Evaluation, name: str, metric: str) -> str | None:
-    """The mean and range of a metric over the seeds, on the set called `name`; None where no seed has it."""
+    """The mean and range of a metric over the seeds, on the set called `name`; None if no seed has it."""
     values = [run.splits.get(name, {}).get(metric) for run in evaluation.seeds]
     known = [value for value in values if value is not None]
     return f"{sum(known) / len(known):.3f} ({min(known):.3f} to {max(known):.3f})" if known else None

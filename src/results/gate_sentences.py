@@ -1,4 +1,4 @@
-"""What the gate's verdict means for a person, in one sentence."""
+"""The gate's verdict as a sentence for a visitor."""
 
 from src.models.gate import Verdict
 from src.models.prediction import Prediction
@@ -9,16 +9,16 @@ from src.tasks import TASKS, Task
 def sentence(task: Task, other: str | None = None) -> str:
     """The sentence about a rejected image of `task`; `other` names the task that the image looks like, if known."""
     if other is None:
-        return f"This does not look like {task.look}: what the model says of it means little."
-    there = TASKS[other]
-    if there.look == task.look:
-        return f"This does not look like the {task.look} that this model knows; try the tab {there.title}."
-    return f"This does not look like {task.look}; it looks like {there.look}: open the tab {there.title}."
+        return f"This does not look like {task.look}, so the model's answer means little."
+    other_task = TASKS[other]
+    if other_task.look == task.look:
+        return f"This does not look like the {task.look} that this model reads, so try the tab {other_task.title}."
+    return f"This does not look like {task.look} but like {other_task.look}, so open the tab {other_task.title}."
 
 
 def unlike_sentence(task: Task) -> str:
-    """The sentence about an image that the gate accepts, but that is unlike the training images."""
-    return f"This is {task.look}, but unlike the images that the model learned from: expect it to do worse here."
+    """The sentence about an image that the gate accepts although it differs from the training images."""
+    return f"This looks like {task.look}, but unlike the images that the model learned from, so expect more errors."
 
 
 def rejected(verdict: Verdict | None) -> bool:

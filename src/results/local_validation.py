@@ -1,7 +1,7 @@
-"""A clinic's own scores with known outcomes -> how well the model does there, and where to set its threshold.
+"""Reports from a clinic's own scores and outcomes how accurate the model is there, and which threshold to set.
 
-The table is what `python -m src.score` writes, with a column `label` for the outcome of each case. Plain text in, plain
-text out. Nothing of a table is kept.
+The table has the columns that `python -m src.score` writes, and a column `label` with the outcome of each case. Input
+and output are plain text. Nothing in a table is kept.
 """
 
 import codecs
@@ -25,16 +25,16 @@ from src.results.thresholds import (
     Estimate,
     Interval,
     Promise,
-    one_a_group,
     operating_point,
     promise,
     proportion_interval,
     threshold_table,
+    worst_per_group,
 )
 from src.tasks import Task
 
 MALIGNANT, BENIGN = "malignant", "benign"
-"""Labels that every task takes, besides its own class codes."""
+"""The labels that every task accepts in addition to its class codes."""
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99)
 STANDARD = 0.5
@@ -43,14 +43,15 @@ MAX_ROWS = 100_000
 
 
 class TableRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
-    """A table that cannot be used; the message is one sentence for the person, names the row and repeats no cell."""
+    """A table that cannot be used. The message is one sentence for the visitor. It names the row and quotes no cell."""
 
 
 @dataclass(frozen=True)
 class Cases:
-    """What a table says: a score in 0..1, a label and a group for each row that has a score, and how many have none.
+    """The rows of a table: the score (0 to 1), the label and the group of each row that has a score.
 
-    `labels` are class codes, MALIGNANT or BENIGN. `groups` is None where the table has no such column.
+    `labels` are class codes, MALIGNANT or BENIGN. `groups` is None if the table has no such column. `unscored` is the
+    number of rows without a score.
     """
 
     task: Task
@@ -59,35 +60,36 @@ class Cases:
     groups: list[str] | None
     unscored: int
 
-    def counted(self, who: str = MALIGNANT) -> tuple[list[float], list[bool]]:
-        """Scores and whether malignant, of everything, or of one class code against all that is benign.
+    def counted(self, target: str = MALIGNANT) -> tuple[list[float], list[bool]]:
+        """The score of each case and whether it is malignant.
 
-        Each group counts once, by the worst of its pictures (screening.one_a_group), so that cases are independent.
+        `target` may be a malignant class code: then its cases and all benign cases count. Each group counts once, by
+        the worst of its images (`worst_per_group`), so that cases are independent.
         """
-        codes = {code for code, malignant in zip(self.task.codes, self.task.malignant, strict=True) if malignant}
-        ill = [label == MALIGNANT or label in codes for label in self.labels]
-        rows = [i for i, label in enumerate(self.labels) if who == MALIGNANT or label == who or not ill[i]]
-        cases = [self.scores[i] for i in rows], [ill[i] for i in rows]
-        return cases if self.groups is None else one_a_group(*cases, [self.groups[i] for i in rows])
+        codes = {diagnosis.code for diagnosis in self.task.classes if diagnosis.malignant}
+        malignant = [label == MALIGNANT or label in codes for label in self.labels]
+        rows = [i for i, label in enumerate(self.labels) if target in (MALIGNANT, label) or not malignant[i]]
+        cases = [self.scores[i] for i in rows], [malignant[i] for i in rows]
+        return cases if self.groups is None else worst_per_group(*cases, [self.groups[i] for i in rows])
 
 
 def parse_table(text: str, task: Task) -> Cases:
-    """Parse a table: columns `p_malignant` (0 to 1) and `label`, and where they are there `group` and `error`.
+    """Parse a table with the columns `p_malignant` (0 to 1) and `label`, and optionally `group` and `error`.
 
-    `label` is a class code of the task, or "malignant" or "benign"; `group` names the patient or lesion. Rows whose
-    `error` is filled have no score and are left out. A first line `sep=;` names what separates cells; without it,
-    cells are separated by commas, semicolons or tabs, whichever the first line has most of. Without commas between
-    cells, a decimal comma is one. Raises TableRefused.
+    `label` is a class code of the task, or "malignant" or "benign". `group` names the patient or lesion. A row whose
+    `error` is filled has no score and is left out. A first line such as `sep=;` names the character that separates
+    cells. Without that line, it is the one of comma, semicolon and tab that occurs most often in the first line. Unless
+    it is the comma, numbers may have a decimal comma. Raises TableRefused.
     """
     rows = _rows(text)
     _, header = next(rows, (1, []))
     header = [name.strip().lower() for name in header]
-    place = {}
+    position = {}
     for column in ("p_malignant", "label", "group", "error"):
         if header.count(column) > 1:
-            raise TableRefused(f"Row 1: there are two columns {column}.")
+            raise TableRefused(f"Row 1: there are several columns {column}.")
         if column in header:
-            place[column] = header.index(column)
+            position[column] = header.index(column)
         elif column in ("p_malignant", "label"):
             raise TableRefused(f"Row 1: there is no column {column}; the table needs p_malignant and label.")
     scores: list[float] = []
@@ -98,27 +100,29 @@ def parse_table(text: str, task: Task) -> Cases:
         if not any(row):
             continue
         if len(row) != len(header):
-            raise TableRefused(f"Row {number}: it has {len(row)} cells, the header has {len(header)}.")
-        cells = {column: row[at].strip() for column, at in place.items()}
+            raise TableRefused(f"Row {number}: it has {len(row)} cells, but the header has {len(header)}.")
+        cells = {column: row[at].strip() for column, at in position.items()}
         if cells.get("error"):
             unscored += 1
             continue
         if len(scores) == MAX_ROWS:
-            raise TableRefused(f"Row {number}: more than {MAX_ROWS:,} rows are not read.")
+            raise TableRefused(
+                f"Row {number}: the table has more than {MAX_ROWS:,} rows with a score, which is the limit."
+            )
         scores.append(_score(number, cells["p_malignant"]))
         labels.append(_label(number, cells["label"].lower(), task))
-        # Whoever has no group is a group of their own; a line break stands in no name.
+        # A case without a group is its own group. No group's name has a line break.
         groups.append(cells.get("group") or f"\n{number}")
     if not scores:
         raise TableRefused("The table has no row with a score.")
-    return Cases(task, scores, labels, groups if "group" in place else None, unscored)
+    return Cases(task, scores, labels, groups if "group" in position else None, unscored)
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows, numbered as a spreadsheet does."""
+    """The rows with their numbers, which are those of a spreadsheet."""
     first = text.split("\n", 1)[0]
     delimiter, begin = max(",;\t", key=first.count), 1
-    if named := re.fullmatch(r"\s*\"?sep=(.)\"?\s*", first, re.IGNORECASE):  # for Excel, which does not show the line
+    if named := re.fullmatch(r"\s*\"?sep=(.)\"?\s*", first, re.IGNORECASE):  # a line for Excel, which hides it
         delimiter, begin, text = named[1], 2, text.partition("\n")[2]
     number = begin - 1
     try:
@@ -141,32 +145,34 @@ def _label(number: int, cell: str, task: Task) -> str:
         return cell
     if cell.isdigit():
         raise TableRefused(
-            f"Row {number}: the label is a number, and sets differ in which is malignant (in BreastMNIST's file it is "
-            f"0); write {MALIGNANT} or {BENIGN}."
+            f"Row {number}: the label is a number, but datasets differ in which number means malignant; write "
+            f"{MALIGNANT} or {BENIGN}."
         )
-    raise TableRefused(f"Row {number}: the label is none of {', '.join(known)}.")
+    raise TableRefused(f"Row {number}: the label must be one of {', '.join(known)}.")
 
 
 def auc(scores: Sequence[float], positive: Sequence[bool]) -> Estimate:
-    """Area under the ROC curve with its 95% interval; NaN with (0, 1) where one side is empty.
+    """The area under the ROC curve with its 95% interval; NaN and (0, 1) if all cases or none are positive.
 
-    DeLong et al. 1988 by midranks (Sun and Xu 2014), on the logit scale. A perfect order has no spread to estimate
-    from: there the exact interval of so many disjoint pairs of one of each side, all in order, holds.
+    The interval is that of DeLong et al. 1988, computed with midranks (Sun and Xu 2014) on the logit scale. If the
+    scores separate the two classes perfectly, the variance is 0. Then the interval is the exact interval of n of n
+    pairs in order, where n is the number of cases in the smaller class.
     """
     flags, values = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=float)
-    ill, well = values[flags], values[~flags]
-    if not len(ill) or not len(well):
+    positives, negatives = values[flags], values[~flags]
+    if not len(positives) or not len(negatives):
         return Estimate(math.nan, 0.0, 1.0)
-    ranks = rankdata(np.concatenate([ill, well]))
-    # For each ill case the share of the well it outranks, ties by half; for each well case the share that outranks it.
-    of_ill = (ranks[: len(ill)] - rankdata(ill)) / len(well)
-    of_well = 1 - (ranks[len(ill) :] - rankdata(well)) / len(ill)
-    value, pairs = float(of_ill.mean()), min(len(ill), len(well))
+    ranks = rankdata(np.concatenate([positives, negatives]))
+    # For each positive: the share of negatives that score lower. For each negative: the share of positives that score
+    # higher. Ties count half.
+    below = (ranks[: len(positives)] - rankdata(positives)) / len(negatives)
+    above = 1 - (ranks[len(positives) :] - rankdata(negatives)) / len(positives)
+    value, pairs = float(below.mean()), min(len(positives), len(negatives))
     interval: Interval
     if value in (0.0, 1.0):
         interval = proportion_interval(round(value * pairs), pairs)
     else:
-        variance = of_ill.var(ddof=1) / len(ill) + of_well.var(ddof=1) / len(well) if pairs > 1 else 0.0
+        variance = below.var(ddof=1) / len(positives) + above.var(ddof=1) / len(negatives) if pairs > 1 else 0.0
         if variance == 0:
             interval = 0.0, 1.0
         else:
@@ -177,7 +183,7 @@ def auc(scores: Sequence[float], positive: Sequence[bool]) -> Estimate:
 
 @dataclass(frozen=True)
 class Target:
-    """What keeps a target sensitivity, worded; `threshold` is None where there are too few cancers to promise it."""
+    """The sentences about a target sensitivity. `threshold` is None if there are too few cancers to promise it."""
 
     threshold: float | None
     sentences: list[str]
@@ -185,7 +191,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Report:
-    """What a table says of a model, worded: `points` are the operating points, a row of cells each under `head`."""
+    """The report on a table as texts. `points` has a row of cells for each operating point; `head` is its header.
+
+    `targets` maps each target sensitivity to its sentences.
+    """
 
     sentences: list[str]
     head: list[str]
@@ -194,43 +203,48 @@ class Report:
 
 
 def validate(cases: Cases, default: float, targets: Sequence[float] = TARGETS) -> Report:
-    """What `cases` say of a model whose default threshold is `default`, and what keeps each of the `targets` there."""
+    """The report on `cases` for a model with the default threshold `default`, and for each sensitivity of `targets`."""
     scores, positive = cases.counted()
-    table, ill = threshold_table(scores, positive), sum(positive)
-    sentences = [f"{len(positive):,} cases: {ill:,} malignant, {len(positive) - ill:,} not."]
+    table, malignant = threshold_table(scores, positive), sum(positive)
+    sentences = [f"The table has {len(positive):,} cases: {malignant:,} malignant, {len(positive) - malignant:,} not."]
     if cases.groups is not None:
-        sentences.append(f"Each group counts once, by the worst of its pictures, of {len(cases.labels):,}.")
+        sentences.append(f"Each group counts once, by its worst image; there are {len(cases.labels):,} images.")
     if cases.unscored:
-        sentences.append(f"{cases.unscored:,} without a score were left out.")
+        sentences.append(f"Rows without a score were left out: {cases.unscored:,}.")
     area = auc(scores, positive)
     if not math.isnan(area.value):
-        sentences.append(f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}).")
-    sentences.append(f"In brackets 95% intervals: DeLong's for the AUC, {INTERVAL_METHOD} for the rest.")
+        sentences.append(f"The AUC is {area.value:.3f} ({area.low:.3f} to {area.high:.3f}).")
+    sentences.append(
+        f"The 95% interval is in brackets: DeLong's interval for the AUC, {INTERVAL_METHOD} intervals for the rest."
+    )
 
     promises = {target: promise(table, target) for target in targets}
     named = {"Vigil's default": default, "standard": STANDARD}
     named |= {
-        f"{100 * target:g}% sensitivity": kept.threshold
-        for target, kept in promises.items()
-        if kept.threshold is not None
+        f"{100 * target:g}% sensitivity": promised.threshold
+        for target, promised in promises.items()
+        if promised.threshold is not None
     }
     alone = {code: threshold_table(*cases.counted(code)) for code in cases.task.reported_alone if code in cases.labels}
     points = []
     for name, threshold in named.items():
         point = operating_point(table, threshold)
-        own = [operating_point(counts, threshold) for counts in alone.values()]
+        class_points = [operating_point(counts, threshold) for counts in alone.values()]
         points.append(
             [
                 f"{threshold:g}, {name}",
                 _share(point.sensitivity, point.sensitivity_interval),
-                *(_share(one.sensitivity, one.sensitivity_interval) for one in own),
+                *(_share(one.sensitivity, one.sensitivity_interval) for one in class_points),
                 _share(point.specificity, point.specificity_interval),
                 *(f"{count:,}" for count in (point.tp, point.fn, point.fp)),
             ]
         )
     head = ["Threshold", "Sensitivity", *(f"Sensitivity for {code}" for code in alone), "Specificity"]
-    worded = {target: Target(kept.threshold, _worded(table, kept, default)) for target, kept in promises.items()}
-    return Report(sentences, [*head, "Found", "Missed", "False alarms"], points, worded)
+    target_reports = {
+        target: Target(promised.threshold, _sentences(table, promised, default))
+        for target, promised in promises.items()
+    }
+    return Report(sentences, [*head, "Found", "Missed", "False alarms"], points, target_reports)
 
 
 def _share(value: float, interval: Interval) -> str:
@@ -238,37 +252,39 @@ def _share(value: float, interval: Interval) -> str:
     return "–" if math.isnan(value) else f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def _worded(table: Mapping[str, Sequence[Any]], kept: Promise, default: float) -> list[str]:
-    if kept.threshold is None:
+def _sentences(table: Mapping[str, Sequence[Any]], promised: Promise, default: float) -> list[str]:
+    positives, needed, threshold = promised.positives, promised.needed, promised.threshold
+    target = f"{100 * promised.target:g}%"
+    if threshold is None:
         return [
-            f"Too few malignant cases to promise a sensitivity of {100 * kept.target:g}%: {kept.positives:,}, all of "
-            f"them found, prove no more than {kept.provable:.1%}.",
-            f"It takes at least {kept.needed:,} without a miss: {kept.needed - kept.positives:,} more.",
+            f"There are too few malignant cases to promise a sensitivity of {target}. Even if all {positives:,} were "
+            f"found, this would prove a sensitivity of no more than {promised.provable:.1%}.",
+            f"At least {needed:,} cases without a miss are needed, which is {needed - positives:,} more.",
         ]
-    here, there = operating_point(table, kept.threshold), operating_point(table, default)
-    said = [
-        f"Set the threshold at {kept.threshold:g}: with {CONFIDENCE:.0%} confidence, at least {100 * kept.target:g}% "
-        f"of malignant cases like these are referred; of the {kept.positives:,} here, {kept.found:,} are."
+    point, default_point = operating_point(table, threshold), operating_point(table, default)
+    sentences = [
+        f"Set the threshold to {threshold:g}. Then we can be {CONFIDENCE:.0%} confident that at least {target} of "
+        f"malignant cases like these are referred. Of the {positives:,} in this table, {promised.found:,} are referred."
     ]
-    if kept.threshold == default:
-        said.append("That is Vigil's default.")
+    if threshold == default:
+        sentences.append("This is Vigil's default.")
     else:
-        way, many = ("lower", "more") if kept.threshold < default else ("higher", "fewer")
-        said.append(
-            f"That is {abs(kept.threshold - default):.3g} {way} than Vigil's default of {default:g}: of the malignant "
-            f"cases here it finds {abs(here.tp - there.tp):,} {many}, and it raises {abs(here.fp - there.fp):,} {many} "
-            "false alarms."
+        direction, more = ("lower", "more") if threshold < default else ("higher", "fewer")
+        sentences.append(
+            f"This is {abs(threshold - default):.3g} {direction} than Vigil's default of {default:g}. On this table, "
+            f"it finds {abs(point.tp - default_point.tp):,} {more} malignant cases and raises "
+            f"{abs(point.fp - default_point.fp):,} {more} false alarms than the default."
         )
-    if not here.tn + here.fn:
-        said.append("It refers everyone here: at this sensitivity the model decides nothing.")
-    return said
+    if not point.tn + point.fn:
+        sentences.append("It refers every case in this table, so at this sensitivity the model is of no use.")
+    return sentences
 
 
 def read_text(file: Path) -> str:
-    """A table's text: UTF-16 where it begins so, as Excel's "Unicode text" does, else UTF-8. Only the columns that are
-    read matter, so a byte that is not UTF-8 in another does not.
+    """The text of a table: UTF-16 if it has its byte order mark, as Excel's "Unicode text" does, else UTF-8.
 
-    Raises TableRefused for a file that cannot be opened.
+    Bytes that are not UTF-8 are replaced, because they may be in a column that is not used. Raises TableRefused for a
+    file that cannot be opened.
     """
     try:
         content = file.read_bytes()
@@ -279,7 +295,7 @@ def read_text(file: Path) -> str:
 
 
 def as_text(shown: Report) -> str:
-    """A report for a terminal."""
+    """The report as text for a terminal."""
     widths = [max(map(len, column)) for column in zip(shown.head, *shown.points, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -1,12 +1,12 @@
-"""Numbers as people and spreadsheets write them."""
+"""Parses numbers as people and spreadsheets write them."""
 
 import re
 
 
 def parse_share(text: str) -> float | None:
-    """The number from 0 to 1 that `text` writes in decimal digits, with an exponent or without; None for other text.
+    """The number from 0 to 1 that `text` gives in decimal digits, with or without an exponent; None for other text.
 
-    Python's float() would also take 0_1 for 1 and digits of every script, unlike a spreadsheet.
+    Unlike a spreadsheet, Python's float() also reads 0_1 as 1 and accepts the digits of every script.
     """
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
         return None

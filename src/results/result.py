@@ -1,21 +1,26 @@
-"""The one result: what page, API, PDF, CSV, JSON report, summary and batch read.
+"""The result of one image, which page, API, PDF, JSON report and summary share.
 
-`Result.model_dump(mode="json")` is the JSON that leaves: names and order of the fields are part of the API. A result
-that comes back from a visitor's browser is checked by `Result.model_validate`. Probabilities and shares are 0 to 1,
+`Result.model_dump(mode="json")` is the JSON of the API, so the names and the order of the fields are part of the API.
+`Result.model_validate` checks a result that comes back from a visitor's browser. Probabilities and shares are 0 to 1,
 intervals are exact 95% intervals, and positions are in pixels of the upright image.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from src.models.prediction import Explanation, RegionKind
+from src.pictures.parts import PartKind
 from src.results.class_texts import ClassMeaning, Confidence
 from src.results.thresholds import Decision
 from src.tasks import TASKS, Task
 
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Finite = Annotated[float, Field(strict=True)]
+LARGEST: Final = 2**53
+"""The largest whole number that every JSON reader keeps. A browser sends results back, and could send larger ones."""
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+PositiveCount = Annotated[int, Field(gt=0, le=LARGEST)]
 Interval = tuple[Share, Share]
 
 
@@ -33,17 +38,17 @@ class ClassResult(_Frozen):
 
 
 class OperatingPointResult(_Frozen):
-    """What a threshold costs on one split. Sensitivity or specificity is None if the split has no case to count.
+    """What a threshold costs on one set. Sensitivity or specificity is None if the set has no case to count.
 
-    `positives` and `negatives` are numbers of images, `split` the key in evaluation.json.
+    `positives` and `negatives` are numbers of images; `split` is the set's key in evaluation.json.
     """
 
     sensitivity: Share | None
     sensitivity_interval: Interval
     specificity: Share | None
     specificity_interval: Interval
-    positives: NonNegativeInt
-    negatives: NonNegativeInt
+    positives: Count
+    negatives: Count
     split: str
     interval_method: str
 
@@ -65,7 +70,7 @@ class EstimateResult(_Frozen):
 class Per1000(_Frozen):
     """Expected numbers per 1,000 people (or tiles), `ill` of them with the disease; PPV and NPV are shares."""
 
-    ill: PositiveInt
+    ill: PositiveCount
     found: EstimateResult
     missed: EstimateResult
     false_alarms: EstimateResult
@@ -88,8 +93,8 @@ class HeldOutResult(_Frozen):
     sensitivity_interval: Interval
     specificity: Share | None
     specificity_interval: Interval
-    positives: NonNegativeInt
-    negatives: NonNegativeInt
+    positives: Count
+    negatives: Count
     split: str
     interval_method: str
     alone: dict[str, ClassSensitivity]
@@ -99,20 +104,21 @@ class HeldOutResult(_Frozen):
 class PromiseResult(_Frozen):
     """A sensitivity that validation can promise. `threshold` is None if validation has too few malignant cases.
 
-    With `confidence`, at least `sensitivity` of such cancers are referred at `threshold`. `found` of the `positives`
-    are referred there; `positives_needed` would do without a miss.
+    With `confidence`, at least `sensitivity` of such cancers are referred at `threshold`. Of the malignant cases of
+    validation, there are `positives`, and `found` of them are referred at `threshold`. `positives_needed` is the number
+    of malignant cases that would be enough if none of them was missed.
     """
 
     sensitivity: Share
     confidence: Share
     threshold: Share | None
-    positives: NonNegativeInt
-    found: NonNegativeInt
-    positives_needed: PositiveInt
+    positives: Count
+    found: Count
+    positives_needed: PositiveCount
 
 
 class Screening(_Frozen):
-    """What the threshold costs on each set that the model was evaluated on, and the sensitivities that hold."""
+    """What the threshold costs on each set that the model was evaluated on, and the sensitivities that it promises."""
 
     places: tuple[HeldOutResult, ...]
     promises: tuple[PromiseResult, ...]
@@ -133,14 +139,30 @@ class GateResult(_Frozen):
     unlike: StrictBool = False
 
 
+class PartsResult(_Frozen):
+    """What the model said of an image that it read in parts, of which the result reports one.
+
+    `kind`: "tiles" of an image whose scale is known, or "views", two side by side. `count`: the number of parts.
+    `counted`: how many of them the gate accepts, or all where it accepts none; the result reports the one of these with
+    the highest p(malignant), and `mean_p_malignant` is their mean. `mpp`: micrometres per pixel, None for views.
+    """
+
+    kind: PartKind
+    count: PositiveCount
+    counted: PositiveCount
+    mean_p_malignant: Share
+    mpp: Finite | None
+
+
 class Result(_Frozen):
-    """What one checkpoint says of one image, decided at one threshold.
+    """The answer of one checkpoint to one image, decided at one threshold.
 
     `classes` has every class of the task, the most probable first; `p_malignant` is the sum over the malignant ones.
     `quality` has warnings, one sentence each. `operating_point` is None if the checkpoint was not evaluated.
     `explained_class` is the code of the class that the heat map argues for; it and `heatmap_empty` (nothing argues for
-    the class) are None without a heat map. `size` is width and height, `region` the left, upper, right and lower edge
-    of the part that the network saw. `gate` is None for a checkpoint without a gate.
+    the class) are None without a heat map. `size` is width and height; `region` is the left, upper, right and
+    lower edge of the part that the network read. `gate` is None for a checkpoint without a gate.
+    `parts` is None for an image that was not read in parts.
     """
 
     task: str
@@ -156,13 +178,14 @@ class Result(_Frozen):
     explanation: Explanation
     explained_class: str | None
     heatmap_empty: StrictBool | None
-    size: tuple[PositiveInt, PositiveInt]
-    region: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt]
+    size: tuple[PositiveCount, PositiveCount]
+    region: tuple[Count, Count, PositiveCount, PositiveCount]
     region_kind: RegionKind
     screening: Screening
     confidence: Confidence
     meaning: dict[str, ClassMeaning]
     gate: GateResult | None
+    parts: PartsResult | None = None
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "Result":
@@ -187,7 +210,7 @@ class Result(_Frozen):
 
     @property
     def whole_image(self) -> bool:
-        """Whether the network saw all of the image."""
+        """Whether the network read the whole image."""
         return self.region == (0, 0, *self.size)
 
 
@@ -210,13 +233,16 @@ class Robustness(_Frozen):
     p_malignant: Share
     lowest: Share
     highest: Share
-    flipped: NonNegativeInt
+    flipped: Count
     borderline: StrictBool
 
 
 class ModelAnswer(_Frozen):
-    """What one of a task's models says of an image: `model` is its checkpoint folder's name, `most_probable` the name
-    of the most probable class and `probability` that class's probability."""
+    """The answer of one of a task's models to an image.
+
+    `model` is the name of its checkpoint folder, `most_probable` the name of the most probable class, and `probability`
+    the probability of that class.
+    """
 
     model: str
     p_malignant: Share

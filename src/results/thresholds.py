@@ -1,7 +1,7 @@
-"""Thresholds: the decision, what a threshold costs as counted on a test split, and what it can promise.
+"""Thresholds: the decision, what a threshold costs on counted cases, and which sensitivity it can promise.
 
-Pure: counts and scores in, statements out. Knows nothing of networks, files or the page. "Positive" is malignant
-throughout; the decision is `refer` where p(malignant) >= threshold.
+Knows nothing of networks, files or the page. "Positive" always means malignant. The decision is `refer` where
+p(malignant) >= threshold.
 """
 
 import math
@@ -18,19 +18,22 @@ from src.models.evaluation import Evaluation
 Decision = Literal["refer", "no referral"]
 
 Interval = tuple[float, float]
-"""Lower and upper bound; 95% unless said otherwise."""
+"""The lower and the upper bound of an interval; 95% unless another confidence is named."""
 
 CONFIDENCE = 0.95
 
 PEOPLE = 1000
 
 PREVALENCE = 10
-"""Of PEOPLE, how many are ill, until the visitor says. Of the order that screening meets (breast screening programmes
-find 5 to 10 cancers in 1,000 women), where a test split has hundreds: PPV looks its best there and is of no use."""
+"""How many of PEOPLE are ill, unless the visitor chooses another number.
+
+It is typical of screening: breast screening programmes find 5 to 10 cancers in 1,000 women. In a test split, hundreds
+of 1,000 are ill, so its PPV is far too high for screening.
+"""
 
 
 def decide(p_malignant: float, threshold: float) -> Decision:
-    """`refer` where `p_malignant` reaches `threshold`, both in 0..1."""
+    """`refer` if `p_malignant` reaches `threshold`, else `no referral`; both are 0 to 1."""
     return "refer" if p_malignant >= threshold else "no referral"
 
 
@@ -38,11 +41,11 @@ INTERVAL_METHOD = "Clopper-Pearson"
 
 
 def proportion_interval(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """The exact interval of a proportion (Clopper & Pearson 1934), in 0..1; (0, 1) where nothing was counted.
+    """The exact interval of a proportion (Clopper & Pearson 1934), 0 to 1; (0, 1) if `n` is 0.
 
-    Exact because it never promises too much: its coverage is at least `confidence`, and n of n is not taken for
-    certainty. As scipy's binomtest has it, by the beta quantiles that it searches for: a thousand times faster. Of
-    cases that are means of several, `successes` may be a fraction.
+    The exact interval is used because its coverage is at least `confidence`, also when all of `n` succeed. scipy's
+    binomtest gives the same interval but searches for the beta quantiles, which takes a thousand times longer.
+    `successes` may be a fraction if each case is a mean of several.
     """
     tail = (1 - confidence) / 2
     low = betaincinv(successes, n - successes + 1, tail) if successes else 0.0
@@ -51,22 +54,22 @@ def proportion_interval(successes: float, n: int, confidence: float = CONFIDENCE
 
 
 def lower_bound(successes: int, n: int, confidence: float = CONFIDENCE) -> float:
-    """The exact one-sided bound: with this confidence the proportion is at least that; 0..1."""
+    """The exact one-sided lower bound of a proportion, 0 to 1: the proportion is at least this with `confidence`."""
     return proportion_interval(successes, n, 2 * confidence - 1)[0]
 
 
 def positives_needed(target: float, misses: int = 0, confidence: float = CONFIDENCE) -> int:
-    """How many cancers, of which `misses` are missed, it takes to promise a sensitivity of `target` (0..1, exclusive).
+    """The number of cancers that proves a sensitivity of `target` (between 0 and 1) if `misses` of them are missed.
 
-    59 without a miss for 0.95, 29 for 0.90. From so many on, `lower_bound` reaches the target: were the true
-    sensitivity below it, one miss more would have come up by then with `confidence`.
+    Without a miss, 59 cancers prove 0.95 and 29 prove 0.90. It is the smallest number for which `lower_bound` reaches
+    `target`: if the true sensitivity were lower, so many cancers would have more misses with `confidence`.
     """
     return int(nbinom.ppf(confidence, misses + 1, 1 - target)) + misses + 1
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The four counts at one threshold, and the proportions they make."""
+    """The four counts at one threshold, and the proportions that follow from them."""
 
     threshold: float
     tp: int
@@ -76,12 +79,12 @@ class OperatingPoint:
 
     @property
     def sensitivity(self) -> float:
-        """TP / (TP + FN): the share of cancers referred. NaN without a cancer."""
+        """TP / (TP + FN): the share of the malignant cases that are referred. NaN without a malignant case."""
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else float("nan")
 
     @property
     def specificity(self) -> float:
-        """TN / (TN + FP): the share of the others not referred. NaN without one."""
+        """TN / (TN + FP): the share of the other cases that are not referred. NaN without another case."""
         return self.tn / (self.tn + self.fp) if self.tn + self.fp else float("nan")
 
     @property
@@ -96,11 +99,10 @@ class OperatingPoint:
 
 
 def threshold_table(scores: Sequence[float], positive: Sequence[bool]) -> dict[str, list[Any]]:
-    """Every operating point that `scores` can make, as columns: threshold, tp, fp, tn, fn.
+    """All operating points of `scores`, as columns: threshold, tp, fp, tn, fn.
 
-    `scores` in 0..1 and `positive` have one entry a case. The rows are the distinct scores, ascending; a row counts
-    score >= threshold as referred, so any threshold between two rows has the counts of the upper one. Exact, and no
-    larger than the split.
+    `scores` (0 to 1) and `positive` have one entry per case. The rows are the distinct scores, ascending. A row counts
+    a case as referred if its score >= threshold. A threshold between two rows has the counts of the upper row.
     """
     cases = sorted(zip(scores, positive, strict=True))
     positives = sum(positive)
@@ -118,14 +120,14 @@ def threshold_table(scores: Sequence[float], positive: Sequence[bool]) -> dict[s
     return table
 
 
-def one_a_group(
+def worst_per_group(
     scores: Sequence[float], positive: Sequence[bool], groups: Sequence[Hashable]
 ) -> tuple[list[float], list[bool]]:
-    """Scores and labels with one case a group (lesion, patient) and label: the worst of its pictures.
+    """Scores and labels with one case per group (lesion, patient) and label: the worst image of the group.
 
-    Of its positives the lowest score, so that it counts as found only where every one is referred; of its negatives the
-    highest, so that it counts as cleared only where none is. Pictures of a group resemble each other and are no
-    independent evidence; groups are.
+    A group's positive images count by their lowest score, so the group is found only if all of them are referred. Its
+    negative images count by their highest score, so it is not referred only if none of them is. Images of one group
+    resemble each other and are not independent evidence, but groups are.
     """
     worst: dict[tuple[Hashable, bool], float] = {}
     for score, is_positive, group in zip(scores, positive, groups, strict=True):
@@ -135,35 +137,36 @@ def one_a_group(
 
 
 def operating_point(table: Mapping[str, Sequence[Any]], threshold: float) -> OperatingPoint:
-    """The counts at any threshold in 0..1, from a `threshold_table`. Raises ValueError for an empty table."""
+    """The counts at any threshold (0 to 1), from a `threshold_table`. Raises ValueError for an empty table."""
     if not table["threshold"]:
         raise ValueError("The threshold table is empty.")
     row = bisect_left(table["threshold"], threshold)
     if row < len(table["threshold"]):
         return OperatingPoint(threshold, *(int(table[column][row]) for column in ("tp", "fp", "tn", "fn")))
-    # Above the highest score nothing is referred.
+    # Above the highest score, no case is referred.
     positives, negatives = table["tp"][0] + table["fn"][0], table["fp"][0] + table["tn"][0]
     return OperatingPoint(threshold, 0, 0, negatives, positives)
 
 
 def highest_threshold(scores: Sequence[float], share: float) -> float:
-    """The highest threshold that still refers at least `share` (0..1) of the cases with these `scores`.
+    """The highest threshold that refers at least `share` (0 to 1) of the cases with these `scores`.
 
-    Raises ValueError without a score.
+    Raises ValueError if there are no scores.
     """
     if not scores:
-        raise ValueError("No score to choose a threshold by.")
+        raise ValueError("There are no scores to choose a threshold by.")
     ordered = sorted(scores, reverse=True)
-    # Rounded first: 0.55 of 100 is 55.00000000000001 in floating point, and would ask for a 56th case.
+    # It is rounded first, because 0.55 of 100 is 55.00000000000001 in floating point and would need a 56th case.
     needed = math.ceil(round(share * len(ordered), 9))
     return ordered[max(1, needed) - 1]
 
 
 @dataclass(frozen=True)
 class Promise:
-    """Whether a sensitivity of `target` can be promised, and from which threshold down.
+    """A promised sensitivity: with `confidence`, the true sensitivity at `threshold` is at least `target` (0 to 1).
 
-    `threshold` is None where there are too few `positives` for it; `found` of them are found there.
+    `threshold` is the highest such threshold; it is None if there are too few `positives` to promise it. `found` of the
+    `positives` are referred at it.
     """
 
     target: float
@@ -174,37 +177,37 @@ class Promise:
 
     @property
     def needed(self) -> int:
-        """How many positives it takes where none is missed."""
+        """The number of positives that would be enough if none was missed."""
         return positives_needed(self.target, confidence=self.confidence)
 
     @property
     def provable(self) -> float:
-        """The most that this number of positives could prove, by all being found; 0..1."""
+        """The highest sensitivity that this number of positives could prove, if all were found; 0 to 1."""
         return lower_bound(self.positives, self.positives, self.confidence)
 
 
 def promise(table: Mapping[str, Sequence[Any]], target: float, confidence: float = CONFIDENCE) -> Promise:
-    """The highest threshold at which the true sensitivity is at least `target` with `confidence`, both in 0..1.
+    """The highest threshold at which the true sensitivity is at least `target` with `confidence`; both are 0 to 1.
 
-    `table` counts independent cases (`one_a_group`) that chose nothing else. The lower bound at the threshold reaches
-    the target; that the threshold was chosen by the same cases costs nothing, because how many may be missed depends on
-    their number alone: the threshold is an order statistic, and this its tolerance bound (Wilks 1941). Rounded down to
-    three decimals, which refers no fewer.
+    `table` counts independent cases (`worst_per_group`) that were not used for another choice. The same cases may
+    choose the threshold and prove the sensitivity, because the allowed number of misses depends only on the number of
+    cases: the threshold is an order statistic, and the bound is its tolerance bound (Wilks 1941). The threshold is
+    rounded down to three decimals, which refers no fewer cases.
     """
     positives = table["tp"][0] + table["fn"][0] if table["threshold"] else 0
     rows = range(len(table["threshold"]))
-    # The more are found, the higher the bound, and the lower the threshold, the more are found.
-    kept = bisect_left(rows, True, key=lambda row: lower_bound(table["tp"][row], positives, confidence) < target) - 1
-    if kept < 0:
+    # A lower threshold finds more positives, and more found positives have a higher bound, so the rows can be bisected.
+    row = bisect_left(rows, True, key=lambda row: lower_bound(table["tp"][row], positives, confidence) < target) - 1
+    if row < 0:
         return Promise(target, None, positives, 0, confidence)
-    rounded = math.floor(table["threshold"][kept] * 1000) / 1000
+    rounded = math.floor(table["threshold"][row] * 1000) / 1000
     return Promise(target, rounded, positives, operating_point(table, rounded).tp, confidence)
 
 
 def validation_promise(evaluation: Evaluation, target: float) -> Promise | None:
-    """What a model's validation split can promise of a sensitivity of `target` (0 to 1).
+    """The promise of a sensitivity of `target` (0 to 1) by a model's validation split.
 
-    None where evaluation.json does not count validation by group.
+    None if evaluation.json does not count validation by group.
     """
     table = evaluation.validation_by_group
     return None if table is None else promise(table, target)
@@ -212,7 +215,7 @@ def validation_promise(evaluation: Evaluation, target: float) -> Promise | None:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95% interval; NaN where there is nothing to count it on."""
+    """A figure and its 95% interval; `value` is NaN if there is nothing to count."""
 
     value: float
     low: float
@@ -221,7 +224,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of `people`, of whom the share `prevalence` have cancer. Counts are expected numbers of people."""
+    """What a threshold does to a number of people: expected numbers, and PPV and NPV as shares (0 to 1)."""
 
     found: Estimate
     missed: Estimate
@@ -231,12 +234,13 @@ class Outcome:
 
 
 def outcome(point: OperatingPoint, prevalence: float, people: int = 1000) -> Outcome:
-    """A threshold's operating point, carried over to `people` at another `prevalence` (0..1, exclusive).
+    """What an operating point means for `people`, of whom the share `prevalence` (between 0 and 1) have the disease.
 
-    Supposes that sensitivity and specificity are the same there. Found and missed have sensitivity's interval, false
-    alarms specificity's. PPV and NPV rise with both shares, so they lie between what the lower and what the upper
-    bounds of both give; each of the two is a 97.5% interval, so that the two hold together with at least 95%
-    (Bonferroni). Raises ValueError for a prevalence that is none.
+    It assumes that sensitivity and specificity do not change. The intervals of found and missed follow from that of
+    sensitivity, and the interval of false alarms from that of specificity. PPV and NPV rise with both shares. Their
+    lower bound combines the lower bounds of both shares, and their upper bound the upper bounds. Each share then has a
+    97.5% interval, so both intervals hold together with at least 95% confidence (Bonferroni). Raises ValueError for a
+    prevalence outside its range.
     """
     if not 0 < prevalence < 1:
         raise ValueError("The prevalence must lie between 0 and 1.")

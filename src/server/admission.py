@@ -1,8 +1,7 @@
-"""Admission: a call by plain HTTP is refused at once where its turn would come too late.
+"""Admission: a call by plain HTTP is refused at once if its turn would come too late.
 
-Page and gradio_client ask through the queue, whose answers are events: the same refusal reaches them as an event
-(src/service/worker_pool.py). They would show a status 503 as "Queue is full", without the seconds to wait. MCP calls go
-through the queue, too.
+The page, gradio_client and MCP call through the queue, which answers with events. They get the same refusal as an event
+(src/service/worker_pool.py), because they would show a status 503 as "Queue is full", without the seconds to wait.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,8 +13,10 @@ from src.server.routes import CALLED
 
 
 class Admission:
-    """ASGI middleware that refuses such a call with 503 and a Retry-After. It admits every call that reads no image.
-    Expects Calls in front."""
+    """ASGI middleware that refuses such a call with 503 and Retry-After. It admits every call that reads no image.
+
+    Calls (src/server/calls.py) must come before it.
+    """
 
     def __init__(self, app: ASGIApp, turns: Turns) -> None:
         self.app = app

@@ -16,17 +16,17 @@ from src.server.json_limits import JsonLimits
 from src.server.refusal import UPLOAD, Refusal, answer
 
 LIMIT: Final = MAX_BYTES + 2**16
-"""Bytes: the largest image that is read, and the form around it."""
+"""Bytes of a body: the largest image that is read, and the form around it."""
 LIMIT_WITHOUT_LENGTH: Final = 10**6
-"""Bytes of a body without a Content-Length that is no upload. No honest one is larger, and Gradio keeps several copies
-of it in memory."""
+"""Bytes of a body that is no upload and has no Content-Length. Page and clients send no larger one, and Gradio keeps
+several copies of it in memory."""
 PARTS: Final = 256
 """Files and fields in one form."""
 STALL: Final = 25.0
 """Seconds without a byte after which a body is refused; its connection is closed within 30. A whole body may take as
 long, and longer by its size at the speed SLOWEST."""
 SLOWEST: Final = 32_000
-"""Bytes a second, on average. Without it a body could arrive drop by drop for ever."""
+"""Bytes per second, on average. Without this limit, a body could arrive a few bytes at a time without end."""
 
 TOO_LARGE: Final = Refusal(413, f"A request may have at most {MAX_BYTES // 10**6} MB.")
 LENGTH_MISSING: Final = Refusal(
@@ -38,7 +38,7 @@ TOO_SLOW: Final = Refusal(408, "The request did not arrive in time; send it agai
 
 class Bodies:
     """ASGI middleware that refuses a body of more than `limit` bytes or `parts` parts, and one that stalls for `stall`
-    seconds. The app receives no more than the limit."""
+    seconds. The app never receives more than the limit."""
 
     def __init__(self, app: ASGIApp, limit: int = LIMIT, parts: int = PARTS, stall: float = STALL) -> None:
         self.app = app
@@ -54,7 +54,7 @@ class Bodies:
 
         async def pass_on(message: Message) -> None:
             nonlocal started
-            if body.refused is None or started:  # an answer that has begun can only be broken off
+            if body.refused is None or started:  # an answer that has begun cannot be replaced
                 started = True
                 await send(message)
 

@@ -1,4 +1,4 @@
-"""Calls of the page's functions: they may name no file except an uploaded image or table as a file argument.
+"""Calls of the page's functions: only a file argument may name a file, and only an uploaded image or table.
 
 Gradio downloads every address, and copies every file, that an argument names as a FileData, whatever the purpose of the
 argument and however deep in it. Such a body is therefore refused before Gradio receives it. src/page/blocks.py checks
@@ -23,17 +23,18 @@ from src.server.routes import CALLED, is_call, is_mcp
 FILES: Final = (gr.Image, gr.File)
 """The components that take a file."""
 
-NO_FILE: Final = Refusal(400, "Only a picture or a table may be a file; nothing else that names one is opened.")
+NO_FILE: Final = Refusal(400, "Only an image or a table may be a file. This request names a file in another place.")
 
 
 def names_a_file(value: object) -> bool:
-    """Whether JSON holds anything, however deep, that Gradio takes, or took in earlier versions, for a file."""
+    """Whether JSON has a value, at any depth, that Gradio treats as a file, or that earlier versions did."""
     waiting = [value]
     while waiting:
         each = waiting.pop()
         if isinstance(each, Mapping):
             meta = each.get("meta")
-            # Without a path Gradio takes nothing for a file. Our own results cite their sources by `url`.
+            # Gradio treats nothing without a path as a file. Our own results have a `url` for each source that they
+            # cite.
             if "path" in each or (isinstance(meta, Mapping) and "_type" in meta):
                 return True
             waiting += each.values()
@@ -44,8 +45,11 @@ def names_a_file(value: object) -> bool:
 
 @dataclass(frozen=True)
 class FileArguments:
-    """The arguments of a page's functions that are files. `functions` has the positions of a function's by its number;
-    `endpoints` has positions and names by the name of its endpoint."""
+    """The arguments of a page's functions that are files.
+
+    `functions` has the positions of these arguments by the function's number. `endpoints` has their positions and names
+    by the endpoint's name.
+    """
 
     functions: Mapping[int, Set[int | str]]
     endpoints: Mapping[str, Set[int | str]]
@@ -56,18 +60,24 @@ class FileArguments:
         functions: dict[int, Set[int | str]] = {}
         endpoints: dict[str, Set[int | str]] = {}
         for number, function in page.fns.items():
-            places: set[int | str] = {place for place, block in enumerate(function.inputs) if isinstance(block, FILES)}
+            positions: set[int | str] = {
+                position for position, block in enumerate(function.inputs) if isinstance(block, FILES)
+            }
             names = [name for name, *_ in get_function_params(function.fn)] if function.fn else []
-            functions[number] = places
-            endpoints[str(function.api_name)] = places | {name for place, name in enumerate(names) if place in places}
+            functions[number] = positions
+            endpoints[str(function.api_name)] = positions | {
+                name for position, name in enumerate(names) if position in positions
+            }
         return cls(functions, endpoints)
 
     def others(self, path: str, body: object) -> Iterator[object]:
-        """Everything in a request besides those arguments. MCP sends files as texts, so its arguments are all here."""
+        """All values of a request except the file arguments. MCP sends files as text, so all its arguments are
+        included.
+        """
         if is_mcp(path):
             for each in body if isinstance(body, list) else [body]:
                 parameters = each.get("params") if isinstance(each, Mapping) else None
-                # What else an MCP client says is no argument, and may well have a `url`.
+                # Other parts of an MCP message are no arguments, and may contain a `url`.
                 yield parameters.get("arguments") if isinstance(parameters, Mapping) else None
             return
         if not isinstance(body, Mapping):
@@ -78,12 +88,12 @@ class FileArguments:
         files = self._files(path, body)
         for name, value in body.items():
             if name == "data" and isinstance(value, list) and not by_name:
-                yield [each for place, each in enumerate(value) if place not in files]
+                yield [each for position, each in enumerate(value) if position not in files]
             elif not by_name or name not in files:
                 yield value
 
     def images(self, path: str, body: object) -> int:
-        """How many calls of a function that reads a file the request makes: over MCP perhaps several."""
+        """The number of calls of functions that read a file; an MCP request may have several."""
         if is_mcp(path):
             messages = body if isinstance(body, list) else [body]
             return sum(isinstance(each, Mapping) and each.get("method") == "tools/call" for each in messages)
@@ -99,8 +109,11 @@ class FileArguments:
 
 
 class Calls:
-    """ASGI middleware that refuses a call which names a file elsewhere, and counts every call: one that reads images by
-    their number, any other by the time it takes. Expects Visitors and Bodies in front, which bound the body."""
+    """ASGI middleware that refuses a call which names a file outside its file arguments, and counts all calls.
+
+    A call that reads images counts by their number, any other call by the time that it takes. Visitors and Bodies,
+    which limit the body, must come before it.
+    """
 
     def __init__(self, app: ASGIApp, files: FileArguments, limits: RateLimits) -> None:
         self.app = app
@@ -142,11 +155,11 @@ class Calls:
             await answer(refusal, scope, receive, send)
 
     def check(self, path: str, body: bytes) -> tuple[Refusal | None, int]:
-        """The refusal of a body, if it is refused, and how many images its calls read."""
+        """The refusal of a body, if it is refused, and the number of images that its calls read."""
         if not body:
             return None, 0
         try:
-            # By the parser that Gradio and the MCP server use, so that both find the same in it.
+            # Gradio and the MCP server use the same parser, so they find the same values.
             found = json.loads(body)
         except (ValueError, RecursionError):
             return NOT_UNDERSTOOD, 0

@@ -1,4 +1,4 @@
-"""Connections: a limit on their number, and an end for those without a request, for which uvicorn waits for ever."""
+"""Connections: a limit on their number, and an end for those without a request. uvicorn would keep those for ever."""
 
 import asyncio
 import sys
@@ -10,15 +10,15 @@ from weakref import WeakKeyDictionary
 PATIENCE: Final = 25.0
 """Seconds from the first byte of a request, or from the opening of a connection, to the last of its headers."""
 MOST: Final = 2000
-"""Open connections at most, also where the process may open more files."""
+"""The largest number of open connections, even if the process may open more files."""
 BACKLOG: Final = 64
-"""New connections that are accepted in one go at most. For a moment three times as many can be open beyond the limit,
-until the connections that they replace are closed."""
+"""The largest number of new connections that are accepted at once. For a moment, three times as many can be open beyond
+the limit, until the connections that they replace are closed."""
 
 
 def most_connections() -> int:
     """The limit on open connections: half of the files that the process may open, as others need some as well."""
-    if sys.platform == "win32":  # a socket is no file there, and files have no such limit
+    if sys.platform == "win32":  # sockets do not count as open files there
         return MOST
     import resource
 
@@ -57,10 +57,10 @@ class Connections:
 
             return await create(connected, *args, **{**options, "backlog": max(1, min(BACKLOG, self._most // 8))})
 
-        setattr(loop, "create_server", create_server)  # noqa: B010 - of this loop alone
+        setattr(loop, "create_server", create_server)  # noqa: B010 - of this loop only
 
     def make_room(self) -> None:
-        """Where the limit is reached, close the connection that has had no request for the longest time."""
+        """If the limit is reached, close the connection that has had no request for the longest time."""
         opened = [each for each in self._opened() if not each.transport.is_closing()]
         if len(opened) >= self._most and (waiting := [each for each in opened if is_waiting(each)]):
             now = time.monotonic()

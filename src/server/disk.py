@@ -37,14 +37,14 @@ EVERY: Final = 60.0
 """Seconds between two sweeps."""
 
 ROOM: Final = 2_000_000_000
-"""The size of the folder in bytes at most. A sweep that finds more than half of it deletes the oldest files."""
+"""The largest size of the folder in bytes. A sweep that finds more than half of it deletes the oldest files."""
 SPARE: Final = 500_000_000
 """Bytes of the disk that are left free."""
 
 PRIVATE: Final = 0o700
 
-FULL: Final = Refusal(507, "There is no space for another picture just now; try again in a few minutes.", 120)
-GONE: Final = Refusal(503, "Nothing can be uploaded just now; try again in a few minutes.", 120)
+FULL: Final = Refusal(507, "There is no space for another image at the moment; try again in a few minutes.", 120)
+GONE: Final = Refusal(503, "Nothing can be uploaded at the moment; try again in a few minutes.", 120)
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +59,18 @@ class Claim:
     """The user that owns the parent folder."""
 
     def ensure_folder(self) -> bool:
-        """Whether the folder exists, for this user alone. Makes it again where a program that cleans temporary folders
-        has removed it, but not inside a parent folder that another user has made meanwhile."""
+        """Whether the folder exists and only this user can open it.
+
+        If a program that cleans temporary folders has removed the folder, it is created again, but not inside a parent
+        folder that another user has created in the meantime.
+        """
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             if self.folder.parent.stat().st_uid not in (self.owner, _user()):
                 return False
             with suppress(FileExistsError):
                 self.folder.mkdir(mode=PRIVATE)
-                log.warning("The upload folder had gone and was made again")
+                log.warning("The upload folder was missing and was created again")
             status = self.folder.lstat()
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != _user():
                 return False
@@ -78,7 +81,7 @@ class Claim:
         return True
 
     def renew(self) -> None:
-        """Take the lock again where its file is gone. Without the file, the next run would not clear the folder."""
+        """Take the lock again if its file is gone. Without the file, the next run would not clear the folder."""
         file = self.folder.with_name(self.folder.name + LOCK)
         if self.ensure_folder() and not file.exists():
             with FileLock(_start(self.folder.parent)):
@@ -87,7 +90,7 @@ class Claim:
 
 
 def _user() -> int:
-    """The user id of this process. On Windows, which has none, 0: the owner that `stat` gives to every file."""
+    """The user id of this process. On Windows, which has none, it is 0, as `stat` gives for every file."""
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
@@ -148,7 +151,7 @@ class Disk:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def refusal(self) -> Refusal | None:
-        """The refusal of a request that may write a file; None where it may."""
+        """The refusal of a request that could write a file; None if it may."""
         if not self.claimed.ensure_folder():
             return GONE
         try:
@@ -166,7 +169,7 @@ class Disk:
         if not self.claimed.ensure_folder():
             return  # a link in its place would lead the sweep to other files
         kept: list[tuple[float, int, str]] = []
-        for entry in _files(self.folder):
+        for entry in files_in(self.folder):
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
@@ -204,14 +207,15 @@ class Disk:
                 log.exception("The upload folder could not be swept")
 
 
-def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+def files_in(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The files in a folder and its subfolders. Links are not followed."""
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+            yield from files_in(Path(entry.path))
         else:
             yield entry
 

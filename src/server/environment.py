@@ -1,11 +1,15 @@
-"""Settings of Gradio and the libraries below it that must be made before the page is built."""
+"""Settings of Gradio and its libraries that must be made before the page is built."""
 
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Final
 
 import matplotlib
+from gradio import http_server
+from gradio.exceptions import ServerFailedToStartError
 from gradio.utils import get_upload_folder
 
 from src.pictures.limits import MAX_BYTES
@@ -14,17 +18,31 @@ from src.server.settings import SettingRefused
 
 FOLDER: Final = "GRADIO_TEMP_DIR"
 ROOM: Final = SPARE + 10 * MAX_BYTES
-"""Bytes that must be free on the disk at the start: with less, each image would be refused."""
+"""Bytes that must be free on the disk at the start. With less, every image would be refused."""
 EVENTS: Final = 200
 """Past calls from which Gradio estimates waiting times. With its default of 10,000 each call cost 9 ms."""
 
 
-def prepare() -> Claim:
-    """Make these settings, before the page is built, and a folder for uploads, which is returned.
+class PatientServer(http_server.Server):
+    """Gradio's server, but the start waits until uvicorn serves or ends. Gradio itself gives up after 5 s, which a busy
+    machine can take, and then reports that the port is in use."""
 
-    The folder is a new one below GRADIO_TEMP_DIR. Where that is not set, it is below the system's temporary folder: in
-    Gradio's own folder there, or beside it where that belongs to another user. Raises SettingRefused where it cannot be
-    made, or where the disk has too little space.
+    def run_in_thread(self) -> None:
+        """Serve in a thread of its own. Raises ServerFailedToStartError where uvicorn ends before it serves."""
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        while not self.started:
+            if not self.thread.is_alive():
+                raise ServerFailedToStartError("The server ended before it served.")
+            time.sleep(0.01)
+
+
+def prepare() -> Claim:
+    """Make these settings and create the folder for uploads, which is returned.
+
+    It is a new folder in GRADIO_TEMP_DIR. If that is not set, it is in Gradio's folder in the system's temporary
+    folder, or beside that folder if another user owns it. Raises SettingRefused if it cannot be created, or if the disk
+    has too little space.
     """
     base, claimed, free = _claim()
     if free < ROOM:
@@ -40,6 +58,7 @@ def prepare() -> Claim:
     # Gradio asks for the backend around every call. The first would otherwise import all of pyplot to choose one, while
     # the server answers nobody.
     matplotlib.use("agg")
+    http_server.Server = PatientServer  # type: ignore[misc]  # Gradio takes none from outside
     # uvicorn would believe X-Forwarded-For from any program on this machine; src/server/rate_limit.py reads it instead.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     return claimed

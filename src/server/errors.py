@@ -1,4 +1,4 @@
-"""Errors: where Gradio fails, or does not understand a request, the answer is one sentence without any code."""
+"""Errors: if Gradio fails or does not understand a request, the answer is one sentence, without a traceback."""
 
 import logging
 from typing import Any, Final
@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.server.refusal import Refusal, answer
 from src.server.routes import CALLED, RUN
 
-FAILED: Final = Refusal(500, "Something went wrong here; try again in a moment.")
-NOT_UNDERSTOOD: Final = Refusal(400, "The request is not one that the API describes.")
+FAILED: Final = Refusal(500, "Something went wrong on the server; try again in a moment.")
+NOT_UNDERSTOOD: Final = Refusal(400, "The API does not describe such a request.")
 
 log = logging.getLogger(__name__)
 

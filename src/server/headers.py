@@ -1,4 +1,4 @@
-"""Headers: those of every answer, and those of a request that are removed."""
+"""Security headers: added to every answer, and removed from requests."""
 
 import random
 from typing import Final
@@ -19,6 +19,10 @@ PAGE: Final = (
 FILE: Final = f"default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors {FRAMED_BY}"
 """For uploads and files made from them: opened in a browser, they run nothing."""
 
+UNCACHED: Final = frozenset({"/", "/config", "/gradio_api/info"})
+"""Pages that no cache may keep, because they change with the version of the app. Visitors' files are not
+kept either."""
+
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -26,8 +30,9 @@ SECURITY_HEADERS: Final = {
 }
 
 RETRY_AFTER: Final = range(5, 15)
-"""Seconds, one of them at random, for a 503 of Gradio's own, which has no Retry-After. With the same number for all, a
-crowd would come back at once and be refused again."""
+"""Seconds of Retry-After for Gradio's own 503, chosen at random. With the same number, all visitors would come back at
+once and be refused again.
+"""
 
 
 class Headers:
@@ -47,6 +52,8 @@ class Headers:
                 # Gradio allows any Origin, with credentials. The page has the server's own origin and needs none.
                 for name in [name for name in headers if name.lower().startswith("access-control-")]:
                     del headers[name]
+                if policy is FILE or scope["path"] in UNCACHED:
+                    headers["Cache-Control"] = "no-store"
                 headers.update({**SECURITY_HEADERS, "Content-Security-Policy": policy})
                 if message["status"] == 503:
                     headers.setdefault("Retry-After", str(random.choice(RETRY_AFTER)))

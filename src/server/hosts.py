@@ -50,24 +50,24 @@ class AllowedHosts:
 
     def refusal(self, method: str, host: Sequence[str], origin: Sequence[str]) -> Refusal | None:
         """The refusal of a request with these Host and Origin headers, if it is refused."""
-        asked = _HOST.fullmatch(host[0].lower()) if len(host) == 1 else None
-        if asked is None or not self._allows(_name(asked)):
+        requested = _HOST.fullmatch(host[0].lower()) if len(host) == 1 else None
+        if requested is None or not self._allows(_name(requested)):
             return FOREIGN_HOST
-        if method in ("GET", "HEAD") or all(self._is_own(each.lower(), asked) for each in origin):
+        if method in ("GET", "HEAD") or all(self._is_own(each.lower(), requested) for each in origin):
             return None
         return FOREIGN_ORIGIN
 
     def _allows(self, name: str) -> bool:
         return is_loopback(name) or name in self.names or (self.addresses and _address(name) is not None)
 
-    def _is_own(self, origin: str, asked: re.Match[str]) -> bool:
+    def _is_own(self, origin: str, requested: re.Match[str]) -> bool:
         page = _ORIGIN.fullmatch(origin)
         if page is None:
             return False
         if _name(page) in self.names:  # a proxy may have changed Host, and the port
             return True
         port = DEFAULT_PORTS[page["scheme"]]
-        return (_name(page), int(page["port"] or port)) == (_name(asked), int(asked["port"] or port))
+        return (_name(page), int(page["port"] or port)) == (_name(requested), int(requested["port"] or port))
 
 
 def is_loopback(name: str) -> bool:

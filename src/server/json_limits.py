@@ -1,7 +1,7 @@
 """Limits on the depth of a JSON body and on the number of its values, counted while it arrives.
 
-Gradio visits every value of a body several times, recursively: for 96 KB of nested lists that took a second, in which
-nobody was answered. Such a body is therefore refused before it is parsed.
+Gradio visits every value of a body several times, recursively. 96 KB of nested lists took a second, in which nobody got
+an answer. Such a body is therefore refused before it is parsed.
 """
 
 from itertools import accumulate

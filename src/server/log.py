@@ -1,4 +1,4 @@
-"""The log: faults of the app, and nothing about its visitors."""
+"""The log. It records faults of the app, and nothing about its visitors."""
 
 import logging
 import time
@@ -6,15 +6,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
-LINES_A_MINUTE: Final = 20
-"""The limit for each place in the code: a visitor may be able to cause any number of lines."""
+LINES_PER_MINUTE: Final = 20
+"""The limit for each line of code that logs, because a visitor may be able to trigger it any number of times."""
 
 
 class WithoutMessages(logging.Formatter):
     """Formats an exception as its class and traceback, without its message, which may quote the name of a file."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """As logging.Formatter's, the cause first, without messages."""
+        """The traceback without messages; the cause of an exception comes first."""
         parts, error = [], ei[1]
         while error is not None:
             parts.append("".join([*traceback.format_tb(error.__traceback__), type(error).__name__]))
@@ -23,16 +23,18 @@ class WithoutMessages(logging.Formatter):
 
 
 class LineLimit(logging.Filter):
-    """Lets `most` lines a minute through from each place in the code. The first line of a later minute says how many
-    were left out."""
+    """Passes at most `most` records per minute from each line of code.
 
-    def __init__(self, most: int = LINES_A_MINUTE, clock: Callable[[], float] = time.monotonic) -> None:
+    The first record of a later minute gives the number of those that were left out.
+    """
+
+    def __init__(self, most: int = LINES_PER_MINUTE, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._most, self._clock = most, clock
         self._counted: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """As logging.Filter's."""
+        """Whether the record is logged."""
         place, now = (record.pathname, record.lineno), self._clock()
         since, count = self._counted.get(place, (now, 0))
         if now - since >= 60:
@@ -44,10 +46,25 @@ class LineLimit(logging.Filter):
         return count < self._most
 
 
+class WithoutRequests(logging.Filter):
+    """Replaces the text of records of the root logger by the line of code that made them.
+
+    Our code does not log there. The library for MCP does, and quotes requests that it cannot parse.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True: every record is logged."""
+        if record.name == "root":
+            record.msg, record.args = f"a request was refused ({record.module}:{record.lineno})", ()
+            record.exc_info = None
+        return True
+
+
 def begin() -> None:
     """Log to standard error from now on."""
     handler = logging.StreamHandler()
     handler.addFilter(LineLimit())
+    handler.addFilter(WithoutRequests())
     handler.setFormatter(WithoutMessages("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for chatty in ("httpx", "httpx2", "fontTools"):

@@ -1,4 +1,4 @@
-"""The order in which a request passes the parts of src/server on its way to Gradio."""
+"""The order in which a request passes the checks of src/server before it reaches Gradio."""
 
 import asyncio
 import gc
@@ -27,8 +27,10 @@ from src.server.sessions import Sessions
 
 
 def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
-    """The argument `app_kwargs` of launch(), for an app whose uploads lie in the claimed folder and whose work waits in
-    `turns`. Raises SettingRefused where a limit in the environment cannot be used."""
+    """The argument `app_kwargs` of launch(), for an app with uploads in the claimed folder and a queue of `turns`.
+
+    Raises SettingRefused if a limit in the environment is invalid.
+    """
     allowed, hosts = Allowed.from_environment(), AllowedHosts.from_environment()
 
     @asynccontextmanager
@@ -36,15 +38,15 @@ def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
         disk = Disk(claimed)
         app.state_holder = Sessions()
         app.state_holder.set_blocks(app.get_blocks())
-        # Not by the argument `middleware`: Gradio puts its own middleware, and Starlette its handler of errors, around
-        # what is named there. Their answers would lack our headers.
+        # The argument `middleware` is not used: Gradio's own middleware and Starlette's handler of errors would be
+        # outside ours, and their answers would lack our headers.
         assert app.middleware_stack
         most = most_connections()
         app.middleware_stack = guarded(
             app.middleware_stack, app.get_blocks(), disk, allowed, hosts, turns, most_requests(most)
         )
-        # Otherwise the garbage collector now and then visits all that was loaded. It takes nearly a second, in which
-        # nobody is answered, and a request with many values can start it.
+        # Otherwise the garbage collector would sometimes visit all loaded objects. That takes nearly a second, in which
+        # nobody gets an answer, and a request with many values can trigger it.
         gc.collect()
         gc.freeze()
         disk.start()
@@ -64,8 +66,7 @@ def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
 def guarded(
     app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts, turns: Turns, most_open: int
 ) -> ASGIApp:
-    """`app`, which serves `page`, behind every check that a request has to pass; at most `most_open` requests pass at
-    once."""
+    """`app`, which serves `page`, behind all checks of a request. At most `most_open` requests may be open at once."""
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
     # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.

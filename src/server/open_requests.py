@@ -1,4 +1,4 @@
-"""Open requests: a limit for each visitor, a limit in all, and an end for those that carry nothing.
+"""Open requests: a limit per visitor, a limit for all visitors, and an end for idle requests.
 
 A shown page keeps two requests open: a heartbeat, and the event stream of its calls.
 """
@@ -15,19 +15,20 @@ from src.server.rate_limit import visitor_of
 from src.server.refusal import Refusal, answer
 
 IDLE_SECONDS: Final = 120.0
-"""A request over which only heartbeats went for so long is ended. Any work is done sooner, its wait included."""
+"""A request that has carried only heartbeats for this long is ended. All work takes less, including its wait."""
 PAGE_IDLE_SECONDS: Final = 3600.0
-"""The same for the heartbeat of a page, over which nothing else goes. The page's files are kept here as long. Page and
-client then open another."""
+"""The same for the heartbeat of a page, which carries nothing else. The page's files are kept as long. The page then
+opens another heartbeat.
+"""
 
 HEARTBEAT: Final = "/gradio_api/heartbeat/"
 HEARTBEATS: Final = (b"heartbeat", b"data: ALIVE", b": ping")
-"""Each stands in a kind of heartbeat: the page's, an event stream's, MCP's."""
+"""The marks of the three kinds of heartbeat: the page's, an event stream's, MCP's."""
 HEARTBEAT_BYTES: Final = 200
-"""The length of a heartbeat at most."""
+"""The largest length of a heartbeat."""
 
 TOO_MANY_OF_YOURS: Final = Refusal(429, "You have too many connections open; close some, then try again.", 10)
-TOO_MANY: Final = Refusal(503, "Too many people have this page open just now; try again in a moment.", 10)
+TOO_MANY: Final = Refusal(503, "Too many people have this page open; try again in a moment.", 10)
 
 
 class OpenRequests:
@@ -42,27 +43,32 @@ class OpenRequests:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        who = visitor_of(scope)
+        visitor = visitor_of(scope)
         refusal = (
-            TOO_MANY_OF_YOURS if self.open[who] >= self.share else TOO_MANY if self.open.total() >= self.most else None
+            TOO_MANY_OF_YOURS
+            if self.open[visitor] >= self.share
+            else TOO_MANY
+            if self.open.total() >= self.most
+            else None
         )
         if refusal:
             await answer(refusal, scope, receive, send)
             return
-        self.open[who] += 1
+        self.open[visitor] += 1
         try:
             of_a_page = scope["path"].startswith(HEARTBEAT)
             activity = _Activity(max(self.idle_seconds, PAGE_IDLE_SECONDS if of_a_page else 0), self._clock)
             await self.app(scope, activity.receiving(receive), activity.sending(send))
         finally:
-            self.open[who] -= 1
-            if not self.open[who]:
-                del self.open[who]
+            self.open[visitor] -= 1
+            if not self.open[visitor]:
+                del self.open[visitor]
 
 
 class _Activity:
-    """The time of the last message over one request. To the app, the end of an idle request looks like a visitor who
-    left."""
+    """The time of the last message of one request. To the app, the end of an idle request looks like a visitor who
+    left.
+    """
 
     def __init__(self, idle_seconds: float, clock: Callable[[], float]) -> None:
         self._idle_seconds, self._clock = idle_seconds, clock

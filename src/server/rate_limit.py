@@ -28,21 +28,22 @@ VISITOR: Final = "120/minute"
 TOTAL: Final = "600/minute"
 """Images that all visitors together may have read. Two cores could read a quarter more, which the page needs."""
 LIGHT: Final = "4000/minute"
-"""Units of UNIT_SECONDS that one visitor may use for requests without a call, and again for calls that read no image:
-a fifth of one core each. Thirty people behind one address can open the page at once: that takes some hundred requests
-and PAGE_UNITS each."""
+"""Units of UNIT_SECONDS that one visitor may use for requests without a call, and the same for calls that read no
+image. Each of the two is a fifth of one core. Thirty people behind one address can open the page at once; each of them
+needs about a hundred requests and PAGE_UNITS.
+"""
 UNIT_SECONDS: Final = 0.003
 PAGE_UNITS: Final = 30
-"""The cost of the page itself in units. Gradio writes its whole configuration anew for every request, in 70 ms."""
+"""The cost of the page itself in units. Gradio writes its whole configuration for every request, which takes 70 ms."""
 MOST_UNITS: Final = 100
-"""The cost of one call in units at most. Its time is measured from outside, so a busy machine lengthens it."""
+"""The largest cost of one call in units. Its time is wall-clock time, so a busy machine lengthens it."""
 
 VOUCHER: Final = b"x-vigil-visitor"
 """The header by which this process names the visitor to itself. Gradio's MCP server repeats every call over loopback,
 with the headers that it received."""
 
 TOO_OFTEN: Final = "You sent too many requests in the last minute; wait a moment, then try again."
-BUSY: Final = "Too many people use this page just now; wait a moment, then try again."
+BUSY: Final = "Too many people are using this page; wait a moment, then try again."
 
 
 @dataclass(frozen=True)
@@ -78,33 +79,33 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._light = parse(LIGHT)
 
-    def light(self, who: str, units: int = 1) -> Refusal | None:
+    def light(self, visitor: str, units: int = 1) -> Refusal | None:
         """Count a request without a call; returns its refusal, if it is refused."""
-        return self._hit(self._light, TOO_OFTEN, units, "light", who)
+        return self._hit(self._light, TOO_OFTEN, units, "light", visitor)
 
-    def upload(self, who: str, megabytes: int = 1) -> Refusal | None:
+    def upload(self, visitor: str, megabytes: int = 1) -> Refusal | None:
         """Count an upload; returns its refusal, if it is refused."""
-        return self._heavy("upload", who, megabytes)
+        return self._heavy("upload", visitor, megabytes)
 
-    def images(self, who: str, count: int = 1) -> Refusal | None:
+    def images(self, visitor: str, count: int = 1) -> Refusal | None:
         """Count a call that reads so many images; returns its refusal, if it is refused."""
-        return self._heavy("images", who, count)
+        return self._heavy("images", visitor, count)
 
-    def call(self, who: str) -> Refusal | None:
+    def call(self, visitor: str) -> Refusal | None:
         """Check, without counting, whether the visitor may call any function; returns the refusal, if not."""
-        if self._limiter.test(self._light, "call", who):
+        if self._limiter.test(self._light, "call", visitor):
             return None
-        return self._refusal(self._light, TOO_OFTEN, "call", who)
+        return self._refusal(self._light, TOO_OFTEN, "call", visitor)
 
-    def charge(self, who: str, seconds: float) -> None:
+    def charge(self, visitor: str, seconds: float) -> None:
         """Count a call that read no image by the seconds that it took."""
-        left = self._limiter.get_window_stats(self._light, "call", who).remaining
+        left = self._limiter.get_window_stats(self._light, "call", visitor).remaining
         units = min(max(1, round(seconds / UNIT_SECONDS)), MOST_UNITS, left)
-        self._limiter.hit(self._light, "call", who, cost=units)
+        self._limiter.hit(self._light, "call", visitor, cost=units)
 
-    def _heavy(self, kind: str, who: str, cost: int) -> Refusal | None:
+    def _heavy(self, kind: str, visitor: str, cost: int) -> Refusal | None:
         # The visitor's own limit first: a visitor who is refused by it takes nothing from the others.
-        own = self._hit(self.allowed.visitor, TOO_OFTEN, cost, kind, who)
+        own = self._hit(self.allowed.visitor, TOO_OFTEN, cost, kind, visitor)
         return own or self._hit(self.allowed.total, BUSY, cost, kind)
 
     def _hit(self, limit: RateLimitItem, sentence: str, cost: int, *key: str) -> Refusal | None:
@@ -118,8 +119,10 @@ class RateLimits:
 
 
 def client_network(scope: Scope, proxies: int) -> str:
-    """The IPv4 address that a request came from, or the /64 network of an IPv6 one: its owner has every address there.
-    "unknown", one visitor for all such requests, where there is no valid address."""
+    """The IPv4 address that a request came from, or the /64 network of an IPv6 address, as its owner has all of them.
+
+    Requests without a valid address all count as one visitor, "unknown".
+    """
     peer = scope["client"][0] if scope["client"] else ""
     if proxies:
         values = (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for")
@@ -154,8 +157,10 @@ def upload_cost(scope: Scope) -> int:
 
 
 class Visitors:
-    """ASGI middleware that names the visitor of each request, and counts what needs no look at the body. Calls
-    (src/server/calls.py) are only checked here and counted there, once their function is known."""
+    """ASGI middleware that names the visitor of each request and counts the requests whose cost needs no body.
+
+    Calls are only checked here; src/server/calls.py counts them when it knows their function.
+    """
 
     def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self.app = app
@@ -175,16 +180,16 @@ class Visitors:
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Refusal | None:
-        who = visitor_of(scope)
+        visitor = visitor_of(scope)
         if is_call(scope):
-            return self.limits.call(who)
+            return self.limits.call(visitor)
         if scope["method"] == "POST" and scope["path"] == UPLOAD:
-            return self.limits.upload(who, upload_cost(scope))
-        return self.limits.light(who, PAGE_UNITS if scope["path"] in PAGES else 1)
+            return self.limits.upload(visitor, upload_cost(scope))
+        return self.limits.light(visitor, PAGE_UNITS if scope["path"] in PAGES else 1)
 
     def _vouched_for(self, scope: Scope) -> str:
-        """The visitor that this process names itself, if it does. Removes the header, whoever wrote it."""
+        """The visitor whom this process named in the header VOUCHER; "" without one. Removes the header in any case."""
         named = [value.decode("latin-1") for name, value in scope["headers"] if name == VOUCHER]
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name != VOUCHER]
-        secret, _, who = named[-1].partition(" ") if named else ("", "", "")
-        return who if secrets.compare_digest(secret.encode(), self._secret.encode()) else ""
+        secret, _, visitor = named[-1].partition(" ") if named else ("", "", "")
+        return visitor if secrets.compare_digest(secret.encode(), self._secret.encode()) else ""

@@ -9,15 +9,18 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 LINGER: Final = 0.3
-"""Seconds in which the rest of a refused body is read and dropped. If the connection were closed at once, it would be
-reset, and many clients would show that instead of our sentence."""
+"""Seconds in which the rest of a refused body is read and dropped. Closing the connection at once would reset it, and
+many clients would show that instead of our sentence.
+"""
 
 UPLOAD: Final = "/gradio_api/upload"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """`after`: the seconds to wait before another try; None where another try does not help."""
+    """A refusal with an HTTP status. `after`: the seconds to wait before another try; None if another try does not
+    help.
+    """
 
     status: int
     sentence: str

@@ -1,4 +1,4 @@
-"""The open routes: /healthz, and those routes of Gradio that the page, gradio_client and MCP need.
+"""The open routes: /healthz, and the routes of Gradio that the page, gradio_client and MCP need.
 
 tests/api/test_routes.py compares the list with the routes of the installed Gradio.
 """
@@ -104,8 +104,8 @@ def leaves_files(scope: Scope) -> bool:
 
 
 class Routes:
-    """ASGI middleware that answers /healthz, as `healthy` says, and upload_progress itself, and 404 for every route
-    that is not open."""
+    """ASGI middleware that answers /healthz (by `healthy`) and upload_progress itself, and answers 404 on routes that
+    are not open."""
 
     def __init__(self, app: ASGIApp, endpoints: Collection[str], healthy: Callable[[], bool]) -> None:
         self.app = app

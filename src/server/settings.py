@@ -71,6 +71,13 @@ def _address(text: str) -> bool:
 
 _RATE: Final = (_rate, "a rate of 1 or more, such as 120/minute")
 _COUNT: Final = (_whole(1), "a whole number, 1 or more")
+
+
+def _unset(effect: str) -> tuple[Callable[[str], bool], str]:
+    """For a variable with which Gradio would break a promise of SECURITY.md. Gradio takes some for set at any value."""
+    return lambda _: False, f"left unset, because it {effect}"
+
+
 CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "VIGIL_VISITOR_LIMIT": _RATE,
     "VIGIL_TOTAL_LIMIT": _RATE,
@@ -82,15 +89,20 @@ CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "GRADIO_NODE_NUM_PORTS": _COUNT,
     "GRADIO_NUM_WORKERS": (_whole(0), "a whole number, 0 or more"),
     "GRADIO_DEBUG": (_whole(0, 1), "0 or 1"),
+    "GRADIO_ALLOWED_PATHS": _unset("lets visitors read other files of this machine"),
+    "GRADIO_SHARE": _unset("opens the page to the internet through another server"),
+    "GRADIO_LOCAL_DEV_MODE": _unset("lets pages of other sites call this server"),
+    "GRADIO_VIBE_MODE": _unset("lets visitors change the code"),
 }
-"""Name -> a check of its value, and a description of valid values: our variables, and those that Gradio parses."""
+"""Name -> a check of its value, and a description of valid values: our variables, those that Gradio parses, and those
+with which it would break a promise."""
 
 
 def check() -> Address:
     """Check every setting; returns the address to listen on. Raises SettingRefused."""
     for name in sorted(os.environ):
         if name.startswith("VIGIL_") and name not in OURS:
-            raise SettingRefused(f"{name} is no setting of Vigil, which knows {', '.join(sorted(OURS))}.")
+            raise SettingRefused(f"Vigil has no setting {name}. Its settings are {', '.join(sorted(OURS))}.")
         if name in OURS or name.startswith("GRADIO_"):
             value = os.environ[name].strip()
             if not value:
@@ -122,7 +134,7 @@ def count(name: str, default: int) -> int:
 
 
 def listen(address: Address) -> None:
-    """Listen there for a moment. Raises SettingRefused where that fails.
+    """Listen on this address for a moment, to test it. Raises SettingRefused if that fails.
 
     Gradio would use the next free port instead. Visitors of the intended port would then see another program.
     """
@@ -130,7 +142,7 @@ def listen(address: Address) -> None:
         found = socket.getaddrinfo(address.name.strip("[]"), address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise SettingRefused(NOT_HERE) from error
-    reasons = [_tried(family, place) for family, *_, place in found]
+    reasons = [_error_of(family, socket_address) for family, *_, socket_address in found]
     if errno.EADDRINUSE in reasons:
         raise SettingRefused(
             f"{PORT}: another program listens on port {address.port}; set it to a free port, or end that program."
@@ -140,15 +152,15 @@ def listen(address: Address) -> None:
         raise SettingRefused(forbidden if errno.EACCES in reasons else NOT_HERE)
 
 
-def _tried(family: int, place: Any) -> int:
-    """Listen there for a moment; returns 0, or the system's error number."""
+def _error_of(family: int, socket_address: Any) -> int:
+    """The system's error number for an attempt to listen on this address; 0 if it succeeds."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as tried:
             if os.name == "posix":  # as the server does; on Windows it would let two programs share a port
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            tried.bind(place)
+            tried.bind(socket_address)
             tried.listen()
     except OSError as error:
         return error.errno or errno.EIO

@@ -1,1 +1,1 @@
-"""One call of a visitor, answered."""
+"""Answers a visitor's calls."""

@@ -1,35 +1,54 @@
-"""Arguments that anyone may have sent, of whatever type -> what they mean, or one sentence for the person."""
+"""Checks arguments of any type, which anyone may have sent, and returns them with their proper types."""
 
 from collections.abc import Container, Iterable
 
 from pydantic import TypeAdapter, ValidationError
 
 from src.models.prediction import EXPLANATIONS, Explanation
+from src.pictures.resolution import LEAST, MOST
 from src.results.result import ModelAnswer, Result, Robustness
 from src.results.thresholds import PEOPLE
 from src.tasks import Task
 
 NOT_A_THRESHOLD = "The threshold must be a number from 0 to 1."
-NOT_A_PREVALENCE = f"Of {PEOPLE:,}, more than none and fewer than all must have it."
-NO_RESULT = "There is no result to decide on; read the picture again."
+NOT_A_PREVALENCE = f"The number of people with the disease must be more than 0 and less than {PEOPLE:,}."
+NO_RESULT = "There is no result to decide on; read the image again."
 NOT_AN_EXPLANATION = f"The explanation must be one of {', '.join(EXPLANATIONS)}."
 
 
 class ArgumentRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
-    """An argument that cannot be used; the message is one sentence for the person and repeats nothing they sent."""
+    """An argument that cannot be used; the message is one sentence for the visitor and quotes no argument."""
 
 
 def threshold_of(value: object) -> float:
-    """A number in 0..1, as a float. Raises ArgumentRefused for anything else, NaN, True and "0.3" among it."""
+    """A number from 0 to 1, as a float. Raises ArgumentRefused for anything else, such as NaN, True and "0.3"."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ArgumentRefused(NOT_A_THRESHOLD)
     return float(value)
 
 
 def prevalence_of(value: object) -> float:
-    """How many of PEOPLE are ill: more than none and fewer than all. Raises ArgumentRefused for anything else."""
+    """The number of PEOPLE who are ill: more than 0 and less than PEOPLE. Raises ArgumentRefused for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < PEOPLE:
         raise ArgumentRefused(NOT_A_PREVALENCE)
+    return float(value)
+
+
+def mpp_of(value: object, task: Task) -> float | None:
+    """Micrometres per pixel from LEAST to MOST, as a float; None for None and "": the file is to say it.
+
+    Raises ArgumentRefused for anything else, and for a task that has no physical scale.
+    """
+    if value is None or value == "":
+        return None
+    if task.mpp is None:
+        raise ArgumentRefused(f"Micrometres per pixel play no part in {task.title}; leave them out.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e9 < value < 1e9:
+        raise ArgumentRefused(f"Micrometres per pixel must be a number from {LEAST:g} to {MOST:g}.")
+    if not LEAST <= value <= MOST:
+        raise ArgumentRefused(
+            f"{value:.4g} µm per pixel is not the scale of a microscope; give a number from {LEAST:g} to {MOST:g}."
+        )
     return float(value)
 
 
@@ -42,16 +61,16 @@ def explanation_of(value: object) -> Explanation:
 
 
 def code_of(value: object, task: Task) -> str | None:
-    """A class code of `task`, None for "": the most probable class. Raises ArgumentRefused for anything else."""
+    """A class code of `task`; None for "", which means the most probable class. Raises ArgumentRefused otherwise."""
     if isinstance(value, str) and value in ("", *task.codes):
         return value or None
     raise ArgumentRefused(f"The class to explain must be one of {', '.join(task.codes)}, or empty.")
 
 
 def model_of(value: object, task: str, names: Iterable[str]) -> str:
-    """The model of `task` that `value` names, "" the task's default; `names` are checkpoint folders'.
+    """The name of the model of `task` that `value` chooses; "" chooses the task's default.
 
-    Raises ArgumentRefused for anything else.
+    `names` are the names of all checkpoint folders. Raises ArgumentRefused for anything else.
     """
     offered = models_of(task, names)
     if value == "":
@@ -62,7 +81,7 @@ def model_of(value: object, task: str, names: Iterable[str]) -> str:
 
 
 def models_of(task: str, names: Iterable[str]) -> list[str]:
-    """Those of checkpoint folders' `names` that are models of `task`, its default first."""
+    """The names of the models of `task` among the `names` of all checkpoint folders, the default first."""
     return [name for name in names if name == task] + [name for name in names if name.startswith(f"{task}-")]
 
 
@@ -75,8 +94,7 @@ def result_of(value: object) -> Result:
 
 
 def robustness_of(value: object) -> Robustness:
-    """Predictions for small changes that come back from a visitor's browser. Raises ArgumentRefused for anything
-    else."""
+    """A Robustness that comes back from a visitor's browser. Raises ArgumentRefused for anything else."""
     try:
         return Robustness.model_validate(value)
     except ValidationError as error:
@@ -84,8 +102,10 @@ def robustness_of(value: object) -> Robustness:
 
 
 def model_answers_of(value: object, names: Container[str]) -> list[ModelAnswer]:
-    """The answers of the models `names` that come back from a visitor's browser. Raises ArgumentRefused for anything
-    else."""
+    """Answers of several models that come back from a visitor's browser; the models must be among `names`.
+
+    Raises ArgumentRefused for anything else.
+    """
     try:
         answers = TypeAdapter(list[ModelAnswer]).validate_python(value)
     except ValidationError as error:

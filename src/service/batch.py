@@ -1,7 +1,7 @@
-"""Many pictures, loose or in zips -> a row each: what the model says, or in one sentence why it says nothing.
+"""Reads many images, single or in zips. Each gives a row: the model's answer, or a sentence on why there is none.
 
-Pure: knows the Predictor, zips and the CSV of `src/score.py`; nothing of Gradio or HTML. What it is given are the
-upload's own paths, which it neither shows nor keeps; the names it shows are what visitors call their files.
+Knows the Predictor, zips and the CSV of `src/score.py`, and nothing of Gradio or HTML. The rows show the names that
+visitors gave their files. The paths of the uploads are neither shown nor kept.
 """
 
 import base64
@@ -28,33 +28,35 @@ from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import Task
 
-MAX_PICTURES: Final = 200
+MAX_IMAGES: Final = 200
 MAX_LISTED: Final = 1_000
-"""Files, refused ones among them: the table has a line for each."""
+"""The most files, with those that are refused: the table has a line for each."""
 MAX_SUM: Final = 10 * MAX_BYTES
-"""Bytes of all pictures, as they are when taken out of their zips."""
-AT_ONCE: Final = 8
-"""Pictures read in one piece of work, between which others have their turn."""
+"""The most bytes of all images together, after they are taken out of their zips."""
+CHUNK_SIZE: Final = 8
+"""Images that are read in one call. Other visitors have their turn between two calls."""
 THUMBNAIL: Final = 64
-"""Pixels of the longer side."""
+"""The longer side of a thumbnail, in pixels."""
 
-TOO_MANY: Final = f"These are more than {MAX_PICTURES} pictures; give them in parts."
-TOO_MANY_FILES: Final = f"These are more than {MAX_LISTED:,} files; give them in parts."
-TOO_MUCH: Final = f"These are more than {MAX_SUM // 10**6} MB of pictures; give them in parts."
-TOO_LARGE: Final = f"This archive has more than {MAX_BYTES // 10**6} MB; give it in parts."
+TOO_MANY: Final = f"These are more than {MAX_IMAGES} images; upload them in parts."
+TOO_MANY_FILES: Final = f"These are more than {MAX_LISTED:,} files; upload them in parts."
+TOO_MUCH: Final = f"These images have more than {MAX_SUM // 10**6} MB in total; upload them in parts."
+TOO_LARGE: Final = f"This archive has more than {MAX_BYTES // 10**6} MB; upload it in parts."
 EMPTY: Final = "There is no file in this archive."
-NO_PICTURE: Final = "There is no picture among these files."
-NO_ROWS: Final = "There are no results; read the pictures again."
+NO_IMAGE: Final = "There is no image among these files."
+NO_ROWS: Final = "There are no results; read the images again."
 
 
 class BatchRefused(ValueError):  # noqa: N818 - as ImageRefused
-    """The files cannot be read in one go; the message is one sentence for the person."""
+    """The files cannot be read together; the message is one sentence for the visitor."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to read: the file at `path`, or the member at `member` of the zip there. `name` is what it is called;
-    `size` in bytes; `refusal` says in one sentence why it will not be read."""
+    """One image to read: the file at `path`, or the member with the index `member` of the zip at `path`.
+
+    `name` is the file's name as it is shown, and `size` is in bytes. `refusal` is the sentence on why it is not read.
+    """
 
     name: str
     path: str
@@ -64,17 +66,19 @@ class Item:
 
 
 def _line(value: object) -> object:
-    """A row's line, from the pairs that a browser keeps of it."""
-    pairs = isinstance(value, list) and all(isinstance(one, list) and [*map(type, one)] == [str, str] for one in value)
+    """The line of a row as a dict, if `value` is the list of pairs that a browser keeps; else `value` itself."""
+    pairs = isinstance(value, list) and all(
+        isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in value
+    )
     return dict(value) if pairs and isinstance(value, list) else value
 
 
 class Row(BaseModel):
-    """What is said of one picture. JSON-able but for the thumbnail, since only the visitor's own browser keeps it.
+    """The answer to one image. Only the visitor's browser keeps it, as JSON without the thumbnail.
 
-    `line` has the CSV's columns, in JSON as pairs, since an object with a `path` that comes back is refused as a file
-    (src/server/calls.py). `p_malignant` is None where it could not be read; `unlike` says in one sentence that
-    it does not look like such a picture; `thumbnail` is a JPEG in base64.
+    `line` has the columns of the CSV. In JSON it is a list of pairs, because src/server/calls.py refuses an object with
+    a key `path` as a file. `p_malignant` is None if the image could not be read. `unlike` is the sentence that says
+    that the image does not look like one of the task. `thumbnail` is a JPEG in base64.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
@@ -91,10 +95,10 @@ Rows = Sequence[Row]
 
 
 def items(_: Models, files: Sequence[tuple[str, str]]) -> list[Item]:
-    """The pictures in `files`, each a path and the name it goes by, in order; zips are opened, not decompressed.
-    Files that macOS and Windows add to a folder are passed over.
+    """The images in `files`, in order. Each file has a path and the name that the visitor gave it.
 
-    Raises BatchRefused where they are too many or too much.
+    Zips are opened, but their members are not decompressed yet. Files that macOS and Windows add to a folder are
+    skipped. Raises BatchRefused if the images are too many or too large in total.
     """
     found: list[Item] = []
     for path, name in files:
@@ -104,23 +108,26 @@ def items(_: Models, files: Sequence[tuple[str, str]]) -> list[Item]:
         if len(found) > MAX_LISTED:
             raise BatchRefused(TOO_MANY_FILES)
     if not found:
-        raise BatchRefused(NO_PICTURE)
-    taken = [item for item in found if item.refusal is None]
-    if len(taken) > MAX_PICTURES:
+        raise BatchRefused(NO_IMAGE)
+    accepted = [item for item in found if item.refusal is None]
+    if len(accepted) > MAX_IMAGES:
         raise BatchRefused(TOO_MANY)
-    if sum(item.size for item in taken) > MAX_SUM:
+    if sum(item.size for item in accepted) > MAX_SUM:
         raise BatchRefused(TOO_MUCH)
     return found
 
 
-def read_items(models: Models, name: str, chunk: Sequence[Item], threshold: float) -> list[Row]:
-    """A row for each of `chunk`, read with the model `name` one at a time; decided at `threshold`."""
+def read_items(
+    models: Models, name: str, chunk: Sequence[Item], threshold: float, mpp: float | None = None
+) -> list[Row]:
+    """A row for each item of `chunk`, read with the model `name` and decided at `threshold`. `mpp` is the scale of all
+    images in micrometres per pixel; None means the scale that each file states."""
     archives: dict[str, Archive] = {}
-    return [_row(models, name, item, archives, threshold) for item in chunk]
+    return [_row(models, name, item, archives, threshold, mpp) for item in chunk]
 
 
 def unread(task: Task, chunk: Sequence[Item], reason: str) -> list[Row]:
-    """The rows of pictures that were not read, for whatever reason."""
+    """The rows of images that were not read; `reason` is the sentence that says why."""
     return [Row(line=row(task, item.name, reason, 0)) for item in chunk]
 
 
@@ -138,16 +145,16 @@ def load_rows(value: object) -> list[Row]:
 
 
 def as_csv(task: Task, rows: Rows, threshold: float) -> str:
-    """What `python -m src.score` writes of these pictures at `threshold`, in the order they were given.
+    """The CSV that `python -m src.score` writes for these images at `threshold`, in the order of the rows.
 
-    Raises BatchRefused where a row is not of this task.
+    Raises BatchRefused if a row belongs to another task.
     """
     out = io.StringIO()
     writer = Writer(out, columns(task))
     try:
-        for one in rows:
-            decision = {} if one.p_malignant is None else {"decision": decide(one.p_malignant, threshold)}
-            writer.write({**one.line, **decision})
+        for each in rows:
+            decision = {} if each.p_malignant is None else {"decision": decide(each.p_malignant, threshold)}
+            writer.write({**each.line, **decision})
     except ValueError as error:
         raise BatchRefused(NO_ROWS) from error
     return out.getvalue()
@@ -155,7 +162,7 @@ def as_csv(task: Task, rows: Rows, threshold: float) -> str:
 
 def _opened(path: str, name: str) -> Iterator[Item]:
     try:
-        size = os.stat(path).st_size  # noqa: PTH116 - also of what is gone
+        size = os.stat(path).st_size  # noqa: PTH116 - the file may be gone
         with Path(path).open("rb") as file:
             start = file.read(4)
         if not is_archive(start):
@@ -174,12 +181,14 @@ def _opened(path: str, name: str) -> Iterator[Item]:
         yield Item(name, path, 0, refusal="The file could not be opened.")
 
 
-def _row(models: Models, name: str, item: Item, archives: dict[str, Archive], threshold: float) -> Row:
+def _row(
+    models: Models, name: str, item: Item, archives: dict[str, Archive], threshold: float, mpp: float | None
+) -> Row:
     predictor = models[name]
     try:
         if item.refusal is not None:
             raise ArchiveRefused(item.refusal)
-        picture = decode.read(_content(item, archives), predictor.task.background)
+        picture = decode.read(_content(item, archives), predictor.task.background).at(mpp)
         prediction = predictor.predict(picture)
     except (ArchiveRefused, ImageRefused) as refusal:
         return Row(line=row(predictor.task, item.name, str(refusal), threshold))

@@ -1,9 +1,9 @@
-"""What a visitor asks of one picture -> the answer: the API's `result`, the heat map, a report, a comparison.
+"""Answers a visitor's call about one image: the result, the heat map, a report, the robustness or a comparison.
 
-Page and API share these functions. Each decodes the file once and runs each network that it needs once: the gate's
-verdict comes with the prediction. They take arguments that anyone may have sent, and raise ArgumentRefused,
-ImageRefused and AnswerWithheld, each with one sentence for the person. They know the Predictor and what a threshold
-costs, and know nothing of Gradio, HTTP or HTML. They keep nothing of a picture.
+Page and API share these functions. Each function decodes the file once and runs each network once; the gate's verdict
+comes with the prediction. The arguments may come from anyone. The functions raise ArgumentRefused, ImageRefused and
+AnswerWithheld, each with one sentence for the visitor. They know the Predictor and the results, and nothing of Gradio,
+HTTP or HTML. They keep nothing of an image.
 """
 
 import time
@@ -14,55 +14,72 @@ from typing import Final
 
 from PIL import Image
 
-from src.exports import heat_map, pdf
+from src.exports import heat_map, json_report, pdf
 from src.models.perturbations import predict_perturbed
-from src.models.prediction import HeatMap, Prediction
+from src.models.prediction import Prediction
 from src.pictures import decode
-from src.pictures.picture import Box, Picture
+from src.pictures.picture import Picture
 from src.results import decisions
 from src.results.decisions import decided
 from src.results.gate_sentences import rejected
 from src.results.result import ModelAnswer, Result, Robustness
-from src.service.arguments import code_of, explanation_of, model_of, models_of, threshold_of
+from src.service.arguments import code_of, explanation_of, model_of, models_of, mpp_of, threshold_of
 from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import TASKS
 
 Answer = tuple[Result, bytes | None]
-"""The result, and the heat map drawn over the picture as PNG; None where none was asked for."""
+"""The result, and a PNG of the image with the heat map over it; None if no heat map was requested."""
 
 Report = Callable[[Result, Image.Image, Image.Image | None, datetime], bytes]
 
-REPORTS: Final[Mapping[str, Report]] = {"pdf": pdf.pdf, "json": pdf.as_json}
+REPORTS: Final[Mapping[str, Report]] = {"pdf": pdf.pdf, "json": json_report.json_report}
 
-NOT_SHOWN: Final = "There is no answer yet; choose to have it shown first."
+NOT_SHOWN: Final = "The answer is not shown yet; choose “Show the answer anyway” first."
 
 
 class AnswerWithheld(ValueError):  # noqa: N818 - a refusal, as ImageRefused
-    """The gate rejects the picture, and the visitor has not asked for the answer in spite of that."""
+    """The gate rejects the image, and the visitor has not asked to see the answer in spite of that."""
 
-    def __init__(self) -> None:
-        super().__init__(NOT_SHOWN)
+    def __init__(self, reason: str = NOT_SHOWN) -> None:
+        super().__init__(reason)
 
 
 def answer(
-    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    explain: object,
+    code: object = "",
+    model: object = "",
+    mpp: object = None,
 ) -> Answer:
-    """Read one picture file for `task`.
+    """The result for one image file, and the image with the heat map over it.
 
-    `code`: the class that the heat map argues for, "" for the most probable one. `model`: the name of a checkpoint
-    folder, "" for the task's default.
+    `code` is the class that the heat map argues for; "" means the most probable class. `model` is the name of a
+    checkpoint folder; "" means the task's default. `mpp` is the scale in micrometres
+    per pixel; None means the scale that the file states.
     """
-    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    return result, heat_map.png(heat_map.draw(picture.image, heat, box, TASKS[task].label_box)) if heat else None
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp)
+    drawn = _drawn(picture, prediction)
+    return result, None if drawn is None else heat_map.png(drawn)
 
 
 def answer_in_layers(
-    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    explain: object,
+    code: object = "",
+    model: object = "",
+    mpp: object = None,
 ) -> tuple[Result, heat_map.Layers | None]:
-    """As `answer`, with the heat map as layers, which the page lays over each other."""
-    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    return result, heat_map.layers(picture.image, heat, box, TASKS[task].label_box) if heat else None
+    """As `answer`, but with image and heat map as separate layers, which the page lays over each other."""
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp)
+    heat = prediction.heat_map
+    return result, heat_map.layers(picture.image, heat, prediction.box, prediction.label_box) if heat else None
 
 
 def report(
@@ -72,43 +89,51 @@ def report(
     threshold: object,
     explain: object,
     kind: str,
-    at: datetime,
+    date: datetime,
     code: object = "",
     model: object = "",
     despite_gate: bool = False,
+    mpp: object = None,
 ) -> bytes:
-    """The report on one picture file as `kind`, a key of REPORTS, with the date `at`. Arguments else as for `answer`.
+    """The report on one image file. `kind` is a key of REPORTS and `date` its date; the rest is as for `answer`.
 
-    It reads the picture instead of taking a result from a browser, which could be of another picture or made up.
-    Raises AnswerWithheld where the gate rejects the picture, unless `despite_gate`.
+    The image is read again, because a result from a browser could belong to another image or be made up. Raises
+    AnswerWithheld if the gate rejects the image, unless `despite_gate`.
     """
-    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model, despite_gate)
-    drawn = heat_map.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
-    return REPORTS[kind](result, picture.image, drawn, at)
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp, despite_gate)
+    return REPORTS[kind](result, picture.image, _drawn(picture, prediction), date)
 
 
 def robustness(
-    models: Models, task: str, file: str, threshold: object, model: object = "", despite_gate: bool = True
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    model: object = "",
+    despite_gate: bool = True,
+    mpp: object = None,
 ) -> Robustness:
-    """The predictions for small changes of one picture file, decided at `threshold`, None for the model's own.
+    """The predictions for altered versions of one image file, decided at `threshold`; None means the model's own.
 
-    Raises AnswerWithheld where the gate rejects the picture, unless `despite_gate`.
+    Raises AnswerWithheld if the gate rejects the image, unless `despite_gate`.
     """
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
-    prediction, perturbed = predict_perturbed(predictor, decode.read(file, TASKS[task].background))
+    scale = mpp_of(mpp, TASKS[task])
+    prediction, perturbed = predict_perturbed(predictor, decode.read(file, TASKS[task].background).at(scale))
     _check_gate(prediction, despite_gate)
     return decisions.robustness(perturbed, prediction.p_malignant, at)
 
 
 def compare_models(
-    models: Models, task: str, file: str, model: object = "", despite_gate: bool = False
+    models: Models, task: str, file: str, model: object = "", despite_gate: bool = False, mpp: object = None
 ) -> list[ModelAnswer]:
-    """The answer of each model of `task` to one picture, the default first.
+    """The answer of each model of `task` to one image, the default model first.
 
-    Raises AnswerWithheld where the gate of `model`, "" for the default, rejects the picture, unless `despite_gate`.
+    Raises AnswerWithheld if the gate of `model` ("" means the default) rejects the image, unless `despite_gate`.
     """
-    chosen, picture = model_of(model, task, models), decode.read(file, TASKS[task].background)
+    chosen, scale = model_of(model, task, models), mpp_of(mpp, TASKS[task])
+    picture = decode.read(file, TASKS[task].background).at(scale)
     predictions = {name: models[name].predict(picture) for name in models_of(task, models)}
     _check_gate(predictions[chosen], despite_gate)
     return [
@@ -123,14 +148,14 @@ def compare_models(
 
 
 def milliseconds(models: Models, name: str, file: str, times: int = 5) -> float:
-    """How long the model `name` takes for one picture, from the file to the probabilities: the median of `times`."""
-    models[name].predict(file)  # the first is slower than any other
-    taken = []
+    """The median time, over `times` runs, that the model `name` takes from the file to the probabilities."""
+    models[name].predict(file)  # the first run is slower than all others
+    durations = []
     for _ in range(times):
         started = time.perf_counter()
         models[name].predict(file)
-        taken.append(1000 * (time.perf_counter() - started))
-    return median(taken)
+        durations.append(1000 * (time.perf_counter() - started))
+    return median(durations)
 
 
 def _read(
@@ -141,17 +166,27 @@ def _read(
     explain: object,
     code: object,
     model: object,
+    mpp: object,
     despite_gate: bool = True,
-) -> tuple[Result, Picture, HeatMap | None, Box]:
-    at, explanation, argued = threshold_of(threshold), explanation_of(explain), code_of(code, TASKS[task])
+) -> tuple[Result, Picture, Prediction]:
+    checked_threshold, explanation = threshold_of(threshold), explanation_of(explain)
+    explained_class = code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
-    picture = decode.read(file, TASKS[task].background)
-    prediction = predictor.predict(picture, explanation, argued)
+    scale = mpp_of(mpp, TASKS[task])
+    picture = decode.read(file, TASKS[task].background).at(scale)
+    prediction = predictor.predict(picture, explanation, explained_class)
     _check_gate(prediction, despite_gate)
-    # Only another task's network can tell that a rejected picture is of its kind.
+    # Only another task's gate can tell that a rejected image is of that task's kind.
     other = accepting_task(models, picture, prediction.task) if rejected(prediction.gate) else None
-    result = decided(predictor.checkpoint, prediction, explanation, at, other)
-    return result, picture, prediction.heat_map, prediction.box
+    result = decided(predictor.checkpoint, prediction, explanation, checked_threshold, other)
+    return result, picture, prediction
+
+
+def _drawn(picture: Picture, prediction: Prediction) -> Image.Image | None:
+    """The heat map drawn over the picture; None where none was requested."""
+    if prediction.heat_map is None:
+        return None
+    return heat_map.draw(picture.image, prediction.heat_map, prediction.box, prediction.label_box)
 
 
 def _check_gate(prediction: Prediction, despite_gate: bool) -> None:

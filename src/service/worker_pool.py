@@ -41,8 +41,9 @@ R = TypeVar("R")
 Models = Mapping[str, Predictor]
 """Predictors by the names of their checkpoint folders: the task's name, or TASK-NAME for a further checkpoint."""
 
-SECONDS = 20
-"""The longest time of a piece of work, its wait in the queue included."""
+SECONDS = 18
+"""The longest time of a piece of work, its wait in the queue included. On a full machine a call takes up to 2 s
+to reach the queue and to bring its answer back, and no visitor shall wait longer than 20 s."""
 QUEUED = 2
 """After a wait of so many seconds, the queue and not the file is the reason why work was stopped."""
 GRACE_SECONDS = 1
@@ -62,7 +63,10 @@ STATM = Path("/proc/self/statm")
 """The size of the process, on Linux. Without it, no useful limit on memory can be set."""
 
 NOT_STARTED = "The page has just started and is not ready yet; try again in a minute."
-TOO_LONG = f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one."
+TOO_LONG = (
+    f"Reading this file took longer than {SECONDS} seconds and was stopped; try a smaller one, or this one when the "
+    "page is less busy."
+)
 TOO_LARGE = "Reading this file takes more memory than there is for one; try a smaller one."
 ENDED = "Reading this file ended unexpectedly; try again."
 
@@ -88,8 +92,12 @@ class Busy(WorkFailed):
         super().__init__(TOO_BUSY.format(after=after))
         self.after = after
 
+    def __reduce__(self) -> tuple[type["Busy"], tuple[int]]:
+        # Pickled, an exception is made anew from its message.
+        return Busy, (self.after,)
 
-class Work:
+
+class WorkerPool:
     """Does the work in threads of this process, on a borrowed GPU where a Space lends one.
 
     Does `at_once` pieces at a time, each in at most `seconds`, and serves visitors in turn (src/fair_queue.py); the
@@ -142,7 +150,7 @@ class Work:
         return _without_faults(function, self.models, *args, **kwargs)
 
 
-class WorkInProcesses(Work):
+class ProcessWorkerPool(WorkerPool):
     """Does the work in processes that hold a copy of the models, each one piece at a time.
 
     Kills a process whose work takes too long or whose caller has left. Where something else kills it, its caller gets a
@@ -158,7 +166,7 @@ class WorkInProcesses(Work):
         self._idle = [self._start() for _ in range(self.at_once)]
 
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As Work's."""
+        """As WorkerPool's."""
         request = pickle.dumps((function, args, kwargs))
         turn = await self._turn()
         worker, started = await self._worker(turn)
@@ -255,9 +263,9 @@ class WorkInProcesses(Work):
         return started
 
 
-def start(models: Models) -> Work:
+def start(models: Models) -> WorkerPool:
     """A worker pool for this machine: of processes, or of threads on a GPU and without fork (Windows)."""
-    return WorkInProcesses(models) if _forks() else Work(models)
+    return ProcessWorkerPool(models) if _forks() else WorkerPool(models)
 
 
 def prepare() -> None:

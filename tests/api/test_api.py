@@ -1,4 +1,4 @@
-"""The API of a running app.py through gradio_client and, for what no client sends, through plain HTTP."""
+"""The API of a running app.py: through gradio_client, and through plain HTTP for requests that no client sends."""
 
 import json
 import struct
@@ -52,6 +52,7 @@ KEYS = [
     "confidence",
     "meaning",
     "gate",
+    "parts",
 ]
 POINT = {
     "sensitivity",
@@ -286,7 +287,7 @@ DATA_URL = "data:image/png;base64,iVBORw0KGgo="
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (None, endpoints.NO_PICTURE),
+        (None, endpoints.NO_IMAGE),
         *(
             (image, blocks.NOT_UPLOADED)
             for image in (
@@ -363,7 +364,7 @@ def header(side: int) -> bytes:
 
 REFUSED = {
     "one_pixel.png": (lambda: saved(picture(size=(1, 1)), "PNG"), "1 × 1 pixels"),
-    "text.jpg": (lambda: b"no picture at all", "not a picture"),
+    "text.jpg": (lambda: b"no picture at all", "not an image"),
     "empty.png": (lambda: b"", "empty"),
     "truncated.jpg": (lambda: saved(picture(size=(400, 300)), "JPEG")[:6000], "cut off"),
     "enormous.png": (lambda: header(40_000), "megapixels"),
@@ -481,7 +482,7 @@ def test_only_these_endpoints_are_offered(client: Client) -> None:
 
 def test_nothing_of_a_picture_or_a_trace_is_logged(server: Server, client: Client, tmp_path: Path) -> None:
     (tmp_path / "jane-doe-1960.png").write_bytes(saved(picture(), "PNG"))
-    (tmp_path / "john-doe-1961.png").write_bytes(b"not a picture")
+    (tmp_path / "john-doe-1961.png").write_bytes(b"not an image")
     client.predict(handle_file(tmp_path / "jane-doe-1960.png"), 0.3, "none", api_name="/skin")
     sentence(lambda: client.predict(handle_file(tmp_path / "john-doe-1961.png"), 0.3, "none", api_name="/skin"))
     log = server.log.read_text()

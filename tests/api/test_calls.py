@@ -1,4 +1,4 @@
-"""Calls of the running app that name a file where none is asked for: refused, and not fetched."""
+"""A running app refuses calls that name a file outside their file arguments, and downloads nothing."""
 
 import json
 from pathlib import Path

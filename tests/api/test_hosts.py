@@ -1,4 +1,4 @@
-"""Host and Origin, asked of the running app."""
+"""Host and Origin on a running app."""
 
 import httpx
 

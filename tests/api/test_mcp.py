@@ -1,4 +1,4 @@
-"""The same tools over MCP, asked with the real client on loopback."""
+"""The API's functions as MCP tools, called with the real client on loopback."""
 
 import ast
 import base64

@@ -1,4 +1,4 @@
-"""Which of Gradio's routes are open, and that no way into the app makes it ask another address."""
+"""The open routes of Gradio, and that no route makes the app connect to another address."""
 
 import json
 import time
@@ -88,7 +88,7 @@ def test_no_spelling_of_an_address_is_asked(server: Server, canary: Canary) -> N
             images = ({"path": address, **FILE}, {"path": "x", "url": address, **FILE}, address, [address])
             asked = call_in_turn(visitor, {"data": [images[i % 4], 0.3, "none"]})
             said = visitor.get(f"/gradio_api/call/skin/{asked.json()['event_id']}")
-            assert "must be uploaded" in said.text
+            assert "Upload the file first" in said.text
             if i % 10 == 0:
                 call = {"method": "tools/call", "params": {"name": "skin", "arguments": {"image": address}}}
                 said = visitor.post(MOUNTED + "/", json={"jsonrpc": "2.0", "id": 1, **call}, headers=MCP)

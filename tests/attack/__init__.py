@@ -1,1 +1,1 @@
-"""What a public page is up against, tried on this one: `python -m tests.attack` (docs/HARDENING.md)."""
+"""Attacks on a running app: `python -m tests.attack` (docs/HARDENING.md)."""

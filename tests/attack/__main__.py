@@ -1,10 +1,10 @@
-"""Attack the app and write down what came of it:
+"""Attack the app and write the outcomes to docs/HARDENING.md:
 
     python -m tests.attack [--only 3,4] [--check an_hour] [--short]
 
-Starts app.py as the Space starts it, with the embedded checkpoints, on two cores; runs the checks of every point of
-docs/HARDENING.md or of those named, and writes docs/HARDENING.md. What is kept in docs/hardening.json of what was not
-run stays, unless versions have moved. Returns 1 where anything did not hold.
+The command starts app.py as a Space does, with the embedded checkpoints, on two cores. It runs the checks of every
+section of docs/HARDENING.md, or of the named ones, and writes the file. Outcomes of checks that did not run stay in
+docs/hardening.json, unless a version has changed. The exit status is 1 if a promise did not hold.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attack.bench import CANARIES, Bench, Check, settle
-from tests.attack.found import table
+from tests.attack.known_faults import table
 from tests.space import CORES, VARIABLES
 from tests.support.app import ROOT, running
 
@@ -48,7 +48,7 @@ KEPT, WRITTEN = DOCS / "hardening.json", DOCS / "HARDENING.md"
 
 
 def checks() -> dict[int, list[Check]]:
-    """Every check there is, by its point."""
+    """Every check, by the number of its section."""
     found: dict[int, list[Check]] = {point: [] for point in POINTS}
     for name in MODULES:
         for point, some in import_module(f"tests.attack.{name}").CHECKS.items():
@@ -57,7 +57,7 @@ def checks() -> dict[int, list[Check]]:
 
 
 def attack(tried: list[Check], short: bool, commit: str) -> list[dict[str, Any]]:
-    """The rows of checks of one point, from an app of their own; each is printed as it comes."""
+    """The rows of the checks of one section, which share a new app. Each row is printed at once."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="attack-") as made:
         folder = Path(made)
@@ -75,23 +75,24 @@ def attack(tried: list[Check], short: bool, commit: str) -> list[dict[str, Any]]
 
 
 def merged(kept: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a point of which some checks ran again: theirs in the place of those that tried the same."""
+    """The rows of a section after some of its checks ran again: each new row replaces the one with the same attack."""
     again = {row["what"]: row for row in new}
     return [again.pop(row["what"], row) for row in kept] + list(again.values())
 
 
 def versions() -> dict[str, str]:
-    """What the checks ran on."""
+    """The versions of Python and of the packages under attack."""
     return {"Python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
 
 
 def page(kept: dict[str, Any]) -> str:
     """docs/HARDENING.md."""
     lines = [
-        "# What was tried on this page, and what came of it",
+        "# Attacks that were tried, and their outcomes",
         "",
-        f"Written by `python -m tests.attack`: app.py as a Space starts it, with the embedded checkpoints, on {CORES} "
-        "cores, attacked from loopback. " + ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
+        "`python -m tests.attack` writes this page. It attacks app.py from loopback. The app runs as on a Space, with "
+        f"the embedded checkpoints, on {CORES} cores. "
+        + ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
         + ".",
         "",
         *table(),
@@ -102,7 +103,7 @@ def page(kept: dict[str, Any]) -> str:
         if rows is None:
             lines.append("Not run on these versions.")
             continue
-        lines += ["| what was tried | how often | what came of it | held | when |", "| --- | --- | --- | --- | --- |"]
+        lines += ["| attack | times | outcome | held | when |", "| --- | --- | --- | --- | --- |"]
         for row in rows:
             when = f"{row['when']}, commit {row['commit']}{', short form' if row['short'] else ''}"
             held = "yes" if row["ok"] else "**no**"
@@ -112,23 +113,23 @@ def page(kept: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the checks; returns 1 where something did not hold."""
+    """Run the command; returns its exit status, 1 if a promise did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description="Attack the app.")
     parser.add_argument("--only", default="", help="sections of docs/HARDENING.md, such as 3,4")
-    parser.add_argument("--check", action="append", help="of those points the checks of this name alone")
-    parser.add_argument("--short", action="store_true", help="a few seconds' worth of each")
+    parser.add_argument("--check", action="append", help="run only the checks of this name")
+    parser.add_argument("--short", action="store_true", help="run each check for a few seconds only")
     options = parser.parse_args(arguments)
     try:
         points = [int(point) for point in options.only.split(",")] if options.only else list(POINTS)
     except ValueError:
         parser.error("--only takes numbers, such as 3,4")
     if unknown := set(points) - set(POINTS):
-        parser.error(f"There is no point {min(unknown)}.")
+        parser.error(f"There is no section {min(unknown)}.")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
     if kept.get("versions") != versions():
         kept = {"versions": versions(), "points": {}}
-    # Before the first point: what is written after each is a change to the tree, too.
+    # This comes before the first section, because writing the file changes the working tree, too.
     described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     held = True
     for point, every in checks().items():

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type, over HTTP (point 4)."""
+"""Arguments of the wrong type, over HTTP (section 4)."""
 
 import json
 import random
@@ -32,7 +32,7 @@ BODIES: Final = ("", "x", "null", "[]", "7", "{}", '{"data": 7}', '{"data": {}}'
 
 
 def _right(parameter: Mapping[str, Any], file: str) -> str:
-    """What the app itself describes as a right argument, as JSON."""
+    """A valid argument by the app's own description, as JSON."""
     if parameter["component"] in ("Image", "File"):
         return file
     if parameter["parameter_has_default"]:
@@ -41,7 +41,7 @@ def _right(parameter: Mapping[str, Any], file: str) -> str:
 
 
 def wrong(parameters: Sequence[Mapping[str, Any]], file: str, rng: random.Random) -> tuple[str, str]:
-    """What was done to right arguments, and the body that holds them."""
+    """A change of valid arguments, and the body with the changed arguments."""
     data = [_right(parameter, file) for parameter in parameters]
     kind = rng.choices(("wrong", "several", "missing", "extra", "long", "body"), (60, 15, 6, 6, 1, 12))[0]
     if kind == "wrong":
@@ -60,7 +60,7 @@ def wrong(parameters: Sequence[Mapping[str, Any]], file: str, rng: random.Random
 
 
 def judged(text: str, secrets: Sequence[str] = tuple(CANARIES.values())) -> str:
-    """Of all that the app answered to a call: "answered", "refused" or what is wrong with it."""
+    """The verdict on an answer of the app: "answered", "refused", or the fault."""
     if any(trace in text for trace in TRACES):
         return "a trace"
     if any(secret in text for secret in secrets):
@@ -78,7 +78,7 @@ def judged(text: str, secrets: Sequence[str] = tuple(CANARIES.values())) -> str:
 
 
 def calls(bench: Bench) -> Iterator[Row]:
-    """Every endpoint that the app says it has, in turn."""
+    """Attack every endpoint that the app lists."""
     visitor = Visitor(bench.app.url)
     endpoints = visitor.http.get("/gradio_api/info").json()["named_endpoints"]
     file = json.dumps(visitor.upload(PICTURE.read_bytes(), PICTURE.name))
@@ -108,7 +108,7 @@ def calls(bench: Bench) -> Iterator[Row]:
 
 
 def functions(bench: Bench) -> Iterator[Row]:
-    """What the page itself calls by number, without a name."""
+    """Attack the functions that the page calls by number, without a name."""
     visitor = Visitor(bench.app.url)
     config = visitor.http.get("/config").json()
     private = [each for each in config["dependencies"] if each["backend_fn"] and each["inputs"]]

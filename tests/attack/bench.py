@@ -1,6 +1,6 @@
-"""What a check is given: the app, started as a Space starts it, and a folder; and how much memory a process holds.
+"""The arguments of a check, and the memory of a process.
 
-A check is a function of a Bench that yields Rows. Load goes to loopback only, in bounded loops.
+A check is a function that takes a Bench and yields Rows. It sends requests to loopback only, in bounded loops.
 """
 
 import threading
@@ -16,7 +16,7 @@ from tests.support.app import Server
 
 @dataclass(frozen=True)
 class Bench:
-    """`app` is freshly started for each point of the list; `folder` is empty; `short` asks for a few seconds' worth."""
+    """`app` is started anew for each section. `folder` is empty. `short` limits a check to a few seconds."""
 
     app: Server
     folder: Path
@@ -25,18 +25,18 @@ class Bench:
 
 Check = Callable[[Bench], Iterator[Row]]
 Checks = dict[int, tuple[Check, ...]]
-"""What a module of checks names CHECKS: the section of docs/HARDENING.md -> what is tried for it, in this order."""
+"""The type of CHECKS in a module of checks: the section of docs/HARDENING.md -> its checks, in order."""
 
 CANARIES = {"HF_TOKEN": "hf_canaryOfTheHubToken", "VIGIL_WRITER_TOKEN": "canaryOfTheWriterToken"}
-"""Secrets in the app's environment while it is attacked: no answer may hold one."""
+"""Secrets in the environment of the attacked app. No answer may contain one."""
 
 
 SETTLED = 2**20
-"""Bytes by which the memory of an app that has started, and of which nothing is asked, may move in five seconds."""
+"""The largest change in bytes, over five seconds, of the memory of an idle app that has finished its start."""
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """The ids of a process and of all its descendants."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -52,13 +52,13 @@ def tree(pid: int) -> list[int]:
 
 
 def memory(pid: int, field: str = "VmRSS") -> int:
-    """Bytes that a process and its children hold; with "VmHWM" the most that each ever held."""
+    """The bytes of memory of a process and its descendants; with "VmHWM", the highest that each has had."""
     return sum(_status(each, field) for each in tree(pid))
 
 
 @contextmanager
 def meanwhile(seconds: float, look: Callable[[], object]) -> Iterator[None]:
-    """Look again and again while the block runs, with so many seconds in between."""
+    """Call `look` every `seconds` seconds while the block runs."""
     over = threading.Event()
 
     def again() -> None:
@@ -75,7 +75,7 @@ def meanwhile(seconds: float, look: Callable[[], object]) -> Iterator[None]:
 
 
 def settle(pid: int) -> None:
-    """Wait, two minutes at most, until an app just started has loaded what it needs: its memory stands still."""
+    """Wait until the memory of a started app no longer changes, for two minutes at most."""
     until, before = time.monotonic() + 120, 0
     while abs(memory(pid) - before) > SETTLED and time.monotonic() < until:
         before = memory(pid)

@@ -1,4 +1,4 @@
-"""Work that hangs or dies, and visitors who leave it (point 6)."""
+"""Work that hangs or dies, and visitors who leave it (section 6)."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ LEAVING, FEW_LEAVING = 100, 6
 KILLS, FEW_KILLS = 30, 3
 
 NEXT_SECONDS = 5
-"""What the next visitor waits at most where a process was killed."""
+"""The longest acceptable wait of the next visitor after a process was killed."""
 
 
 def workers(bench: Bench) -> list[int]:
-    """The processes that read pictures: those whose parent is the one they are forked from."""
+    """The worker processes: those whose parent is the process that they are forked from."""
     below = tree(bench.app.process.pid)
     return [pid for pid in below if _parent(pid) in below and _parent(pid) != bench.app.process.pid]
 
@@ -38,7 +38,7 @@ def _parent(pid: int) -> int:
 
 
 def killed(bench: Bench) -> Iterator[Row]:
-    """Processes killed while they work, as the kernel does where memory runs out."""
+    """Kill working processes, as the kernel does when memory runs out."""
     clients = Clients(bench.app.url)
     seen, slowest, wanted = Seen(), 0.0, FEW_KILLS if bench.short else KILLS
     for number in range(wanted):
@@ -59,7 +59,7 @@ def killed(bench: Bench) -> Iterator[Row]:
         slowest = max(slowest, *following.took, 0)
     yield Row(
         6,
-        "All processes that read pictures killed (SIGKILL) at another moment of their work each time",
+        "All worker processes killed (SIGKILL), each time at another moment of their work",
         wanted,
         f"{seen.said[ENDED]} visitors were told {ENDED!r}; each next one was answered, the slowest after "
         f"{slowest:.1f} s; {len(seen.wrong)} otherwise ({'; '.join(seen.wrong[:3]) or 'none'}).",
@@ -68,7 +68,7 @@ def killed(bench: Bench) -> Iterator[Row]:
 
 
 def hung(bench: Bench) -> Iterator[Row]:
-    """Processes stopped while they work."""
+    """Stop working processes."""
     clients = Clients(bench.app.url)
     stopped = workers(bench)
     for worker in stopped:
@@ -80,7 +80,7 @@ def hung(bench: Bench) -> Iterator[Row]:
     waited = time.monotonic() - asked
     yield Row(
         6,
-        "Every process that reads pictures made to hang (SIGSTOP)",
+        "Every worker process stopped (SIGSTOP), so that it hangs",
         len(stopped),
         f"{seen.said[TOO_LONG]} visitors were told {TOO_LONG!r} after {took:.1f} s; the next one was answered after "
         f"{waited:.1f} s; {sum(map(_lives, stopped))} of the hung processes are left.",
@@ -90,7 +90,7 @@ def hung(bench: Bench) -> Iterator[Row]:
 
 
 def left(bench: Bench) -> Iterator[Row]:
-    """Visitors who ask and close the connection."""
+    """Send calls and close the connection before the answer."""
     clients = Clients(bench.app.url)
     wanted = FEW_LEAVING if bench.short else LEAVING
     quiet = max(clients.load(1, PATIENCE, calls=5).took)
@@ -107,15 +107,15 @@ def left(bench: Bench) -> Iterator[Row]:
     waited = time.monotonic() - asked
     yield Row(
         6,
-        "Visitors who ask for the slowest map and close the connection",
+        "Visitors who request the slowest heat map and close the connection",
         wanted,
-        f"The next one was answered after {waited:.1f} s; {quiet:.1f} s with nobody else there.",
+        f"The next visitor waited {waited:.1f} s; {quiet:.1f} s on an idle server.",
         len(after.took) == 1 and waited < quiet + NEXT_SECONDS,
     )
 
 
 def ends(bench: Bench) -> Iterator[Row]:
-    """The app itself ended, in the middle of work."""
+    """End the app itself while it works."""
     for name in ("SIGTERM", "SIGKILL"):
         folder = bench.folder / name
         folder.mkdir()
@@ -135,7 +135,7 @@ def ends(bench: Bench) -> Iterator[Row]:
             6,
             f"The app ended by {name}",
             1,
-            f"Of its {len(below)} processes {len(orphans)} are left after at most {NEXT_SECONDS} s.",
+            f"{len(orphans)} of its {len(below)} processes still run after {NEXT_SECONDS} s.",
             not orphans,
         )
 

@@ -1,4 +1,4 @@
-"""Addresses in arguments that are no pictures: does the app look any of them up? (point 4)"""
+"""Addresses in all arguments: the app must look up none of them (section 4)."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Uploads that two visitors share, and the folder of uploads taken away (points 1 and 7)."""
+"""Uploads that two visitors share, and the folder of uploads taken away (sections 1 and 7)."""
 
 import io
 import json
@@ -30,18 +30,18 @@ def function(visitor: Visitor, **props: Any) -> Mapping[str, Any]:
 
 
 def read_many(visitor: Visitor, file: Mapping[str, Any], session: str) -> str:
-    """What "Many pictures" answers to one file."""
+    """The answer of "Many pictures" to one file."""
     data = f'[{json.dumps(file)}], "skin", 0.3'
     return visitor.call_by_number(function(visitor, file_count="multiple"), data, session)
 
 
 def read_table(visitor: Visitor, file: Mapping[str, Any], session: str) -> str:
-    """What "Your clinic" answers to a table."""
+    """The answer of "Your clinic" to a table."""
     return visitor.call_by_number(function(visitor, file_types=[".csv"]), f'{json.dumps(file)}, "skin"', session)
 
 
 def shared(bench: Bench) -> Iterator[Row]:
-    """The same bytes under the same name, uploaded by two: one reads them on every tab, then the other does."""
+    """Two visitors upload the same bytes under the same name. One reads them on every tab, then the other."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("a.jpg", EXAMPLE.read_bytes())
@@ -62,7 +62,7 @@ def shared(bench: Bench) -> Iterator[Row]:
             wrong.append(f"{name}: {said[:100]}")
     yield Row(
         1,
-        "The same picture, zip and table uploaded by two visitors, one of whom has read them",
+        "The same image, zip and table uploaded by two visitors, and read by one of them first",
         len(kinds),
         f"{alike} pairs have one path; what the other then cannot read: {'; '.join(wrong) or 'nothing'}.",
         alike == len(kinds) and not wrong,
@@ -70,7 +70,7 @@ def shared(bench: Bench) -> Iterator[Row]:
 
 
 def vanished(bench: Bench) -> Iterator[Row]:
-    """The folder taken away while the app runs, as cleaners of temporary folders do; then a link in its place."""
+    """Delete the folder while the app runs, as cleaners of temporary folders do. Then put a link in its place."""
     (run,) = (path for path in bench.app.uploads.glob(f"{disk.PREFIX}run-*") if path.is_dir())
     visitor, wrong, times = Visitor(bench.app.url), [], 3 if bench.short else 20
     for number in range(times):
@@ -88,9 +88,9 @@ def vanished(bench: Bench) -> Iterator[Row]:
             wrong.append(f"mode {mode:o}")
     yield Row(
         7,
-        "The folder of uploads, or the one above it, deleted from outside",
+        "The folder of uploads, or its parent folder, deleted by another program",
         times,
-        f"Made again each time, for its user alone, and the next picture is read; otherwise: {_some(wrong)}.",
+        f"It is created again with access for its user only, and the next image is read. Exceptions: {_some(wrong)}.",
         not wrong,
     )
     elsewhere = bench.folder / "elsewhere"

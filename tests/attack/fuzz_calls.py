@@ -1,4 +1,4 @@
-"""A fuzzer that knows the API (point 12 of the second list): hypothesis makes calls from what /config and the API's
+"""A fuzzer that knows the API: hypothesis makes calls from what /config and the API's
 description say of every function and its arguments, and shrinks the first one that is answered wrongly."""
 
 import json

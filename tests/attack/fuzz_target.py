@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of what reads a visitor's file, by atheris (point 12 of the second list):
+"""Coverage-guided fuzzing of what reads a visitor's file, by atheris:
 
     python -m tests.attack.fuzz_target TARGET FOLDER SECONDS
 

@@ -1,4 +1,4 @@
-"""Memory, threads and files over many predictions and over an hour (point 7)."""
+"""Memory, threads and files over many predictions and over an hour (section 7)."""
 
 import time
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ HOUR, SHORT_HOUR = 3600, 10
 VISIT = 300  # seconds that the same clients ask
 PREDICTIONS, FEW_PREDICTIONS = 3000, 60
 GROWN: Final = 0.02
-"""Share by which memory may grow over the last third: what the allocator moves to and fro."""
+"""The share by which memory may grow over the last third, because the allocator moves memory to and fro."""
 SLOWER: Final = 0.1
-"""Share by which the last third's 95th percentile of the time to answer may be above the first's."""
-SHARE_BAD = 10  # one call in so many is of a file that is no picture
+"""The share by which the 95th percentile of response times may rise from the first to the last third."""
+SHARE_BAD = 10  # one call in this many sends a file that is no image
 
 
 class Watched:
-    """Memory, threads and open files of the app and its processes, each time they were looked at."""
+    """Memory, threads and open files of the app and its processes, at each check."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -76,7 +76,7 @@ def _entries(folder: Path) -> int:
 
 
 def many_predictions(bench: Bench) -> Iterator[Row]:
-    """Each from a session of its own, as every call over HTTP is."""
+    """Predict in a new session each time, as every call over HTTP does."""
     clients = Clients(bench.app.url)
     wanted = FEW_PREDICTIONS if bench.short else PREDICTIONS
     watched = Watched(bench.app.process.pid)
@@ -92,7 +92,7 @@ def many_predictions(bench: Bench) -> Iterator[Row]:
 
 
 def an_hour(bench: Bench) -> Iterator[Row]:
-    """70% of what the app can do, for an hour, one call in ten of a file that is no picture."""
+    """For an hour, 70% of the load that the app can serve. One call in ten sends a file that is no image."""
     seconds = SHORT_HOUR if bench.short else HOUR
     most = Clients(bench.app.url).load(FEW, min(60, seconds)).per_second
     seen: list[Seen] = []
@@ -112,7 +112,7 @@ def an_hour(bench: Bench) -> Iterator[Row]:
     flat = watched.memory_grown < GROWN and watched.more(watched.threads) <= 0 and watched.more(watched.files) <= 0
     yield Row(
         7,
-        f"{seconds:,} s at 70% of the load it can bear, one call in {SHARE_BAD} of a file that is no picture",
+        f"{seconds:,} s at 70% of the highest load; one call in {SHARE_BAD} sends a file that is no image",
         len(took) + len(wrong),
         f"{share:.0%} of it; {len(took):,} answered rightly, {len(wrong)} wrongly ({'; '.join(wrong[:3]) or 'none'}); "
         f"p95 {first:.2f} s in the first third and {last:.2f} s in the last; {watched}.",

@@ -1,4 +1,4 @@
-"""Load (point 5), and the clients that ask for it.
+"""Load (section 5), and the clients that ask for it.
 
 How fast a machine is differs; so throughput is judged against that of four clients, in the same minutes.
 """
@@ -28,9 +28,9 @@ FEW, MANY = 4, 200
 """Clients at once."""
 LOAD_SECONDS, SHORT_LOAD_SECONDS = 600, 10
 LEAD_SECONDS = 10
-"""Not counted at first: all clients arrive in the same moment, and some things are slower the first time."""
+"""The first seconds do not count: all clients arrive at once, and some things are slower the first time."""
 KEPT: Final = 0.9
-"""Share of four clients' throughput that two hundred get at least."""
+"""The smallest acceptable throughput of two hundred clients, as a share of that of four."""
 HEALTH_SECONDS = 0.5
 
 Ask = tuple[str, str]
@@ -50,12 +50,12 @@ class Seen:
 
     @property
     def per_second(self) -> float:
-        """Pictures answered a second, while all clients asked; of a run bounded by time."""
+        """Images per second while all clients were active; for a run with a time limit."""
         return self.in_time / self.seconds
 
 
 class Clients:
-    """Visitors at once of one app, over loopback. `quiet` is what it says of each picture with nobody else there."""
+    """Concurrent visitors of one app, over loopback. `quiet` has the answer for each image on an idle server."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -89,7 +89,7 @@ class Clients:
         return accepted, json.dumps(said, sort_keys=True)
 
     def load(self, clients: int, seconds: float, pause: float = 0, share_bad: int = 0, calls: float = np.inf) -> Seen:
-        """So many clients, each of which asks, waits for the answer and `pause` seconds, and asks again."""
+        """Run so many clients. Each sends a call, waits for the answer and `pause` seconds more, and repeats."""
         return asyncio.run(self._load(clients, seconds, pause, share_bad, calls))
 
     async def _load(self, clients: int, seconds: float, pause: float, share_bad: int, calls: float) -> Seen:
@@ -143,7 +143,7 @@ class Clients:
 
 
 class Pulse:
-    """Asks whether the app lives; `took` are the seconds of each answer."""
+    """Requests /healthz repeatedly; `took` has the seconds of each answer."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=PATIENCE)
@@ -160,7 +160,7 @@ class Pulse:
 
 
 def crowd(bench: Bench) -> Iterator[Row]:
-    """Two hundred clients at once, against four."""
+    """Compare two hundred clients at once with four."""
     clients = Clients(bench.app.url)
     seconds = SHORT_LOAD_SECONDS if bench.short else LOAD_SECONDS
     few = clients.load(FEW, seconds / 4)
@@ -181,7 +181,7 @@ def crowd(bench: Bench) -> Iterator[Row]:
     )
     yield Row(
         5,
-        f"Is it alive? Asked ten times a second meanwhile ({HEALTH})",
+        f"{HEALTH} requested ten times per second under this load",
         len(pulse.took),
         f"Answered within {1000 * pulse.percentile(50):.0f} ms (median), {1000 * pulse.percentile(99):.0f} ms (p99).",
         pulse.percentile(99) < HEALTH_SECONDS,

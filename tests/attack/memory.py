@@ -1,4 +1,4 @@
-"""What the largest pictures within the limits cost in memory, and that more than agreed is not to be had (point 3)."""
+"""The memory that the largest allowed images take, and the limit on it (section 3)."""
 
 import io
 import json
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pillow_heif
 from PIL import ExifTags, Image
 
+from src.pictures import jpeg2000
 from src.pictures.limits import MAX_ASPECT, MAX_PIXELS
 from src.service import worker_pool
 from tests.attack.bench import Bench, Checks, memory, settle
@@ -21,6 +23,11 @@ from tests.attack.visitor import Visitor
 SIDE = isqrt(MAX_PIXELS)
 SHORT = isqrt(MAX_PIXELS // MAX_ASPECT)
 LONG = MAX_ASPECT * SHORT
+WAVELETS = isqrt(jpeg2000.MOST_PIXELS)
+CAMERA = 8064, 6048
+"""Pixels of a telephone's 48-megapixel photo, which is above MAX_PIXELS and read at a smaller scale."""
+
+pillow_heif.register_heif_opener()  # Pillow saves HEIC by it
 
 
 def heat_map(visitor: Visitor, picture: dict[str, Any]) -> str:
@@ -32,7 +39,7 @@ def small_changes(visitor: Visitor, picture: dict[str, Any]) -> str:
 
 
 def pdf_report(visitor: Visitor, picture: dict[str, Any]) -> str:
-    """As the first tab's button asks for it; the last argument says that the gate's question was answered."""
+    """The call of the button on the first tab. The last argument confirms an image that the gate rejects."""
     functions = visitor.http.get("/config").json()["dependencies"]
     makes_pdf = next(each for each in functions if each["api_name"] == "make_report")
     data = json.dumps([picture, 0.3, "Guided Grad-CAM", "", "", picture["path"]])[1:-1]
@@ -40,11 +47,11 @@ def pdf_report(visitor: Visitor, picture: dict[str, Any]) -> str:
 
 
 ASKED: Final[tuple[Callable[[Visitor, dict[str, Any]], str], ...]] = (heat_map, small_changes, pdf_report)
-"""The costliest questions about a picture."""
+"""The costliest calls for one image."""
 
 
 def grey(width: int, height: int) -> np.ndarray:
-    """A grid of lines, which every format packs well: uint8 (height, width)."""
+    """A grid of lines, which every format compresses well: uint8 (height, width)."""
     values = np.zeros((height, width), np.uint8)
     values[::7] = 90
     values[:, ::5] += 60
@@ -95,13 +102,21 @@ LARGEST: dict[str, Made] = {
     ),
     "TIFF, grey and transparent": (lambda: square().convert("LA"), "TIFF", {"compression": "tiff_deflate"}),
     "PNG of 256 colours": (lambda: square().convert("P"), "PNG", {}),
+    "HEIC": (lambda: square().convert("RGB"), "HEIF", {"quality": 40, "enc_params": {"preset": "ultrafast"}}),
+    "AVIF": (lambda: square().convert("RGB"), "AVIF", {"quality": 50, "speed": 10}),
+    f"JPEG 2000 of {jpeg2000.MOST_PIXELS // 10**6} megapixels": (
+        lambda: Image.fromarray(grey(WAVELETS, WAVELETS)).convert("RGB"),
+        "JPEG2000",
+        {"irreversible": True, "quality_layers": [40]},
+    ),
+    "JPEG of 48 megapixels": (lambda: Image.fromarray(grey(*CAMERA)).convert("RGB"), "JPEG", {"quality": 50}),
     "JPEG that EXIF turns upright": (lambda: square().convert("RGB"), "JPEG", {"quality": 50, "exif": turned()}),
 }
-"""Name -> how it is made and saved: all just within MAX_PIXELS."""
+"""Name -> how it is made and saved: all just within the limits."""
 
 
 def largest(bench: Bench) -> Iterator[Row]:
-    """Each asked for by the costliest questions: all are answered, within the memory that work may take."""
+    """Send the costliest calls for each of these images. All must be answered within the memory limit."""
     visitor = Visitor(bench.app.url)
     heat_map(visitor, visitor.upload(EXAMPLE.read_bytes(), EXAMPLE.name))
     settle(bench.app.process.pid)  # until every process stands ready
@@ -123,8 +138,8 @@ def largest(bench: Bench) -> Iterator[Row]:
     same = workers(bench) == pids
     yield Row(
         3,
-        f"The largest pictures that are read ({MAX_PIXELS // 10**6} megapixels) in {len(LARGEST)} kinds of file: heat "
-        "map, small changes and PDF report",
+        f"The largest allowed images (mostly of {MAX_PIXELS // 10**6} megapixels) in {len(LARGEST)} kinds of file: "
+        "heat map, small changes and PDF report",
         asked,
         f"{len(wrong)} not answered ({'; '.join(wrong[:3]) or 'none'}); at most {most / 1e9:.2f} GB beyond the models "
         f"({costliest}), where a process may take {worker_pool.MEMORY / 1e9:.1f}; the same processes "

@@ -1,4 +1,4 @@
-"""Names that lead here and pages of other sites (point 2)."""
+"""Foreign host names, and pages of other sites (section 2)."""
 
 import socket
 from collections import Counter
@@ -35,7 +35,7 @@ ORIGINS = (
 
 
 def names(bench: Bench) -> Iterator[Row]:
-    """A rebound name, another site's page, and a request with two lengths."""
+    """Send requests for another host, posts from pages of other sites, and requests with two lengths."""
     with httpx.Client(base_url=bench.app.url, timeout=PATIENCE) as visitor:
         rebound = Counter(
             visitor.request(method, path, headers={"Host": host}).status_code
@@ -54,7 +54,7 @@ def names(bench: Bench) -> Iterator[Row]:
     )
     yield Row(
         2,
-        f"What pages of other origins ({', '.join(ORIGINS)}) post, uploads and MCP too",
+        f"Posts from pages of other origins ({', '.join(ORIGINS)}), including uploads and MCP",
         foreign.total(),
         f"Statuses: {dict(foreign)}.",
         set(foreign) == {FOREIGN_ORIGIN.status},

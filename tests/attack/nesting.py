@@ -1,4 +1,4 @@
-"""Lists within lists: do they keep the server from answering anyone else? (point 5)"""
+"""Deeply nested lists, which must not block the server for other visitors (section 5)."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ SIZE: Final = 96_000
 A_MINUTE, SHORT = 60, 20
 SECONDS_APART: Final = 1.0
 PROMISED: Final = 0.1
-"""Seconds within which 99 of 100 are answered."""
+"""The longest acceptable time of 99 in 100 answers, in seconds."""
 
 
 def _filled(one: str, size: int = SIZE, most: int = SIZE) -> str:
@@ -40,7 +40,7 @@ SHAPES: Final[tuple[Callable[[], str], ...]] = (
 
 
 def nesting(bench: Bench) -> Iterator[Row]:
-    """Sixty such bodies in a minute, over the queue and beside it, while /healthz is asked twenty times a second."""
+    """Send sixty such bodies in a minute, through the queue and past it, and /healthz twenty times per second."""
     count = SHORT if bench.short else A_MINUTE
     statuses: Counter[int] = Counter()
     quiet, pulse = Pulse(bench.app.url), Pulse(bench.app.url)

@@ -1,4 +1,4 @@
-"""What an operator may set wrongly (point 11)."""
+"""Invalid settings of an operator (section 11)."""
 
 import os
 import socket
@@ -42,7 +42,7 @@ def settings(bench: Bench) -> Iterator[Row]:
                 wrong.append(f"{name}={value}: status {status}, {said[:100]!r}")
     yield Row(
         11,
-        "Limits, proxies, ports, names and folders that cannot be meant, a slip in a name, a port in use",
+        "Invalid limits, proxies, ports, names and folders, a misspelt variable, a port in use",
         len(tried),
         f"Each start ends with one sentence that names the variable and status 2; not so: "
         f"{'; '.join(wrong) or 'none'}.",

@@ -1,4 +1,4 @@
-"""What a visitor wrote never runs, and no secret leaves (point 8)."""
+"""A visitor's scripts never run, and no secret leaves the server (section 8)."""
 
 import io
 import zipfile
@@ -110,7 +110,7 @@ def reports(bench: Bench) -> Iterator[Row]:
 
 
 def _keys(pdf: bytes) -> dict[str, int]:
-    """How often each way to make a PDF do something occurs in its objects."""
+    """How often each action of PDF (script, launch, link) occurs in the objects of a file."""
     reader = PdfReader(io.BytesIO(pdf))
     objects = [str(reader.get_object(number)) for number in reader.xref[0]]
     return {key: sum(key in each for each in objects) for key in ("/JS", "/Launch", "/URI", "/Filespec", "/OpenAction")}

@@ -1,4 +1,4 @@
-"""Pictures that are none, or that cost more than they show (point 3)."""
+"""Files that are no images, and images that cost too much (section 3)."""
 
 import hashlib
 import json
@@ -31,12 +31,12 @@ MUTANTS, FEW_MUTANTS = 100_000, 300
 
 
 def png(side: int) -> bytes:
-    """A PNG of side × side black pixels, all there."""
+    """A complete PNG of side × side black pixels."""
     return strip(side, side)
 
 
 def strip(width: int, height: int) -> bytes:
-    """A PNG of width × height black pixels, all there."""
+    """A complete PNG of width × height black pixels."""
     rows = zlib.compressobj(9)
     pixels = b"".join(rows.compress(bytes(width + 1)) for _ in range(height)) + rows.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
@@ -68,6 +68,25 @@ def pages(number: int) -> bytes:
     return bytes(data)
 
 
+def chunked(kind: bytes, head: bytes) -> bytes:
+    """A PNG with a further chunk, whose text or profile unpacks to a gigabyte."""
+    packer = zlib.compressobj(9)
+    body = head + b"".join(packer.compress(bytes(10**6)) for _ in range(1000)) + packer.flush()
+    start = 8 + 25  # behind the signature and IHDR
+    picture = png(64)
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return picture[:start] + chunk + picture[start:]
+
+
+def claiming(kind: str, box: bytes, offset: int) -> bytes:
+    """A small picture whose header claims 60,000 × 60,000 pixels: the sides stand `offset` bytes behind `box`."""
+    stream = BytesIO()
+    Image.new("RGB", (64, 64), (120, 60, 30)).save(stream, kind)
+    data = bytearray(stream.getvalue())
+    struct.pack_into(">II", data, data.index(box) + offset, 60_000, 60_000)
+    return bytes(data)
+
+
 # What is refused: name -> the file, and a word of the sentence that says why.
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 13,300 × 13,300 pixels": (lambda: png(13_300), "40 megapixels"),
@@ -82,7 +101,12 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "EPS named .png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\nshowpage\n" * 1000, "PostScript"),
     "PSD named .png": (lambda: b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 30_000, 30_000, 8, 3), "Photoshop"),
     "SVG named .png": (lambda: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-    "SVG behind a long comment": (lambda: b"<?xml version='1.0'?><!--" + b"a" * 10**6 + b"--><svg/>", "not a picture"),
+    "SVG behind a long comment": (lambda: b"<?xml version='1.0'?><!--" + b"a" * 10**6 + b"--><svg/>", "not an image"),
+    "PNG whose profile unpacks to 1 GB": (lambda: chunked(b"iCCP", b"p\0\0"), "damaged"),
+    "PNG whose text unpacks to 1 GB": (lambda: chunked(b"zTXt", b"p\0\0"), "damaged"),
+    "HEIC that claims 60,000 × 60,000 pixels": (lambda: claiming("HEIF", b"ispe", 8), "40 megapixels"),
+    "AVIF that claims 60,000 × 60,000 pixels": (lambda: claiming("AVIF", b"ispe", 8), "damaged"),
+    "JPEG 2000 that claims 60,000 × 60,000 pixels": (lambda: claiming("JPEG2000", b"\xff\x51", 6), "16 megapixels"),
     "PDF named .png": (lambda: b"%PDF-1.7\n" + b"1 0 obj <<>> endobj\n" * 10_000, "PDF"),
 }
 

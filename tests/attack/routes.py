@@ -1,4 +1,4 @@
-"""What should be closed (point 2)."""
+"""Routes that must be closed (section 2)."""
 
 from collections.abc import Iterator
 

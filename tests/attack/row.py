@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """What was tried, how often, and what came of it; `ok` where that is what was promised.
+    """One attack: its description, how often it was tried, its outcome, and whether the promise held (`ok`).
 
-    `point` is the number of its section in docs/HARDENING.md. `outcome` says in one sentence what was seen, with the
-    figures measured.
+    `point` is the number of its section in docs/HARDENING.md. `outcome` is one sentence with the measured figures.
     """
 
     point: int

@@ -1,4 +1,4 @@
-"""Bodies and files (point 1), limits (5), memory and disk (7), headers (8)."""
+"""Bodies and files (section 1), limits (5), memory and disk (7), headers (8)."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ EXAMPLE = ROOT / "examples" / "skin" / "irregular.jpg"
 
 
 class Peak:
-    """The most memory that a process and its children held, of all the times it was looked at."""
+    """The highest memory of a process and its children over all checks."""
 
     def __init__(self, pid: int) -> None:
         self.pid, self.most = pid, memory(pid)
@@ -37,7 +37,7 @@ class Peak:
 
 
 def chunks(size: int, before: bytes = b"") -> Iterator[bytes]:
-    """A body of this many bytes, made as it is sent."""
+    """A body of this many bytes, which is created while it is sent."""
     yield before
     for at in range(len(before), size, 2**16):
         yield b"x" * min(2**16, size - at)
@@ -50,7 +50,7 @@ def part(name: str = "") -> bytes:
 
 
 def bodies(bench: Bench) -> Iterator[Row]:
-    """Large bodies of every kind, with and without saying how long they are."""
+    """Send large bodies of every kind, with and without their length."""
     json = {"Content-Type": "application/json"}
     pid, times = bench.app.process.pid, 2 if bench.short else 20
     with httpx.Client(base_url=bench.app.url, timeout=PATIENCE) as visitor:
@@ -94,14 +94,14 @@ def bodies(bench: Bench) -> Iterator[Row]:
 
 
 def stalled(bench: Bench) -> Iterator[Row]:
-    """Requests of which half comes, in the headers and in the body."""
+    """Send half of a request: of its headers or of its body."""
     address = httpx.URL(bench.app.url)
     count = 5 if bench.short else 200
     for what, begun in (
-        ("Connections over which nothing comes", b""),
+        ("Connections without any bytes", b""),
         ("Requests whose headers stop half way", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half:"),
         ("Uploads that stop half way", half(f"POST {UPLOAD}", FORM)),
-        ("Questions that stop half way", half(f"POST {JOIN}", {"Content-Type": "application/json"})),
+        ("Calls that stop half way", half(f"POST {JOIN}", {"Content-Type": "application/json"})),
     ):
         lines = [socket.create_connection((address.host, address.port or 80), timeout=60) for _ in range(count)]
         began = time.monotonic()
@@ -113,7 +113,7 @@ def stalled(bench: Bench) -> Iterator[Row]:
 
 
 def half(request: str, headers: dict[str, str]) -> bytes:
-    """A request that promises more than it brings."""
+    """A request whose body is shorter than its Content-Length."""
     lines = [
         f"{request} HTTP/1.1",
         "Host: localhost",
@@ -154,7 +154,7 @@ def spellings(port: int) -> list[str]:
 
 
 def limits(bench: Bench) -> Iterator[Row]:
-    """More questions than one visitor, and than all, may ask in a minute."""
+    """More calls than one visitor, or all visitors together, may send in a minute."""
     own = bench.folder / "limited"
     own.mkdir()
     standard = {"VIGIL_VISITOR_LIMIT": rate_limit.VISITOR, "VIGIL_TOTAL_LIMIT": rate_limit.TOTAL}
@@ -188,12 +188,12 @@ def limits(bench: Bench) -> Iterator[Row]:
 
 
 def files(folder: Path) -> list[Path]:
-    """What lies in the upload folder, but for locks."""
+    """The files in the upload folder except locks."""
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != disk.LOCK]
 
 
 def aborted(bench: Bench) -> Iterator[Row]:
-    """Uploads that end before they are whole; the short form makes them look eleven minutes old."""
+    """Break off uploads. The short form sets their age to eleven minutes."""
     address, count = httpx.URL(bench.app.url), 20 if bench.short else 1000
     before = set(files(bench.app.uploads))
     for _ in range(count):
@@ -214,7 +214,7 @@ def aborted(bench: Bench) -> Iterator[Row]:
 
 
 def full(bench: Bench) -> Iterator[Row]:
-    """A folder that holds all it may: refused, then swept from the oldest on."""
+    """Fill the folder: uploads are refused until the sweep has deleted the oldest files."""
     (run,) = (path for path in bench.app.uploads.glob(f"{disk.PREFIX}run-*") if path.is_dir())
     large = run / "large" / "picture.png"
     large.parent.mkdir()
@@ -233,7 +233,7 @@ def full(bench: Bench) -> Iterator[Row]:
 
 
 def restarted(bench: Bench) -> Iterator[Row]:
-    """A run that is killed leaves files; the next clears them, and nothing else."""
+    """A killed run leaves files behind. The next run deletes them, and no other files."""
     own = bench.folder / "again"
     own.mkdir()
     (own / "uploads").mkdir()
@@ -252,7 +252,7 @@ def restarted(bench: Bench) -> Iterator[Row]:
 
 
 def opened(bench: Bench) -> Iterator[Row]:
-    """Visitors who open the page, ask for a session, and go."""
+    """Open the page, start a session, and leave."""
     count, pid = 300 if bench.short else 10_000, bench.app.process.pid
     held = []
     with httpx.Client(base_url=bench.app.url, timeout=PATIENCE) as visitor:
@@ -270,7 +270,7 @@ def opened(bench: Bench) -> Iterator[Row]:
 
 
 def headers(bench: Bench) -> Iterator[Row]:
-    """What every answer says, errors and static files included."""
+    """Check the headers of every answer, including errors and static files."""
     asked = [
         ("GET", "/"), ("GET", "/config"), ("GET", "/theme.css"), ("GET", "/favicon.ico"), ("GET", "/manifest.json"),
         ("GET", "/static/img/logo.svg"), ("GET", "/assets/nothing.js"), ("GET", "/nothing"), ("OPTIONS", "/"),

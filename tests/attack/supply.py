@@ -1,4 +1,4 @@
-"""What the app is made of, and whom it talks to (point 10)."""
+"""The packages of the app, and its connections (section 10)."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def below() -> list[str]:
 
 
 def locked(_: Bench) -> Iterator[Row]:
-    """Read from the files; that pip installs from them is shown by tests/run.sh, which does."""
+    """Check the lists. tests/run.sh installs from them."""
     known = hashes()
     yield Row(
         10,
@@ -92,7 +92,7 @@ def audited(bench: Bench) -> Iterator[Row]:
 
 
 def _audit(file: Path) -> list[dict[str, Any]]:
-    """What pip-audit says of each package; nothing where it does not run."""
+    """The findings of pip-audit by package; empty if it cannot run."""
     ran = subprocess.run(
         [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--format", "json", "-r", str(file)],
         cwd=ROOT,
@@ -106,7 +106,7 @@ def _audit(file: Path) -> list[dict[str, Any]]:
 
 
 def connections(bench: Bench) -> Iterator[Row]:
-    """Every connection and name lookup that Python makes in any process of the app."""
+    """Count the connections and name lookups of Python in all processes of the app."""
     visitor = Visitor(bench.app.url)
     asked = PREDICTIONS if not bench.short else FEW_PREDICTIONS
     files = [(task, file) for task in TASKS for file in sorted((ROOT / "examples" / task).iterdir())]

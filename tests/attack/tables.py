@@ -1,4 +1,4 @@
-"""Tables that come in and go out: a clinic's scores (point 5), and the CSV of many pictures (point 8)."""
+"""Tables that come in and go out: a clinic's scores (section 5), and the CSV of many pictures (point 8)."""
 
 import csv
 import io
@@ -20,11 +20,11 @@ from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
 
 QUICK, ANSWERED = 0.25, 20
-"""Seconds within which 99 of 100 glances are answered beside the tables, and a table at all."""
+"""The longest acceptable seconds: of 99 in 100 requests of /healthz beside the tables, and of a table."""
 
 
 def clinic(bench: Bench) -> Iterator[Row]:
-    """As many distinct scores as are read, again and again, while another visitor looks at /healthz."""
+    """Send the largest table repeatedly, while another visitor requests /healthz."""
     rng = np.random.default_rng(0)
     rows = 20_000 if bench.short else local_validation.MAX_ROWS
     lines = zip(rng.permutation(rows) / rows, np.where(rng.random(rows) < 0.02, "malignant", "benign"), strict=True)
@@ -54,14 +54,14 @@ def clinic(bench: Bench) -> Iterator[Row]:
         5,
         f"A clinic's table of {rows:,} distinct scores, and {HEALTH} beside it",
         times,
-        f"Each answered within {max(took):.1f} s; 99 of 100 glances within {1000 * slow:.0f} ms; otherwise: "
-        f"{'; '.join(wrong[:3]) or 'nothing'}.",
+        f"Each answered within {max(took):.1f} s; 99 of 100 requests of {HEALTH} within {1000 * slow:.0f} ms; "
+        f"otherwise: {'; '.join(wrong[:3]) or 'nothing'}.",
         not wrong and max(took) < ANSWERED and slow < QUICK,
     )
 
 
 def numbers(bench: Bench) -> Iterator[Row]:
-    """What Python's float() takes for a number and a spreadsheet does not."""
+    """Send texts that Python's float() parses as numbers, but spreadsheets do not."""
     visitor = Visitor(bench.app.url)
     cells = ("nan", "inf", "1e309", "0_1", "０.５", "٠.٥", "²", "0x1", "1.5", "--1", "'; --", "=1")
     taken = []
@@ -71,9 +71,9 @@ def numbers(bench: Bench) -> Iterator[Row]:
             taken.append(cell)
     yield Row(
         4,
-        "Scores of a clinic's table that are none: NaN, infinity, 0_1, digits of other scripts, a formula",
+        "Invalid scores in a clinic's table: NaN, infinity, 0_1, digits of other scripts, a formula",
         len(cells),
-        f"Refused with the row's number; taken for one: {', '.join(taken) or 'none'}.",
+        f"Refused with the row's number. Accepted: {', '.join(taken) or 'none'}.",
         not taken,
     )
 

@@ -22,7 +22,7 @@ from tests.attack import (
     tables,
 )
 from tests.attack.bench import Bench, Check
-from tests.attack.found import FAULTS
+from tests.attack.known_faults import FAULTS
 from tests.attack.row import Row
 from tests.support.app import Server
 

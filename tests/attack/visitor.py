@@ -1,4 +1,4 @@
-"""A visitor who sends what no client would: the app's HTTP interface by hand."""
+"""A visitor who uses the app's HTTP interface by hand and can send anything."""
 
 import json
 import re
@@ -13,12 +13,12 @@ from src.fair_queue import TOO_BUSY
 
 PATIENCE = 600  # seconds; whatever else this machine does
 TRIES: Final = 20
-"""How often a call is repeated that was refused because the server was busy."""
+"""How often a call is repeated if a busy server refuses it."""
 BUSY: Final = re.compile(re.escape(TOO_BUSY).replace(r"\{after\}", r"(\d+)"))
 
 
 def seconds_to_wait(answer: str) -> int | None:
-    """The seconds after which to call again, where a busy server answered so; else None."""
+    """The seconds after which to call again, from a busy server's answer; None for any other answer."""
     found = BUSY.search(answer)
     return int(found[1]) if found else None
 
@@ -42,12 +42,12 @@ class Visitor:
         self.statuses: list[int] = []
 
     def upload(self, content: bytes, name: str) -> dict[str, Any]:
-        """Put a file there; what a client then names it by."""
+        """Upload a file; returns the FileData with which a client names it."""
         answer = self.http.post("/gradio_api/upload", files={"files": (name, content)})
         return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}, "orig_name": name}
 
     def ask(self, endpoint: str, data: Any) -> str:
-        """Everything that the app answers to these arguments, as text."""
+        """The whole answer of the app to these arguments, as text."""
         return self.post(endpoint, json.dumps({"data": data}))
 
     def post(self, endpoint: str, body: str | bytes) -> str:

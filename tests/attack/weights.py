@@ -1,4 +1,4 @@
-"""Checkpoints that are not what was asked for (point 9)."""
+"""Checkpoints that do not verify (section 9)."""
 
 import json
 import struct
@@ -76,7 +76,7 @@ def _embedded(task: str) -> str:
 
 
 def faults(bench: Bench) -> Iterator[Row]:
-    """The app is started anew with every task's checkpoint asked for on a Hub that has it spoiled."""
+    """Start the app with a damaged checkpoint on the Hub for every task."""
     names = list(FAULTS)
     for first in range(0, len(names), len(TASKS)):
         folder, some = bench.folder / str(first), dict(zip(TASKS, names[first:], strict=False))

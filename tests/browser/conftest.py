@@ -1,4 +1,4 @@
-"""Chromium, and the page opened in it."""
+"""Fixtures: Chromium, and the page in it."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The page for those who read it by ear or use it by keys: axe-core on every tab, and what the Tab key visits."""
+"""The page with a screen reader or a keyboard: axe-core on every tab, and the order of the Tab key."""
 
 import json
 import re
@@ -77,7 +77,7 @@ def test_keys_alone_choose_read_and_move(page: Page) -> None:
     panel.locator(".v-example").first.focus()
     page.keyboard.press("Enter")
     expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
-    expect(panel.locator(".v-view")).to_be_visible()
+    expect(panel.locator(".v-viewer")).to_be_visible()
     visited = []
     for _ in range(60):
         page.keyboard.press("Tab")

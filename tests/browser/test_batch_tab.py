@@ -17,7 +17,7 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
     page.get_by_role("tab", name="Many images").click()
     panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Many images"))
     panel.get_by_role("button", name="Read all").click()
-    expect(panel.get_by_role("alert")).to_contain_text(batch_tab.NO_PICTURES)
+    expect(panel.get_by_role("alert")).to_contain_text(batch_tab.NO_IMAGES)
     panel.get_by_text(TASK.title, exact=False).first.click()
     path, name = packed(tmp_path, {NASTY: EXAMPLES[0].read_bytes(), "../x.png": b"x"})
     files = [

@@ -22,10 +22,10 @@ def test_the_page_reads_a_table_and_logs_nothing(page: Page, server: Server, tmp
     panel.get_by_role("radio", name="90%").check()
     expect(answer).to_contain_text("at least 90% of malignant cases")
     panel.get_by_role("radio", name="99%").check()
-    expect(answer).to_contain_text("Too few malignant cases")
+    expect(answer).to_contain_text("too few malignant cases")
     assert file.stem not in server.log.read_text()
 
     file.write_text("p_malignant,label\n0.5,benign\n0.5,cancer\n")
     panel.locator("input[type=file]").set_input_files(file)
-    expect(panel.get_by_role("alert")).to_contain_text("Row 3: the label is none of")
+    expect(panel.get_by_role("alert")).to_contain_text("Row 3: the label must be one of")
     expect(panel.get_by_role("status")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""One answer everywhere: page, API, `score`, Predictor and bare timm give what each embedded checkpoint says it must.
+"""Page, API, `score`, Predictor and plain timm give the golden probabilities of each embedded checkpoint.
 
 The golden values stand in config.json (train.release); the app runs once, with weights from a Hub and without.
 """

@@ -1,4 +1,4 @@
-"""The page's address: what it opens, and what it holds as one moves; and a camera."""
+"""The page's address: it opens a tab, a model and a threshold, and follows changes of them. The camera, too."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium, on a running app.py; and what it does not do, counted."""
+"""The page of a running app.py in Debian's Chromium, and a count of forbidden actions."""
 
 import json
 import re
@@ -15,12 +15,12 @@ from pypdf import PdfReader
 from src.models import checkpoints, evaluation, perturbations
 from src.models.predictor import Predictor
 from src.page import endpoints, layout
-from src.page.theme import looks
+from src.page.theme import launch_options
 from src.page.views import curves, threshold_costs
 from src.results import gate_sentences, thresholds
 from src.service import read_picture
 from src.service.read_picture import REPORTS
-from src.service.worker_pool import Work
+from src.service.worker_pool import WorkerPool
 from src.tasks import DISCLAIMER, TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, Server
@@ -61,13 +61,13 @@ def test_a_picture_is_read_and_the_slider_flips_the_decision(page: Page, task: s
 def shown_costs(panel: Locator) -> dict[str, str]:
     """Every figure of the costs as it stands on the page."""
     return panel.locator(".v-costs").evaluate(
-        "e => Object.fromEntries([...e.querySelectorAll('[data-v]')].map(v => [v.dataset.v, v.textContent]))"
+        "e => Object.fromEntries([...e.querySelectorAll('[data-figure]')].map(v => [v.dataset.figure, v.textContent]))"
     )
 
 
 def expect_costs(panel: Locator, server: Server, task: str, threshold: float, prevalence: float = 10) -> None:
     """Wait until the page says what src/page/views/threshold_costs.py says of this threshold."""
-    expect(panel.locator('.v-costs [data-v="threshold"]')).to_have_text(f"{threshold:g}")
+    expect(panel.locator('.v-costs [data-figure="threshold"]')).to_have_text(f"{threshold:g}")
     expect(panel.locator(".v-costs [scope=rowgroup]")).to_contain_text(f", {prevalence:g} with ")
     model = evaluation.parse(json.loads((server.checkpoints / task / "evaluation.json").read_text()))
     assert shown_costs(panel) == threshold_costs.moving_figures(model, threshold, prevalence)
@@ -81,7 +81,7 @@ MOVE = """(slider, values) => {
     const start = performance.now();
     set.call(slider, value);
     slider.dispatchEvent(new Event("input", { bubbles: true }));
-    const at = costs.querySelector("[data-v=threshold]").textContent;  // in the very same task: no server, no waiting
+    const at = costs.querySelector("[data-figure=threshold]").textContent;  // set in the same task, without the server
     await new Promise(requestAnimationFrame);
     return [at, performance.now() - start];
   }));
@@ -140,9 +140,9 @@ def test_what_is_pointed_at_says_its_numbers(page: Page) -> None:
     figures = panel.locator(".v-curves figure")
     expect(figures).to_have_count(3)
     for i in range(3):
-        target = figures.nth(i).locator("[data-say]").nth(4)
+        target = figures.nth(i).locator("[data-readout]").nth(4)
         target.dispatch_event("pointerover")
-        expect(figures.nth(i).locator(".v-readout")).to_have_text(str(target.get_attribute("data-say")))
+        expect(figures.nth(i).locator(".v-readout")).to_have_text(str(target.get_attribute("data-readout")))
 
 
 def test_an_example_is_read_on_click(page: Page) -> None:
@@ -166,7 +166,7 @@ def test_an_example_is_read_on_click(page: Page) -> None:
 def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, tmp_path: Path) -> None:
     panel = open_tab(page, "breastmnist")
     panel.get_by_role("button", name="Report (PDF)").click()
-    expect(page.get_by_text(endpoints.NO_PICTURE)).to_be_visible()
+    expect(page.get_by_text(endpoints.NO_IMAGE)).to_be_visible()
     upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
     expect(panel.locator(".v-caption")).to_contain_text("argues for")
     threshold(panel, 0.17)
@@ -209,7 +209,7 @@ def test_what_the_classes_mean_opens_on_click(page: Page) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("letter.png", b"no picture", "This file is not a picture"),
+        ("letter.png", b"no picture", "This file is not an image"),
         ("cut.jpg", (ROOT / "examples/skin/naevus.jpg").read_bytes()[:5000], "This file is cut off"),
     ],
 )
@@ -325,8 +325,8 @@ def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for task, limit in {"breastmnist": -1.0, "histopathology": 1e9}.items():
         checkpoint = checkpoints.load(task, synthetic_checkpoints.write(tmp_path / task, task))
         models[task] = Predictor(replace(checkpoint, gate=synthetic_checkpoints.gate(limit)))
-    built = layout.build(Work(models))
-    _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **looks())
+    built = layout.build(WorkerPool(models))
+    _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **launch_options())
     opened = browser.new_page()
     opened.set_default_timeout(PATIENCE)
     opened.goto(url)
@@ -339,7 +339,7 @@ def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(do
     panel = open_tab(doubting, "breastmnist")
     upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
     expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
-    for part in (".v-classes", ".v-view", ".v-meaning", ".v-scale", ".v-own"):
+    for part in (".v-classes", ".v-viewer", ".v-meaning", ".v-scale", ".v-this-image"):
         expect(panel.locator(part)).to_have_count(0)
     panel.get_by_role("button", name="As JSON").click()
     expect(panel.get_by_text("p_malignant")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""What is left of a visit: on disk, in the log, with the server and in the browser. Tested by looking."""
+"""The traces of a visit on disk, in the log, in the server's memory and in the browser."""
 
 import csv
 import json

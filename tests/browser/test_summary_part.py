@@ -1,4 +1,4 @@
-"""The written explanation in the browser: when its button is there, what it shows, and what it leaves alone."""
+"""The written summary in the browser: when its button is visible, and the text that it shows."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""app.py in a process of its own, on a free port, with an audit hook that writes down what it must never do."""
+"""app.py in a process of its own, on a free port, with an audit hook that records forbidden actions."""
 
 import os
 import socket
@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 """The repository."""
 AUDIT = Path(__file__).with_name("audit")
 """The folder whose sitecustomize.py every process of the app loads."""
-STARTED_WITHIN = 600  # seconds; some 15 on an idle machine, minutes where trainings run beside this
+STARTED_WITHIN = 600  # seconds; about 15 on an idle machine, minutes beside a training
 
 PORTS = 5
-"""How many ports are tried."""
+"""The number of ports that are tried."""
 PORT_TAKEN = "another program listens on port"
-"""Part of the sentence with which the app ends where its port is taken."""
+"""A part of the sentence with which the app ends if its port is in use."""
 
 # All tests are one visitor.
 UNLIMITED = {"VIGIL_VISITOR_LIMIT": "1000000/minute", "VIGIL_TOTAL_LIMIT": "1000000/minute"}
@@ -103,7 +103,7 @@ def _start(folder: Path, environment: Mapping[str, str], program: Sequence[str],
 
 
 def _answers(server: Server) -> bool:
-    """Wait until the app answers. False where its process ends before, or takes longer than STARTED_WITHIN."""
+    """Wait until the app answers. False if its process ends before that, or takes longer than STARTED_WITHIN."""
     until = time.monotonic() + STARTED_WITHIN
     while time.monotonic() < until and server.process.poll() is None:
         try:

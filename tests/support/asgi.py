@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Took:
-    """An app that reads its whole body and says how long it was; remembers the last, and how often it was asked."""
+    """An app that reads the whole body of a request and answers its length. It stores the last body and the number of
+    requests."""
 
     def __init__(self) -> None:
         self.size = self.asked = 0
@@ -29,7 +30,7 @@ class Took:
 
 @contextlib.contextmanager
 def serving(app: ASGIApp) -> Iterator[tuple[str, uvicorn.Server]]:
-    """`app` on loopback, under uvicorn as Gradio has it and src/server/environment.py tells it."""
+    """`app` on loopback, under uvicorn with the settings of Gradio and of src/server/environment.py."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", forwarded_allow_ips=""))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -43,7 +44,7 @@ def serving(app: ASGIApp) -> Iterator[tuple[str, uvicorn.Server]]:
 
 
 def chunks(size: int) -> Iterator[bytes]:
-    """A body that does not say how long it is."""
+    """A body without a Content-Length."""
     for _ in range(size // 10_000):
         yield b"x" * 10_000
 

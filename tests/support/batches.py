@@ -1,4 +1,4 @@
-"""Pictures in a zip file, and a batch's rows of them."""
+"""A zip of images, and the rows of a batch from it."""
 
 import zipfile
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ NASTY = "<img src=x onerror=alert(1)>.png"
 
 
 def packed(folder: Path, further: Mapping[str, bytes] = MappingProxyType({})) -> tuple[str, str]:
-    """A zip of the examples and `further` files, as a path and the name it goes by."""
+    """A zip of the examples and of `further` files: its path and its name."""
     name = "ward.zip"
     with zipfile.ZipFile(folder / name, "w") as out:
         for file in EXAMPLES:

@@ -1,11 +1,11 @@
-"""A service on loopback that counts who connects to it."""
+"""A service on loopback that counts its connections."""
 
 import socket
 import threading
 
 
 class Canary:
-    """A service on loopback that no one should ask."""
+    """A service on loopback to which nothing may connect."""
 
     def __init__(self) -> None:
         self.hits = 0

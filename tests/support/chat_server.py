@@ -1,5 +1,7 @@
-"""An OpenAI-compatible server on loopback, in place of the provider that writes summaries: it keeps every request, and
-a test chooses its answers."""
+"""An OpenAI-compatible server on loopback in place of the provider that writes summaries.
+
+It stores every request, and the test sets its answers.
+"""
 
 import json
 import threading
@@ -14,7 +16,7 @@ GOOD = "Vigil would refer this picture.\n\nThe model misses some cancers. See a 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request as it came; the names of its headers in lower case."""
+    """A received request. The names of its headers are in lower case."""
 
     path: str
     headers: dict[str, str]

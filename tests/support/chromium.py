@@ -1,7 +1,7 @@
 """Debian's Chromium, as every test in the browser starts it."""
 
 CHROMIUM = "/usr/bin/chromium"
-# Chromium as root in a container, without the connections that it makes of its own accord.
+# Chromium as root in a container, without the connections that it opens by itself.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -12,4 +12,4 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE = 60_000
-"""Milliseconds to wait for anything on a page; the machine may run a training beside the tests."""
+"""Milliseconds to wait for anything on a page. A training may run beside the tests."""

@@ -3,22 +3,22 @@
 from starlette.routing import compile_path
 
 CLOSED = {
-    # There is no one to log in
+    # The app has no login
     ("GET", "/gradio_api/login_check"),
     ("GET", "/gradio_api/token"),
     ("GET", "/gradio_api/user"),
     ("GET", "/logout"),
     ("POST", "/login"),
-    # Fetches addresses on the web, or serves what is older than the queue
+    # Routes that open addresses on the web, and routes from before the queue
     ("GET", "/gradio_api/proxy={url_path:path}"),
     ("HEAD", "/gradio_api/proxy={url_path:path}"),
     ("GET", "/gradio_api/file/{path:path}"),
     ("POST", "/gradio_api/api/{api_name}"),
-    # Leaves files behind, or states
+    # Routes that leave files or states behind
     ("GET", "/gradio_api/deep_link"),
     ("POST", "/gradio_api/process_recording"),
     ("GET", "/gradio_api/runs"),
-    # Of components that the page has none of
+    # Routes of components that the page does not have
     ("POST", "/gradio_api/component_server"),
     ("GET", "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}"),
     ("GET", "/svelte/{path:path}"),
@@ -30,7 +30,7 @@ CLOSED = {
     ("GET", "/pwa_icon"),
     ("GET", "/pwa_icon/{size}"),
     ("GET", "/gradio_api/theme.css"),  # the page has it from /theme.css
-    # For whoever develops or watches
+    # Routes for development and monitoring
     ("GET", "/gradio_api/app_id"),
     ("GET", "/gradio_api/dev/reload"),
     ("GET", "/gradio_api/queue/status"),
@@ -48,7 +48,7 @@ CLOSED = {
 
 
 def example(path: str) -> str:
-    """A path that this template stands for."""
+    """A path that matches this template."""
     form = compile_path(path)[1]
     return form.format_map(Anything())
 

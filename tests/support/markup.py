@@ -1,4 +1,4 @@
-"""HTML as a tree, for tests of what a reader sees."""
+"""HTML as a tree, for tests of the text that a reader sees."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ VOID = {"br", "img", "input"}
 
 @dataclass
 class Element:
-    """An element, with its attributes and what stands in it: texts and further elements."""
+    """An element with its attributes and its content: texts and elements."""
 
     tag: str
     attributes: dict[str, str] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Element:
                 yield from part.all()
 
     def find(self, tag: str = "", classes: str = "", attribute: str = "") -> list["Element"]:
-        """The elements with this tag, all of these classes and this attribute, as far as they are given."""
+        """The elements with this tag, all of these classes and this attribute. Each condition is optional."""
         return [
             one
             for one in self.all()
@@ -41,12 +41,12 @@ class Element:
 
     @property
     def text(self) -> str:
-        """What a reader sees of it, in one line; a space stands between elements, but not before punctuation."""
+        """Its visible text in one line, with a space between elements, but none before punctuation."""
         parts = [part if isinstance(part, str) else f" {part.text} " for part in self.content if self.tag != "style"]
         return re.sub(r" ([,.:;)])", r"\1", " ".join("".join(parts).split()))
 
     def values(self, attribute: str) -> list[str]:
-        """The attribute's values, wherever it stands."""
+        """The values of this attribute in all elements."""
         return [one.attributes[attribute] for one in self.find(attribute=attribute)]
 
 
@@ -75,7 +75,7 @@ class _Reader(HTMLParser):
 
 
 def parse(markup: str) -> Element:
-    """Parse HTML. Raises AssertionError where an end tag is missing or stands in the wrong place."""
+    """Parse HTML. Raises AssertionError if an end tag is missing or in the wrong place."""
     reader = _Reader()
     reader.feed(markup)
     reader.close()
@@ -84,5 +84,5 @@ def parse(markup: str) -> Element:
 
 
 def text(markup: str) -> str:
-    """What a reader sees of HTML, in one line."""
+    """The visible text of HTML in one line."""
     return parse(markup).text

@@ -11,7 +11,7 @@ from tests.support.event_loop import run
 
 
 def asked(server: Server, *calls: dict[str, Any], tool: str = "breastmnist") -> tuple[list[Tool], list[CallToolResult]]:
-    """The tools on offer, and what each call of one of them gives."""
+    """The tools that the app offers, and their calls."""
 
     async def ask() -> tuple[list[Tool], list[CallToolResult]]:
         async with (
@@ -23,6 +23,6 @@ def asked(server: Server, *calls: dict[str, Any], tool: str = "breastmnist") -> 
             return tools, [await session.call_tool(tool, call, progress_callback=listen) for call in calls]
 
     async def listen(progress: float, total: float | None, message: str | None) -> None:
-        """Gradio gives the heat map as a picture to those alone who ask how far it is."""
+        """Gradio returns the heat map as an image only to a client that asks for progress."""
 
     return run(ask())

@@ -1,4 +1,4 @@
-"""What a visitor does on the page, for the tests in the browser."""
+"""Actions of a visitor on the page, for the tests in the browser."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def threshold(panel: Locator, value: float) -> None:
 
 
 def p_malignant(panel: Locator) -> float:
-    """As the banner has it, 0 to 1."""
+    """The probability in the banner, 0 to 1."""
     text = panel.locator(".v-decision").inner_text()
     found = re.search(r"p\(malignant\) is [<>]?([\d.]+)%", text)
     assert found, text

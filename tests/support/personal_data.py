@@ -1,4 +1,4 @@
-"""What a visitor brings that must never be found in anything kept: every mark of it matches CANARY."""
+"""A visitor's data, which nothing may store. All of them contain a text that matches CANARY."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tables of scores and labels, as a clinic brings them."""
+"""Tables of scores and labels, as a clinic uploads them."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ def table(rows: list[dict[str, object]], delimiter: str = ",") -> str:
 
 
 def scored() -> str:
-    """A table of 300 scored and labelled pictures, of which some 120 are malignant."""
+    """A table of 300 images with scores and labels. About 120 of them are malignant."""
     rng = np.random.default_rng(0)
     ill = rng.random(300) < 0.4
     p = np.where(ill, rng.beta(4, 2, 300), rng.beta(1, 4, 300))

@@ -1,4 +1,4 @@
-"""Valid checkpoint folders with seeded random networks, for tests: whole in every respect but knowledge, until spoiled.
+"""Valid checkpoint folders with seeded random networks, for tests, and ways to damage them.
 
 The networks have learned nothing, but their answers differ from picture to picture and class to class. Knows nothing of
 how a checkpoint is read.
@@ -29,16 +29,16 @@ DEFAULT_ARCHITECTURE = {
     "breastmnist": "vigil_cnn28",
     "histopathology": "vigil_attention_cnn96",
 }
-# channels and side: fixed by our own networks, small for timm's
+# channels and side of the input: fixed for our own networks, small for those of timm
 INPUT = {"vigil_cnn28": (1, 28), "vigil_linear28": (1, 28)}
 ONE_LOGIT = ("vigil_attention_cnn96", "vigil_linear28")
 
 
 def network(architecture: str, num_classes: int, channels: int, side: int, seed: int = 0) -> nn.Module:
-    """A random network in eval mode whose logits have a standard deviation of about 2 over unlike pictures."""
+    """A random network in evaluation mode whose logits have a standard deviation of about 2 over different images."""
     torch.manual_seed(seed)
     model: Any = checkpoints.build(architecture, num_classes, channels)
-    # Blotches on grounds of different colour: a network that had only seen noise would call all pictures alike.
+    # Blotches on differently coloured grounds: batch norm statistics from noise would make all predictions equal.
     ground, blotches = torch.rand(32, channels, 1, 1), torch.rand(32, channels, 4, 4)
     pictures = 0.4 * ground + 0.6 * nn.functional.interpolate(blotches, size=(side, side), mode="bicubic")
     mean, std = normalisation(channels)
@@ -47,11 +47,11 @@ def network(architecture: str, num_classes: int, channels: int, side: int, seed:
     momenta = [norm.momentum for norm in norms]
     with torch.no_grad():
         for norm in norms:
-            norm.momentum = 1.0  # the running statistics become those of these pictures
+            norm.momentum = 1.0  # the running statistics become those of these images
         model.train()(pictures)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            # A channel nearly constant over these pictures would blow up rounding errors on others.
+            # A channel that is nearly constant over these images would enlarge rounding errors on others.
             variance = norm.get_buffer("running_var")
             variance.clamp_(min=0.3 * variance.mean().item())
         logits, classifier = model.eval()(pictures), model.get_classifier()
@@ -62,12 +62,12 @@ def network(architecture: str, num_classes: int, channels: int, side: int, seed:
 
 
 def normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, of values in 0..1."""
+    """Mean and standard deviation per channel, for values in 0..1."""
     return ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if channels == 3 else ((0.5,), (0.25,))
 
 
 def write(folder: Path, task: str, architecture: str | None = None, seed: int = 0, **overrides: Any) -> Path:
-    """Write config.json, model.safetensors (float16) and evaluation.json into `folder`, made if need be; returns it.
+    """Write config.json, model.safetensors (float16) and evaluation.json into `folder`; creates and returns it.
 
     `overrides` replace keys of config.json: in its `vigil` block, in its `pretrained_cfg` or at its top, wherever the
     key stands. `input_size` and `num_classes` shape the network too.
@@ -120,7 +120,7 @@ def write(folder: Path, task: str, architecture: str | None = None, seed: int = 
 
 
 def gate(limit: float) -> Gate:
-    """A gate of a picture's statistics alone. No score is below 0: it rejects every picture with a `limit` of -1."""
+    """A gate that uses an image's statistics only. As no score is below 0, a `limit` of -1 rejects every image."""
     gaussian = {"features": PICTURE_FEATURES, "axes": 1, "middle": 0.0, "spread": 1.0}
     return Gate(GateConfig.model_validate({"picture": gaussian, "limit": limit, "sha256": "0" * 64})).eval()
 
@@ -178,7 +178,7 @@ def _split(
         counted = ~positive | (who == "malignant") | (np.arange(n) % 2 == 0)
         cases = scores[counted].tolist(), positive[counted].tolist()
         tables[who] = thresholds.threshold_table(*cases)
-        by_group[who] = thresholds.threshold_table(*thresholds.one_a_group(*cases, group[counted].tolist()))
+        by_group[who] = thresholds.threshold_table(*thresholds.worst_per_group(*cases, group[counted].tolist()))
     return {
         "sources": [title],
         "n": n,
@@ -194,7 +194,7 @@ def _split(
 
 
 def rewrite(file: Path, content: Any) -> None:
-    """Write a JSON file; NaN as Python writes it."""
+    """Write a JSON file, with NaN in Python's notation."""
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -205,14 +205,14 @@ def edit(file: Path, change: Callable[[Any], Any]) -> None:
 
 
 def reseal(folder: Path) -> None:
-    """Make config.json and evaluation.json name the weights that are there."""
+    """Write the sha256 of the present weights into config.json and evaluation.json."""
     digest = checkpoints.sha256(folder / "model.safetensors")
     edit(folder / "config.json", lambda c: c["vigil"].update(sha256=digest))
     edit(folder / "evaluation.json", lambda c: c.update(weights_sha256=digest))
 
 
 def replace_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    """Change the weights in place, and what names them."""
+    """Change the weights in place, and their sha256 in config.json and evaluation.json."""
     tensors = safetensors.torch.load_file(folder / "model.safetensors")
     change(tensors)
     safetensors.torch.save_file(tensors, folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""Tiny made-up copies of every data set in its official layout, drawn from seeds: no picture here is anyone's.
+"""Tiny made-up copies of every dataset in its official layout, drawn from seeds. No image shows a person.
 
 Each class has its own level (grey) or colour (RGB) under blotches of noise, so that a small network learns it in
 seconds, while any two pictures correlate too little to be taken for repeats. Knows nothing of the readers.
@@ -19,7 +19,7 @@ PCAM_PARTS = ("train", "valid", "test")
 
 
 def grey(rng: np.random.Generator, label: int, classes: int, width: int, height: int) -> np.ndarray:
-    """(height, width) uint8: the class's level, with blotches and speckle of the picture's own."""
+    """(height, width) uint8: the grey level of the class, with random blotches and speckle."""
     level = 60 + 140 * label / max(classes - 1, 1)
     blotches = Image.fromarray(rng.normal(0, 1, (8, 8)).astype(np.float32)).resize(
         (width, height), Image.Resampling.BICUBIC
@@ -29,25 +29,25 @@ def grey(rng: np.random.Generator, label: int, classes: int, width: int, height:
 
 
 def colour(rng: np.random.Generator, label: int, classes: int, width: int, height: int) -> np.ndarray:
-    """(height, width, 3) uint8: the class's hue, likewise."""
+    """(height, width, 3) uint8: the hue of the class, with random blotches and speckle."""
     hue = Image.new("HSV", (1, 1), (round(255 * label / classes), 140, 200)).convert("RGB").getpixel((0, 0))
     lightness = grey(rng, 0, 1, width, height).astype(np.float32) - 60
     return np.clip(np.asarray(hue, dtype=np.float32) + lightness[..., None], 0, 255).astype(np.uint8)
 
 
 def speckle(width: int, height: int) -> Image.Image:
-    """Grey speckle, as an ultrasound field has it."""
+    """Grey speckle, as in an ultrasound field."""
     values = np.random.default_rng(0).gamma(2, 40, (height, width)).clip(0, 255)
     return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
 def repeat(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same picture once more, with a little noise: a near-duplicate."""
+    """The same image with a little noise: a near-duplicate."""
     return np.clip(pixels + rng.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """Write a picture; the format is the suffix's."""
+    """Write an image in the format of the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
@@ -64,7 +64,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 def ham10000(
     folder: Path, lesions: int = 6, views: int = 2, side: int = 64, suffix: str = ".jpg", pairs: int = 1, seed: int = 0
 ) -> Path:
-    """HAM10000 with that many lesions a class, every other one with `views` pictures, and so many known pairs."""
+    """HAM10000 with that many lesions per class, every other one with `views` images, and so many known pairs."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for label, code in enumerate(SKIN):
@@ -87,7 +87,7 @@ def ham10000(
 
 
 def isic2017(folder: Path, per_class: int = 10, side: int = 64, squashed: bool = True, seed: int = 6) -> Path:
-    """ISIC 2017 with that many images a class, squashed to squares or 4:3; the first two naevi are of one lesion."""
+    """ISIC 2017 with that many images per class, squares or 4:3. The first two naevi are one lesion."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for code in ("mel", "bkl", "nv"):
@@ -123,7 +123,7 @@ def acral(folder: Path, lesions: int = 10, side: int = 64, seed: int = 7) -> Pat
 
 
 def multirez(folder: Path, patients: int = 12, size: tuple[int, int] = (80, 64), seed: int = 8) -> Path:
-    """Multi-REZ with that many patients a class, every other one with two images."""
+    """Multi-REZ with that many patients per class, every other one with two images."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for label, code in enumerate(("benign", "malignant")):

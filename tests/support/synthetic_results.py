@@ -1,4 +1,4 @@
-"""Results as a model could give them, without a model."""
+"""Results like those of a model, without a model."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ ESTIMATE = {"value": 1.0, "interval": [0.5, 2.0]}
 
 
 def operating_point(**changes: Any) -> dict[str, Any]:
-    """What a threshold costs on a test split without a benign image."""
+    """The operating point on a test split without a benign image."""
     return {
         "sensitivity": 0.912,
         "sensitivity_interval": [0.853, 0.956],
@@ -26,7 +26,7 @@ def operating_point(**changes: Any) -> dict[str, Any]:
 
 
 def place(seen: str = "home", **changes: Any) -> dict[str, Any]:
-    """What a threshold costs on the set called "Set SEEN"."""
+    """The operating point on the set called "Set SEEN"."""
     per_1000 = {"ill": 10, **dict.fromkeys(("found", "missed", "false_alarms", "ppv", "npv"), ESTIMATE)}
     return {
         "set": f"Set {seen}",
@@ -81,6 +81,7 @@ def as_dict(task: str = "skin", **changes: Any) -> dict[str, Any]:
         "confidence": confidence(max(shares)),
         "meaning": {code: text.model_dump(mode="json") for code, text in meanings(TASKS[task]).items()},
         "gate": None,
+        "parts": None,
         **changes,
     }
 

@@ -1,4 +1,4 @@
-"""A recipe that learns in seconds, and others like it."""
+"""A recipe that trains in seconds, and its variants."""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Coroutines in tests that wait for minutes, in no time: a loop whose clock goes on as soon as everybody waits."""
+"""An event loop with a virtual clock: if all coroutines wait, the clock jumps to the next timer.
+
+Tests of waits of minutes take no time with it.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,14 +12,14 @@ T = TypeVar("T")
 
 
 class VirtualTime(asyncio.SelectorEventLoop):
-    """asyncio's loop, but for its clock."""
+    """asyncio's loop with another clock."""
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
 
     def time(self) -> float:
-        """Seconds, from 0 on."""
+        """The virtual time in seconds, from 0."""
         return self._now
 
     def _run_once(self) -> None:
@@ -27,7 +30,7 @@ class VirtualTime(asyncio.SelectorEventLoop):
 
 
 def run(asked: Callable[[], Awaitable[T]]) -> T:
-    """What `asked()` comes to, in a loop and a thread of its own (as tests/loop.py says)."""
+    """The result of `asked()`, run in a loop and a thread of its own (tests/support/event_loop.py)."""
 
     async def main() -> T:
         return await asked()

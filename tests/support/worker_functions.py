@@ -1,4 +1,4 @@
-"""Work to be done in another process, for tests: quick to import there, as functions that are handed over must be."""
+"""Functions that tests run in a worker process. This module is quick to import, because each process imports it."""
 
 import os
 import signal
@@ -13,35 +13,37 @@ from src.service.worker_pool import Models
 
 
 def probabilities(models: Models, name: str, file: str) -> tuple[float, ...]:
-    """What the model `name` says of a picture."""
+    """The probabilities that the model `name` gives for an image."""
     return models[name].predict(file).probabilities
 
 
-def process(_models: Models, seconds: float = 0) -> int:
-    """The process it is done in, after some time asleep."""
+def process(_models: Models, seconds: float = 0, started: Path | None = None) -> int:
+    """Sleep, and return the id of the process. The file `started` is written before the sleep."""
+    if started is not None:
+        started.write_text(str(os.getpid()))
     time.sleep(seconds)
     return os.getpid()
 
 
-def busy(_models: Models, told: Path) -> None:
-    """Never ends; says in `told` which process it is."""
-    told.write_text(str(os.getpid()))
+def busy(_models: Models, started: Path) -> None:
+    """Never ends. Writes the id of its process into `started`."""
+    started.write_text(str(os.getpid()))
     while True:
         pass
 
 
 def killed(_models: Models) -> None:
-    """As the kernel does where memory runs out."""
+    """Kills its own process, as the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hungry(_models: Models, size: int) -> int:
-    """Takes so many bytes at once; how many it was given."""
+    """Allocates `size` bytes at once and returns the number of bytes."""
     return np.ones(size, np.uint8).nbytes
 
 
 def hungry_network(_models: Models, size: int) -> int:
-    """The same by torch's allocator."""
+    """The same with torch's allocator."""
     return torch.ones(size, dtype=torch.uint8).nbytes
 
 
@@ -51,10 +53,10 @@ def hungry_bit_by_bit(_models: Models, size: int) -> int:
 
 
 def refused(_models: Models, sentence: str) -> None:
-    """As a picture that cannot be read."""
+    """Raises the error of an image that cannot be read."""
     raise ImageRefused(sentence)
 
 
 def at_fault(_models: Models, file: str) -> bytes:
-    """As a mistake of ours that shows only with some files."""
+    """Fails like a fault of ours that only some files show."""
     return Path(file).read_bytes()

@@ -1,4 +1,4 @@
-"""Models that several rooms test with."""
+"""Models for the tests of several rooms."""
 
 import pytest
 

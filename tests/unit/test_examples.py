@@ -1,4 +1,4 @@
-"""The example pictures: all there, drawn by this code, and built the way their kind of image is."""
+"""The examples: complete, drawn by this code, and built like their kind of image."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""src/fair_queue.py: nobody keeps the places from others, nobody waits in vain. No real time passes."""
+"""src/fair_queue.py: no visitor holds all places, and nobody waits in vain. The tests use virtual time."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

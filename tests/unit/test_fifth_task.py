@@ -1,4 +1,4 @@
-"""A fifth task is its record in tasks.py, a reader, a recipe and its texts, and no more."""
+"""A fifth task needs its record in tasks.py, a reader, a recipe and its texts, and nothing else."""
 
 import csv
 import json
@@ -14,6 +14,8 @@ from PIL import Image
 
 from src.results import class_texts
 from tests.support.app import ROOT
+
+pytestmark = pytest.mark.slow
 
 RECORD = """
             Task(
@@ -36,7 +38,7 @@ RECORD = """
 """
 
 READER = '''
-"""Nodules: a folder a class, and in it a folder a split."""
+"""Nodules: a folder per class, which has a folder per split."""
 
 from pathlib import Path
 
@@ -47,7 +49,7 @@ from train.data.samples import DataMissing, DataSet, Sample, Source, reader_of
 @reader_of(Source("nodules", "Nodules", "nowhere", "CC0", "nobody", near_duplicate=0.99, thumbnail_side=28))
 def nodules(root: Path) -> DataSet:
     if not root.is_dir():
-        raise DataMissing("nodules", root, "the folder is not there")
+        raise DataMissing("nodules", root, "the folder is missing")
     return DataSet(
         [
             Sample(f"{split}/{file.stem}", label, f"{split}/{file.stem}", split, "nodules", file)
@@ -86,9 +88,9 @@ import asyncio, json, sys
 from src.models import checkpoints
 from src.models.predictor import Predictor
 from src.page import layout
-from src.service.worker_pool import Work
+from src.service.worker_pool import WorkerPool
 
-work = Work({"thyroid": Predictor(checkpoints.find("thyroid"))})
+work = WorkerPool({"thyroid": Predictor(checkpoints.find("thyroid"))})
 page = layout.build(work)
 (function,) = (one.fn for one in page.fns.values() if one.api_name == "thyroid")
 result, heat_map = asyncio.run(function({"path": sys.argv[1]}, 0.3, "Grad-CAM"))

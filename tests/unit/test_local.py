@@ -1,4 +1,4 @@
-"""A clinic's own table: what is read of it, what is refused with its row, and what it says by hand-computed cases."""
+"""src/local.py: a clinic's table, its refusals with the row's number, and its figures against hand-computed cases."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from sklearn.metrics import roc_auc_score
 from src import local
 from src.exports.csv_rows import columns
 from src.models import checkpoints
-from src.page.endpoints import MODEL_WORK
+from src.page.endpoints import MODEL_EVENT
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.views import clinic
 from src.results import local_validation, thresholds
 from src.results.local_validation import TARGETS, Cases, TableRefused, as_text, auc, parse_table, validate
 from src.results.thresholds import proportion_interval
 from src.service.clinic_table import validate_table
-from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
+from src.service.worker_pool import TOO_LONG, Models, WorkerPool, WorkFailed
 from src.tasks import TASKS
 from tests.support.event_loop import run
 from tests.support.score_tables import scored, table
@@ -39,7 +39,7 @@ def test_what_score_writes_is_read_with_a_label_column() -> None:
     row = dict.fromkeys(columns(SKIN), "")
     rows: list[dict[str, object]] = [
         {**row, "path": "a, b.jpg", "p_malignant": "0.912345", "p_mel": "0.9", "decision": "refer", "label": "mel"},
-        {**row, "path": "broken.jpg", "error": "This file is not a picture.", "label": ""},
+        {**row, "path": "broken.jpg", "error": "This file is not an image.", "label": ""},
         {**row, "path": "c.jpg", "p_malignant": "0.1", "quality": "Dark; blurred", "label": " NV "},
     ]
     read = parse_table(table(rows), SKIN)
@@ -82,8 +82,8 @@ def test_spreadsheets_own_ways_are_understood(text: str) -> None:
     [
         ("", "Row 1: there is no column p_malignant"),
         ("p_malignant\n0.5\n", "Row 1: there is no column label"),
-        ("label,p_malignant,label\n", "Row 1: there are two columns label"),
-        ("p_malignant,label\n0.5,benign\n0.5\n", "Row 3: it has 1 cells, the header has 2"),
+        ("label,p_malignant,label\n", "Row 1: there are several columns label"),
+        ("p_malignant,label\n0.5,benign\n0.5\n", "Row 3: it has 1 cells, but the header has 2"),
         ("p_malignant,label\n0.5,benign\n\n,benign\n", "Row 4: p_malignant is not a number from 0 to 1"),
         ("p_malignant,label\n1.5,benign\n", "Row 2: p_malignant is not a number from 0 to 1"),
         *(
@@ -105,9 +105,9 @@ def test_spreadsheets_own_ways_are_understood(text: str) -> None:
                 "True",
             )
         ),
-        ("p_malignant,label\n0.5,\n", "Row 2: the label is none of benign, malignant, normal"),
-        ("p_malignant,label\n0.5,<b>mel</b>\n", "Row 2: the label is none of benign, malignant, normal"),
-        ("p_malignant,label\n0.5,1\n", "Row 2: the label is a number, and sets differ in which is malignant"),
+        ("p_malignant,label\n0.5,\n", "Row 2: the label must be one of benign, malignant, normal"),
+        ("p_malignant,label\n0.5,<b>mel</b>\n", "Row 2: the label must be one of benign, malignant, normal"),
+        ("p_malignant,label\n0.5,1\n", "Row 2: the label is a number, but datasets differ"),
         ("p_malignant,label\n0.5,benign\n" + "0" * 200_000 + ",benign\n", "Row 3: it cannot be read as a row"),
         ("p_malignant,label\n", "no row with a score"),
         ("p_malignant,label,error\n,,broken\n", "no row with a score"),
@@ -153,7 +153,7 @@ def test_a_hundred_thousand_distinct_scores_cost_little_more_than_ten_thousand(m
 
 
 def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
-    class Busy(Work):
+    class Busy(WorkerPool):
         async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
             assert function is validate_table
             assert arguments == ("ultrasound", "/somewhere/table.csv")
@@ -163,7 +163,7 @@ def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
         clinic_tab(Busy(cast("Models", dict.fromkeys(TASKS))))
     (read,) = (function for function in page.fns.values() if function.name == "read")
     assert read.fn
-    assert read.concurrency_id == MODEL_WORK["concurrency_id"]
+    assert read.concurrency_id == MODEL_EVENT["concurrency_id"]
     answers, _ = run(read.fn({"path": "/somewhere/table.csv"}, "ultrasound"))
     assert set(answers) == set(map(str, TARGETS))
     assert all(TOO_LONG in answer for answer in answers.values())
@@ -176,7 +176,7 @@ def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
 def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_validation, "MAX_ROWS", 2)
     text = "p_malignant,label\n" + "0.5,benign\n" * 3
-    with pytest.raises(TableRefused, match="Row 4: more than 2 rows"):
+    with pytest.raises(TableRefused, match="Row 4: the table has more than 2 rows"):
         parse_table(text, ULTRASOUND)
 
 
@@ -256,37 +256,37 @@ def test_the_threshold_that_keeps_a_sensitivity_by_hand() -> None:
     shown = validate(cases(ill, [0.1] * 50 + [0.25] * 50), 0.3, [0.95])
     assert shown.targets[0.95].threshold == 0.201
     said = " ".join(shown.targets[0.95].sentences)
-    assert "Set the threshold at 0.201: with 95% confidence, at least 95% of malignant cases" in said
-    assert "of the 59 here, 59 are" in said
+    assert "Set the threshold to 0.201. Then we can be 95% confident that at least 95% of malignant cases" in said
+    assert "Of the 59 in this table, 59 are referred" in said
     # below the default lie 10 cancers, 0.2014 to 0.2914, and the 50 at 0.25
     assert "0.099 lower than Vigil's default of 0.3" in said
-    assert "finds 10 more, and it raises 50 more false alarms" in said
+    assert "finds 10 more malignant cases and raises 50 more false alarms" in said
     assert [row[0] for row in shown.points] == ["0.3, Vigil's default", "0.5, standard", "0.201, 95% sensitivity"]
     assert shown.points[2][1:] == ["100.0% (93.9 to 100.0)", "50.0% (39.8 to 60.2)", "59", "0", "50"]
     assert shown.points[0][4:] == ["10", "0"]
-    assert shown.sentences[0] == "159 cases: 59 malignant, 100 not."
+    assert shown.sentences[0] == "The table has 159 cases: 59 malignant, 100 not."
 
 
 def test_a_higher_threshold_than_the_default_is_said_as_such() -> None:
     shown = validate(cases([0.9] * 100, [0.4] * 100), 0.3, [0.9])
     said = " ".join(shown.targets[0.9].sentences)
     assert "0.6 higher than Vigil's default of 0.3" in said
-    assert "finds 0 fewer, and it raises 100 fewer false alarms" in said
+    assert "finds 0 fewer malignant cases and raises 100 fewer false alarms" in said
 
 
 def test_too_few_says_how_many_more() -> None:
     shown = validate(cases([0.9] * 42, [0.1] * 42), 0.3, [0.95])
     assert shown.targets[0.95].threshold is None
     said = " ".join(shown.targets[0.95].sentences)
-    assert "42, all of them found, prove no more than 93.1%" in said
-    assert "at least 59 without a miss: 17 more" in said
+    assert "all 42 were found, this would prove a sensitivity of no more than 93.1%" in said
+    assert "At least 59 cases without a miss are needed, which is 17 more" in said
     assert len(shown.points) == 2
 
 
-def test_a_threshold_that_refers_everyone_is_said_to_decide_nothing() -> None:
+def test_a_threshold_that_refers_everyone_is_said_to_be_of_no_use() -> None:
     shown = validate(cases([0.0] + [0.9] * 58, [0.5] * 20), 0.3, [0.95])
     assert shown.targets[0.95].threshold == 0.0
-    assert "refers everyone" in " ".join(shown.targets[0.95].sentences)
+    assert "refers every case" in " ".join(shown.targets[0.95].sentences)
 
 
 @pytest.mark.parametrize(("ill", "well"), [(0, 30), (30, 0), (1, 1)])
@@ -316,9 +316,9 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     default = json.loads((checkpoints.EMBEDDED / "breastmnist" / "config.json").read_text())["vigil"][
         "default_threshold"
     ]
-    assert said.startswith("300 cases: ")
+    assert said.startswith("The table has 300 cases: ")
     assert f"{default:g}, Vigil's default" in said
-    assert "Set the threshold at" in said
+    assert "Set the threshold to" in said
     assert "95% sensitivity" not in said
     file.write_text("p_malignant,label\n2,benign\n")
     assert local.main(["breastmnist", str(file)]) == 1

@@ -1,4 +1,4 @@
-"""No way out of the process but our own (src/outgoing.py): every client that Gradio has or could have, tried."""
+"""src/outgoing.py: no client that Gradio has or could have can connect to another machine."""
 
 import ast
 import json

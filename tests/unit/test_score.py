@@ -1,4 +1,4 @@
-"""python -m src.score: columns, rows, errors, exit status, and that it stops and goes on as its help says."""
+"""python -m src.score: columns, rows, errors, exit status, interruption and continuation."""
 
 import csv
 import json
@@ -112,8 +112,8 @@ def test_folder_is_searched_and_bad_files_get_a_row(
         assert bool(row["p_malignant"]) == bool(row["decision"]) == (not row["error"])
     printed = capsys.readouterr().err
     assert "3 of 13 failed" in printed
-    assert f"left out 1 ({images / 'notes.txt'}): Not a picture." in printed
-    assert f"left out 1 ({images / 'loop'}): A link to a folder is not followed." in printed
+    assert f"1 left out ({images / 'notes.txt'}): Not an image." in printed
+    assert f"1 left out ({images / 'loop'}): A link to a folder is not followed." in printed
 
 
 def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
@@ -134,7 +134,7 @@ def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
     assert [row["path"] for row in rows] == [str(images / name) for name in names]
     assert all(row["p_malignant"] and not row["error"] for row in rows)
     printed = capsys.readouterr().err
-    assert f"left out 2 ({images / 'labels.csv'}, {images / 'notes'}): Not a picture." in printed
+    assert f"2 left out ({images / 'labels.csv'}, {images / 'notes'}): Not an image." in printed
     assert printed.count("left out") == 1
 
 
@@ -157,7 +157,7 @@ def test_folder_without_a_picture_is_said(checkpoints: Callable[[str], str], tmp
     arguments = [str(tmp_path / "empty"), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
     assert score.main(["breastmnist", *arguments]) == 1
     assert [(row["path"], row["error"]) for row in read(out)] == [
-        (str(tmp_path / "empty"), "There is no picture in this folder.")
+        (str(tmp_path / "empty"), "There is no image in this folder.")
     ]
 
 
@@ -222,8 +222,8 @@ def test_target_sensitivity_that_cannot_be_promised_is_refused(
     for tables, sentence in (
         (
             {"malignant": few},
-            "A sensitivity of 0.95 cannot be promised: validation's 42 malignant pictures prove 0.931 at most, and it "
-            "takes 59 without a miss.",
+            "A sensitivity of 0.95 cannot be promised: the 42 malignant images of validation can prove 0.931 at most, "
+            "and 59 without a miss are needed.",
         ),
         ({}, "No sensitivity can be promised: evaluation.json does not count validation by picture."),
     ):
@@ -252,7 +252,7 @@ def test_costs_are_said_at_home_and_away(
     )
     low, high = away.sensitivity_interval
     assert line.startswith("score: threshold 0.3; Home: sensitivity ")
-    assert f"; away, Elsewhere: sensitivity {away.sensitivity:.3f} ({low:.3f} to {high:.3f}), specificity " in line
+    assert f"; external, Elsewhere: sensitivity {away.sensitivity:.3f} ({low:.3f} to {high:.3f}), specificity " in line
 
 
 @pytest.mark.parametrize(
@@ -430,3 +430,27 @@ def test_fast_needs_openvino(
     image = picture(tmp_path / "a.png", 0)
     assert score.main(["breastmnist", str(image), "--weights", checkpoints("breastmnist"), "--fast"]) == 2
     assert capsys.readouterr().err == "score: Only OpenVINO computes in bfloat16, and it does not run here.\n"
+
+
+def test_a_scale_is_taken_for_a_task_that_has_one(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in" / "tile.png", side=192)
+    weights = ["--weights", checkpoints("histopathology"), "--csv", str(tmp_path / "out.csv")]
+    whole: list[dict[str, str]] = []
+    tiles: list[dict[str, str]] = []
+    for given, rows in (([], whole), (["--mpp", "0.97"], tiles)):
+        assert score.main(["histopathology", str(tmp_path / "in"), *weights, *given]) == 0
+        rows += read(tmp_path / "out.csv")
+    assert list(whole[0]) == list(tiles[0])
+    assert "4 tiles of 93 µm" in tiles[0]["quality"]
+    assert "tiles" not in whole[0]["quality"]
+    for task, value, said in (
+        ("histopathology", "352.8", "352.8 µm per pixel is not the scale of a microscope"),
+        ("histopathology", "nan", "must be a number from 0.1 to 4"),
+        ("skin", "0.25", "play no part in Skin lesions"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            score.main([task, str(tmp_path / "in"), "--mpp", value])
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err

@@ -75,7 +75,7 @@ No group crosses a split. All intervals are 95% intervals. Those of the metrics 
 {evaluation.intervals.proportions.removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
-{"".join(sections)}{_lesion_finder(evaluation)}{_trustworthiness(evaluation)}"""
+{"".join(sections)}{_lesion_finder(evaluation)}{_geometry(evaluation)}{_trustworthiness(evaluation)}"""
 
 
 def seeds_section(evaluation: Evaluation) -> str:
@@ -117,8 +117,10 @@ def left_out_section(evaluation: Evaluation) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
-        "\nThe same recipe was also trained without one source. That model then read the source, except for its test\n"
-        "split. Each of these models has its own default threshold:\n\n" + "\n".join(lines) + "\n"
+        "\nThe same recipe was also trained without one source at a time. Each of these models was evaluated on the\n"
+        "source that it lacked, except for that source's test split. Each has its own default threshold:\n\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 
@@ -156,6 +158,30 @@ def _lesion_finder(evaluation: Evaluation) -> str:
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
 
 
+def _geometry(evaluation: Evaluation) -> str:
+    """What images of another geometry do, on validation; "" if it was not measured."""
+    validation = evaluation.validation
+    if validation is None:
+        return ""
+    said = ""
+    if (one := validation.magnification) is not None:
+        found = "".join(f"\n- shown at {factor} times: {with_interval(share)}" for factor, share in one.found.items())
+        said += (
+            f"\nA check of texture warns of images at another magnification. Of {one.n:,} validation images it warns\n"
+            f"of these shares:\n\n- as they are, which is a false alarm: {with_interval(one.false_alarms)}{found}\n"
+        )
+    if (two := validation.views) is not None:
+        said += (
+            f"\nTwo views side by side are read apart, and the higher p(malignant) is reported. Of {two.pairs:,}\n"
+            f"pairs of validation images, {with_interval(two.found)} are found. Of {two.n:,} single images,\n"
+            f"{with_interval(two.false_alarms)} are taken for two. At {two.threshold:g}, the pairs are read\n"
+            f"whole with a sensitivity of {with_interval(two.whole.sensitivity)} and a specificity of\n"
+            f"{with_interval(two.whole.specificity)}, and apart with {with_interval(two.apart.sensitivity)} and\n"
+            f"{with_interval(two.apart.specificity)}.\n"
+        )
+    return said
+
+
 def _trustworthiness(evaluation: Evaluation) -> str:
     """Gate, robustness and heat maps, one column per set; "" if none of them was measured."""
     sets = column_sets(evaluation)
@@ -167,10 +193,10 @@ def _trustworthiness(evaluation: Evaluation) -> str:
     lines = [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
     lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
     return (
-        "\nThe gate checks whether an image is of this kind. The lowest AUROC is that of the images which it\n"
-        "separates worst from its own. Small changes (brightness, turns, shifts, JPEG) should not flip a\n"
-        "decision. A heat map is faithful if the probability of the class falls when the marked part is removed,\n"
-        "and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
+        "\nThe gate checks whether an image is of this kind. The AUROC says how well it separates images of another\n"
+        "kind from its own; the table has the lowest one. Small changes (brightness, turns, shifts, JPEG) should\n"
+        "not flip a decision. A heat map is faithful if the class's probability falls when the marked\n"
+        "pixels are removed, and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
     )
 
 

@@ -1,7 +1,7 @@
-"""The data sets in their official layouts -> samples with labels, groups and splits. `python -m train.data --data DIR`
-shows what is there.
+"""From the datasets in their official layouts to samples with labels, groups and splits.
 
-Knows nothing of augmentation, networks or what a split is used for.
+`python -m train.data --data DIR` prints the datasets in DIR. This package knows nothing of augmentation, of networks or
+of the use of a split.
 """
 
 import importlib
@@ -43,7 +43,7 @@ __all__ = [
     "split_hash",
 ]
 
-# Whatever module of this package reads a data set registers it when it is imported.
+# A module that reads a dataset registers its reader when it is imported.
 for _module in pkgutil.iter_modules(__path__):
     if _module.name != "__main__":
         importlib.import_module(f"{__name__}.{_module.name}")
@@ -52,36 +52,37 @@ for _module in pkgutil.iter_modules(__path__):
 def load(task: str, data: Path, sources: Sequence[str] | None = None, resplit: int | None = None) -> list[Sample]:
     """All samples of a task, in the same order on every machine.
 
-    `data` holds the sets, each in its own folder; `sources` chooses among the task's sets (all of them by default);
-    `resplit` is the seed of another split of the same groups (`splits.reshuffled`).
-    What a reader has to say is logged. Raises `DataMissing`, and `ValueError` for a set that is not the task's.
+    `data` has a folder for each dataset. `sources` names the datasets to load; None means all of the task's. `resplit`
+    is the seed of another split of the same groups (`splits.reshuffled`). The notes of the readers are logged. Raises
+    `DataMissing`, and `ValueError` for a dataset of another task.
     """
     chosen = tuple(sources) if sources is not None else TASKS[task].sources
-    strange = [source for source in chosen if source not in TASKS[task].sources]
-    if strange or not chosen:
-        raise ValueError(f"sources of {task} are {', '.join(TASKS[task].sources)}; not {', '.join(strange) or 'none'}")
-    samples = [sample for source in chosen for sample in _read(source, data)]
+    unknown = [source for source in chosen if source not in TASKS[task].sources]
+    if unknown or not chosen:
+        raise ValueError(f"sources of {task} are {', '.join(TASKS[task].sources)}; not {', '.join(unknown) or 'none'}")
+    samples = [sample for source in chosen for sample in _read_source(source, data)]
     return samples if resplit is None else splits.reshuffled(samples, resplit)
 
 
 def load_external(task: str, data: Path, learned_from: Sequence[str]) -> dict[str, list[Sample]]:
-    """Name -> samples of the sets that are there and that a model which `learned_from` these sources never saw.
+    """The samples, by dataset, that a model trained on the sources `learned_from` never saw.
 
-    The task's external sets, and those of its own that were left out of its training. One that is not there is logged.
+    These are the task's external datasets and those of its own datasets that are not in `learned_from`. A dataset that
+    is missing is logged and left out.
     """
-    found = {}
+    external = {}
     for source in (*TASKS[task].sources, *TASKS[task].external_sources):
         if source in learned_from:
             continue
         try:
-            found[source] = [replace(sample, split="external") for sample in _read(source, data)]
+            external[source] = [replace(sample, split="external") for sample in _read_source(source, data)]
         except DataMissing as missing:
             logging.getLogger(__name__).warning("Left out: %s", missing)
-    return found
+    return external
 
 
-def _read(source: str, data: Path) -> list[Sample]:
-    found = READERS[source](data / source)
-    for note in found.notes:
+def _read_source(source: str, data: Path) -> list[Sample]:
+    dataset = READERS[source](data / source)
+    for note in dataset.notes:
         logging.getLogger(__name__).warning(note)
-    return found.samples
+    return dataset.samples

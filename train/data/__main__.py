@@ -1,4 +1,4 @@
-"""`python -m train.data --data DIR`: what of the data sets is there, how it is split, and whether a group leaks."""
+"""Print the datasets in a folder, their splits, and any group that crosses a split: python -m train.data --data DIR."""
 
 import argparse
 import sys
@@ -10,10 +10,10 @@ from train.data import READERS, SPLITS, DataMissing, leaks, split_hash
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print one table a set. Exit status 1 where a set is missing or a group crosses a split."""
+    """Print one table per dataset. The exit status is 1 if a dataset is missing or a group crosses a split."""
     parser = argparse.ArgumentParser(prog="python -m train.data", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help=f"folder that holds {', '.join(READERS)}")
-    parser.add_argument("--task", choices=tuple(TASKS), help="only this task's sets")
+    parser.add_argument("--task", choices=tuple(TASKS), help="only the datasets of this task")
     options = parser.parse_args(arguments)
     status = 0
     for task in [options.task] if options.task else TASKS:

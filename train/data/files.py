@@ -1,4 +1,7 @@
-"""Files of a data set: tables by column, pictures by stem, and what is missing of them. Knows no data set."""
+"""The files of a dataset: tables, images by file name, and a check that none is missing.
+
+This module knows no particular dataset.
+"""
 
 import csv
 from collections.abc import Collection, Iterable, Iterator
@@ -12,9 +15,9 @@ from train.data.samples import DataMissing
 
 
 def table(source: str, root: Path, path: Path, columns: Collection[str]) -> list[dict[str, str]]:
-    """The rows of a comma- or tab-separated file with a header; `DataMissing` where it or a column is not there."""
+    """The rows of a comma- or tab-separated file with a header. Raises `DataMissing` if it or a column is missing."""
     if not path.is_file():
-        raise DataMissing(source, root, f"{path.name} is not there")
+        raise DataMissing(source, root, f"{path.name} is missing")
     with path.open(newline="", encoding="utf-8-sig") as lines:
         delimiter = "\t" if "\t" in lines.readline() else ","
         lines.seek(0)
@@ -24,13 +27,13 @@ def table(source: str, root: Path, path: Path, columns: Collection[str]) -> list
 
 
 def spreadsheet(source: str, root: Path, path: Path, columns: Collection[str]) -> list[dict[str, str]]:
-    """The rows of an Excel file's first sheet, as `table` gives them: every cell as text, an empty one as ""."""
+    """The rows of the first sheet of an Excel file, as `table` gives them: each cell is text, an empty cell is ""."""
     if not path.is_file():
-        raise DataMissing(source, root, f"{path.name} is not there")
+        raise DataMissing(source, root, f"{path.name} is missing")
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (BadZipFile, KeyError, OSError, ValueError) as error:
-        raise DataMissing(source, root, f"{path.name} is not whole ({error})") from error
+        raise DataMissing(source, root, f"{path.name} is damaged ({error})") from error
     rows = [["" if cell is None else str(cell) for cell in row] for row in book.worksheets[0].values]
     book.close()
     header = rows[0] if rows else []
@@ -45,7 +48,7 @@ def _require_columns(source: str, root: Path, path: Path, wanted: Collection[str
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """Stem -> path of the pictures right in a folder, by stem as copies change the suffix. Leaves empty files out."""
+    """The images directly in a folder, by stem because copies change the suffix. Empty files are left out."""
 
     def found() -> Iterator[Path]:
         if folder.is_dir():
@@ -53,14 +56,14 @@ def pictures(folder: Path) -> dict[str, Path]:
                 if is_named_as_picture(path.name) and not path.name.startswith(".") and path.stat().st_size:
                     yield path
 
-    # Of two suffixes the first by name wins, on every file system.
+    # If two files have one stem, the first by name is used, on every file system.
     return {path.stem: path for path in sorted(found(), reverse=True)}
 
 
 def require(source: str, root: Path, wanted: Iterable[str], have: Collection[str], listed: str) -> None:
-    """Raise `DataMissing` with the count and the first name where not all that is wanted is there."""
+    """Raise `DataMissing` unless `have` contains all `wanted` names; the message has their number and the first one."""
     names = list(wanted)
     missing = sorted(name for name in names if name not in have)
     if missing:
         count = f"{len(missing):,} of {len(names):,} images {listed}"
-        raise DataMissing(source, root, f"{count} are not there or are empty, first {missing[0]}")
+        raise DataMissing(source, root, f"{count} are missing or empty, first {missing[0]}")

@@ -1,6 +1,6 @@
-"""PatchCamelyon: H&E tiles of lymph nodes, 96×96 (Veeling et al. 2018). The label is about the central 32×32 pixels.
+"""PatchCamelyon: H&E tiles of lymph nodes, 96×96 (Veeling et al. 2018). The central 32×32 pixels decide the label.
 
-Its train, valid and test tiles come from different slides and are used as given.
+Its train, valid and test tiles come from different slides, and its split is used as published.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,13 @@ from train.data import files
 from train.data.samples import DataMissing, DataSet, Sample, Source, Split, reader_of
 
 PARTS: dict[str, Split] = {"train": "train", "valid": "validation", "test": "test"}
-MEANING = {0: "normal", 1: "metastatic"}
+CLASS_OF_LABEL = {0: "normal", 1: "metastatic"}
 
 _CODES = TASKS["histopathology"].codes
 
 
-# Chosen by looking at the most alike pairs across train and test: tissue edges reach 0.88 between different slides.
+# The limit was chosen by eye on the most similar pairs of a train and a test tile. Edges of tissue from different
+# slides correlate up to 0.88.
 @reader_of(
     Source(
         "pcam",
@@ -30,11 +31,11 @@ _CODES = TASKS["histopathology"].codes
     )
 )
 def pcam(root: Path) -> DataSet:
-    """PatchCamelyon as published (six HDF5 files) or as pictures in `{train,valid,test}/{0,1}/`. Raises `DataMissing`.
+    """PatchCamelyon as published (six HDF5 files) or as images in `{train,valid,test}/{0,1}/`.
 
-    A tile is called after its row in the HDF5 file, in both layouts where `labels.csv` gives the row (columns `path`,
-    `split`, `label`, `h5_row`), else after its file. The group is the slide where PCam's `..._meta.csv` lies beside
-    (column `wsi`), else the tile itself.
+    A tile has the name of its row in the HDF5 file. In the layout with folders, `labels.csv` (columns `path`, `split`,
+    `label`, `h5_row`) gives the rows; without it a tile has the name of its file. The group of a tile is its slide if
+    PCam's `..._meta.csv` (column `wsi`) is in the folder, and the tile itself otherwise. Raises `DataMissing`.
     """
     if any(root.glob("camelyonpatch_level_2_split_*_[xy].h5*")):
         return DataSet(_from_h5(root))
@@ -44,10 +45,10 @@ def pcam(root: Path) -> DataSet:
         raise DataMissing(
             "pcam",
             root,
-            "train_labels.csv is of Kaggle's Histopathologic Cancer Detection, which has no labels for its test tiles "
-            "and no split by slide; the six HDF5 files of PatchCamelyon are needed",
+            "train_labels.csv belongs to Kaggle's Histopathologic Cancer Detection, which has no labels for its test "
+            "tiles and no split by slide; the six HDF5 files of PatchCamelyon are needed",
         )
-    raise DataMissing("pcam", root, "neither its HDF5 files nor the folders train, valid, test are there")
+    raise DataMissing("pcam", root, "it has neither its HDF5 files nor the folders train, valid, test")
 
 
 def _stem(part: str) -> str:
@@ -69,7 +70,7 @@ def _from_h5(root: Path) -> list[Sample]:
     if absent:
         packed = any((root / f"{name}.gz").is_file() for name in absent)
         hint = " (unpack the .gz files first: gunzip *.gz)" if packed else ""
-        raise DataMissing("pcam", root, f"{', '.join(absent)} not there{hint}")
+        raise DataMissing("pcam", root, f"{', '.join(absent)} missing{hint}")
     samples: list[Sample] = []
     for part, split in PARTS.items():
         path = root / f"{_stem(part)}_x.h5"
@@ -77,13 +78,15 @@ def _from_h5(root: Path) -> list[Sample]:
             with h5py.File(path, "r") as x, h5py.File(root / f"{_stem(part)}_y.h5", "r") as y:
                 shape, labels = x["x"].shape, y["y"][:].ravel()
         except (OSError, KeyError) as error:
-            raise DataMissing("pcam", root, f"{_stem(part)}_x.h5 or _y.h5 is not whole ({error})") from error
+            raise DataMissing("pcam", root, f"{_stem(part)}_x.h5 or _y.h5 is damaged ({error})") from error
         slides = _slides(root, part)
         if len(labels) != shape[0] or shape[1:] != (96, 96, 3) or (slides is not None and len(slides) != len(labels)):
-            raise DataMissing("pcam", root, f"{part} has tiles {shape} and {len(labels)} labels: not one label a tile")
+            raise DataMissing(
+                "pcam", root, f"{part} has tiles of shape {shape} and {len(labels)} labels: not one label per tile"
+            )
         for row, label in enumerate(labels):
             name, group = f"pcam/{part}/{row}", _group(f"pcam/{part}/{row}", slides, row)
-            code = _CODES.index(MEANING[int(label)])
+            code = _CODES.index(CLASS_OF_LABEL[int(label)])
             samples.append(Sample(name, code, group, split, "pcam", path, key="x", row=row))
     return samples
 
@@ -96,14 +99,14 @@ def _from_folders(root: Path) -> list[Sample]:
     found: dict[str, Sample] = {}
     for part, split in PARTS.items():
         slides = _slides(root, part)
-        for label, code in MEANING.items():
+        for label, code in CLASS_OF_LABEL.items():
             tiles = files.pictures(root / part / str(label))
             if not tiles:
-                raise DataMissing("pcam", root, f"the folder {part}/{label} is not there or has no pictures")
+                raise DataMissing("pcam", root, f"the folder {part}/{label} is missing or has no images")
             for stem, path in sorted(tiles.items()):
-                place = f"{part}/{label}/{stem}"
-                row = rows.get(place)
+                key = f"{part}/{label}/{stem}"
+                row = rows.get(key)
                 name = f"pcam/{part}/{stem if row is None else row}"
-                found[place] = Sample(name, _CODES.index(code), _group(name, slides, row), split, "pcam", path)
+                found[key] = Sample(name, _CODES.index(code), _group(name, slides, row), split, "pcam", path)
     files.require("pcam", root, rows, found, "listed in labels.csv")
     return list(found.values())

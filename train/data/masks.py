@@ -1,4 +1,4 @@
-"""Where the lesion is in a sample: the outlines that some data sets bring."""
+"""The lesion masks of a sample, from the outlines that some datasets have."""
 
 import numpy as np
 from PIL import Image
@@ -9,7 +9,7 @@ from train.data.samples import Sample
 
 
 def lesion_mask(sample: Sample, picture: Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Where the lesions are in the part `box` of the sample's `picture`, scaled to `size`: uint8 (H, W), 0 or 1."""
+    """The lesion mask of the part `box` of `picture`, scaled to `size` (width, height): uint8 (H, W), 0 or 1."""
     width, height = size
     mask = np.zeros((height, width), dtype=np.uint8)
     for file in sample.masks:

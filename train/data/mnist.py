@@ -1,4 +1,7 @@
-"""BreastMNIST: BUSI's pictures at 28×28, grey, in one .npz (Yang et al. 2023), so neither is a test of the other."""
+"""BreastMNIST: the images of BUSI at 28×28, grey, in one .npz (Yang et al. 2023).
+
+So neither dataset can test a model that was trained on the other.
+"""
 
 from pathlib import Path
 from zipfile import BadZipFile
@@ -11,35 +14,35 @@ from train.data.samples import DataMissing, DataSet, Sample, Source, Split, read
 
 PARTS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 
-# The one place that fixes the polarity: in the file 0 is malignant and 1 is "normal, benign".
-MEANING = {0: "malignant", 1: "benign"}
+# In the file 0 is malignant and 1 is "normal, benign".
+CLASS_OF_LABEL = {0: "malignant", 1: "benign"}
 
-# At 28×28 this finds 229 of the 239 pairs that BUSI's own pictures give (ultrasound.NEAR_DUPLICATE), and 9 more.
+# At 28×28 this limit finds 229 of the 239 pairs that the images of BUSI give (ultrasound.NEAR_DUPLICATE), and 9 others.
 NEAR_DUPLICATE = 0.95
 
 
-def items(root: Path) -> tuple[np.ndarray, list[tuple[str, int, str]]]:
-    """Pixels (n, 784) uint8 and for each item its part, its row there and its class. Raises `DataMissing`."""
+def read_npz(root: Path) -> tuple[np.ndarray, list[tuple[str, int, str]]]:
+    """The pixels, uint8 (n, 784), and the part, the row in it and the class of each image. Raises `DataMissing`."""
     path = root / "breastmnist.npz"
     if not path.is_file():
         sizes = sorted(other.name for other in root.glob("breastmnist_*.npz"))
         other = f" ({', '.join(sizes)} has larger images; the set at 28×28 is needed)" if sizes else ""
-        raise DataMissing("breastmnist", root, f"breastmnist.npz is not there{other}")
+        raise DataMissing("breastmnist", root, f"breastmnist.npz is missing{other}")
     try:
         with np.load(path) as stored:
-            held = {key: stored[key] for key in stored}
+            arrays = {key: stored[key] for key in stored}
     except (BadZipFile, EOFError, OSError, ValueError) as error:
-        raise DataMissing("breastmnist", root, f"breastmnist.npz is not whole ({error})") from error
-    absent = [key for part in PARTS for key in (f"{part}_images", f"{part}_labels") if key not in held]
+        raise DataMissing("breastmnist", root, f"breastmnist.npz is damaged ({error})") from error
+    absent = [key for part in PARTS for key in (f"{part}_images", f"{part}_labels") if key not in arrays]
     if absent:
         raise DataMissing("breastmnist", root, f"breastmnist.npz has no {', '.join(absent)}")
-    places: list[tuple[str, int, str]] = []
+    rows: list[tuple[str, int, str]] = []
     for part in PARTS:
-        labels = held[f"{part}_labels"].ravel().tolist()
-        if held[f"{part}_images"].shape != (len(labels), 28, 28):
-            raise DataMissing("breastmnist", root, f"breastmnist.npz has not one 28×28 image for each label of {part}")
-        places += [(part, row, MEANING[label]) for row, label in enumerate(labels)]
-    return np.concatenate([held[f"{part}_images"] for part in PARTS]).reshape(len(places), -1), places
+        labels = arrays[f"{part}_labels"].ravel().tolist()
+        if arrays[f"{part}_images"].shape != (len(labels), 28, 28):
+            raise DataMissing("breastmnist", root, f"breastmnist.npz does not have one 28×28 image per label of {part}")
+        rows += [(part, row, CLASS_OF_LABEL[label]) for row, label in enumerate(labels)]
+    return np.concatenate([arrays[f"{part}_images"] for part in PARTS]).reshape(len(rows), -1), rows
 
 
 @reader_of(
@@ -54,10 +57,10 @@ def items(root: Path) -> tuple[np.ndarray, list[tuple[str, int, str]]]:
     )
 )
 def breastmnist(root: Path) -> DataSet:
-    """BreastMNIST with its official split, less what repeats a more held-out image. Raises `DataMissing`."""
-    pixels, places = items(root)
+    """BreastMNIST with its official split, without repeats (`splits.without_leaks`). Raises `DataMissing`."""
+    pixels, rows = read_npz(root)
     codes = TASKS["breastmnist"].codes
-    names = [f"breastmnist/{part}/{row}" for part, row, _ in places]
+    names = [f"breastmnist/{part}/{row}" for part, row, _ in rows]
     groups = splits.merged(names, splits.near_duplicates(names, pixels, NEAR_DUPLICATE))
     samples = [
         Sample(
@@ -70,6 +73,6 @@ def breastmnist(root: Path) -> DataSet:
             key=f"{part}_images",
             row=row,
         )
-        for name, (part, row, code) in zip(names, places, strict=True)
+        for name, (part, row, code) in zip(names, rows, strict=True)
     ]
     return DataSet(*splits.without_leaks(samples))

@@ -1,6 +1,6 @@
-"""What a data set is to the trainer: samples with a label, a group and a split, and where each set comes from.
+"""A dataset for the trainer: samples with a label, a group and a split, and the dataset's source.
 
-Knows nothing of the sets' layouts (the readers do) nor of how a picture is made ready for a network.
+This module knows nothing of a dataset's layout, which its reader knows, or of the preprocessing for a network.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from src.pictures import decode
 from src.pictures.picture import Picture
 
 Split = Literal["train", "validation", "test", "external"]
-"""`external` is a set from elsewhere that no model may learn from or be chosen by: all of it is for the last look."""
+"""`external` is a dataset from elsewhere. No model may learn from it or be chosen by it."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A public data set: `name` is its folder under `--data`; the release names title, licence and citation.
+    """A public dataset. `name` is its folder in `--data`. The model cards give title, licence and citation.
 
     Two of its images count as near-duplicates if their grey thumbnails of `thumbnail_side` pixels correlate above
     `near_duplicate` (0 to 1).
@@ -45,13 +45,13 @@ class Source:
 _SOURCES: dict[str, Source] = {}
 _READERS: dict[str, "Reader"] = {}
 SOURCES: Mapping[str, Source] = MappingProxyType(_SOURCES)
-"""Every data set by its name; the readers fill it."""
+"""Every dataset by its name. The decorator `reader_of` fills this mapping."""
 READERS: Mapping[str, "Reader"] = MappingProxyType(_READERS)
-"""The reader of every data set: the set's folder -> its samples. Raises `DataMissing`."""
+"""The reader of every dataset, by the dataset's name."""
 
 
 def reader_of(source: Source) -> Callable[["Reader"], "Reader"]:
-    """Registers the function that it decorates as the reader of `source`."""
+    """A decorator that registers a function as the reader of `source`."""
 
     def register(reader: "Reader") -> "Reader":
         _SOURCES[source.name] = source
@@ -62,11 +62,11 @@ def reader_of(source: Source) -> Callable[["Reader"], "Reader"]:
 
 
 class DataMissing(FileNotFoundError):  # noqa: N818  (read as a sentence: raise DataMissing)
-    """A data set that is not there, or not whole. The message says what is missing, where it belongs, its source."""
+    """A dataset is missing or incomplete. The message names the problem, the expected folder and the download."""
 
-    def __init__(self, source: str, folder: Path, what: str) -> None:
+    def __init__(self, source: str, folder: Path, problem: str) -> None:
         about = SOURCES[source]
-        super().__init__(f"{about.title}: {what}. Expected in {folder}. Get it from {about.where}.")
+        super().__init__(f"{about.title}: {problem}. Expected in {folder}. Get it from {about.where}.")
 
 
 @lru_cache(maxsize=8)
@@ -77,20 +77,23 @@ def _npz_array(path: Path, key: str) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _h5_file(path: Path, process: int) -> h5py.File:  # noqa: ARG001
-    # `process` is only a part of the key: a forked DataLoader worker must not read through its parent's handle.
+    # `process` makes the cache's key differ between processes: a forked worker must not use its parent's file handle.
     return h5py.File(path, "r")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of a data set. Holds no pixels and no open file, so it can be pickled for DataLoader workers.
+    """One image of a dataset. It holds no pixels and no open file, so it can be pickled for DataLoader workers.
 
-    `name` is stable within the set, `label` indexes `src.tasks.TASKS[task].codes`, and no `group` (lesion, case,
-    near-duplicates, slide) has members in two splits. `path` is the picture, or the .npz or .h5 file whose array `key`
-    holds it at `row`. `masks` are lesion outlines where the set has them. `meta` has the columns for subgroups,
-    None where the set does not say; `lesion_share` is the lesion's bounding box as a share of the picture, 0 to 1.
-    `aspect` is the picture's width over its height before somebody squashed the file to a square; None where the file
-    has the picture's own shape.
+    - `name`: stable within the dataset.
+    - `label`: an index into `src.tasks.TASKS[task].codes`.
+    - `group`: lesion, case, slide or near-duplicates. No group has members in two splits.
+    - `path`: the image, or the .npz or .h5 file whose array `key` holds it at `row`.
+    - `masks`: files of lesion outlines, if the dataset has them.
+    - `has_lesion`: False for an image without a lesion. Its masks, if it has any, are empty.
+    - `meta`: the columns for subgroups; None where the dataset has no value. `lesion_share` is the area of the lesion's
+      bounding box as a share of the image, 0 to 1.
+    - `aspect`: width divided by height before the file was squashed to a square; None if it was not squashed.
     """
 
     name: str
@@ -102,11 +105,12 @@ class Sample:
     key: str | None = None
     row: int | None = None
     masks: tuple[Path, ...] = ()
+    has_lesion: bool = True
     meta: Mapping[str, str | float | None] = field(default_factory=dict)
     aspect: float | None = None
 
     def picture(self) -> Picture:
-        """The image in its own shape: RGB, 8 bit. Raises `images.ImageRefused` for a file that is not one."""
+        """The image with its original aspect, 8-bit RGB. Raises `ImageRefused` for a file that cannot be read."""
         if self.key is None:
             found = decode.read(self.path)
             if self.aspect is None:
@@ -121,7 +125,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a reader returns: the samples in use, name -> reason for those left out, and what a person should know."""
+    """The result of a reader: the samples, the reason for each dropped image by name, and notes for the user."""
 
     samples: list[Sample]
     dropped: Mapping[str, str] = field(default_factory=dict)
@@ -129,13 +133,13 @@ class DataSet:
 
 
 def split_hash(samples: Iterable[Sample]) -> str:
-    """SHA-256 of who is in which split with which label; the order of the samples does not matter."""
+    """The SHA-256 of the samples' names, labels and splits. The order of the samples does not matter."""
     lines = sorted(f"{sample.name},{sample.label},{sample.split}\n" for sample in samples)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def leaks(samples: Iterable[Sample]) -> list[str]:
-    """The groups that have members in more than one split; empty where all is well."""
+    """The groups that have members in more than one split."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for sample in samples:
         found[sample.source, sample.group].add(sample.split)
@@ -143,4 +147,4 @@ def leaks(samples: Iterable[Sample]) -> list[str]:
 
 
 Reader = Callable[[Path], DataSet]
-"""The folder of a data set -> its samples."""
+"""A function from the folder of a dataset to its samples. It raises `DataMissing`."""

@@ -1,9 +1,10 @@
 """Dermatoscopy: HAM10000 (Tschandl et al. 2018), ISIC 2017 (Codella et al. 2018), palms and soles (ISIC Archive).
 
-HAM10000's groups are lesions; several pictures show many of them. Eighteen pairs of different lesion ids are known to
-show the same lesion. Their pixels do not give them away (other angle, other light: correlations from 0.05), so they are
-merged where `known_cross_lesion_duplicates.csv` (columns `from_img`, `to_img`) lies beside the metadata; the official
-download has no such file. Patients are not given, so two lesions of one patient may be on different sides.
+HAM10000's groups are lesions, and many lesions have several images. Eighteen pairs of different lesion ids are known to
+show the same lesion. Their pixels do not reveal it: with another angle and other light, they correlate from 0.05 up. So
+a file `known_cross_lesion_duplicates.csv` (columns `from_img`, `to_img`) beside the metadata names the pairs; the
+official download does not have it. HAM10000 names no patients, so two lesions of one patient may be in different
+splits.
 """
 
 from collections import Counter, defaultdict
@@ -20,18 +21,18 @@ from train.data.samples import DataMissing, DataSet, Sample, Source, reader_of
 
 _METADATA = ("HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab")
 _PAIRS = "known_cross_lesion_duplicates.csv"
-_COLLECTION = "dataset"  # in some copies of HAM10000's metadata: the clinic's own collection
+_COLLECTION = "dataset"  # the clinic's own collection: a column that some copies of HAM10000's metadata have
 
-# Correlation of 64×64 grey thumbnails above which two images of ISIC 2017 show the same lesion. Chosen by eye: five
-# pairs lie above, all of one lesion; the next ones below are different lesions.
+# Above this correlation of their 64×64 grey thumbnails, two images of ISIC 2017 show the same lesion. The limit was
+# chosen by eye: all five pairs above it show one lesion each, and the next pairs below it show different lesions.
 NEAR_DUPLICATE = 0.968
 
 ORIGINAL_ASPECT = 4 / 3
-"""Of nearly all images of ISIC 2017, whose copies are often squashed to a square."""
+"""Width divided by height of nearly all images of ISIC 2017. Many copies are squashed to a square."""
 
 
-# Chosen by looking at the most alike pairs across train and test: dark spots on light ground reach 0.976 between
-# different lesions.
+# The limit was chosen by eye on the most similar pairs of a train and a test image. Dark spots on light skin correlate
+# up to 0.976, although they are different lesions.
 @reader_of(
     Source(
         "ham10000",
@@ -45,9 +46,9 @@ ORIGINAL_ASPECT = 4 / 3
 def ham10000(root: Path) -> DataSet:
     """HAM10000 with a 70/15/15 split by lesion, stratified by class.
 
-    The pictures may lie in `HAM10000_images_part_1` and `_part_2`, in one folder, or beside the metadata. A lesion's
-    split comes from its id; the two lesions of a known pair both take the more held-out of their splits, so that a copy
-    without the file of pairs differs by those lesions alone. Raises `DataMissing`.
+    The images may be in `HAM10000_images_part_1` and `_part_2`, in one folder, or beside the metadata. The id of a
+    lesion decides its split. Both lesions of a known pair get the more held-out of their two splits, so that a copy
+    without the file of pairs differs in these lesions only. Raises `DataMissing`.
     """
     metadata = next((root / name for name in _METADATA if (root / name).is_file()), root / _METADATA[0])
     columns = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
@@ -57,9 +58,9 @@ def ham10000(root: Path) -> DataSet:
         found = files.pictures(folder) | found
     files.require("ham10000", root, (row["image_id"] for row in rows), found, f"listed in {metadata.name}")
     codes = TASKS["skin"].codes
-    strange = sorted({row["dx"] for row in rows} - set(codes))
-    if strange:
-        raise DataMissing("ham10000", root, f"{metadata.name} has classes of another set: {', '.join(strange)}")
+    unknown = sorted({row["dx"] for row in rows} - set(codes))
+    if unknown:
+        raise DataMissing("ham10000", root, f"{metadata.name} has classes of another dataset: {', '.join(unknown)}")
 
     lesions = {row["image_id"]: row["lesion_id"] for row in rows}
     diagnosis = {row["lesion_id"]: row["dx"] for row in rows}
@@ -70,7 +71,7 @@ def ham10000(root: Path) -> DataSet:
         both = [(row["from_img"], row["to_img"]) for row in listed]
         pairs = [(lesions[a], lesions[b]) for a, b in both if a in lesions and b in lesions]
     else:
-        notes = (f"HAM10000: no {_PAIRS}: the 18 known pairs of ids that show the same lesion are not merged.",)
+        notes = (f"HAM10000 has no {_PAIRS}, so the 18 known pairs of ids of one lesion are not merged.",)
     groups = splits.merged(diagnosis, pairs)
     split = splits.most_held_out(
         groups, splits.stratified(Counter(lesions.values()), diagnosis, validation=0.15, test=0.15)
@@ -107,11 +108,11 @@ def ham10000(root: Path) -> DataSet:
     )
 )
 def isic2017(root: Path) -> DataSet:
-    """ISIC 2017's training images: melanoma, seborrhoeic keratosis (`bkl`), naevus; 60/15/25, stratified by class.
+    """ISIC 2017's training images: melanoma, seborrhoeic keratosis (`bkl`) and naevus; 60/15/25, stratified by class.
 
-    Listed in `labels.csv` (columns `image_id`, `dx`, `lesion`) with the images in `images/`. Patients are not given:
-    groups are lesions where the list names them, near-duplicates, else the image. A square file is a squashed 4:3
-    image, for the camera made none that is square: it is brought back to 4:3. Raises `DataMissing`.
+    `labels.csv` (columns `image_id`, `dx`, `lesion`) lists the images in `images/`. The dataset names no patients. A
+    group is a lesion, if the list names it, or a set of near-duplicates, or a single image. The cameras made no square
+    images, so a square file is a squashed 4:3 image and is stretched back to 4:3. Raises `DataMissing`.
     """
     rows, found = _listed("isic2017", root, ("image_id", "dx", "lesion"))
     names = [row["image_id"] for row in rows]
@@ -130,7 +131,7 @@ def isic2017(root: Path) -> DataSet:
     return DataSet(_samples("isic2017", rows, found, groups, {row["image_id"]: "" for row in rows}, squashed))
 
 
-# Thick round frames alike make different lesions correlate up to 0.992.
+# Different lesions correlate up to 0.992 because of similar thick round frames.
 @reader_of(
     Source(
         "acral",
@@ -144,26 +145,26 @@ def isic2017(root: Path) -> DataSet:
 def acral(root: Path) -> DataSet:
     """Palms and soles from the ISIC Archive: melanoma and naevus; 60/15/25, stratified by class and contributor.
 
-    Listed in `labels.csv` (columns `image_id`, `dx`, `patient`, `lesion`, `attribution`, `licence`) with the images in
-    `images/`. Groups are patients, else lesions, else images. Its square files are square images: their round frames
-    are circles. `meta`: attribution, licence. Raises `DataMissing`.
+    `labels.csv` (columns `image_id`, `dx`, `patient`, `lesion`, `attribution`, `licence`) lists the images in
+    `images/`. A group is a patient; if the patient is not named, it is a lesion, or else a single image. Square files
+    are not squashed, as their round frames are circles. `meta`: attribution, licence. Raises `DataMissing`.
     """
     columns = ("image_id", "dx", "patient", "lesion", "attribution", "licence")
     rows, found = _listed("acral", root, columns)
     groups = {row["image_id"]: row["patient"] or row["lesion"] or row["image_id"] for row in rows}
-    # One hospital under two names.
+    # One hospital has two names; the last part of both is the same.
     contributors = {row["image_id"]: row["attribution"].split(", ")[-1] for row in rows}
     return DataSet(_samples("acral", rows, found, groups, contributors))
 
 
 def _listed(source: str, root: Path, columns: Sequence[str]) -> tuple[list[dict[str, str]], dict[str, Path]]:
-    """The rows of labels.csv by image id, and the image files by stem. Raises `DataMissing`."""
+    """The rows of labels.csv, sorted by image id, and the image files by stem. Raises `DataMissing`."""
     rows = sorted(files.table(source, root, root / "labels.csv", columns), key=lambda row: row["image_id"])
     found = files.pictures(root / "images")
     files.require(source, root, (row["image_id"] for row in rows), found, "listed in labels.csv (folder images)")
-    strange = sorted({row["dx"] for row in rows} - set(TASKS["skin"].codes))
-    if strange:
-        raise DataMissing(source, root, f"labels.csv has other classes: {', '.join(strange)}")
+    unknown = sorted({row["dx"] for row in rows} - set(TASKS["skin"].codes))
+    if unknown:
+        raise DataMissing(source, root, f"labels.csv has other classes: {', '.join(unknown)}")
     return rows, found
 
 
@@ -175,7 +176,7 @@ def _samples(
     contributors: Mapping[str, str],
     squashed: Collection[str] = (),
 ) -> list[Sample]:
-    # A group of two classes counts as its most malignant one, so that melanomas are spread as they should be.
+    # A group of two classes counts as melanoma if it has one, so that all splits get their share of melanomas.
     strata: dict[str, str] = {}
     for row in rows:
         stratum = f"{row['dx']} {contributors[row['image_id']]}"

@@ -1,6 +1,6 @@
-"""Splits that keep a group on one side, and the near-duplicates that make groups.
+"""Splits that never divide a group, and groups of near-duplicates.
 
-Everything here depends on names and pixels alone, never on the order of files or on random numbers. Knows no data set.
+The splits depend on names and pixels, never on the order of files. This module knows no particular dataset.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ _HELD_OUT = {split: rank for rank, split in enumerate(SPLITS)}
 def stratified(
     sizes: Mapping[str, int], strata: Mapping[str, str], *, validation: float, test: float
 ) -> dict[str, Split]:
-    """Assign groups to splits, in each stratum by the shares of images given.
+    """Assign groups to splits so that, in each stratum, `validation` and `test` get these shares of the images, 0 to 1.
 
-    `sizes` is group -> number of images, `strata` group -> stratum. Groups are taken in the order of the SHA-256 of
-    their names, first for test, then for validation. So where a user has more or fewer groups than we had, all but a
-    few at the cuts still land where they did for us; of three groups or more in a stratum, each split gets one.
+    `sizes` has the number of images of each group, `strata` its stratum. Groups are assigned in the order of the
+    SHA-256 of their names: first to test, then to validation, then to train. So with a few more or fewer groups, nearly
+    all groups keep their split. If a stratum has three groups or more, each split gets one.
     """
     members: dict[str, list[str]] = defaultdict(list)
     for group, stratum in strata.items():
@@ -38,7 +38,7 @@ def stratified(
         shares: tuple[tuple[Split, float], ...] = (("test", test * total), ("validation", validation * total))
         filled: Counter[Split] = Counter()
         for group in sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest()):
-            # A group goes where at least half of it still fits, so that small strata are not overfilled by rounding up.
+            # A split takes a group only if half of it still fits, so that small strata do not overfill a split.
             left = {split: share - filled[split] for split, share in shares if share}
             fits = (split for split in left if not filled[split] or left[split] >= sizes[group] / 2)
             assigned[group] = next(fits, "train")
@@ -47,7 +47,7 @@ def stratified(
 
 
 def merged(names: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Name -> group, where pairs are joined and a group is called after its first member in sorted order."""
+    """Join pairs of names into groups: name -> group. A group has the name of its first member in sorted order."""
     ordered = sorted(names)
     position = {name: index for index, name in enumerate(ordered)}
     edges = np.array([(position[a], position[b]) for a, b in pairs], dtype=np.int64).reshape(-1, 2)
@@ -58,7 +58,7 @@ def merged(names: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[str, 
 
 
 def most_held_out(groups: Mapping[str, str], splits: Mapping[str, Split]) -> dict[str, Split]:
-    """Name -> split, where all of a group get the split of its most held-out member (test, then validation)."""
+    """Name -> split: all members of a group get the split of its most held-out member (test, then validation)."""
     best: dict[str, Split] = {}
     for name, group in groups.items():
         best[group] = max(best.get(group, "train"), splits[name], key=_HELD_OUT.__getitem__)
@@ -66,13 +66,13 @@ def most_held_out(groups: Mapping[str, str], splits: Mapping[str, Split]) -> dic
 
 
 def thumbnail(image: Image.Image, side: int) -> np.ndarray:
-    """The grey picture squeezed to side × side, float32 (side * side,), as `near_duplicates` takes it."""
+    """The grey image scaled to side × side, float32 (side * side,), for `near_duplicates`."""
     small = image.convert("L").resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(small, dtype=np.float32).ravel()
 
 
 def correlations(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each row of (n, k) with each of (m, k): (n, m) float32. A flat row has 0 with all."""
+    """The Pearson correlations of each row of (n, k) with each row of (m, k): float32 (n, m); 0 for a constant row."""
 
     def unit(rows: np.ndarray) -> np.ndarray:
         centred = rows.astype(np.float32) - rows.mean(axis=1, keepdims=True, dtype=np.float32)
@@ -88,10 +88,10 @@ def near_duplicates(names: Sequence[str], thumbnails: np.ndarray, threshold: flo
 
 
 def reshuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """The samples with another split, 70/15/15 by groups drawn at random, in place of their own.
+    """The samples with another split, 70/15/15 by groups that are drawn at random.
 
-    scikit-learn's GroupShuffleSplit, source by source. For the question how much a figure owes to its split: a model
-    trained so is judged on its own split alone.
+    scikit-learn's GroupShuffleSplit splits each source. This shows how much a figure depends on the split. A model that
+    was trained on such a split must be evaluated on the same split.
     """
     split: dict[str, Split] = {}
     for source in sorted({sample.source for sample in samples}):
@@ -105,11 +105,11 @@ def reshuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
 
 
 def folded(samples: Sequence[Sample], folds: int) -> list[list[Sample]]:
-    """For each fold all samples, those that are not test split anew: the fold is validation, the rest is train.
+    """All samples once per fold: the samples of the fold are validation, and the samples of the other folds are train.
 
-    Groups stay whole, and folds are alike in classes and sources (scikit-learn's StratifiedGroupKFold, in the order of
-    the SHA-256 of the groups' names). Test and external samples keep their split. Raises ValueError for more folds than
-    groups.
+    No group is divided, and the folds have similar shares of classes and sources (scikit-learn's StratifiedGroupKFold,
+    in the order of the SHA-256 of the groups' names). Test and external samples keep their split. Raises ValueError for
+    fewer than two folds or for more folds than groups.
     """
     rest = [sample for sample in samples if sample.split in ("train", "validation")]
     groups = [f"{sample.source}/{sample.group}" for sample in rest]
@@ -117,7 +117,7 @@ def folded(samples: Sequence[Sample], folds: int) -> list[list[Sample]]:
         raise ValueError(f"{len(set(groups))} groups cannot make {folds} folds.")
     order = sorted(range(len(rest)), key=lambda i: (hashlib.sha256(groups[i].encode()).digest(), rest[i].name))
     strata = [f"{rest[i].source} {rest[i].label}" for i in order]
-    # Rare strata may have fewer groups than there are folds: scikit-learn then warns, and spreads them as it can.
+    # A rare stratum may have fewer groups than there are folds. scikit-learn then warns and distributes them anyway.
     cut = StratifiedGroupKFold(folds).split(order, strata, [groups[i] for i in order])
     made = []
     for _, held_out in cut:
@@ -134,11 +134,11 @@ def folded(samples: Sequence[Sample], folds: int) -> list[list[Sample]]:
 
 
 def without_leaks(samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, str]]:
-    """Keep a published split free of leaks: (kept, name -> reason for the dropped). No test image is ever dropped.
+    """Drop images that leak between the splits of a published dataset. Returns the kept samples, and name -> reason.
 
-    A group's members outside its most held-out split go: near-duplicates of a test image are neither trained nor
-    validated on, and those of a validation image are not trained on. Of the rest, training images whose near-duplicate
-    carries another label go too, all of them: one of the labels is wrong and nobody knows which.
+    Members of a group outside its most held-out split are dropped: near-duplicates of a test image are used neither for
+    training nor for validation, and those of a validation image are not used for training. Training images whose
+    near-duplicate has another label are dropped too, as nobody knows which label is wrong. No test image is dropped.
     """
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:

@@ -1,9 +1,9 @@
-"""Breast ultrasound: BUSI (Al-Dhabyani et al. 2020), BUS-BRA (Gómez-Flores et al. 2024), Multi-REZ and, as the set
-that no model may learn from, BrEaST (Pawłowska et al. 2024).
+"""Breast ultrasound: BUSI (Al-Dhabyani et al. 2020), BUS-BRA (Gómez-Flores et al. 2024), Multi-REZ, and BrEaST
+(Pawłowska et al. 2024), which is external.
 
-BUSI names no patients and holds many a scan several times: frames of one sweep, with and without callipers or text,
-some under two classes. `NEAR_DUPLICATE` finds them. Between BUSI and BUS-BRA, and between BUS-BRA's cases, there are
-none (highest correlation 0.90 and 0.88).
+BUSI names no patients and has many scans several times: frames of one sweep, with and without callipers or text, some
+of them in two classes. `NEAR_DUPLICATE` finds them. There are no near-duplicates between BUSI and BUS-BRA or between
+cases of BUS-BRA: the highest correlations are 0.90 and 0.88.
 """
 
 import json
@@ -21,9 +21,10 @@ from src.tasks import TASKS
 from train.data import files, mnist, splits
 from train.data.samples import DataMissing, DataSet, Sample, Source, Split, reader_of
 
-# Correlation of 64×64 grey thumbnails above which two pictures of BUSI are taken for the same scan. Chosen by looking
-# at pairs: down to 0.93 nearly all are the same scan, from 0.93 to 0.91 most, below 0.90 hardly any. The usual 0.99
-# finds 84 of these 239 pairs and leaves the same lesion on both sides; a pair too many costs one training image.
+# Above this correlation of their 64×64 grey thumbnails, two images of BUSI count as the same scan. The limit was chosen
+# by eye: nearly all pairs above 0.93 are the same scan, most between 0.91 and 0.93, and hardly any below 0.90. The
+# usual limit of 0.99 finds only 84 of these 239 pairs and leaves lesions in two splits. A wrong pair costs one training
+# image.
 NEAR_DUPLICATE = 0.91
 
 _CODES = TASKS["ultrasound"].codes
@@ -42,18 +43,18 @@ _MASK = re.compile(r"(?P<picture>.+)_mask(_\d+)?")
     )
 )
 def busi(root: Path) -> DataSet:
-    """BUSI with the split of BreastMNIST, so that both are judged on the same images; repeats dropped.
+    """BUSI with the split of BreastMNIST, so that both tasks are evaluated on the same images, and without repeats.
 
-    The split comes from `breastmnist_split.csv` (columns `breastmnist_split`, `busi_file`) where there is one, else
-    from matching the pictures with `../breastmnist/breastmnist.npz`, else it is made here, 70/10/20 by groups of
-    near-duplicates; the notes say which. Raises `DataMissing`.
+    If there is a `breastmnist_split.csv` (columns `breastmnist_split`, `busi_file`), it gives the split. Else the
+    images are matched with `../breastmnist/breastmnist.npz`. If that fails, the split is 70/10/20 by groups of
+    near-duplicates. The notes say if the split does not come from the file. Raises `DataMissing`.
     """
     folder = root / "Dataset_BUSI_with_GT"
     found: dict[str, Path] = {}
     masks: dict[str, list[Path]] = {}
     for code in _CODES:
         if not (folder / code).is_dir():
-            raise DataMissing("busi", root, f"the folder Dataset_BUSI_with_GT/{code} is not there")
+            raise DataMissing("busi", root, f"the folder Dataset_BUSI_with_GT/{code} is missing")
         for stem, path in sorted(files.pictures(folder / code).items()):
             if mask := _MASK.fullmatch(stem):
                 masks.setdefault(f"busi/{mask['picture']}", []).append(path)
@@ -61,7 +62,7 @@ def busi(root: Path) -> DataSet:
                 found[f"busi/{stem}"] = path
         numbered = [match for name in found if (match := _PICTURE.fullmatch(name)) and match["code"] == code]
         numbers = [int(match["number"]) for match in numbered]
-        # BUSI numbers each class from 1 without gaps, so a gap is a file that was not copied.
+        # BUSI numbers the images of a class from 1 without gaps. A gap is a file that was not copied.
         wanted = [f"busi/{code} ({number})" for number in range(1, max(numbers, default=1) + 1)]
         files.require("busi", root, wanted, found, f"in Dataset_BUSI_with_GT/{code}")
 
@@ -70,7 +71,16 @@ def busi(root: Path) -> DataSet:
     groups = splits.merged(names, splits.near_duplicates(names, _thumbnails(found, names, 64), NEAR_DUPLICATE))
     split, notes = _busi_split(root, names, found, labels, groups)
     samples = [
-        Sample(name, labels[name], groups[name], split[name], "busi", found[name], masks=tuple(masks.get(name, ())))
+        Sample(
+            name=name,
+            label=labels[name],
+            group=groups[name],
+            split=split[name],
+            source="busi",
+            path=found[name],
+            masks=tuple(masks.get(name, ())),
+            has_lesion=_CODES[labels[name]] != "normal",
+        )
         for name in names
     ]
     kept, dropped = splits.without_leaks(samples)
@@ -99,11 +109,13 @@ def _busi_split(
     if (other / "breastmnist.npz").is_file():
         matched = _matched_split(other, names, found, labels)
         if matched:
-            return matched, (f"BUSI: no {listed.name}: split taken from breastmnist.npz, matched picture by picture.",)
+            return matched, (
+                f"BUSI has no {listed.name}. Its images were matched with breastmnist.npz, which gave the split.",
+            )
     sizes = Counter(groups.values())
     by_group = splits.stratified(sizes, {group: str(labels[group]) for group in sizes}, validation=0.1, test=0.2)
     return {name: by_group[groups[name]] for name in names}, (
-        f"BUSI: no {listed.name} and no breastmnist.npz that matches: 70/10/20 was made here by groups of "
+        f"BUSI has no {listed.name}, and no breastmnist.npz matches it. So it was split 70/10/20 by groups of "
         "near-duplicates, which is not the split of the published figures.",
     )
 
@@ -111,12 +123,12 @@ def _busi_split(
 def _matched_split(
     breastmnist: Path, names: Sequence[str], found: Mapping[str, Path], labels: Mapping[str, int]
 ) -> dict[str, Split] | None:
-    """BreastMNIST's split for BUSI's pictures by the best one-to-one match at 28×28, or None where they differ.
+    """BreastMNIST's split for the images of BUSI, from the best one-to-one match at 28×28; None if they do not match.
 
-    On copies shrunk to 384 px as JPEG this puts 99.5 % of the pictures where the published map does.
+    On JPEG copies that were reduced to 384 px, 99.5 % of the images get the same split as by the published mapping.
     """
-    pixels, places = mnist.items(breastmnist)
-    theirs = np.array([code == "malignant" for _, _, code in places])
+    pixels, rows = mnist.read_npz(breastmnist)
+    theirs = np.array([code == "malignant" for _, _, code in rows])
     ours = np.array([_CODES[labels[name]] == "malignant" for name in names])
     if len(theirs) != len(ours) or theirs.sum() != ours.sum():
         return None
@@ -125,7 +137,7 @@ def _matched_split(
     item, picture = linear_sum_assignment(likeness, maximize=True)
     if np.median(likeness[item, picture]) < 0.9:
         return None
-    return {names[p]: mnist.PARTS[places[i][0]] for i, p in zip(item, picture, strict=True)}
+    return {names[p]: mnist.PARTS[rows[i][0]] for i, p in zip(item, picture, strict=True)}
 
 
 @reader_of(
@@ -141,7 +153,7 @@ def _matched_split(
 def busbra(root: Path) -> DataSet:
     """BUS-BRA with a 70/10/20 split by case, stratified by pathology. It has no normal images. Raises `DataMissing`.
 
-    `meta`: BIRADS, Device, Histology, lesion_share (its BBOX).
+    `meta`: BIRADS, Device, Histology, lesion_share (from BBOX).
     """
     columns = ("ID", "Case", "Histology", "Pathology", "BIRADS", "Device", "Width", "Height", "BBOX")
     rows = files.table("busbra", root, root / "bus_data.csv", columns)
@@ -185,19 +197,20 @@ def busbra(root: Path) -> DataSet:
     )
 )
 def multirez(root: Path) -> DataSet:
-    """Multi-REZ, benign and malignant lesions, many with callipers; 60/15/25 by patient, stratified by class.
+    """Multi-REZ: benign and malignant lesions, many with callipers; 60/15/25 by patient, stratified by class.
 
-    Listed in `labels.csv` (columns `file`, `label`, `patient`, `birads`). Patients whose images repeat each other make
-    one group. It has no lesion outlines and no image without a lesion. `meta`: BIRADS. Raises `DataMissing`.
+    `labels.csv` (columns `file`, `label`, `patient`, `birads`) lists the images in `images/`. Patients whose images are
+    near-duplicates form one group. The dataset has no lesion outlines and no image without a lesion. `meta`: BIRADS.
+    Raises `DataMissing`.
     """
     rows = files.table("multirez", root, root / "labels.csv", ("file", "label", "patient", "birads"))
     rows = sorted(rows, key=lambda row: row["file"])
     found = files.pictures(root / "images")
     names = [Path(row["file"]).stem for row in rows]
     files.require("multirez", root, names, found, "listed in labels.csv (folder images)")
-    strange = sorted({row["label"] for row in rows} - set(_CODES))
-    if strange:
-        raise DataMissing("multirez", root, f"labels.csv has other classes: {', '.join(strange)}")
+    unknown = sorted({row["label"] for row in rows} - set(_CODES))
+    if unknown:
+        raise DataMissing("multirez", root, f"labels.csv has other classes: {', '.join(unknown)}")
     patients = {name: row["patient"] for name, row in zip(names, rows, strict=True)}
     repeats = splits.near_duplicates(names, _thumbnails(found, names, 64), NEAR_DUPLICATE)
     groups = splits.merged(patients.values(), [(patients[a], patients[b]) for a, b in repeats])
@@ -233,9 +246,9 @@ def multirez(root: Path) -> DataSet:
     )
 )
 def breast_usg(root: Path) -> DataSet:
-    """BrEaST-Lesions-USG, one picture a case, all of it "external". Raises `DataMissing`.
+    """BrEaST-Lesions-USG, one image per case, all of them "external". Raises `DataMissing`.
 
-    `meta`: BIRADS (4 comes as 4a, 4b, 4c), age, lesion_share (the box around `..._tumor.png`; None without a lesion).
+    `meta`: BIRADS (4 is given as 4a, 4b or 4c), age, lesion_share (from `..._tumor.png`; None without a lesion).
     """
     tables = sorted(root.glob("BrEaST-Lesions-USG-clinical-data*.xlsx"))
     listed = tables[-1] if tables else root / "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx"
@@ -244,9 +257,9 @@ def breast_usg(root: Path) -> DataSet:
     found = files.pictures(root / "BrEaST-Lesions_USG-images_and_masks")
     names = {row["CaseID"]: Path(row["Image_filename"]).stem for row in rows}
     files.require("breast_usg", root, names.values(), found, f"listed in {listed.name}")
-    strange = sorted({row["Classification"] for row in rows} - set(_CODES))
-    if strange:
-        raise DataMissing("breast_usg", root, f"{listed.name} has other classes: {', '.join(strange)}")
+    unknown = sorted({row["Classification"] for row in rows} - set(_CODES))
+    if unknown:
+        raise DataMissing("breast_usg", root, f"{listed.name} has other classes: {', '.join(unknown)}")
     samples = []
     for row in sorted(rows, key=lambda row: names[row["CaseID"]]):
         mask = found.get(Path(row["Mask_tumor_filename"]).stem)
@@ -259,6 +272,7 @@ def breast_usg(root: Path) -> DataSet:
                 source="breast_usg",
                 path=found[names[row["CaseID"]]],
                 masks=(mask,) if mask else (),
+                has_lesion=row["Classification"] != "normal",
                 meta={
                     "BIRADS": row["BIRADS"] or None,
                     "age": float(row["Age"]) if row["Age"].replace(".", "", 1).isdigit() else None,

@@ -24,7 +24,7 @@ ROOT = EMBEDDED.parent
 IGNORED = ROOT / "runs"
 """The folder of the repository that training writes to and git ignores."""
 
-SIDE = 192  # pixels: enough to recognise a picture by
+SIDE = 192  # pixels: enough to recognise an image
 CORRECT_SHOWN = 200
 
 STYLE = """
@@ -46,9 +46,9 @@ def sort_decisions(
     """Heading -> its samples with their predictions: worst mistakes first, closest correct decisions first."""
     sorted_: dict[str, list[tuple[Sample, Prediction]]] = {"Missed cancer": [], "False alarm": [], "Correct": []}
     for sample, answer in zip(samples, answers, strict=True):
-        ill = answer.task.malignant[sample.label]
+        malignant = answer.task.malignant[sample.label]
         referred = decide(answer.p_malignant, threshold) == "refer"
-        kind = "Correct" if ill == referred else "Missed cancer" if ill else "False alarm"
+        kind = "Correct" if malignant == referred else "Missed cancer" if malignant else "False alarm"
         sorted_[kind].append((sample, answer))
     for kind, found in sorted_.items():
         found.sort(key=lambda one: abs(one[1].p_malignant - threshold), reverse=kind != "Correct")
@@ -63,9 +63,7 @@ def write_page(folder: Path, predictor: Predictor, samples: Sequence[Sample], th
     """
     target = folder.resolve()
     if target.is_relative_to(ROOT) and not target.is_relative_to(IGNORED):
-        raise AuditError(
-            f"An audit holds patients' pictures: choose a folder outside the repository or below {IGNORED}."
-        )
+        raise AuditError(f"An audit shows images of patients. Choose a folder outside the repository or in {IGNORED}.")
     answers = []
     pictures = (sample.picture() for sample in samples)
     for answer in tqdm(predictor.predict_many(pictures), total=len(samples), desc="reading", unit="image"):
@@ -92,11 +90,11 @@ def write_page(folder: Path, predictor: Predictor, samples: Sequence[Sample], th
 def _head(predictor: Predictor, counts: Mapping[str, int], threshold: float) -> str:
     vigil = predictor.checkpoint.config.vigil
     title = escape(f"Vigil, {predictor.task.title}: {vigil.name}, revision {predictor.checkpoint.revision}")
-    said = ", ".join(f"{kind.lower()} {n:,}" for kind, n in counts.items())
+    listed = ", ".join(f"{kind.lower()} {n:,}" for kind, n in counts.items())
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>\n'
-        f"<h1>{title}</h1><p>Test pictures at threshold {threshold:g}: {said}. Patients' pictures: not to be passed on."
-        "</p>\n"
+        f"<h1>{title}</h1><p>Test images at threshold {threshold:g}: {listed}. These are images of patients: do not "
+        "pass them on.</p>\n"
     )
 
 
@@ -104,12 +102,12 @@ def _figure(predictor: Predictor, sample: Sample) -> str:
     picture = sample.picture()
     answer = predictor.predict(picture, "Grad-CAM")
     heat = answer.heat_map
-    images = [picture.image, *([heat_map.draw(picture.image, heat, answer.box, answer.task.label_box)] if heat else [])]
+    images = [picture.image, *([heat_map.draw(picture.image, heat, answer.box, answer.label_box)] if heat else [])]
     shown = "".join(f'<img alt="" src="{_inline(image)}">' for image in images)
     codes = predictor.task.codes
     return (
         f"<figure>{shown}<figcaption>{escape(sample.name)}<br>p(malignant) <b>{answer.p_malignant:.3f}</b>, truth "
-        f"{escape(codes[sample.label])}, most probable {escape(codes[answer.top])}, which the heat map argues for"
+        f"{escape(codes[sample.label])}, most probable class {escape(codes[answer.top])} (heat map)"
         "</figcaption></figure>\n"
     )
 

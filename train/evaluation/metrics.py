@@ -1,6 +1,6 @@
 """From scores and labels to metrics with intervals. scikit-learn computes them; this module resamples.
 
-Knows nothing of files, networks or thresholds' meaning. Positive is malignant throughout.
+It knows nothing of files, of networks or of the meaning of a threshold. The positive class is always malignant.
 """
 
 import math
@@ -38,12 +38,12 @@ def is_malignant(task: Task, labels: np.ndarray) -> np.ndarray:
 
 
 def auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve; NaN where one side is empty."""
+    """The area under the ROC curve; NaN if one class has no sample."""
     return float(roc_auc_score(positive, scores)) if 0 < positive.sum() < len(positive) else math.nan
 
 
 def auc_macro(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean over the classes that occur of the one-against-rest AUC."""
+    """The mean of the one-against-rest AUC over the classes that occur."""
     found = [auc(labels == c, probabilities[:, c]) for c in np.unique(labels)]
     return math.nan if np.isnan(found).all() else float(np.nanmean(found))
 
@@ -77,7 +77,7 @@ def fit_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def quick(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The few metrics of an epoch's validation, from uncalibrated `logits` (N, C)."""
+    """The metrics of an epoch's validation, from uncalibrated `logits` (N, C)."""
     probabilities = calibrated(logits, 1.0)
     return {
         "loss": float(log_loss(labels, probabilities, labels=range(len(task.codes)))),
@@ -88,7 +88,7 @@ def quick(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float
 
 
 def calibration(positive: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
-    """Ten equal bins of p(malignant) without the empty ones; each has n, mean score and share malignant."""
+    """The non-empty ones of ten equal bins of p(malignant): each has n, the mean score and the share of cancers."""
     bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     rows = []
     for b in np.unique(bins):
@@ -122,7 +122,7 @@ def point_estimates(task: Task, probabilities: np.ndarray, labels: np.ndarray) -
         "auc_malignant": auc(positive, scores),
         "average_precision": float(average_precision_score(positive, scores)) if positive.any() else math.nan,
         "accuracy": float(accuracy_score(labels, predicted)),
-        # the mean of the recalls; by hand of sklearn's, which warns where a resample lacks a class
+        # The mean of the recalls. scikit-learn's function would warn if a resample lacks a class.
         "balanced_accuracy": float(np.mean([(predicted[labels == c] == c).mean() for c in present])),
         "f1_macro": float(f1_score(labels, predicted, labels=present, average="macro", zero_division=0)),
         "brier": float(brier_score_loss(positive, scores)),
@@ -141,8 +141,8 @@ def bootstrap(
 ) -> dict[str, list[float]]:
     """95% percentile intervals from RESAMPLES bootstrap samples of whole groups (lesions, cases, duplicates).
 
-    `statistics` takes an index array (with repeats) and gives named figures; draws in which a figure is not defined
-    (NaN) are left out of that figure's interval. Same seed, same intervals.
+    `statistics` takes an index array (with repeats) and returns figures by name. Draws in which a figure is NaN are
+    left out of its interval. The same seed gives the same intervals.
     """
     rng = np.random.default_rng(seed)
     names, members = np.unique(np.asarray(groups), return_inverse=True)
@@ -156,7 +156,7 @@ def bootstrap(
 
 
 def mean(values: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
-    """The mean of `values` (N,) with its 95% interval from draws of whole groups; None for nothing counted."""
+    """The mean of `values` (N,) with a 95% bootstrap interval over whole groups; None without values."""
     if not len(values):
         return {"value": None, "interval": [None, None]}
     drawn = bootstrap(lambda rows: {"mean": float(values[rows].mean())}, groups)
@@ -164,10 +164,10 @@ def mean(values: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
 
 
 def share(hits: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
-    """The share of `hits` (N,), each in 0..1, with the exact 95% interval of as many cases as there are groups.
+    """The share of `hits` (N,), each in 0..1, with an exact 95% interval that counts each group as one case.
 
-    Draws of groups would give none of forty an interval without width; pictures of a group are not counted as
-    independent. None for nothing counted.
+    Images of a group are not independent. A bootstrap would give an interval without width for 0 of 40. None without
+    values.
     """
     if not len(hits):
         return {"value": None, "interval": [None, None]}
@@ -176,7 +176,7 @@ def share(hits: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
 
 
 def proportions(point: OperatingPoint) -> dict[str, dict[str, Any]]:
-    """Sensitivity, specificity, PPV and NPV at one threshold with exact 95% intervals; None for nothing counted."""
+    """Sensitivity, specificity, PPV and NPV at one threshold with exact 95% intervals; None without cases."""
     shares = {
         "sensitivity": (point.tp, point.tp + point.fn),
         "specificity": (point.tn, point.tn + point.fp),

@@ -1,7 +1,7 @@
-"""The figures of an evaluation: ROC, precision-recall, confusion matrix, reliability, learning curves, as PNG files.
+"""The plots of an evaluation as PNG files: ROC, precision-recall, confusion matrix, reliability and learning curves.
 
-Draws what it is given; chooses and computes nothing. The curves that the page shows too are described once, in
-src/results/chart_data.py; scikit-learn's displays draw the rest.
+This module only draws. `src/results/chart_data.py` computes the curves that the page shows, too; scikit-learn draws the
+others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from train.evaluation import metrics
 
 
 def _figure(width: float = 5, height: float = 4.5) -> Figure:
-    # Without pyplot: no window system, no global state.
+    # pyplot is not used, because it needs a window system and keeps global state.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -31,7 +31,7 @@ def _figure(width: float = 5, height: float = 4.5) -> Figure:
 
 def _save(figure: Figure, folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    # Without the version and date that would make the same figure another file.
+    # Without this, the version of matplotlib in the file would make equal plots differ.
     figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
 
 
@@ -51,7 +51,7 @@ def _plot(axes: Axes, chart: Chart) -> None:
 
 
 def draw(folder: Path, split: str, task: Task, labels: np.ndarray, probabilities: np.ndarray) -> None:
-    """ROC, precision-recall, confusion matrix and reliability of one split, into `folder`.
+    """Draw ROC, precision-recall, confusion matrix and reliability of one split into `folder`.
 
     `labels` (N,) class indices, `probabilities` (N, C) calibrated.
     """
@@ -89,7 +89,7 @@ def draw(folder: Path, split: str, task: Task, labels: np.ndarray, probabilities
 
 
 def learning_curves(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Losses and metrics over epochs, or cross-validated over C for the logistic regression, into `folder`."""
+    """Draw losses and metrics over epochs into `folder`; for the logistic regression, the AUC over C."""
     charts = chart_data.learning_curves(history)
     if not charts:
         return

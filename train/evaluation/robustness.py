@@ -35,19 +35,19 @@ def flip_rates(
     referred = scores >= threshold
     flipped = referred[:, 1:] != referred[:, :1]
     spread = scores.max(axis=1) - scores.min(axis=1)
-    everyone = np.ones(len(scores), dtype=bool)
-    rows_of = {"all": everyone, "malignant": positive, "other": ~positive}
+    every = np.ones(len(scores), dtype=bool)
+    rows_of = {"all": every, "malignant": positive, "other": ~positive}
     return {
         "n": len(scores),
         "groups": len(set(groups)),
         "threshold": threshold,
         "pictures": {
-            who: {
+            label: {
                 "n": int(rows.sum()),
                 "flipped": metrics.share(flipped[rows].any(axis=1), _at(groups, rows)),
                 "spread": metrics.mean(spread[rows], _at(groups, rows)),
             }
-            for who, rows in rows_of.items()
+            for label, rows in rows_of.items()
         },
         "views": {name: metrics.share(flipped[:, i], groups) for i, name in enumerate(names)},
     }

@@ -1,8 +1,8 @@
-"""What cameras, clinics and machines leave on a picture, drawn as albumentations transforms: hair, callipers, round
-frames, rulers, borders, text.
+"""Artefacts of cameras, clinics and machines as albumentations transforms: hair, callipers, round frames, rulers,
+borders and text.
 
-Where one source has them and another has not, or where one class is measured more often than the other, they are
-shortcuts; put onto every source alike they say nothing. Knows nothing of labels or sources.
+An artefact is a shortcut if one source has it more often than another, or if one class is measured more often than the
+other. Drawn onto images of every source and class, it predicts nothing. This module knows nothing of labels or sources.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class _Artefact(A.ImageOnlyTransform):
     """An artefact drawn onto a copy of an RGB or grey uint8 image (H, W, C)."""
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:  # noqa: ARG002
-        """albumentations' hook."""
+        """The method that albumentations calls."""
         return self.drawn(np.ascontiguousarray(img).copy(), self.random_generator)
 
     def drawn(self, out: np.ndarray, draw: np.random.Generator) -> np.ndarray:
@@ -38,9 +38,9 @@ class _Artefact(A.ImageOnlyTransform):
 
 
 class Hairs(_Artefact):
-    """Draws 1 to `most` curved dark hairs, 1 to 2 px wide at 224 px.
+    """Draws 1 to `most` curved dark hairs, 1 to 2 px wide in an image of 224 px.
 
-    Hair lies over one dermatoscopic picture in three and says nothing of the lesion under it.
+    About one dermatoscopic image in three has hair, which has nothing to do with the lesion.
     """
 
     def __init__(self, most: int = 12, p: float = 0.5) -> None:
@@ -53,7 +53,7 @@ class Hairs(_Artefact):
         side = max(height, width)
         dark = int(draw.integers(15, 70))
         colour = (dark + 15, dark + 5, dark)[: out.shape[2]]
-        direction = draw.uniform(0, np.pi)  # hairs of one patch of skin lie alike
+        direction = draw.uniform(0, np.pi)  # the hairs of a patch of skin have similar directions
         for _ in range(int(draw.integers(1, self.most + 1))):
             angle, length = direction + draw.normal(0, 0.5), draw.uniform(0.2, 0.8) * side
             along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
@@ -65,9 +65,9 @@ class Hairs(_Artefact):
 
 
 class Callipers(_Artefact):
-    """Draws what an ultrasound machine writes over a picture: pairs of crosses, dotted lines between them, text.
+    """Draws the marks of an ultrasound machine: pairs of crosses, dotted lines between them, and text.
 
-    Lesions that somebody measured are more often malignant: without this the marks are a shortcut.
+    Lesions that somebody measured are more often malignant, so real marks are a shortcut.
     """
 
     def __init__(self, p: float = 0.3) -> None:
@@ -92,9 +92,9 @@ class Callipers(_Artefact):
 
 
 class RoundFrame(_Artefact):
-    """Darkens all outside an ellipse about the middle: a dermatoscope's round field, sharp or as a soft vignette.
+    """Darkens everything outside a central ellipse, like the round field of a dermatoscope, with a sharp or soft edge.
 
-    Its radius is 0.75 to 1.35 of half a side, so that corners or all of the rim are black.
+    The radius is 0.75 to 1.35 times half a side, so that the corners or the whole rim are black.
     """
 
     def __init__(self, p: float = 0.2) -> None:
@@ -114,7 +114,7 @@ class RoundFrame(_Artefact):
 
 
 class Borders(_Artefact):
-    """Draws bars along one to four edges, up to a tenth of a side, black, grey or white: scanned film, screenshots."""
+    """Draws black, grey or white bars, up to a tenth of a side wide, along edges, as in scanned film or screenshots."""
 
     def __init__(self, p: float = 0.1) -> None:
         super().__init__(p=p)
@@ -130,7 +130,7 @@ class Borders(_Artefact):
 
 
 class Ruler(_Artefact):
-    """A scale of ticks, dark or light, straight across or along an edge, every fifth tick longer."""
+    """Draws a dark or light scale beside the middle, in any direction. Every fifth tick is longer."""
 
     def __init__(self, p: float = 0.15) -> None:
         super().__init__(p=p)
@@ -143,7 +143,7 @@ class Ruler(_Artefact):
         colour = _colour(level, out.shape[2])
         angle = draw.choice([0, np.pi / 2, draw.uniform(0, np.pi)])
         along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-        # Beside the middle, where the lesion is.
+        # The scale lies beside the middle, because the lesion is there.
         start = np.array([0.5, 0.5]) * (width, height) + across * side * draw.uniform(0.25, 0.48) * draw.choice([-1, 1])
         step, tick = side * draw.uniform(0.03, 0.09), side * draw.uniform(0.015, 0.04)
         count = int(draw.integers(6, 22))
@@ -166,7 +166,7 @@ def _pixel(point: np.ndarray) -> tuple[int, int]:
 
 
 class Text(_Artefact):
-    """A few letters and digits in one colour: dates, names of views, depth."""
+    """Draws a few letters and digits in one colour, like dates, names of views or a depth."""
 
     def __init__(self, p: float = 0.1) -> None:
         super().__init__(p=p)

@@ -121,7 +121,7 @@ class Classification(Job):
         training = [sample for sample in samples if sample.split == "train"]
         self.labels = [sample.label for sample in training]
         self.sources = [sample.source for sample in training]
-        # A quarter larger than the crops: what random crops zoom into keeps its detail, and memory its bounds.
+        # A quarter larger than the network's input: random crops keep their detail, and memory stays bounded.
         side = round(1.25 * max(recipe.train_size or 0, recipe.image_size))
         arrays = load_arrays(training, task, recipe.channels, side)
         lesions = list(map(mask_extent, load_masks(training, task, arrays))) if recipe.lesion_crops else []

@@ -33,7 +33,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Key = tuple[int, int, int]
-"""epoch, index of the picture, which of its copies in that epoch"""
+"""The epoch, the index of the image, and the number of its copy in that epoch."""
 
 
 def load_arrays(samples: Sequence[Sample], task: Task, channels: int, short_side: int) -> list[np.ndarray]:
@@ -87,7 +87,7 @@ def _reduced(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 
 
 def _in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
-    # Pillow decodes without holding the interpreter's lock, so threads do.
+    # Threads are enough, because Pillow releases the interpreter's lock while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(tqdm(pool.map(work, items), total=len(items), desc=label, unit="image"))
 
@@ -109,7 +109,7 @@ class Order:
             copies = most // counts[label] if wanted == "balance" else wanted.get(codes[label], 1)
             self.indices += copies * [index]
         if wanted == "balance":
-            # Whole copies fall short of the largest class by less than one each; the first pictures make it up.
+            # Whole copies do not quite reach the size of the largest class; further copies of the first images do.
             for label, count in counts.items():
                 self.indices += [i for i, other in enumerate(labels) if other == label][: most % count]
         self.weights = _drawing_weights(recipe.sampling, labels, len(codes), sources)
@@ -135,7 +135,7 @@ class Order:
 def _drawing_weights(
     sampling: Sampling, labels: Sequence[int], classes: int, sources: Sequence[str]
 ) -> list[float] | None:
-    """With which weight each picture is drawn; None where each is taken once."""
+    """The weight with which each image is drawn; None if each image is taken once."""
     if not sampling.weight_power and sampling.source_power is None:
         return None
     weights = class_weights(labels, classes, sampling.weight_power).tolist()
@@ -159,7 +159,7 @@ class Batches(Sampler[list[Key]]):
 
     def __init__(self, order: Order, recipe: Run, first: int, rank: int = 0, processes: int = 1) -> None:
         self.order, self.recipe, self.first, self.rank, self.processes = order, recipe, first, rank, processes
-        # A last batch of one picture has no batch statistics.
+        # An incomplete last batch is left out: a batch of one image has no batch statistics.
         self.per_epoch = max(1, len(order) // recipe.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -188,7 +188,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         lesions: Sequence[Box | None] = (),
     ) -> None:
         self.arrays, self.labels, self.recipe, self.lesions = arrays, labels, recipe, lesions
-        # By side: where batches are made ahead, two epochs may be under way at once.
+        # One pipeline per side: as batches are prepared in advance, two epochs may be in work at once.
         self._pipelines: dict[int, Augmentation] = {}
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ class Processes:
             return network
         on_gpu = next(network.parameters()).is_cuda
         return DistributedDataParallel(
-            # Batch statistics of the whole batch; torch has it for GPUs alone.
+            # Batch norm then uses the whole batch. torch supports that on GPUs only.
             convert_sync_batchnorm(network) if on_gpu else network,
             device_ids=[self.local_rank] if on_gpu else None,
             find_unused_parameters=has_unused_parameters,

@@ -281,7 +281,7 @@ def run(
         }
         if processes.first:
             row |= job.validate(state.released, trainer.normalise, precision)
-        # Every process gets the metrics, so that all stop after the same epoch.
+        # Every process gets the metrics, so that all of them stop after the same epoch.
         row = processes.from_first(row)
         best_before = max((_score(past, select_by) for past in state.history), default=-math.inf)
         state.history.append(row)

@@ -20,7 +20,8 @@ def adamw(network: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
         return create_optimizer_v2(
             network, opt="adamw", lr=settings.lr, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
         )
-    # Networks of several parts call what is pretrained their backbone; of the others all but the classifier is.
+    # A network of several parts calls its pretrained part `backbone`. Of other networks, all but the classifier is
+    # pretrained.
     backbone = (
         set(part.parameters())
         if isinstance(part := getattr(network, "backbone", None), nn.Module)
@@ -53,9 +54,9 @@ def schedule(
             warmup_prefix=False,
             t_in_epochs=False,
         ).step_update
-    # On resuming, the groups' own peaks, loaded with the optimiser's state, hold.
+    # A resumed run uses the peaks in the optimiser's state, which is loaded already.
     peaks = [group["lr"] * group.get("lr_scale", 1.0) for group in optimiser.param_groups]
-    # torch divides by the length of the way up and of the way down.
+    # torch divides by the numbers of rising and of falling updates, so neither may be 0.
     total = max(updates, 4)
     rising = min(max(warmup, 2), total - 1) / total
     cycle = OneCycleLR(optimiser, peaks, total_steps=total, pct_start=rising, last_epoch=done - 1)

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from src.models.tta import TestTimeAugmentation
-from src.tasks import TASKS
+from src.tasks import TASKS, Task
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -60,7 +60,7 @@ class Sampling(_Strict):
     @model_validator(mode="after")
     def _one_way(self) -> "Sampling":
         if self.copies and (self.weight_power or self.source_power is not None):
-            raise ValueError("weight_power or source_power, which draw with replacement, and copies: give one of them")
+            raise ValueError("copies excludes weight_power and source_power, which draw with replacement")
         return self
 
 
@@ -87,7 +87,7 @@ class Optimiser(_Strict):
     @model_validator(mode="after")
     def _one_way(self) -> "Optimiser":
         if self.backbone_lr is not None and self.layer_decay is not None:
-            raise ValueError("backbone_lr and layer_decay both slow the backbone: give one of them")
+            raise ValueError("backbone_lr and layer_decay exclude each other, because both slow the backbone")
         return self
 
 
@@ -132,19 +132,18 @@ class Run(_Strict):
         last = self.train_size or self.image_size
         first = self.first_train_size or last
         grown = first + (last - first) * epoch / max(1, self.epochs - 1)
-        # The networks halve a picture five times: only whole multiples of 32 waste nothing.
+        # The networks halve an image five times, so only multiples of 32 fit exactly.
         return last if epoch == self.epochs - 1 else min(last, max(first, round(grown / 32) * 32))
 
     @model_validator(mode="after")
     def _possible(self) -> "Run":
-        if self.task not in TASKS:
-            raise ValueError(f"task: {self.task!r} is none of {', '.join(TASKS)}")
+        _known_task(self.task)
         _only_learned_from(self.task, self.sources)
         if (self.first_train_size or 0) > (self.train_size or self.image_size):
             raise ValueError("first_train_size is larger than train_size")
-        strange = set(self.sampling.copies) - set(TASKS[self.task].codes) if self.sampling.copies != "balance" else ()
-        if strange:
-            raise ValueError(f"sampling.copies: {', '.join(sorted(strange))}: no class of {self.task}")
+        unknown = set(self.sampling.copies) - set(TASKS[self.task].codes) if self.sampling.copies != "balance" else ()
+        if unknown:
+            raise ValueError(f"sampling.copies: {self.task} has no class {', '.join(sorted(unknown))}")
         return self
 
 
@@ -190,13 +189,13 @@ class Recipe(Run):
     @model_validator(mode="after")
     def _fits_its_task(self) -> "Recipe":
         if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError("mean and std need one value a channel")
+            raise ValueError("mean and std need one value per channel")
         if (TASKS[self.task].default_threshold is None) != (self.refer_at_least is not None):
             raise ValueError(
                 "refer_at_least is for the tasks whose default threshold validation chooses, and only those"
             )
         if self.refer_code is not None and self.refer_code not in TASKS[self.task].codes:
-            raise ValueError(f"refer_code: {self.refer_code!r} is no class of {self.task}")
+            raise ValueError(f"refer_code: {self.task} has no class {self.refer_code!r}")
         if self.loss.auxiliary and self.architecture != "vigil_efficientnetv2_m_cbam":
             raise ValueError(f"loss.auxiliary: {self.architecture} has no auxiliary head")
         if self.lesion_crops is not None and not TASKS[self.task].crop_to_roi:
@@ -209,7 +208,6 @@ class RegionRecipe(Run):
     `margin`.
     """
 
-    task: Literal["ultrasound"]
     architecture: Literal["vigil_lesion_unet"]
     image_size: int = Field(ge=32, le=640, multiple_of=16)
     select_by: Literal["dice"] = "dice"
@@ -217,13 +215,19 @@ class RegionRecipe(Run):
     smallest: float = Field(0.003, ge=0, lt=1)
     margin: float = Field(0.25, ge=0, le=2)
 
+    @model_validator(mode="after")
+    def _has_region(self) -> "RegionRecipe":
+        if not TASKS[self.task].crop_to_roi:
+            raise ValueError(f"task: {self.task} has no region of interest")
+        return self
+
 
 class LogisticRecipe(_Strict):
     """Settings of the logistic regression (`train.training.logistic`). Cross-validation on the training split searches
     `c_grid`.
     """
 
-    task: Literal["breastmnist"]
+    task: str
     name: str
     architecture: Literal["vigil_linear28"]
     sources: tuple[str, ...]
@@ -235,16 +239,25 @@ class LogisticRecipe(_Strict):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "LogisticRecipe":
+        task = _known_task(self.task)
+        if len(task.codes) != 2 or task.colour != "grey" or task.input_side != self.image_size:
+            raise ValueError(f"task: {self.task} is not a task of two classes and of grey images at 28×28 pixels")
         _only_learned_from(self.task, self.sources)
         return self
 
 
+def _known_task(name: str) -> Task:
+    if name not in TASKS:
+        raise ValueError(f"task: {name!r} is none of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
 def _only_learned_from(task: str, sources: tuple[str, ...]) -> None:
-    # An external set among them would spend the last look at what no model has seen.
-    strange = [source for source in sources if source not in TASKS[task].sources]
-    if strange or not sources:
+    # No model may learn from an external dataset, because it would be external no more.
+    unknown = [source for source in sources if source not in TASKS[task].sources]
+    if unknown or not sources:
         raise ValueError(
-            f"sources: {task} learns from {', '.join(TASKS[task].sources)}; not {', '.join(strange) or 'nothing'}"
+            f"sources: {task} learns from {', '.join(TASKS[task].sources)}; not {', '.join(unknown) or 'nothing'}"
         )
 
 

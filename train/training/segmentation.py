@@ -1,4 +1,4 @@
-"""The job of training a U-Net that finds the lesion in breast ultrasound, and the folder of the released finder.
+"""The job of training a U-Net that finds the lesion, and the folder of the released finder.
 
 The folder has region.safetensors and region.json. A classifier's run gets it by `--region` and copies both files into
 its checkpoint folder. An image without a lesion has an empty mask.
@@ -25,7 +25,7 @@ from src.models.lesion_finder import LesionFinder
 from src.models.networks import LesionUNet
 from src.pictures import scanned_field
 from src.pictures.picture import Box
-from src.tasks import TASKS
+from src.tasks import TASKS, Task
 from train.data import Sample
 from train.training.dataset import LesionSet, load_arrays, load_masks
 from train.training.loop import Job, Normalise, Precision, load_pretrained
@@ -58,7 +58,7 @@ class LesionSearch(Job):
         arrays = load_arrays(training, task, 3, round(1.25 * side))
         self.pictures = LesionSet(arrays, load_masks(training, task, arrays), self.labels, recipe)
         if validates:
-            self.held_out, self.truth = load_resized(_with_masks(samples, "validation"), side)
+            self.held_out, self.truth = load_resized(_with_masks(samples, "validation"), task, side)
 
     def _start_from(self, pretrained: str) -> None:
         # The last stage and the head, which pretrained weights have too, are pruned from the backbone.
@@ -84,11 +84,10 @@ class LesionSearch(Job):
 
 def _with_masks(samples: Sequence[Sample], split: str | None = None) -> list[Sample]:
     """The images with an annotated lesion or without a lesion, of one split or of all."""
-    normal = TASKS["ultrasound"].codes.index("normal")
-    return [s for s in samples if split in (None, s.split) and (s.masks or s.label == normal)]
+    return [s for s in samples if split in (None, s.split) and (s.masks or not s.has_lesion)]
 
 
-def evaluate_finder(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str, float] | None:
+def evaluate_finder(finder: LesionFinder, task: Task, samples: Sequence[Sample]) -> dict[str, float] | None:
     """The released finder's `segmentation_metrics` on those `samples` that have masks or no lesion, and their number
     `n`.
 
@@ -97,17 +96,15 @@ def evaluate_finder(finder: LesionFinder, samples: Sequence[Sample]) -> dict[str
     chosen = _with_masks(samples)
     if not chosen:
         return None
-    task, side = TASKS["ultrasound"], finder.config.side
-    _, truth = load_resized(chosen, side)
+    _, truth = load_resized(chosen, task, finder.config.side)
     found = np.stack(
         [finder.probabilities(scanned_field.crop(sample.picture().image, task).image) for sample in chosen]
     )
     return {"n": len(chosen), **segmentation_metrics(found, truth, finder.config.threshold, finder.config.smallest)}
 
 
-def load_resized(samples: Sequence[Sample], side: int) -> tuple[Tensor, np.ndarray]:
+def load_resized(samples: Sequence[Sample], task: Task, side: int) -> tuple[Tensor, np.ndarray]:
     """The scanned fields, uint8 (N, 3, side, side), and the masks, bool (N, side, side), in the U-Net's size."""
-    task = TASKS["ultrasound"]
     arrays = load_arrays(samples, task, 3, 10**6)
     masks = load_masks(samples, task, arrays)
     pixels = torch.stack([_resized(torch.from_numpy(array.copy()).permute(2, 0, 1), side) for array in arrays])
@@ -182,7 +179,9 @@ def load(folder: Path) -> LesionFinder:
     try:
         config = LesionFinderConfig.model_validate_json((folder / DESCRIPTION).read_bytes())
     except (OSError, ValidationError) as error:
-        raise CheckpointError(f"{folder} holds no {DESCRIPTION} of a run of ultrasound-region.") from error
+        raise CheckpointError(
+            f"{folder} has no valid {DESCRIPTION}, which the training of a lesion finder writes."
+        ) from error
     return load_lesion_finder(config, folder)
 
 

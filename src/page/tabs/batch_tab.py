@@ -1,4 +1,4 @@
-"""The tab "Many pictures": several files or zips, read in one go."""
+"""The tab "Many images": several files or zips, read together."""
 
 import asyncio
 from collections import Counter
@@ -15,30 +15,30 @@ from src.page.link import Controls
 from src.page.views import batch_table, comparison, result_card, threshold_costs
 from src.service import arguments, batch
 from src.service.arguments import ArgumentRefused
-from src.service.batch import AT_ONCE, BatchRefused, Item, Row
-from src.service.worker_pool import Busy, Work, WorkFailed
+from src.service.batch import CHUNK_SIZE, BatchRefused, Item, Row
+from src.service.worker_pool import Busy, WorkerPool, WorkFailed
 from src.tasks import TASKS, Task
 
 R = TypeVar("R")
 
-BATCHES = 2
-"""Batches of one visitor under way at once. Each waits for its turn between its pieces (src/fair_queue.py)."""
+MAX_BATCHES = 2
+"""The batches that one visitor may have running. Each waits for its turn between two chunks (src/fair_queue.py)."""
 TRIES: Final = 3
-"""How often a piece of a batch asks for its turn: it may be the newcomers' when many come at once."""
+"""How often a chunk asks for its turn. The queue may refuse it while many new visitors arrive."""
 
-NO_PICTURES: Final = "Choose images or a zip first."
+NO_IMAGES: Final = "Choose images or a zip first."
 NO_MODEL: Final = "Choose the kind of images."
-TOO_MANY: Final = f"{BATCHES} of your batches are being read already. Wait until one is done."
+TOO_MANY: Final = f"{MAX_BATCHES} of your batches are already running. Wait until one is done."
 NOT_NOW: Final = "The images could not be read just now. Upload them again in a moment."
 
 
-def batch_tab(work: Work) -> Controls:
-    """Draws itself where it is called, within the page's blocks; what of it a link keeps."""
-    checkpoints = {name: predictor.checkpoint for name, predictor in work.models.items()}
+def batch_tab(pool: WorkerPool) -> Controls:
+    """Draw the tab inside the current gr.Blocks. Returns the controls whose values a link keeps."""
+    checkpoints = {name: predictor.checkpoint for name, predictor in pool.models.items()}
     names = [name for task in TASKS for name in arguments.models_of(task, checkpoints)]
     defaults = {name: checkpoints[name].config.vigil.default_threshold for name in names}
     first = names[0]
-    under_way = Counter[str]()
+    running_batches = Counter[str]()  # by visitor
 
     def task_of(name: Any) -> Task:
         if not isinstance(name, str) or name not in checkpoints:
@@ -49,48 +49,56 @@ def batch_tab(work: Work) -> Controls:
         several = len(arguments.models_of(task_of(name).name, checkpoints)) > 1
         return task_of(name).title + (f", {comparison.title(checkpoints[name])}" if several else "")
 
-    async def in_turn(function: Callable[..., R], *arguments: Any) -> R:
+    async def call_with_retries(function: Callable[..., R], *arguments: Any) -> R:
         for _ in range(TRIES - 1):
             try:
-                return await work.call(function, *arguments)
+                return await pool.call(function, *arguments)
             except Busy as busy:
                 await asyncio.sleep(busy.after)
-        return await work.call(function, *arguments)
+        return await pool.call(function, *arguments)
 
-    async def chunk(name: str, items: list[Item], threshold: float) -> list[Row]:
+    async def read_chunk(name: str, items: list[Item], threshold: float, mpp: float | None) -> list[Row]:
         try:
-            return await in_turn(batch.read_items, name, items, threshold)
+            return await call_with_retries(batch.read_items, name, items, threshold, mpp)
         except WorkFailed as failure:
             if len(items) == 1:
                 return batch.unread(task_of(name), items, str(failure))
-        # One of them took too long, or all of them together: each alone then.
-        return [row for item in items for row in await chunk(name, [item], threshold)]
+        # Either one image took too long or all of them together did, so each is read alone.
+        return [row for item in items for row in await read_chunk(name, [item], threshold, mpp)]
 
-    async def read(files: Any, name: Any, threshold: Any, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-        given = [(file["path"], file["orig_name"]) for file in files or []]
-        if any(Path(path) in example_files() for path, _ in given):
+    async def read(
+        files: Any,
+        name: Any,
+        threshold: Any,
+        mpp: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        uploads = [(file["path"], file["orig_name"]) for file in files or []]
+        if any(Path(path) in example_files() for path, _ in uploads):
             raise refused(NOT_UPLOADED)
-        who = fair_queue.visitor.get()
-        under_way[who] += 1
+        visitor = fair_queue.visitor.get()
+        running_batches[visitor] += 1
         try:
-            task, at = task_of(name), arguments.threshold_of(threshold)
-            if not given:
-                raise BatchRefused(NO_PICTURES)
-            if under_way[who] > BATCHES:
+            task, checked_threshold = task_of(name), arguments.threshold_of(threshold)
+            # A number that was typed for another kind of images is out of sight.
+            scale = arguments.mpp_of(mpp, task) if task.mpp is not None else None
+            if not uploads:
+                raise BatchRefused(NO_IMAGES)
+            if running_batches[visitor] > MAX_BATCHES:
                 raise BatchRefused(TOO_MANY)
-            items, rows = await in_turn(batch.items, given), list[Row]()
+            items, rows = await call_with_retries(batch.items, uploads), list[Row]()
             while len(rows) < len(items):
                 progress((len(rows), len(items)), desc="Read", unit="images")
-                rows += await chunk(name, items[len(rows) : len(rows) + AT_ONCE], at)
+                rows += await read_chunk(name, items[len(rows) : len(rows) + CHUNK_SIZE], checked_threshold, scale)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
             return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
         finally:
-            under_way[who] -= 1
-            if not under_way[who]:
-                del under_way[who]
-        return None, batch_table.table(task, rows, at), batch.dump_rows(rows), gr.Button(visible=True)
+            running_batches[visitor] -= 1
+            if not running_batches[visitor]:
+                del running_batches[visitor]
+        return None, batch_table.table(task, rows, checked_threshold), batch.dump_rows(rows), gr.Button(visible=True)
 
-    def take_away(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
+    def make_csv(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
         try:
             text = batch.as_csv(task_of(name), batch.load_rows(rows), arguments.threshold_of(threshold))
         except (BatchRefused, ArgumentRefused) as refusal:
@@ -118,45 +126,56 @@ def batch_tab(work: Work) -> Controls:
                 elem_id="threshold-batch",
                 elem_classes="v-threshold",
             )
-            go = gr.Button("Read all", variant="primary", size="md")
-    shown = html(batch_table.empty())
+            mpp = gr.Number(
+                None,
+                label="Micrometres per pixel",
+                info="The scale of all these images. Leave it empty if each file states it or if each image is a tile.",
+                visible=task_of(first).mpp is not None,
+            )
+            read_button = gr.Button("Read all", variant="primary", size="md")
+    table = html(batch_table.empty())
     save = gr.Button("Save as CSV", size="sm", visible=False)
-    # Kept by the visitor's page alone.
-    kept, made = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
+    # Only the visitor's browser keeps these.
+    rows, csv_file = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
 
-    def nothing(answer: str) -> tuple[Any, ...]:
-        return answer, None, gr.Button(visible=False)
+    def no_table(message: str) -> tuple[Any, ...]:
+        return message, None, gr.Button(visible=False)
 
-    reading = go.click(
+    def choose(name: Any) -> tuple[Any, ...]:
+        known = name if name in defaults else first
+        scaled = gr.Number(visible=task_of(known).mpp is not None)
+        return defaults[known], scaled, *no_table(batch_table.empty())
+
+    reading = read_button.click(
         read,
-        [files, model, threshold],
-        [files, shown, kept, save],
+        [files, model, threshold, mpp],
+        [files, table, rows, save],
         api_visibility="private",
         concurrency_id="batch",
         concurrency_limit=None,
         preprocess=False,
-        show_progress_on=shown,
+        show_progress_on=table,
     )
     reading.failure(
-        lambda: nothing(result_card.refusal(NOT_NOW)),
+        lambda: no_table(result_card.refusal(NOT_NOW)),
         None,
-        [shown, kept, save],
+        [table, rows, save],
         api_visibility="private",
         queue=False,
         show_progress="hidden",
     )
-    # What another model said is of another kind, and its threshold another model's.
+    # Rows and threshold belong to the model, so another model starts afresh.
     model.change(
-        lambda name: (defaults.get(name, defaults[first]), *nothing(batch_table.empty())),
+        choose,
         model,
-        [threshold, shown, kept, save],
+        [threshold, mpp, table, rows, save],
         api_visibility="private",
         queue=False,
         preprocess=False,
         show_progress="hidden",
     )
-    threshold.change(None, threshold, js="(at) => vigil.decide(at)", api_visibility="private")
+    threshold.change(None, threshold, js="(threshold) => vigil.decideBatch(threshold)", api_visibility="private")
     save.click(
-        take_away, [kept, model, threshold], made, api_visibility="private", queue=False, preprocess=False
-    ).success(None, made, js="(csv) => vigil.saveText(csv.text, csv.name)", api_visibility="private")
+        make_csv, [rows, model, threshold], csv_file, api_visibility="private", queue=False, preprocess=False
+    ).success(None, csv_file, js="(csv) => vigil.saveText(csv.text, csv.name)", api_visibility="private")
     return Controls(threshold, model, names)

@@ -1,4 +1,4 @@
-"""The tab "Your clinic": a table of a clinic's own scores -> what the model is worth there."""
+"""The tab "Your clinic": a table of a clinic's own scores -> how well the model does in that clinic."""
 
 from pathlib import Path
 from typing import Any
@@ -6,23 +6,23 @@ from typing import Any
 import gradio as gr
 
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
-from src.page.endpoints import MODEL_WORK
+from src.page.endpoints import MODEL_EVENT
 from src.page.views import clinic
 from src.results.local_validation import TARGETS, TableRefused
 from src.service.clinic_table import validate_table
-from src.service.worker_pool import Work, WorkFailed
+from src.service.worker_pool import WorkerPool, WorkFailed
 from src.tasks import TASKS
 
 
-def clinic_tab(work: Work) -> None:
-    """A table of a clinic's own scores; what it says is kept by the visitor's page alone."""
-    tasks = [task for task in TASKS if task in work.models]
+def clinic_tab(pool: WorkerPool) -> None:
+    """Draw the tab inside the current gr.Blocks. Only the visitor's browser keeps the report."""
+    tasks = [task for task in TASKS if task in pool.models]
 
     async def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
         if not table or Path(table["path"]) in example_files() or task not in tasks:
             raise refused(NOT_UPLOADED)
         try:
-            report = await work.call(validate_table, task, table["path"])
+            report = await pool.call(validate_table, task, table["path"])
         except (TableRefused, WorkFailed) as refusal:
             return dict.fromkeys(map(str, TARGETS), clinic.refusal(str(refusal))), None
         return {str(target): clinic.report(report, target) for target in TARGETS}, None
@@ -42,17 +42,17 @@ def clinic_tab(work: Work) -> None:
             elem_classes="v-explain",
         )
     table = gr.File(label="Table of scores and outcomes (CSV)", file_types=[".csv"], height=150)
-    answers_by_target = gr.JSON(visible="hidden")
+    reports_by_target = gr.JSON(visible="hidden")
     shown = html("")
     reading = table.upload(
         read,
         [table, task],
-        [answers_by_target, table],
+        [reports_by_target, table],
         api_visibility="private",
         show_progress_on=shown,
-        **MODEL_WORK,
+        **MODEL_EVENT,
     )
-    show = "(answers, target) => answers ? answers[target] : ''"
+    show = "(reports, target) => reports ? reports[target] : ''"
     for event in (reading.then, target.input):
-        event(None, [answers_by_target, target], shown, js=show, api_visibility="private")
-    task.input(None, None, [answers_by_target, shown], js="() => [null, '']", api_visibility="private")
+        event(None, [reports_by_target, target], shown, js=show, api_visibility="private")
+    task.input(None, None, [reports_by_target, shown], js="() => [null, '']", api_visibility="private")

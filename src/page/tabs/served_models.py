@@ -16,8 +16,8 @@ from src.tasks import TASKS
 class ServedModels:
     """The checkpoints of one task by their folders' names, the default first.
 
-    `model` is the page's choice: the name of a folder, or "" for the default. Every method that takes one raises
-    gr.Error for a name that is not offered, and for a threshold or prevalence that is none.
+    `model` is the page's choice: the name of a folder, or "" for the default. Every method that takes it raises
+    gr.Error for a name that is not offered, and for an invalid threshold or prevalence.
     """
 
     def __init__(self, checkpoints: Mapping[str, Checkpoint]) -> None:
@@ -35,18 +35,18 @@ class ServedModels:
         return [default, *((comparison.title(self.checkpoints[name]), name) for name in self.further_names)]
 
     def name(self, model: Any) -> str:
-        """The folder's name."""
+        """The name of the chosen model's checkpoint folder."""
         try:
             return arguments.model_of(model, self.task.name, self.checkpoints)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
 
     def checkpoint(self, model: Any = "") -> Checkpoint:
-        """The checkpoint."""
+        """The chosen model's checkpoint."""
         return self.checkpoints[self.name(model)]
 
-    def measured(self, model: Any = "") -> Evaluation:
-        """Its evaluation."""
+    def evaluation(self, model: Any = "") -> Evaluation:
+        """The chosen model's evaluation."""
         return self.checkpoint(model).evaluation
 
     def default_threshold(self, model: Any = "") -> float:
@@ -54,23 +54,23 @@ class ServedModels:
         return self.checkpoint(model).config.vigil.default_threshold
 
     def intro(self, model: Any = "") -> str:
-        """What the model is, as HTML."""
+        """The introduction of the tab with the chosen model, as HTML."""
         return page_frame.task_intro(self.task, self.checkpoint(model))
 
     def cost_section(self, threshold: Any, prevalence: Any, model: Any = "") -> str:
-        """What the threshold costs, as HTML; `prevalence` is how many of 1,000 have the disease."""
+        """What the threshold costs, as HTML. `prevalence` is how many of 1,000 have the disease."""
         try:
-            at, ill = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
+            checked = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
         name = self.name(model)
-        return threshold_costs.cost_section(self.task, self.measured(model), at, ill, self.slider_thresholds[name])
+        return threshold_costs.cost_section(self.task, self.evaluation(model), *checked, self.slider_thresholds[name])
 
     def curves_section(self, threshold: Any, model: Any = "", result: Result | None = None) -> str:
-        """The model's curves as HTML, with the image's own place on them if there is a result."""
+        """The model's curves as HTML. If there is a result, they mark the score of its image."""
         try:
             at = arguments.threshold_of(threshold)
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
         p = result.p_malignant if result else None
-        return curves.curves_section(self.measured(model), at, self.slider_thresholds[self.name(model)], p)
+        return curves.curves_section(self.evaluation(model), at, self.slider_thresholds[self.name(model)], p)

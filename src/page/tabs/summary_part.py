@@ -1,4 +1,4 @@
-"""The written explanation on a task's tab: a token of the visitor's own, a button, and the text."""
+"""The written explanation on a task's tab: a field for the visitor's own token, a button, and the text."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from src.page.views import written_summary
 
 
 def written_part(result: gr.JSON) -> None:
-    """Explains what `result` holds, on request; a text goes as soon as `result` changes."""
+    """Draw the part that explains `result` on request. The text disappears when `result` changes."""
 
     def write(result: Any, token: Any) -> str:
         try:
@@ -18,20 +18,20 @@ def written_part(result: gr.JSON) -> None:
         except summary.WriterFailed as failure:
             return written_summary.failure(str(failure))
 
-    receiver, own = summary.provider(), summary.available()
-    # The style sheet takes the button away for as long as there is no token to ask with.
-    kind = "" if own else "v-needs-token"
-    with gr.Accordion("In plain words, written by a machine", open=False, elem_classes=["v-writing", kind]):
+    receiver, has_own_token = summary.provider(), summary.available()
+    # The style sheet hides the button while there is no token.
+    css_class = "" if has_own_token else "v-needs-token"
+    with gr.Accordion("In plain words, written by a machine", open=False, elem_classes=["v-writing", css_class]):
         html(written_summary.introduction(receiver))
         token = gr.Textbox(
-            label=f"Your own token for {receiver}" + (" (optional)" if own else ""),
+            label=f"Your own token for {receiver}" + (" (optional)" if has_own_token else ""),
             placeholder="paste it here",
             info="The token is used for this request only. It is neither kept nor logged.",
             type="password",
             max_length=500,
             html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
         )
-        button = gr.Button("Explain in plain words", size="sm", elem_classes="v-ask")
+        button = gr.Button("Explain in plain words", size="sm", elem_classes="v-explain-button")
         text = html("")
     writing = button.click(
         write,

@@ -1,4 +1,4 @@
-"""The components of one task's tab, and where they stand."""
+"""The components of one task's tab and their layout."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from src.page.tabs.summary_part import written_part
 from src.page.views import comparison, page_frame, result_card, threshold_costs
 from src.service.read_picture import REPORTS
 
-# The back camera of a phone, at its best resolution and not mirrored: a lesion has a left and a right.
+# The back camera of a phone at a high resolution. It is not mirrored, because left and right matter for a lesion.
 CAMERA = gr.WebcamOptions(
     mirror=False,
     constraints={
@@ -22,19 +22,19 @@ CAMERA = gr.WebcamOptions(
 
 
 class TaskControls:
-    """Draws itself where it is made, within the page's blocks.
+    """Draws itself inside the gr.Blocks in which it is created.
 
-    `speeds` has the milliseconds per picture of each model. If the picture looks like one of another task,
-    `open_other_tab` is the button that goes there and `other_task` holds that task's name.
+    `speeds` has the milliseconds per image of each model. If the image looks like one of another task, the button
+    `open_other_tab` opens the tab of that task, and `other_task` holds its name.
     """
 
     def __init__(self, models: ServedModels, speeds: Mapping[str, float]) -> None:
         self.models, self.task = models, models.task
         self.intro = html(models.intro())
         with gr.Row(elem_classes="v-columns"):
-            # Below each other on a phone; else picture and heat map stand on the left (page.css).
+            # A phone shows one column. On a wide screen, image and heat map stand on the left (page.css).
             with gr.Column(elem_classes="v-left"):
-                self._draw_picture()
+                self._draw_image()
             with gr.Column():
                 self._draw_models(speeds)
                 self._draw_answer()
@@ -45,7 +45,7 @@ class TaskControls:
                 self._draw_details()
         self.curves = html(models.curves_section(models.default_threshold()), elem_id=f"curves-{self.task.name}")
 
-    def _draw_picture(self) -> None:
+    def _draw_image(self) -> None:
         self.image = gr.Image(
             type="filepath",
             image_mode=None,
@@ -56,8 +56,15 @@ class TaskControls:
             buttons=["fullscreen"],
             placeholder="# Drop an image here\nor click to choose one",
             alt_text="The image to read. Some formats, such as TIFF, are read but have no preview here.",
-            elem_classes="v-picture",
+            elem_classes="v-image",
         )
+        if self.task.mpp is not None:
+            self.mpp = gr.Number(
+                None,
+                label="Micrometres per pixel",
+                info="Mostly 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave it empty if the file says it, or if the image "
+                f"is one tile of {self.task.input_side} pixels at {self.task.mpp:g} µm.",
+            )
         self.read_again = gr.Button("Read again", size="md")
         html(page_frame.examples_heading())
         with gr.Row(elem_classes="v-strip"):
@@ -65,6 +72,11 @@ class TaskControls:
                 path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
                 for path, text in example_files(self.task.name).items()
             }
+
+    @property
+    def scale(self) -> list[gr.Number]:
+        """The control for micrometres per pixel, if the task has a physical scale."""
+        return [] if self.task.mpp is None else [self.mpp]
 
     def _draw_models(self, speeds: Mapping[str, float]) -> None:
         """The models to choose from; hidden if there is only one."""
@@ -75,8 +87,8 @@ class TaskControls:
 
     def _draw_answer(self) -> None:
         self.decision = html(result_card.no_result())
-        # The picture that the visitor wants read although the gate rejected it, and the task that it looks like. The
-        # visitor's page keeps both, as it keeps the two results below: a server that forgets a session loses nothing.
+        # The image that the visitor wants read although the gate rejected it, and the task that it looks like. The
+        # visitor's page keeps them and the two results below, so the server loses nothing when it drops a session.
         self.accepted_image, self.other_task = (gr.Textbox("", visible="hidden") for _ in range(2))
         with gr.Row(visible=False) as self.gate_row:
             self.open_other_tab = gr.Button("Open the tab it looks like", variant="primary", size="md")
@@ -88,7 +100,7 @@ class TaskControls:
         self.robustness, self.comparison = html(""), html("")
 
     def _draw_threshold(self) -> None:
-        default, measured = self.models.default_threshold(), self.models.measured()
+        default, evaluation = self.models.default_threshold(), self.models.evaluation()
         with gr.Row():
             self.threshold = gr.Slider(
                 0,
@@ -109,34 +121,34 @@ class TaskControls:
                 threshold_costs.PEOPLE // 2,
                 value=threshold_costs.PREVALENCE,
                 step=1,
-                label=f"Of {threshold_costs.PEOPLE:,} {self.task.counted}, how many have {self.task.disease}?",
-                info=threshold_costs.prevalence_hint(measured),
+                label=f"Of {threshold_costs.PEOPLE:,} {self.task.units}, how many have {self.task.disease}?",
+                info=threshold_costs.prevalence_hint(evaluation),
                 buttons=["reset"],
                 scale=2,
                 min_width=220,
             )
-        # Each model has named thresholds of its own; those of the chosen model are visible.
+        # Each model has its own named thresholds. Only those of the chosen model are visible.
         self.named_thresholds: dict[str, gr.Column] = {}
         for name in self.models.checkpoints:
             visible = name == self.models.default_name
-            with gr.Column(visible=visible, elem_classes="v-own-marks") as self.named_thresholds[name]:
+            with gr.Column(visible=visible, elem_classes="v-model-thresholds") as self.named_thresholds[name]:
                 self._draw_named_thresholds(name)
         self.costs = html(
             self.models.cost_section(default, threshold_costs.PREVALENCE), elem_id=f"costs-{self.task.name}"
         )
 
     def _draw_named_thresholds(self, name: str) -> None:
-        measured, default = self.models.measured(name), self.models.default_threshold(name)
-        with gr.Row(elem_classes="v-marks"):
-            for named in threshold_costs.named_thresholds(measured, default):
+        evaluation, default = self.models.evaluation(name), self.models.default_threshold(name)
+        with gr.Row(elem_classes="v-named-thresholds"):
+            for named in threshold_costs.named_thresholds(evaluation, default):
                 gr.Button(
                     f"{named.name} {'–' if named.threshold is None else f'{named.threshold:g}'}",
                     size="sm",
                     interactive=named.threshold is not None,
                 ).click(None, None, self.threshold, js=f"() => {json.dumps(named.threshold)}", api_visibility="private")
         html(
-            threshold_costs.promised_sensitivities(self.task, measured)
-            + threshold_costs.slider_ticks(measured, default, f"threshold-{self.task.name}")
+            threshold_costs.promised_sensitivities(self.task, evaluation)
+            + threshold_costs.slider_ticks(evaluation, default, f"threshold-{self.task.name}")
         )
 
     def _draw_details(self) -> None:
@@ -155,7 +167,7 @@ class TaskControls:
         self.method = gr.Radio(
             [("None" if name == "none" else name, name) for name in EXPLANATIONS],
             value="Grad-CAM",
-            label="Where did it look?",
+            label="Where did the model look?",
             elem_classes="v-explain",
         )
         self.explained_class = gr.Radio(

@@ -1,4 +1,4 @@
-"""The events of one task's tab: which component asks for which answer."""
+"""The events of one task's tab: which component triggers which event handler."""
 
 import json
 from functools import partial
@@ -6,67 +6,68 @@ from typing import Any
 
 import gradio as gr
 
-from src.page.endpoints import MODEL_WORK, endpoint
-from src.page.tabs.task_answers import TaskAnswers
+from src.page.endpoints import MODEL_EVENT, endpoint
+from src.page.tabs.task_handlers import TaskHandlers
 
-# Of events that read no picture: they run at once, on the server or in the browser.
-QUICK: dict[str, Any] = {
+QUICK_EVENT: dict[str, Any] = {
     "api_visibility": "private",
     "queue": False,
     "preprocess": False,
     "trigger_mode": "always_last",
     "show_progress": "hidden",
 }
-READING: dict[str, Any] = {"api_visibility": "private", **MODEL_WORK}
+"""The settings of events that read no image. They skip the queue."""
+READING_EVENT: dict[str, Any] = {"api_visibility": "private", **MODEL_EVENT}
 
 
-def connect(answers: TaskAnswers) -> None:
-    """Connect the controls with their answers, and add the task's endpoint."""
-    controls = answers.controls
+def connect(handlers: TaskHandlers) -> None:
+    """Connect the controls with their event handlers, and add the task's endpoint."""
+    controls = handlers.controls
     request = [controls.image, controls.threshold, controls.method, controls.explained_class, controls.model]
     gr.on(
-        [],  # no component asks: it is for the API only
-        endpoint(answers.task, list(answers.models.checkpoints), answers.work),
-        request,
+        [],  # no component triggers it: it is for the API only
+        endpoint(handlers.task, list(handlers.models.checkpoints), handlers.pool),
+        [*request, *controls.scale],
         [controls.result, controls.heat_map_file],
-        api_name=answers.task.name,
-        **MODEL_WORK,
+        api_name=handlers.task.name,
+        **MODEL_EVENT,
     )
-    page_request = [*request, controls.accepted_image]
-    _connect_picture(answers, page_request)
-    _connect_threshold(answers)
-    _connect_questions(answers, page_request)
+    page_request = [*request, controls.accepted_image, *controls.scale]
+    _connect_image(handlers, page_request)
+    _connect_threshold(handlers)
+    _connect_further_requests(handlers, page_request)
 
 
-def _connect_picture(answers: TaskAnswers, page_request: list[Any]) -> None:
-    """A new picture, and whatever else needs the picture read again."""
-    controls = answers.controls
-    shown = [*answers.nothing(), controls.curves]
+def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
+    """Connect a new image, and everything else that needs the image read again."""
+    controls = handlers.controls
+    shown = [*handlers.no_answer(), controls.curves]
     accepted = controls.show_anyway.click(
         None, controls.image, controls.accepted_image, js="(image) => image?.path ?? ''", api_visibility="private"
     )
     chosen = controls.model.change(
-        answers.choose_model,
+        handlers.choose_model,
         [controls.model, controls.prevalence],
         [controls.intro, controls.threshold, controls.costs, *controls.named_thresholds.values(), *shown],
-        **QUICK,
+        **QUICK_EVENT,
     )
     triggers = [
         controls.image.change,
         controls.method.input,
         controls.explained_class.input,
         controls.read_again.click,
+        *(control.submit for control in controls.scale),
     ]
     for listen in (partial(gr.on, triggers), accepted.then, chosen.then):
         listen(
-            answers.show,
+            handlers.show,
             page_request,
             shown,
             trigger_mode="always_last",
             show_progress_on=[controls.decision, controls.heat_map],
-            **READING,
+            **READING_EVENT,
         ).failure(
-            answers.failed,
+            handlers.failed,
             [controls.threshold, controls.model],
             shown,
             api_visibility="private",
@@ -74,22 +75,27 @@ def _connect_picture(answers: TaskAnswers, page_request: list[Any]) -> None:
             preprocess=False,
             show_progress="hidden",
         )
+
+    def choose_example(path: str) -> dict[Any, Any]:
+        # An example is one tile, whatever scale was typed for another image.
+        return {controls.image: path, **dict.fromkeys(controls.scale)}
+
     for path, example in controls.examples.items():
         example.click(
-            lambda path=str(path): path,
-            outputs=controls.image,
+            partial(choose_example, str(path)),
+            outputs=[controls.image, *controls.scale],
             api_visibility="private",
             queue=False,
             show_progress="hidden",
         )
 
 
-def _connect_threshold(answers: TaskAnswers) -> None:
-    controls = answers.controls
-    follow = f"(at) => vigil.follow({json.dumps(answers.task.name)}, at)"
+def _connect_threshold(handlers: TaskHandlers) -> None:
+    controls = handlers.controls
+    follow = f"(threshold) => vigil.follow({json.dumps(handlers.task.name)}, threshold)"
     controls.threshold.change(None, controls.threshold, js=follow, api_visibility="private")
     controls.threshold.change(
-        answers.decide_again,
+        handlers.decide_again,
         [
             controls.result,
             controls.threshold,
@@ -106,25 +112,31 @@ def _connect_threshold(answers: TaskAnswers) -> None:
             controls.robustness,
             controls.comparison,
         ],
-        **QUICK,
+        **QUICK_EVENT,
     )
     controls.prevalence.change(
-        answers.models.cost_section,
+        handlers.models.cost_section,
         [controls.threshold, controls.prevalence, controls.model],
         controls.costs,
-        **QUICK,
-    ).then(None, controls.threshold, js=follow, api_visibility="private")  # the thumb may have moved meanwhile
+        **QUICK_EVENT,
+    ).then(
+        # The slider may have moved meanwhile.
+        None,
+        controls.threshold,
+        js=follow,
+        api_visibility="private",
+    )
 
 
-def _connect_questions(answers: TaskAnswers, page_request: list[Any]) -> None:
-    """The buttons that ask for more about the picture that was read."""
-    controls = answers.controls
+def _connect_further_requests(handlers: TaskHandlers, page_request: list[Any]) -> None:
+    """Connect the buttons that request more about the image that was read."""
+    controls = handlers.controls
     for button, ask, shown in (
-        (controls.ask_robustness, answers.check_robustness, [controls.robustness, controls.robustness_result]),
-        (controls.ask_models, answers.compare_models, [controls.comparison, controls.model_answers]),
+        (controls.ask_robustness, handlers.check_robustness, [controls.robustness, controls.robustness_result]),
+        (controls.ask_models, handlers.compare_models, [controls.comparison, controls.model_answers]),
     ):
-        button.click(ask, page_request, shown, show_progress_on=shown[:1], **READING)
-    for kind, (button, made) in controls.reports.items():
-        button.click(answers.report_maker(kind), page_request, made, show_progress_on=[button], **READING).success(
-            None, made, js="(file) => vigil.save(file)", api_visibility="private"
-        )
+        button.click(ask, page_request, shown, show_progress_on=shown[:1], **READING_EVENT)
+    for kind, (button, file) in controls.reports.items():
+        button.click(
+            handlers.report_maker(kind), page_request, file, show_progress_on=[button], **READING_EVENT
+        ).success(None, file, js="(file) => vigil.save(file)", api_visibility="private")

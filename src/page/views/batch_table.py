@@ -1,33 +1,33 @@
-"""The rows of a batch -> its table, as HTML: most suspicious first, then what is no such picture, then what failed.
+"""The table of a batch, as HTML: the highest p(malignant) first, then images of another kind, then failed files.
 
-Pure: knows wording and markup, nothing of Gradio. Each row has both decisions, of which src/page/batch.js shows one, so
-that the table follows the threshold without the server.
+Knows nothing of Gradio. Each row has the words of both decisions, and src/page/batch.js shows one of them, so that the
+table follows the threshold without the server.
 """
 
 from src.page.render import render
 from src.pictures.limits import MAX_BYTES
 from src.results.thresholds import decide
-from src.service.batch import MAX_PICTURES, MAX_SUM, THUMBNAIL, Rows
+from src.service.batch import MAX_IMAGES, MAX_SUM, THUMBNAIL, Rows
 from src.tasks import Task
 
 _MB = 10**6
 
 
 def intro() -> str:
-    """What the tab is for, and its limits."""
-    return render("batch_intro.html", images=MAX_PICTURES, file_mb=MAX_BYTES // _MB, sum_mb=MAX_SUM // _MB)
+    """The purpose of the tab, and its limits."""
+    return render("batch_intro.html", images=MAX_IMAGES, file_mb=MAX_BYTES // _MB, sum_mb=MAX_SUM // _MB)
 
 
 def empty() -> str:
-    """The table's place before there is one."""
+    """The text in place of the table before a batch is read."""
     return render("batch_empty.html")
 
 
 def table(task: Task, rows: Rows, threshold: float) -> str:
-    """All rows: those with an answer in the order of p(malignant), highest first."""
+    """The table of all rows. Images with an answer are sorted by p(malignant), the highest first."""
     read = [(row.p_malignant, row) for row in rows if row.p_malignant is not None]
-    answered = sorted(((p, row) for p, row in read if row.unlike is None), key=lambda one: -one[0])
-    names = {one.code: one.name for one in task.classes}
+    answered = sorted(((p, row) for p, row in read if row.unlike is None), key=lambda scored: -scored[0])
+    names = {diagnosis.code: diagnosis.name for diagnosis in task.classes}
     return render(
         "batch_table.html",
         task=task,

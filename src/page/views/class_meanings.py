@@ -1,15 +1,15 @@
 """The meaning of each class of a Result, as HTML: plain words, urgency, next step and source.
 
-Never colour alone: every urgency has a word, and bars to count.
+Colour is never the only sign: every urgency also has a word and a number of bars.
 """
 
 from src.page.render import render
-from src.results.class_texts import BARS, CLASS_TEXTS, HOW_SURE, HOW_URGENT, URGENCIES
+from src.results.class_texts import BARS, CLASS_TEXTS, CONFIDENCE_NOTE, URGENCIES, URGENCY_NOTE
 from src.results.result import Result
 
 
 def class_meanings(result: Result) -> str:
-    """Each class explained: the most probable one open, the others to be opened."""
+    """An entry per class. The entry of the most probable class is open, the others are closed."""
     diagnoses = {diagnosis.code: diagnosis for diagnosis in result.about_task.classes}
     classes = []
     for one in result.classes:
@@ -24,4 +24,6 @@ def class_meanings(result: Result) -> str:
                 "bars": [bar < bars for bar in range(BARS)],
             }
         )
-    return render("class_meanings.html", classes=classes, confidence=result.confidence, notes=(HOW_SURE, HOW_URGENT))
+    return render(
+        "class_meanings.html", classes=classes, confidence=result.confidence, notes=(CONFIDENCE_NOTE, URGENCY_NOTE)
+    )

@@ -1,6 +1,6 @@
-"""A task's models beside each other, as HTML: what each did on the test set, how fast it is, and both their answers.
+"""A task's models side by side, as HTML: their figures on the test split, their speed, and their answers to an image.
 
-Pure: figures in, markup out; knows nothing of Gradio or pictures.
+Knows nothing of Gradio or of pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from src.results.result import ModelAnswer
 from src.results.thresholds import decide, operating_point
 
 Served = Mapping[str, Checkpoint]
-"""Checkpoints of one task by their folders' names, its default first."""
+"""The checkpoints of one task by their folders' names, the default first."""
 
 Speeds = Mapping[str, float]
-"""Milliseconds a picture by folder's name; of a model that was not timed there is none."""
+"""Milliseconds per image by the folder's name, without the models that were not timed."""
 
 
 def title(checkpoint: Checkpoint) -> str:
-    """A model by the name that it is chosen by."""
+    """The model's name, as the visitor chooses it."""
     return checkpoint.config.vigil.name
 
 
 def models_table(served: Served, speeds: Speeds) -> str:
-    """Each model's test figures and speed."""
+    """The table of the models: figures on the test split, default threshold and speed."""
     rows = []
     for name, checkpoint in served.items():
         home, threshold = checkpoint.evaluation.home, checkpoint.config.vigil.default_threshold
@@ -42,8 +42,8 @@ def models_table(served: Served, speeds: Speeds) -> str:
         speed = f"{speeds[name]:.1f} ms" if name in speeds else "–"
         auc = _figure(home.metrics.get("auc_malignant")) if home else "–"
         rows.append([title(checkpoint), auc, *shares, f"{threshold:g}", speed])
-    pictures = sorted({place.n for one in served.values() if (place := one.evaluation.home)})
-    return render("models_table.html", rows=rows, pictures=[f"{n:,}" for n in pictures])
+    sizes = sorted({home.n for checkpoint in served.values() if (home := checkpoint.evaluation.home)})
+    return render("models_table.html", rows=rows, test_sizes=[f"{n:,}" for n in sizes])
 
 
 def _figure(found: Metric | None) -> str:
@@ -58,10 +58,10 @@ def _share(value: float, interval: tuple[float, float]) -> str:
 
 
 def side_by_side(answers: Sequence[ModelAnswer], served: Served, threshold: float) -> str:
-    """The answer of each model to one picture, decided at `threshold`."""
+    """The answer of each model to one image, decided at `threshold`."""
     cards = [
-        {"answer": one, "title": title(served[one.model]), "decision": decide(one.p_malignant, threshold)}
-        for one in answers
+        {"answer": answer, "title": title(served[answer.model]), "decision": decide(answer.p_malignant, threshold)}
+        for answer in answers
     ]
     agree = len({card["decision"] for card in cards}) == 1
     return render("side_by_side.html", cards=cards, agree=agree, threshold=threshold)

@@ -1,8 +1,8 @@
-"""A model's curves as SVG: ROC, the test scores of both classes, and how far a displayed probability holds.
+"""A model's curves as SVG: the ROC curve, the scores of the test images, and the reliability of probabilities.
 
-Pure: counts in, markup out. What moves with the threshold has a data-move that `moving_positions` gives the place for;
-what can be pointed at or tapped has a data-say, which the page's script (page.js) writes below the figure. Never colour
-alone.
+Knows nothing of Gradio. Parts that move with the threshold have an attribute data-move; `moving_positions` has their
+positions. Parts that can be pointed at or tapped have an attribute data-readout, whose text page.js writes below the
+figure. Colour is never the only sign.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from src.results.thresholds import CONFIDENCE, operating_point, proportion_inter
 SCORE_BINS = 20
 
 EXAMPLE = 0.3
-"""The displayed probability that is always looked into."""
+"""The displayed probability whose reliability is always given."""
 
 WIDE = 0.25
-"""An interval wider than this contradicts next to nothing."""
+"""An interval wider than this contains almost any displayed probability, so it confirms none."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A figure's size and margins, in its own units."""
+    """The size and margins of a figure, in units of its SVG."""
 
     width: int = 340
     height: int = 300
@@ -38,19 +38,19 @@ class Frame:
     bottom: int = 40
 
     def x(self, share: float) -> float:
-        """0..1 -> from the left margin to the right one."""
+        """The horizontal position of a share, 0 (left margin) to 1 (right margin)."""
         return self.left + share * (self.width - self.left - self.right)
 
     def y(self, share: float) -> float:
-        """0..1 -> from the lower margin to the upper one."""
+        """The vertical position of a share, 0 (lower margin) to 1 (upper margin)."""
         return self.top + (1 - share) * (self.height - self.top - self.bottom)
 
     def at(self, point: Point) -> str:
-        """A point of shares -> "x,y", as SVG has it."""
+        """The position of a point of two shares, as SVG writes it: "x,y"."""
         return _pair(self.x(point[0]), self.y(point[1]))
 
     def path(self, points: Sequence[Point]) -> str:
-        """Points of shares -> an SVG path."""
+        """The SVG path through points of two shares each."""
         return "M" + "L".join(map(self.at, points))
 
 
@@ -61,107 +61,111 @@ def _pair(x: float, y: float) -> str:
     return f"{x:.1f},{y:.1f}"
 
 
-def moving_positions(measured: Evaluation, thresholds: Sequence[float]) -> dict[str, list[str]]:
-    """Where each moving part stands at each of `thresholds`: its name -> "x,y" in the figure's units."""
-    found = {"cut": [_cut(threshold) for threshold in thresholds]}
-    for i, place in enumerate(measured.held_out):
-        found[f"{i}.roc"] = [_roc_point(place, threshold) for threshold in thresholds]
-    return found
+def moving_positions(evaluation: Evaluation, thresholds: Sequence[float]) -> dict[str, list[str]]:
+    """The positions of the moving parts: the name of a part -> "x,y" for each of `thresholds`, in units of the SVG."""
+    positions = {"cut": [_cut(threshold) for threshold in thresholds]}
+    for i, test_set in enumerate(evaluation.held_out):
+        positions[f"{i}.roc"] = [_roc_point(test_set, threshold) for threshold in thresholds]
+    return positions
 
 
 def curves_section(
-    measured: Evaluation, threshold: float, thresholds: Sequence[float], p_malignant: float | None = None
+    evaluation: Evaluation, threshold: float, thresholds: Sequence[float], p_malignant: float | None = None
 ) -> str:
-    """The three figures, with the slider at `threshold` and the picture's own place where there is one.
+    """The three figures at `threshold`. They mark the image's score `p_malignant` if there is one.
 
-    `thresholds` are those that can be pointed at on the curve.
+    `thresholds` are those whose counts can be read off the ROC curve.
     """
-    home = measured.home
+    home = evaluation.home
     if home is None:
         return ""
     return render(
         "curves.html",
         frame=FRAME,
         p_malignant=p_malignant,
-        own_x=None if p_malignant is None else FRAME.x(p_malignant),
-        roc=_roc(measured.held_out, threshold, thresholds, p_malignant),
+        image_x=None if p_malignant is None else FRAME.x(p_malignant),
+        roc=_roc(evaluation.held_out, threshold, thresholds, p_malignant),
         scores=_scores(home, threshold, p_malignant),
-        reliability=_reliability(measured.held_out, p_malignant) if home.calibration else None,
+        reliability=_reliability(evaluation.held_out, p_malignant) if home.calibration else None,
         diagonal=FRAME.path([(0, 0), (1, 1)]),
     )
 
 
-# ROC
+# ROC curve
 
 
-def _roc_point(place: EvaluatedSet, threshold: float) -> str:
-    point = operating_point(place.tables[MALIGNANT], threshold)
-    return FRAME.at((point.fp / max(1, place.negatives), point.tp / max(1, place.positives)))
+def _roc_point(test_set: EvaluatedSet, threshold: float) -> str:
+    point = operating_point(test_set.tables[MALIGNANT], threshold)
+    return FRAME.at((point.fp / max(1, test_set.negatives), point.tp / max(1, test_set.positives)))
 
 
-def _band(place: EvaluatedSet) -> str:
-    """Where the true point at each threshold lies with at least 95%: the boxes of both shares' 97.5% intervals."""
+def _band(test_set: EvaluatedSet) -> str:
+    """The band that contains the true point at each threshold with at least 95% confidence.
+
+    At each point it spans the box of two 97.5% intervals, one for each share.
+    """
     both = 1 - (1 - CONFIDENCE) / 2
     upper, lower = [], []
-    for fp, tp in chart_data.roc_corners(place.tables[MALIGNANT]):
-        left, right = proportion_interval(fp, place.negatives, both)
-        bottom, top = proportion_interval(tp, place.positives, both)
+    for fp, tp in chart_data.roc_corners(test_set.tables[MALIGNANT]):
+        left, right = proportion_interval(fp, test_set.negatives, both)
+        bottom, top = proportion_interval(tp, test_set.positives, both)
         upper.append((left, top))
         lower.append((right, bottom))
     return FRAME.path(upper + lower[::-1]) + "Z"
 
 
 def _roc(
-    places: Sequence[EvaluatedSet], threshold: float, thresholds: Sequence[float], p_malignant: float | None
+    test_sets: Sequence[EvaluatedSet], threshold: float, thresholds: Sequence[float], p_malignant: float | None
 ) -> dict[str, Any]:
-    chart = chart_data.roc((place.title, place.tables[MALIGNANT]) for place in places)
+    chart = chart_data.roc((test_set.title, test_set.tables[MALIGNANT]) for test_set in test_sets)
     return {
         "axes": chart.axes,
-        "bands": [(place.kind, _band(place)) for place in places if place.kind != "second"],
+        "bands": [(test_set.kind, _band(test_set)) for test_set in test_sets if test_set.kind != "second"],
         "lines": [
-            {"kind": place.kind, "path": FRAME.path(line.points)}
-            for place, line in zip(places, chart.lines, strict=True)
+            {"kind": test_set.kind, "path": FRAME.path(line.points)}
+            for test_set, line in zip(test_sets, chart.lines, strict=True)
         ],
-        # The last lies on top of its neighbours; any of them says a threshold close enough.
-        "targets": [(_roc_point(places[0], at), _counts(places, at)) for at in thresholds],
-        "own": None if p_malignant is None else _roc_point(places[0], p_malignant),
-        "points": [(place.kind, _roc_point(place, threshold)) for place in places],
+        # Neighbouring targets overlap and the last lies on top; the threshold that it shows is close enough.
+        "targets": [(_roc_point(test_sets[0], at), _counts(test_sets, at)) for at in thresholds],
+        "image_point": None if p_malignant is None else _roc_point(test_sets[0], p_malignant),
+        "points": [(test_set.kind, _roc_point(test_set, threshold)) for test_set in test_sets],
         "keys": [
-            {"kind": place.kind, "title": place.title, "auc": _metric(place, "auc_malignant", 1, 3)} for place in places
+            {"kind": test_set.kind, "title": test_set.title, "auc": _metric(test_set, "auc_malignant", 1, 3)}
+            for test_set in test_sets
         ],
     }
 
 
-def _counts(places: Sequence[EvaluatedSet], threshold: float) -> str:
-    """The counts at one threshold, everywhere."""
+def _counts(test_sets: Sequence[EvaluatedSet], threshold: float) -> str:
+    """The counts at one threshold on every test set."""
     counts = [f"Threshold {threshold:g}."]
-    for place in places:
-        point = operating_point(place.tables[MALIGNANT], threshold)
+    for test_set in test_sets:
+        point = operating_point(test_set.tables[MALIGNANT], threshold)
         counts.append(
-            f"{place.title}: {point.tp:,} of {place.positives:,} found, {point.fp:,} false alarms among "
-            f"{place.negatives:,}."
+            f"{test_set.title}: {point.tp:,} of {test_set.positives:,} found, {point.fp:,} false alarms among "
+            f"{test_set.negatives:,}."
         )
     return " ".join(counts)
 
 
-def _metric(place: EvaluatedSet, name: str, scale: int, decimals: int) -> str:
-    found = place.metrics.get(name)
+def _metric(test_set: EvaluatedSet, name: str, scale: int, decimals: int) -> str:
+    found = test_set.metrics.get(name)
     values = [None] if found is None else [found.value, *found.interval]
     shown = [f"{scale * value:.{decimals}f}" for value in values if value is not None]
     return "{} ({} to {})".format(*shown) if len(shown) == 3 else "not given"
 
 
-# scores
+# Scores of the test images
 
 
 def _cut(threshold: float) -> str:
-    """The place of the line at the threshold."""
+    """The position of the line at the threshold."""
     return _pair(FRAME.x(threshold), 0)
 
 
-def _scores(place: EvaluatedSet, threshold: float, p_malignant: float | None) -> dict[str, Any]:
-    at_edges = [operating_point(place.tables[MALIGNANT], i / SCORE_BINS) for i in range(SCORE_BINS)]
-    # Nothing scores above 1, which belongs to the last bin.
+def _scores(test_set: EvaluatedSet, threshold: float, p_malignant: float | None) -> dict[str, Any]:
+    at_edges = [operating_point(test_set.tables[MALIGNANT], i / SCORE_BINS) for i in range(SCORE_BINS)]
+    # A score of 1 belongs to the last bin, and no score is higher.
     above = [*((point.tp, point.fp) for point in at_edges), (0, 0)]
     counts = [(low[0] - high[0], low[1] - high[1]) for low, high in pairwise(above)]
     tallest = [max(1, *side) for side in zip(*counts, strict=True)]
@@ -174,7 +178,7 @@ def _scores(place: EvaluatedSet, threshold: float, p_malignant: float | None) ->
             "down": room * others / tallest[1],
             "counts": (
                 f"{100 * i / SCORE_BINS:.0f} to {100 * (i + 1) / SCORE_BINS:.0f}%: {malignant:,} of "
-                f"{place.positives:,} malignant test images, {others:,} of {place.negatives:,} others."
+                f"{test_set.positives:,} malignant test images, {others:,} of {test_set.negatives:,} others."
             ),
         }
         for i, (malignant, others) in enumerate(counts)
@@ -183,28 +187,28 @@ def _scores(place: EvaluatedSet, threshold: float, p_malignant: float | None) ->
         "bars": bars,
         "bar_width": (FRAME.width - FRAME.left - FRAME.right) / SCORE_BINS,
         "middle": middle,
-        "own": None if p_malignant is None else _pair(FRAME.x(p_malignant), middle),
+        "image_point": None if p_malignant is None else _pair(FRAME.x(p_malignant), middle),
         "cut": _cut(threshold),
-        "rank": _rank(place, p_malignant),
+        "rank": _rank(test_set, p_malignant),
     }
 
 
-def _rank(place: EvaluatedSet, p_malignant: float | None) -> str:
-    """The picture's place among the test scores of both classes."""
+def _rank(test_set: EvaluatedSet, p_malignant: float | None) -> str:
+    """How the image's score compares with the scores of the test images of both classes."""
     if p_malignant is None:
         return "Once an image is read, its score is marked here."
-    point = operating_point(place.tables[MALIGNANT], p_malignant)
+    point = operating_point(test_set.tables[MALIGNANT], p_malignant)
     return (
-        f"This image (the diamond) scores {percent(p_malignant)}. {point.tp:,} of the {place.positives:,} malignant "
-        f"test images and {point.fp:,} of the {place.negatives:,} others score this high or higher."
+        f"This image (the diamond) scores {percent(p_malignant)}. {point.tp:,} of the {test_set.positives:,} malignant "
+        f"test images and {point.fp:,} of the {test_set.negatives:,} others score this high or higher."
     )
 
 
-# reliability
+# Reliability
 
 
-def _reliability(places: Sequence[EvaluatedSet], p_malignant: float | None) -> dict[str, Any]:
-    home = places[0]
+def _reliability(test_sets: Sequence[EvaluatedSet], p_malignant: float | None) -> dict[str, Any]:
+    home = test_sets[0]
     chart = chart_data.reliability(home.calibration, home.title)
     (line,) = chart.lines
     dots = [
@@ -217,9 +221,13 @@ def _reliability(places: Sequence[EvaluatedSet], p_malignant: float | None) -> d
         }
         for (x, y), (low, high) in zip(line.points, line.intervals, strict=True)
     ]
-    asked = [EXAMPLE] if p_malignant is None else [EXAMPLE, p_malignant]
-    sentences = [f"{home.title}: {reliability_sentence(home, p)}" for p in asked]
-    sentences += [f"{place.title}: {reliability_sentence(place, EXAMPLE)}" for place in places if place.kind == "away"]
+    probabilities = [EXAMPLE] if p_malignant is None else [EXAMPLE, p_malignant]
+    sentences = [f"{home.title}: {reliability_sentence(home, p)}" for p in probabilities]
+    sentences += [
+        f"{test_set.title}: {reliability_sentence(test_set, EXAMPLE)}"
+        for test_set in test_sets
+        if test_set.kind == "away"
+    ]
     return {
         "axes": chart.axes,
         "example": f"{EXAMPLE:.0%}",
@@ -232,9 +240,9 @@ def _reliability(places: Sequence[EvaluatedSet], p_malignant: float | None) -> d
     }
 
 
-def reliability_sentence(place: EvaluatedSet, displayed: float) -> str:
-    """How many of the test pictures that were displayed with about this probability were malignant."""
-    found = next((b for b in place.calibration if b.lower <= displayed < b.upper or displayed == b.upper == 1), None)
+def reliability_sentence(test_set: EvaluatedSet, displayed: float) -> str:
+    """How many of the test images with about this displayed probability (0 to 1) are malignant."""
+    found = next((b for b in test_set.calibration if b.lower <= displayed < b.upper or displayed == b.upper == 1), None)
     if found is None:
         return f"no test image has a displayed probability of about {100 * displayed:.0f}%, so this cannot be checked."
     low, high = found.interval

@@ -48,7 +48,7 @@ _KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model to be shown. `origin` is empty for an embedded one, else the place that it was fetched from."""
+    """A model to be shown. `origin` is empty for an embedded model; else it names the folder or repository."""
 
     task: Task
     about: VigilConfig
@@ -97,7 +97,7 @@ def overview(shown: Iterable[Model]) -> str:
 
 
 def _problem(model: Model) -> str | None:
-    """One sentence on why the model's figures cannot be shown; None where they can."""
+    """One sentence on why the model's figures cannot be shown; None if they can."""
     if model.evaluation.problem is None and not model.evaluation.complete(len(model.task.codes)):
         return MALFORMED
     return model.evaluation.problem
@@ -146,8 +146,8 @@ def _evaluated(model: Model) -> Markup:
 
 
 def set_title(one: EvaluatedSet) -> str:
-    """A set's title on the page: at home or elsewhere, its datasets, and its number of images."""
-    return f"{'elsewhere' if one.kind == 'away' else 'test'}, {one.title} (n = {one.n:,})"
+    """A set's title on the page: whether it is a test split or external, its datasets, and its number of images."""
+    return f"{'external' if one.kind == 'away' else 'test'}, {one.title} (n = {one.n:,})"
 
 
 def share_of(found: Proportion, n: str = "") -> Share:
@@ -219,7 +219,7 @@ def _near_duplicates(n: int, without: WithoutNearDuplicates) -> dict[str, Any]:
 
 
 def _seeds(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Mean and range over the seeds that the recipe was trained with; None where it was trained once."""
+    """Mean and range over the seeds that the recipe was trained with; None if it was trained once."""
     if not evaluation.seeds:
         return None
     rows = []

@@ -1,7 +1,7 @@
-"""Where the network looked, as HTML: the picture, the heat map over it, and how far the map can be trusted.
+"""The heat map over its image, as HTML, with a caption and the evaluation of such heat maps.
 
-Pure: layers and a Result in, markup out. Opacity and divider are moved by the page's script (page.js), and no server is
-asked. Never colour alone: the caption says for which class the map argues, and what its colours mean.
+Knows nothing of Gradio. The page's script (page.js) moves opacity and divider without the server. Colour is never the
+only sign: the caption names the class that the map argues for and says what the colours mean.
 """
 
 from base64 import b64encode
@@ -19,30 +19,33 @@ from src.results.result import Result
 from src.tasks import Task
 
 SMALL = 200
-"""Pictures no wider are sent without loss: there is nothing to save."""
+"""Images with no side longer than this, in pixels, are sent as PNG, because a JPEG would save little."""
 
 
-def heat_map_viewer(result: Result, layers: Layers | None, measured: Evaluation) -> str:
-    """The picture under its heat map, with its opacity and a divider to move; the caption alone where there is none."""
+def heat_map_viewer(result: Result, layers: Layers | None, evaluation: Evaluation) -> str:
+    """The image under its heat map, with controls for opacity and divider; without a heat map only the caption."""
     if layers is None:
         return heat_map_caption(result)
     frames = [] if layers.seen == (0, 0, 1, 1) else [layers.seen]
     frames += [] if layers.label is None else [layers.label]
     return render(
         "heat_map_viewer.html",
-        size=layers.picture.size,
-        picture=_data_url(layers.picture),
+        size=layers.image.size,
+        image=_data_url(layers.image),
         colours=_data_url(layers.colours),
         box=layers.box,
         frames=frames,
         opacity=round(100 * heat_map.OPACITY),
         caption=heat_map_caption(result),
-        trust=_trust(result, measured),
+        heat_map_evaluation=_heat_map_evaluation(result, evaluation),
     )
 
 
 def _data_url(image: Image.Image) -> str:
-    """As PNG where it is small or has transparency, else as JPEG; never kept on disk, as Gradio's own pictures are."""
+    """The image as a PNG if it is small or has transparency, else as a JPEG.
+
+    It is not written to the disk, as Gradio does with its own images.
+    """
     if image.mode == "RGBA" or max(image.size) <= SMALL:
         return f"data:image/png;base64,{b64encode(heat_map.png(image)).decode()}"
     file = BytesIO()
@@ -51,7 +54,7 @@ def _data_url(image: Image.Image) -> str:
 
 
 def heat_map_caption(result: Result) -> str:
-    """Which class the heat map argues for, and its colours."""
+    """The caption: the class that the heat map argues for, and the meaning of its colours."""
     code = result.explained_class
     return render(
         "heat_map_caption.html",
@@ -61,26 +64,26 @@ def heat_map_caption(result: Result) -> str:
     )
 
 
-def _trust(result: Result, measured: Evaluation) -> list[dict[str, Any]]:
-    """What was measured of maps of this kind, on pictures that the model did not learn from."""
-    found = []
-    for place in measured.held_out:
-        if place.explanation is not None:
-            found += [
-                _faithful(place, place.explanation.faithfulness, result.explanation),
-                _located(result.about_task, place, place.explanation.location, result.explanation),
+def _heat_map_evaluation(result: Result, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The evaluation of this kind of heat map on images that the model did not learn from."""
+    figures = []
+    for test_set in evaluation.held_out:
+        if test_set.explanation is not None:
+            figures += [
+                _faithfulness(test_set, test_set.explanation.faithfulness, result.explanation),
+                _location(result.about_task, test_set, test_set.explanation.location, result.explanation),
             ]
-    return [one for one in found if one]
+    return [figure for figure in figures if figure]
 
 
-def _faithful(place: EvaluatedSet, found: Faithfulness, method: str) -> dict[str, Any] | None:
-    """How far the probability falls without the parts that the map marks; None where it was not measured."""
+def _faithfulness(test_set: EvaluatedSet, found: Faithfulness, method: str) -> dict[str, Any] | None:
+    """How far the probability falls without the parts that the map marks; None if it was not measured."""
     faith = found.maps.get(method)
     if faith is None or faith.drop.value is None or faith.random.value is None:
         return None
     return {
         "measure": "faithfulness",
-        "place": place.title,
+        "test_set": test_set.title,
         "n": found.n,
         "drop": _points(faith.drop),
         "random": _points(faith.random),
@@ -88,8 +91,8 @@ def _faithful(place: EvaluatedSet, found: Faithfulness, method: str) -> dict[str
     }
 
 
-def _located(task: Task, place: EvaluatedSet, found: Location | None, method: str) -> dict[str, Any] | None:
-    """Whether the map points to the part that matters; None where it was not measured."""
+def _location(task: Task, test_set: EvaluatedSet, found: Location | None, method: str) -> dict[str, Any] | None:
+    """Whether the map points to the part that matters; None if it was not measured."""
     shares = [
         {"inside": percent(one.inside.value), "n": one.n, "decisions": kind, "chance": percent(one.chance)}
         for kind, one in (found.maps.get(method, {}) if found else {}).items()
@@ -98,11 +101,11 @@ def _located(task: Task, place: EvaluatedSet, found: Location | None, method: st
     name = next((one.name for one in task.classes if found and one.code == found.code), None)
     if found is None or name is None or not shares:
         return None
-    return {"measure": found.measure, "place": place.title, "name": name, "part": found.part, "shares": shares}
+    return {"measure": found.measure, "test_set": test_set.title, "name": name, "part": found.part, "shares": shares}
 
 
 def _points(found: Metric) -> str:
-    """A share's figure in percentage points."""
+    """A share, 0 to 1, in percentage points with its interval."""
     if found.value is None:
         return "–"
     low, high = found.interval

@@ -1,4 +1,4 @@
-"""The parts of the page that stand around the answers, as HTML: header, notice, introductions of a task's tab."""
+"""The parts of the page around the answers, as HTML: header, notice, and the introductions on a task's tab."""
 
 from src.models.checkpoints import Checkpoint
 from src.page.render import render
@@ -6,20 +6,20 @@ from src.tasks import DISCLAIMER, Task
 
 
 def header() -> str:
-    """Title and what Vigil is, in one line."""
+    """The title, with one line on what Vigil is."""
     return render("header.html")
 
 
 def notice() -> str:
-    """The disclaimer that stands above everything."""
+    """The disclaimer above all tabs."""
     return render("notice.html", disclaimer=DISCLAIMER)
 
 
 def task_intro(task: Task, checkpoint: Checkpoint) -> str:
-    """Which images belong into this tab, and which model reads them."""
+    """The introduction of a tab: which images it reads, and with which model."""
     return render("task_intro.html", task=task, checkpoint=checkpoint, model=checkpoint.config.vigil.name)
 
 
 def examples_heading() -> str:
-    """What the examples are."""
+    """The heading of the examples, with a sentence on their origin."""
     return render("examples_heading.html")

@@ -1,6 +1,6 @@
-"""What others publish on the same data, beside our own figures of the same name, as HTML.
+"""Published figures of other models on the same data, beside the same figures of our model, as HTML.
 
-Theirs come from references.json, ours from evaluation.json.
+Their figures come from references.json, ours from evaluation.json.
 """
 
 import json
@@ -32,11 +32,11 @@ NAMES: Final[Mapping[str, str]] = {
 REFERENCES: Final[Mapping[str, Any]] = json.loads(
     (Path(__file__).parent / "references.json").read_text(encoding="utf-8")
 )
-"""Task -> what others publish on its data; the file says at its top what its keys mean."""
+"""Task -> the published results on its data. The entry "about" explains the keys of the file."""
 
 
 def beside(task: Task, sets: Mapping[str, EvaluatedSet]) -> Markup:
-    """The table of a task, empty if nothing is published on its data.
+    """The table of a task; empty if references.json has no result on its data.
 
     `sets` has our model's figures on each held-out set, by the set's name in evaluation.json.
     """
@@ -69,14 +69,14 @@ def _comparable(reference: Mapping[str, Any], ours: EvaluatedSet | None) -> str:
     if reference["difference"]:
         return f"No: {reference['difference']}."
     if ours is None:
-        return "No: this model was not evaluated on that dataset as one from elsewhere."
+        return "No: this model was not evaluated on that dataset."
     if ours.n == reference["n"]:
         return f"Yes: the same {ours.n:,} images and the same question."
-    return f"In part: the same dataset and question, but {ours.n:,} of its images here."
+    return f"In part: the same dataset and question, but Vigil was evaluated on {ours.n:,} of its images."
 
 
 def _own(metric: str, ours: EvaluatedSet) -> str:
-    """Our figure of the same name on one set; a dash where there is none."""
+    """The same figure of our model on one set; a dash if there is none."""
     if metric in ours.metrics:
         return with_interval(ours.metrics[metric])
     share, _, target = metric.partition("_")

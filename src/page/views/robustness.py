@@ -1,6 +1,7 @@
-"""How sure is it? A Robustness, as HTML.
+"""The section "How sure is it?": a Robustness as HTML.
 
-Pure: figures in, markup out. Never colour alone: every chip has its decision's word and sign.
+Knows nothing of Gradio or of pixels. Colour is never the only sign: every chip has the word and the icon of its
+decision.
 """
 
 from typing import Any
@@ -11,28 +12,28 @@ from src.results.formatting import percent
 from src.results.result import Robustness
 
 
-def robustness_section(found: Robustness, threshold: float, measured: Evaluation) -> str:
-    """A chip for each small change, the spread of p(malignant) over them, and whether the decision holds.
+def robustness_section(found: Robustness, threshold: float, evaluation: Evaluation) -> str:
+    """Whether the decision holds, the range of p(malignant), and a chip for each altered version of the image.
 
     `found` is decided at `threshold`.
     """
-    flips = [line for place in measured.held_out if (line := _flips(place))]
-    return render("robustness.html", found=found, threshold=threshold, flips=flips)
+    flip_rates = [rate for test_set in evaluation.held_out if (rate := _flip_rate(test_set))]
+    return render("robustness.html", found=found, threshold=threshold, flip_rates=flip_rates)
 
 
-def _flips(place: EvaluatedSet) -> dict[str, Any] | None:
-    """How often decisions flip on pictures that the model did not learn from; None where it was not measured."""
-    found = place.robustness
+def _flip_rate(test_set: EvaluatedSet) -> dict[str, Any] | None:
+    """How often decisions flip on images that the model did not learn from; None if it was not measured."""
+    found = test_set.robustness
     every = found.pictures.get("all") if found else None
     if found is None or every is None or every.flipped.value is None:
         return None
-    ill = found.pictures.get("malignant")
+    malignant = found.pictures.get("malignant")
     return {
-        "title": place.title,
+        "title": test_set.title,
         "n": every.n,
         "flipped": _interval(every.flipped),
         "threshold": found.threshold,
-        "malignant": {"n": ill.n, "flipped": _interval(ill.flipped)} if ill and ill.n else None,
+        "malignant": {"n": malignant.n, "flipped": _interval(malignant.flipped)} if malignant and malignant.n else None,
     }
 
 

@@ -1,8 +1,8 @@
-"""What a threshold costs, as HTML: at home and away, for a thousand people, and what it can promise.
+"""What a threshold costs, as HTML: on each held-out set, for a thousand people, and which sensitivity it can promise.
 
-Pure: counts in, markup out; knows nothing of Gradio or pictures. Every figure that moves with the threshold is made
-here, in `moving_figures`. `moving_columns` has them ready for every threshold that the slider can stand on, so that the
-page's script (page.js) only looks them up and the server need not be asked while the thumb moves.
+Knows nothing of Gradio or of pixels. `moving_figures` computes every figure that changes with the threshold.
+`moving_columns` has these figures for every threshold of the slider, so that the page's script (page.js) looks them up
+without the server while the slider moves.
 """
 
 import math
@@ -29,64 +29,70 @@ from src.tasks import Task
 STANDARD, CLINICAL_SAFETY = 0.5, 0.3
 
 STEP = 0.01
-"""The slider's."""
+"""The step of the slider."""
 
 _KINDS = {
-    "home": ("At home", "held out from training"),
-    "second": ("At home, second set", "held out from training"),
-    "away": ("Away", "not used in training"),
+    "home": ("Test split", "held out from training"),
+    "second": ("Second test split", "held out from training"),
+    "away": ("External dataset", "not used in training"),
 }
 
 
 @dataclass(frozen=True)
 class NamedThreshold:
-    """A threshold to choose by name. None where it cannot be had; `promise` is what a target's threshold rests on."""
+    """A threshold that the visitor can choose by name.
+
+    `promise` is the promised sensitivity that a threshold is for. `threshold` is None if it cannot be promised.
+    """
 
     name: str
     threshold: float | None
     promise: Promise | None = None
 
 
-def named_thresholds(measured: Evaluation, default: float) -> list[NamedThreshold]:
-    """The slider's marks: the model's default, the two usual ones, and a sensitivity promised by validation."""
+def named_thresholds(evaluation: Evaluation, default: float) -> list[NamedThreshold]:
+    """The model's default threshold, the two usual ones, and those for which validation promises a sensitivity."""
     named = [NamedThreshold("Standard", STANDARD), NamedThreshold("Clinical safety", CLINICAL_SAFETY)]
     if default not in (STANDARD, CLINICAL_SAFETY):
         named.insert(0, NamedThreshold("Default", default))
     for target in TARGETS:
-        promise = validation_promise(measured, target)
+        promise = validation_promise(evaluation, target)
         named.append(NamedThreshold(f"{target:.0%} sensitivity", promise.threshold if promise else None, promise))
     return named
 
 
-def slider_thresholds(measured: Evaluation, default: float) -> list[float]:
-    """Every threshold that slider and marks can stand on, ascending."""
+def slider_thresholds(evaluation: Evaluation, default: float) -> list[float]:
+    """Every step of the slider and every named threshold, ascending."""
     steps = (round(i * STEP, 2) for i in range(round(1 / STEP) + 1))
-    named = (mark.threshold for mark in named_thresholds(measured, default) if mark.threshold is not None)
+    named = (one.threshold for one in named_thresholds(evaluation, default) if one.threshold is not None)
     return sorted({*steps, *named, default})
 
 
-def moving_figures(measured: Evaluation, threshold: float, prevalence: float) -> dict[str, str]:
-    """Every figure that moves with the threshold, as it is shown: "NUMBER OF THE PLACE.FIGURE" -> text.
+def moving_figures(evaluation: Evaluation, threshold: float, prevalence: float) -> dict[str, str]:
+    """The texts of all figures that change with the threshold.
 
-    `prevalence` is how many of PEOPLE are ill, more than none and fewer than all. The key of an interval ends so.
+    A key is "threshold", or has the number of the held-out set: "0.sensitivity" is the sensitivity on the first one.
+
+    `prevalence` is how many of PEOPLE are ill, more than none and fewer than all. The key of an interval ends with
+    "_interval".
     """
     shown = {"threshold": f"{threshold:g}"}
-    for i, place in enumerate(measured.held_out):
-        point = operating_point(place.tables[MALIGNANT], threshold)
-        carried = outcome(point, prevalence / PEOPLE, PEOPLE)
+    for i, test_set in enumerate(evaluation.held_out):
+        point = operating_point(test_set.tables[MALIGNANT], threshold)
+        expected = outcome(point, prevalence / PEOPLE, PEOPLE)
         estimates = {
             "sensitivity": Estimate(point.sensitivity, *point.sensitivity_interval),
             "specificity": Estimate(point.specificity, *point.specificity_interval),
-            "ppv": carried.ppv,
-            "npv": carried.npv,
+            "ppv": expected.ppv,
+            "npv": expected.npv,
         }
-        for code in place.tables.keys() - {MALIGNANT}:
-            alone = operating_point(place.tables[code], threshold)
+        for code in test_set.tables.keys() - {MALIGNANT}:
+            alone = operating_point(test_set.tables[code], threshold)
             estimates[f"sensitivity_{code}"] = Estimate(alone.sensitivity, *alone.sensitivity_interval)
         for key, share in estimates.items():
             shown[f"{i}.{key}"] = "–" if math.isnan(share.value) else percent(share.value)
             shown[f"{i}.{key}_interval"] = f"({percent(share.low)[:-1]} to {percent(share.high)[:-1]})"
-        counts = {"found": carried.found, "missed": carried.missed, "false_alarms": carried.false_alarms}
+        counts = {"found": expected.found, "missed": expected.missed, "false_alarms": expected.false_alarms}
         for key, count in counts.items():
             shown[f"{i}.{key}"] = _amount(count.value)
             shown[f"{i}.{key}_interval"] = f"({_amount(count.low)} to {_amount(count.high)})"
@@ -94,16 +100,16 @@ def moving_figures(measured: Evaluation, threshold: float, prevalence: float) ->
 
 
 def moving_columns(
-    measured: Evaluation, thresholds: Sequence[float], prevalence: float
+    evaluation: Evaluation, thresholds: Sequence[float], prevalence: float
 ) -> dict[str, list[str] | list[float]]:
-    """Figures, and positions on the curves, for each of `thresholds`, as columns; "at" has the thresholds."""
-    rows = [moving_figures(measured, threshold, prevalence) for threshold in thresholds]
+    """The figures, and the positions on the curves, as columns with a value per threshold; "at" has the thresholds."""
+    rows = [moving_figures(evaluation, threshold, prevalence) for threshold in thresholds]
     columns = {key: [row[key] for row in rows] for key in rows[0]}
-    return {"at": list(thresholds), **columns, **curves.moving_positions(measured, thresholds)}
+    return {"at": list(thresholds), **columns, **curves.moving_positions(evaluation, thresholds)}
 
 
 def _amount(people: float) -> str:
-    """Expected numbers of people: with a decimal below ten, and no 0 for what is not none."""
+    """An expected number of people: with a decimal below ten, and "<0.1" for a small number that is not 0."""
     if math.isnan(people):
         return "–"
     if 0 < people < 0.05:
@@ -112,61 +118,62 @@ def _amount(people: float) -> str:
 
 
 def cost_section(
-    task: Task, measured: Evaluation, threshold: float, prevalence: float, thresholds: Sequence[float]
+    task: Task, evaluation: Evaluation, threshold: float, prevalence: float, thresholds: Sequence[float]
 ) -> str:
-    """What this threshold costs wherever the model was measured; the script moves its figures along `thresholds`."""
-    if not measured.held_out:
+    """What this threshold costs on each held-out set. The script can show the figures of all `thresholds`."""
+    if not evaluation.held_out:
         return render("not_evaluated.html")
     names = {diagnosis.code: diagnosis.name for diagnosis in task.classes}
     return render(
         "threshold_costs.html",
         task=task,
-        places=[
-            {"place": place, "kind": _KINDS[place.kind][0], "meaning": _KINDS[place.kind][1]}
-            for place in measured.held_out
+        columns_by_set=[
+            {"test_set": test_set, "kind": _KINDS[test_set.kind][0], "meaning": _KINDS[test_set.kind][1]}
+            for test_set in evaluation.held_out
         ],
-        shown=moving_figures(measured, threshold, prevalence),
-        columns=moving_columns(measured, thresholds, prevalence),
+        shown=moving_figures(evaluation, threshold, prevalence),
+        columns=moving_columns(evaluation, thresholds, prevalence),
         alone=[
             (code, names[code])
             for code in task.reported_alone
-            if any(code in place.tables for place in measured.held_out)
+            if any(code in test_set.tables for test_set in evaluation.held_out)
         ],
         people=PEOPLE,
         prevalence=prevalence,
-        away=any(place.kind == "away" for place in measured.held_out),
+        has_external=any(test_set.kind == "away" for test_set in evaluation.held_out),
         interval_method=INTERVAL_METHOD,
-        dependent=[place for place in measured.held_out if 0 < place.groups < place.n],
+        grouped=[test_set for test_set in evaluation.held_out if 0 < test_set.groups < test_set.n],
     )
 
 
-def prevalence_hint(measured: Evaluation) -> str:
-    """Beside the prevalence: how common the disease is where the figures come from. Plain text."""
-    home = measured.home
-    split = f" The test split of {home.title} has {PEOPLE * home.positives / home.n:.0f}." if home else ""
-    return f"Choose the number for your setting. Screening finds about {PREVALENCE}.{split}"
+def prevalence_hint(evaluation: Evaluation) -> str:
+    """The hint below the prevalence slider: how common the disease is in screening and in the test split."""
+    home = evaluation.home
+    malignant = f"{PEOPLE * home.positives / home.n:.0f} of {PEOPLE:,} images are malignant" if home else ""
+    split = f" In the test split of {home.title}, {malignant}." if home else ""
+    return f"Choose the number for your setting. In screening, it is about {PREVALENCE}.{split}"
 
 
-def slider_ticks(measured: Evaluation, default: float, slider: str) -> str:
+def slider_ticks(evaluation: Evaluation, default: float, slider: str) -> str:
     """A style sheet that draws the named thresholds on the slider, whose element id is `slider`."""
-    named = (mark.threshold for mark in named_thresholds(measured, default))
+    named = (one.threshold for one in named_thresholds(evaluation, default))
     return render("slider_ticks.html", slider=slider, thresholds=[at for at in named if at is not None])
 
 
-def promised_sensitivities(task: Task, measured: Evaluation) -> str:
-    """What the named thresholds for a sensitivity rest on, or why there is none."""
-    found = (validation_promise(measured, target) for target in TARGETS)
+def promised_sensitivities(task: Task, evaluation: Evaluation) -> str:
+    """The evidence for each promised sensitivity, or the reason why it cannot be promised."""
+    found = (validation_promise(evaluation, target) for target in TARGETS)
     promises: list[dict[str, Any]] = [
         {
             "promise": promise,
             "target": f"{promise.target:.0%}",
             "confidence": f"{promise.confidence:.0%}",
-            "unseen": measured.left_out_sensitivity.get(promise.target, {}),
+            "unseen": evaluation.left_out_sensitivity.get(promise.target, {}),
         }
         for promise in found
         if promise is not None
     ]
-    validation = measured.validation
+    validation = evaluation.validation
     return render(
         "promised_sensitivities.html",
         task=task,

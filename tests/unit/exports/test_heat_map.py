@@ -58,11 +58,11 @@ def test_layers_laid_over_each_other_are_the_drawing() -> None:
     hot = heat(rng.random((64, 64)), (0, 0, 64, 64))
     label = (0.25, 0.25, 0.75, 0.75)
     found = heat_map.layers(picture, hot, (0, 0, 64, 64), label)
-    assert (found.picture.mode, found.colours.mode, found.label) == ("RGB", "RGBA", label)
+    assert (found.image.mode, found.colours.mode, found.label) == ("RGB", "RGBA", label)
     assert found.box == found.seen == (0, 0, 1, 1)
-    assert (np.asarray(found.picture) == np.asarray(picture)).all(), "the picture itself is plain"
+    assert (np.asarray(found.image) == np.asarray(picture)).all(), "the picture itself is plain"
     faded = found.colours.copy()
     faded.putalpha(found.colours.getchannel("A").point(lambda value: round(value * heat_map.OPACITY)))
-    laid = Image.alpha_composite(found.picture.convert("RGBA"), faded).convert("RGB")
+    laid = Image.alpha_composite(found.image.convert("RGBA"), faded).convert("RGB")
     drawn = heat_map.draw(picture, hot, (0, 0, 64, 64))
     assert np.abs(np.asarray(laid).astype(int) - np.asarray(drawn).astype(int)).max() <= 2

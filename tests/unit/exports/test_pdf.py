@@ -1,4 +1,4 @@
-"""The report to take away, read back with pypdf: src/exports/pdf.py."""
+"""The report as PDF, read back with pypdf, and as JSON: src/exports/pdf.py and src/exports/json_report.py."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pypdf import PdfReader
 
-from src.exports import pdf
+from src.exports import json_report, pdf, report_parts
 from src.results import class_texts
 from src.results.result import Result
 from src.tasks import DISCLAIMER, TASKS
@@ -57,12 +57,13 @@ def test_text_is_real_and_all_there(task: str, picture: Image.Image, heat_map: I
         f"Vigil report: {TASKS[task].title}",
         "2026-03-04 12:05 UTC",
         DISCLAIMER,
-        "The picture, 60 × 45 pixels. All of it was read.",
-        f"Grad-CAM: what argues for {first.name}",
+        "60 × 45 pixels",
+        "read all of it",
+        f"Grad-CAM shows what argues for {first.name}",
         "Refer p(malignant) is 60.4%, at or above the threshold of 4.4%.",
         "The picture is very dark.",
         f"Most probable: {first.name}, {result(task).confidence} confidence.",
-        "Set home, at home: held out from training 91.2% (85.3 to 95.6) – (0.0 to 100.0) 1,234 / 0",
+        "Set home, test split, held out from training 91.2% (85.3 to 95.6) – (0.0 to 100.0) 1,234 / 0",
         "Clopper-Pearson",
         "EfficientNetV2-B0",
         "13a71a65b94b",
@@ -70,12 +71,12 @@ def test_text_is_real_and_all_there(task: str, picture: Image.Image, heat_map: I
     ):
         assert needed in text, needed
     for diagnosis in TASKS[task].classes:
-        told = class_texts.CLASS_TEXTS[task][diagnosis.code]
-        assert f"({'malignant' if diagnosis.malignant else 'not malignant'}): {told.plain}." in text
-        assert told.what in text
-        assert told.next_step in text
+        meaning = class_texts.CLASS_TEXTS[task][diagnosis.code]
+        assert f"({'malignant' if diagnosis.malignant else 'not malignant'}): {meaning.plain}." in text
+        assert meaning.what in text
+        assert meaning.next_step in text
         assert class_texts.URGENCIES[diagnosis.urgency][0] in text
-        assert all(source.url in text.replace(" ", "") for source in told.sources)
+        assert all(source.url in text.replace(" ", "") for source in meaning.sources)
     assert all("not a diagnosis" in page.extract_text() for page in pages)
 
 
@@ -105,26 +106,27 @@ def test_no_heat_map_no_referral_no_evaluation_and_a_part_read(picture: Image.Im
     )
     data = pdf.pdf(answer, picture, None, NOON)
     text = words(data)
-    assert "The scanned field was read: 50 × 34 pixels from 5, 6. No heat map was asked for." in text
+    assert "read the scanned field: 50 × 34 pixels, 5 pixels from the left edge and 6 pixels from the upper" in text
+    assert "No heat map" in text
     assert "No referral p(malignant) is <0.1%, below the threshold of 4.4%." in text
-    assert "Not evaluated" in text
+    assert "not evaluated" in text
     assert sum(len(page.images) for page in PdfReader(BytesIO(data)).pages) == 1
 
 
 def test_an_empty_heat_map_and_the_lesion_that_was_found(picture: Image.Image, heat_map: Image.Image) -> None:
     answer = result(heatmap_empty=True, region=[5, 6, 55, 40], region_kind="lesion")
     text = words(pdf.pdf(answer, picture, heat_map, NOON))
-    assert "nothing in the picture argues for No metastasis" in text
-    assert "The lesion that was found was read" in text
+    assert "nothing in the image that argues for No metastasis" in text
+    assert "read the lesion that it found: 50 × 34 pixels" in text
 
 
-def test_every_place_it_was_measured_at(picture: Image.Image, heat_map: Image.Image) -> None:
+def test_every_set_that_the_model_was_evaluated_on(picture: Image.Image, heat_map: Image.Image) -> None:
     own = {"sensitivity": 0.99, "sensitivity_interval": [0.97, 1]}
     places = [place("home", alone={"mel": own}), place("second"), place("away", sensitivity=0.5)]
     text = words(pdf.pdf(result("skin", screening={"places": places, "promises": []}), picture, heat_map, NOON))
     assert "Melanoma alone 99.0% (97.0 to 100.0)" in text
-    assert "Set second, at home, second set" in text
-    assert "Set away, away: nothing of it in training 50.0%" in text
+    assert "Set second, second test split" in text
+    assert "Set away, external dataset, not used in training 50.0%" in text
 
 
 def test_two_pages_do_whatever_the_names_hold(picture: Image.Image, heat_map: Image.Image) -> None:
@@ -160,16 +162,16 @@ def test_letters_of_any_script(picture: Image.Image, heat_map: Image.Image, capl
     answer = result(model=european, revision=lacking, quality=[control])
     text = words(pdf.pdf(answer, picture, heat_map, NOON))
     assert f"Model {european} Revision □□ □□□□□□ □ Reads" in text
-    assert "□ stands for a character that these letters do not have" in text
+    assert "□ stands for a character" in text
     assert "! a b c d e Classes" in text
     assert not caplog.records, "no letter of a name is logged as missing"
-    content = json.loads(pdf.as_json(answer, picture, heat_map, NOON))
+    content = json.loads(json_report.json_report(answer, picture, heat_map, NOON))
     assert [content["model"], content["revision"], *content["quality"]] == [european, lacking, control]
 
 
 def test_json_has_the_same_content(picture: Image.Image, heat_map: Image.Image) -> None:
     answer = result()
-    content = json.loads(pdf.as_json(answer, picture, heat_map, NOON))
+    content = json.loads(json_report.json_report(answer, picture, heat_map, NOON))
     known = synthetic_results.as_dict("histopathology").keys()
     assert {key: content[key] for key in known} == answer.model_dump(mode="json")
     assert content.keys() - known == {"report", "date", "picture", "heatmap"}
@@ -179,11 +181,11 @@ def test_json_has_the_same_content(picture: Image.Image, heat_map: Image.Image) 
         head, data = content[key].split(",")
         assert head == "data:image/jpeg;base64"
         assert Image.open(BytesIO(base64.b64decode(data))).size == drawn.size
-    assert json.loads(pdf.as_json(answer, picture, None, NOON))["heatmap"] is None
+    assert json.loads(json_report.json_report(answer, picture, None, NOON))["heatmap"] is None
 
 
 def test_the_same_report_but_for_its_date(picture: Image.Image, heat_map: Image.Image) -> None:
-    for make in (pdf.pdf, pdf.as_json):
+    for make in (pdf.pdf, json_report.json_report):
         made = make(result(), picture, heat_map, NOON)
         assert make(result(), picture, heat_map, NOON.astimezone(timezone(timedelta(hours=9)))) == made
         assert make(result(), picture, heat_map, NOON + timedelta(days=1)) != made
@@ -194,7 +196,7 @@ def test_nothing_that_a_file_says_of_itself_is_passed_on(heat_map: Image.Image) 
     exif = Image.Exif()
     exif[0x010E] = "Jane Doe"
     picture.info = {"exif": exif.tobytes(), "comment": b"Jane Doe", "icc_profile": b"Jane Doe", "dpi": (72, 72)}
-    content = json.loads(pdf.as_json(result(), picture, heat_map, NOON))
+    content = json.loads(json_report.json_report(result(), picture, heat_map, NOON))
     assert b"Jane Doe" not in base64.b64decode(content["picture"].split(",")[1])
     images = PdfReader(BytesIO(pdf.pdf(result(), picture, heat_map, NOON))).pages[0].images
     assert all(b"Jane Doe" not in image.data for image in images)
@@ -205,14 +207,14 @@ def test_a_large_picture_is_embedded_smaller(heat_map: Image.Image) -> None:
     data = pdf.pdf(result(), Image.new("RGB", (4000, 3000)), heat_map, NOON)
     found = PdfReader(BytesIO(data)).pages[0].images[0].image
     assert found is not None
-    assert found.size == (pdf.PICTURE_SIDE, pdf.PICTURE_SIDE * 3 // 4)
+    assert found.size == (report_parts.LONGEST_SIDE, report_parts.LONGEST_SIDE * 3 // 4)
 
 
-def test_a_picture_of_another_kind_is_said_to_be_read_all_the_same(picture: Image.Image) -> None:
+def test_an_image_that_the_gate_rejects_says_that_the_visitor_asked_for_the_answer(picture: Image.Image) -> None:
     gate = synthetic_results.gate()
     doubtful = result("skin", gate=gate, quality=[gate["sentence"], "The picture is very dark."])
     text = words(pdf.pdf(doubtful, picture, None, NOON))
-    assert "This looks like histology. Read all the same, because the reader asked for it." in text
-    assert text.count("Read all the same") == 1
-    assert json.loads(pdf.as_json(doubtful, picture, None, NOON))["gate"] == {**gate, "unlike": False}
-    assert "Read all the same" not in words(pdf.pdf(result(quality=["Dark."]), picture, None, NOON))
+    assert "This looks like histology. The visitor asked to see the answer anyway." in text
+    assert text.count("asked to see the answer") == 1
+    assert json.loads(json_report.json_report(doubtful, picture, None, NOON))["gate"] == {**gate, "unlike": False}
+    assert "asked to see the answer" not in words(pdf.pdf(result(quality=["Dark."]), picture, None, NOON))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from src.exports import csv_rows
-from src.exports.spreadsheet import SEPARATORS, STARTS, Writer, defused, restored
+from src.exports.spreadsheet import CHOSEN_SEPARATORS, SEPARATORS, STARTS, Writer, defused, restored
 from src.pictures import archive
 from src.results.local_validation import parse_table
 from src.service import batch
@@ -59,6 +59,16 @@ def test_no_reader_finds_a_formula(delimiter: str, quoting: Literal[0, 3]) -> No
     assert formulas(rows) == []
 
 
+@pytest.mark.parametrize("delimiter", CHOSEN_SEPARATORS)
+def test_no_reader_finds_a_formula_at_a_separator_that_somebody_chooses(delimiter: str) -> None:
+    names = [f"a{delimiter}{start}1+1{delimiter}b.jpg" for start in STARTS.replace("\t", "").replace("\r", "")]
+    text = written(names)
+    assert formulas([line.split(delimiter) for line in text.splitlines()]) == []
+    assert formulas([name.split(delimiter) for name in names]), "without it there would be some"
+    paths = [row["path"] for row in csv.DictReader(io.StringIO(text, newline=""))]
+    assert [restored(path) for path in paths] == names
+
+
 @pytest.mark.parametrize("delimiter", PARTED.values(), ids=PARTED)
 def test_pandas_finds_none_either(delimiter: str) -> None:
     read = pd.read_csv(
@@ -92,10 +102,10 @@ def test_every_path_comes_back() -> None:
 def test_random_texts_come_back() -> None:
     rng = random.Random(0)
     for _ in range(20_000):
-        text = "".join(rng.choices(STARTS + SEPARATORS + "' ab", k=rng.randrange(12)))
+        text = "".join(rng.choices(STARTS + SEPARATORS + CHOSEN_SEPARATORS + "' ab", k=rng.randrange(12)))
         assert restored(defused(text)) == text
         assert formulas([re.split(f"[{SEPARATORS}]", defused(text))]) == []
-    for harmless in ("", "a-b.jpg", "a, b; c.jpg", "it's", "0.25", "x=y", "ward.zip/a/b.png"):
+    for harmless in ("", "a-b.jpg", "a, b; c.jpg", "it's", "0.25", "x=y", "ward.zip/a/b.png", "scan - left.jpg"):
         assert defused(harmless) == harmless
 
 

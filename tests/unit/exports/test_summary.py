@@ -117,28 +117,28 @@ def test_the_prompt_says_what_it_must() -> None:
         "uncertain",
         "warnings",
         "see a clinician",
-        "have not seen the picture",
+        "have not seen the image",
     ):
         assert rule in prompt
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_facts_are_numbers_and_our_own_texts(task: str) -> None:
-    told = summary.facts(result(task, gate=gate(looks_like="skin")))
+    facts = summary.facts(result(task, gate=gate(looks_like="skin")))
     ours = {TASKS[task].modality, TASKS[task].data_set, TASKS["skin"].modality}
     ours |= {one.name for one in TASKS[task].classes} | {word for word, _ in URGENCIES.values()}
     for meaning in CLASS_TEXTS[task].values():
         ours |= {meaning.plain, meaning.what, meaning.next_step}
     ours |= {"refer", "no referral", "high", "medium", "low"}
-    foreign = [text for text in texts(told) if text not in ours and not re.fullmatch(r"[<>]?\d+\.\d%", text)]
+    foreign = [text for text in texts(facts) if text not in ours and not re.fullmatch(r"[<>]?\d+\.\d%", text)]
     assert not foreign
-    assert told["p_malignant"] == f"{100 * result(task)['p_malignant']:.1f}%"
-    assert told["threshold"] == "30.0%"
-    assert told["accepted_as_such_a_picture"] is False
-    point = told["on_test_pictures_at_this_threshold"]
+    assert facts["p_malignant"] == f"{100 * result(task)['p_malignant']:.1f}%"
+    assert facts["threshold"] == "30.0%"
+    assert facts["accepted_as_such_an_image"] is False
+    point = facts["on_test_images_at_this_threshold"]
     assert point["sensitivity"] == {"value": "97.6%", "interval": ["95.2%", "99.0%"]}
     assert point["specificity"] is None
-    shares = [float(one["probability"].strip("<>%")) for one in told["classes"]]
+    shares = [float(one["probability"].strip("<>%")) for one in facts["classes"]]
     assert shares == sorted(shares, reverse=True)
 
 
@@ -178,7 +178,7 @@ def test_nothing_else_of_a_picture_goes_out(writer: ChatServer, tmp_path: Path) 
     assert "canary" not in sent.everything.lower()
     assert read["picture"][:200] not in sent.everything
     width, height = read["size"]
-    assert f"{width}" not in re.findall(r"\d+", json.loads(sent.content["messages"][1]["content"])["picture"])
+    assert f"{width}" not in re.findall(r"\d+", json.loads(sent.content["messages"][1]["content"])["image"])
     assert str(height) not in re.findall(r"\d+", sent.content["messages"][1]["content"])
 
 
@@ -215,7 +215,7 @@ def test_the_decision_is_derived_anew() -> None:
     assert summary.facts(result() | {"decision": "no referral"})["decision"] == "refer"
     at = result()["p_malignant"]
     assert summary.facts(result(threshold=at))["decision"] == "refer"
-    assert summary.facts(result(operating_point=None))["on_test_pictures_at_this_threshold"] is None
+    assert summary.facts(result(operating_point=None))["on_test_images_at_this_threshold"] is None
 
 
 def test_whose_token_is_used(writer: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,16 +240,16 @@ def test_what_is_no_token_is_not_sent(writer: ChatServer, token: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "word"),
     [
-        (401, "refuses this token"),
-        (403, "refuses this token"),
-        (402, "paid"),
-        (429, "too often"),
-        (400, "does not take"),
-        (404, "does not take"),
-        (422, "does not take"),
-        (500, "out of order"),
-        (503, "out of order"),
-        (504, "out of order"),
+        (401, "rejects this token"),
+        (403, "rejects this token"),
+        (402, "payment"),
+        (429, "too many requests"),
+        (400, "rejects the request"),
+        (404, "rejects the request"),
+        (422, "rejects the request"),
+        (500, "has a fault"),
+        (503, "has a fault"),
+        (504, "has a fault"),
     ],
 )
 def test_a_refusal_is_one_sentence(
@@ -270,24 +270,24 @@ def test_a_refusal_is_one_sentence(
         (completion(""), summary.EMPTY),
         (completion(None), summary.EMPTY),
         (completion(" \n\u200b\u202e\x00 "), summary.EMPTY),
-        (completion("word " * 400), summary.OVERLONG),
-        (completion("x" * 10**6), summary.OVERLONG),
-        (completion(GOOD, finish_reason="length"), summary.OVERLONG),
+        (completion("word " * 400), summary.TOO_LONG),
+        (completion("x" * 10**6), summary.TOO_LONG),
+        (completion(GOOD, finish_reason="length"), summary.TOO_LONG),
         (completion("The risk is 99.7%. See a clinician."), summary.INVENTED),
         (completion("It is 100% certain. See a clinician."), summary.INVENTED),
-        (completion(["a", "list"]), summary.ODD),
-        (completion(7), summary.ODD),
-        (b"", summary.ODD),
-        (b"<html>", summary.ODD),
-        (b"[]", summary.ODD),
-        (b"{}", summary.ODD),
-        (b'"text"', summary.ODD),
-        (b"\xff\xfe", summary.ODD),
-        (b'{"choices": []}', summary.ODD),
-        (b'{"choices": 7}', summary.ODD),
-        (b'{"choices": ["x"]}', summary.ODD),
-        (b'{"choices": [{"message": "x"}]}', summary.ODD),
-        (b'{"choices": [{"message": null}]}', summary.ODD),
+        (completion(["a", "list"]), summary.NOT_AN_EXPLANATION),
+        (completion(7), summary.NOT_AN_EXPLANATION),
+        (b"", summary.NOT_AN_EXPLANATION),
+        (b"<html>", summary.NOT_AN_EXPLANATION),
+        (b"[]", summary.NOT_AN_EXPLANATION),
+        (b"{}", summary.NOT_AN_EXPLANATION),
+        (b'"text"', summary.NOT_AN_EXPLANATION),
+        (b"\xff\xfe", summary.NOT_AN_EXPLANATION),
+        (b'{"choices": []}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": 7}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": ["x"]}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": [{"message": "x"}]}', summary.NOT_AN_EXPLANATION),
+        (b'{"choices": [{"message": null}]}', summary.NOT_AN_EXPLANATION),
     ],
 )
 def test_an_odd_answer_is_not_shown(writer: ChatServer, reply: bytes, sentence: str) -> None:
@@ -372,7 +372,7 @@ def test_the_spaces_own_token_has_a_budget(writer: ChatServer, monkeypatch: pyte
     for _ in range(3):
         assert explain(result()).text == GOOD
     for _ in range(summary.AT_ONCE + 1):
-        assert refused(lambda: explain(result())) == summary.SPENT
+        assert refused(lambda: explain(result())) == summary.BUDGET_USED
     assert len(writer.sent) == 3
     assert explain(result(), OWN).text == GOOD, "a visitor's own token has no part in the budget"
 
@@ -398,7 +398,7 @@ def test_without_settings_hugging_face_chooses(writer: ChatServer, monkeypatch: 
         monkeypatch.delenv(f"VIGIL_WRITER_{name}")
     monkeypatch.setattr(_providers.CONVERSATIONAL_AUTO_ROUTER, "base_url", writer.url)
     assert explain(result(), "hf_own") == Text(GOOD, summary.MODEL, "Hugging Face")
-    assert "cannot be asked" in refused(lambda: explain(result(), "gsk_own"))
+    assert "does not serve" in refused(lambda: explain(result(), "gsk_own"))
     monkeypatch.setenv("VIGIL_WRITER_PROVIDER", "no-such-provider")
-    assert "no-such-provider cannot be asked" in refused(lambda: explain(result(), "hf_own"))
+    assert "no-such-provider does not serve" in refused(lambda: explain(result(), "hf_own"))
     assert len(writer.sent) == 1

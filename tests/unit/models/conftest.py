@@ -1,4 +1,4 @@
-"""Checkpoint folders, asked for and embedded."""
+"""Checkpoint folders: made-up and embedded ones."""
 
 from pathlib import Path
 

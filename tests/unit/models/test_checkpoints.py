@@ -1,5 +1,5 @@
-"""src/models/checkpoints.py: a whole checkpoint loads, every fault is refused in one sentence, and the page falls
-back."""
+"""src/models/checkpoints.py: a complete checkpoint loads, each fault is refused in one sentence, and the page then
+serves the embedded default."""
 
 import shutil
 import struct

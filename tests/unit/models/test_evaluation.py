@@ -1,4 +1,4 @@
-"""src/models/evaluation.py: what evaluation.json says, whole, partly missing and malformed."""
+"""src/models/evaluation.py: complete, incomplete and malformed evaluation.json."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether a picture is of a task's kind: the distance, the fit and its limit, and what page, API and `score` are told.
+"""The gate: its distance, its fit and its limit, and its verdict in page, API and `score`.
 
 Made-up sets stand for the tasks: each has its own colour and size, so that gates of random networks tell them apart.
 """
@@ -31,7 +31,7 @@ from src.tasks import TASKS
 from tests.hub import Hub
 from tests.support import synthetic_checkpoints, synthetic_datasets
 from train import gate as fitting
-from train import kind
+from train import gate_head
 from train.data import Sample, load, split_hash
 from train.quality import subsample
 
@@ -215,7 +215,8 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(models: dict[str, Predicto
     file = stored(pictures("skin", data, "test")[0], tmp_path)
     answer, _ = read_picture.answer(models, "histopathology", file, 0.3, "none")
     result = answer.model_dump(mode="json")
-    said = "This does not look like H&E-stained histology; it looks like dermatoscopy: open the tab Skin lesions."
+    said = gate_sentences.sentence(TASKS["histopathology"], "skin")
+    assert TASKS["skin"].title in said
     assert result["gate"] == {
         "accepted": False,
         "sentence": said,
@@ -396,7 +397,7 @@ def test_the_limit_leaves_room_for_a_source_that_was_not_learned_from() -> None:
     own = {"a": rows(0, 80, 0), "b": rows(0.2, 80, 1), "c": rows(1.2, 80, 2)}
     validation = {"a": rows(0, 80, 3), "b": rows(0.2, 80, 4), "c": rows(1.2, 80, 5)}
     others = rows(3, 200, 6)
-    made = kind.fit(own, validation, others)
+    made = gate_head.fit(own, validation, others)
     assert made.config.head is not None
     assert made.config.head.unlike_above <= made.config.limit
 
@@ -404,12 +405,12 @@ def test_the_limit_leaves_room_for_a_source_that_was_not_learned_from() -> None:
         picture, network = torch.tensor(found[:, :5]).float(), torch.tensor(found[:, 5:]).float()
         return np.array([verdict.score for verdict in made.verdicts(picture, network)])
 
-    without = kind.fit({key: own[key] for key in "ab"}, {key: validation[key] for key in "ab"}, others)
+    without = gate_head.fit({key: own[key] for key in "ab"}, {key: validation[key] for key in "ab"}, others)
     assert made.config.limit > without.config.limit
     assert (scores(np.concatenate(list(validation.values()))) <= made.config.limit).mean() > 0.99
     assert (scores(rows(3, 200, 7)) > made.config.limit).mean() > 0.97
     with pytest.raises(ValueError, match="takes two"):
-        kind.fit({"a": own["a"]}, {"a": validation["a"]}, others)
+        gate_head.fit({"a": own["a"]}, {"a": validation["a"]}, others)
 
 
 def test_only_several_sources_have_a_head_and_it_learns_from_half_of_the_strange_pictures(
@@ -417,7 +418,7 @@ def test_only_several_sources_have_a_head_and_it_learns_from_half_of_the_strange
 ) -> None:
     assert keeper(models["skin"]).head is not None
     assert keeper(models["histopathology"]).head is None
-    learned, left = (list(fitting._strange(data, half)) for half in (True, False))
+    learned, left = (list(fitting.strange_pictures(data, half)) for half in (True, False))
     assert len(learned) + len(left) == 10
     assert learned
     assert left
@@ -428,7 +429,7 @@ def test_only_several_sources_have_a_head_and_it_learns_from_half_of_the_strange
 @pytest.mark.parametrize("task", TASKS)
 def test_another_camera_keeps_the_shape_and_changes_the_look(task: str) -> None:
     rng = np.random.default_rng(0)
-    change = kind.another_camera(TASKS[task], seed=1)
+    change = gate_head.another_camera(TASKS[task], seed=1)
     before = [Picture(Image.fromarray(synthetic_datasets.colour(rng, n % 3, 3, 90, 64)), ()) for n in range(6)]
     after = [change(picture) for picture in before]
     assert {picture.image.size for picture in after} <= {(90, 64), (64, 90)}

@@ -1,5 +1,5 @@
-"""Predictor, `score` and bare timm give the golden values of every embedded checkpoint (train.release writes them
-into config.json)."""
+"""Predictor, `score` and plain timm give the golden probabilities of every embedded checkpoint, which train.release
+writes into config.json."""
 
 import csv
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""src/models/grad_cam.py: our maps against pytorch-grad-cam's own, against maps known beforehand, and what they
-cost."""
+"""src/models/grad_cam.py: our maps equal those of pytorch-grad-cam and maps computed by hand, and their cost."""
 
 import copy
 import subprocess

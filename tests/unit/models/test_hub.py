@@ -1,5 +1,5 @@
-"""src/models/hub.py, and src/models/checkpoints.py upon it: what a Hub gives is one commit's; however it misbehaves,
-the page starts."""
+"""src/models/hub.py, and src/models/checkpoints.py with it: all files come from one commit, and the page starts however
+the Hub misbehaves."""
 
 import io
 import re
@@ -105,7 +105,7 @@ def half(reply: Reply) -> Reply:
 
 INFO, WEIGHTS = "GET /api/models/", "GET /storage/"
 NOT_IN_TIME = "The Hub did not answer in time."
-# what happens -> on which requests, how it is answered, and what the person is told
+# the fault -> the requests that have it, the Hub's answer, and the message
 MISBEHAVIOURS: dict[str, tuple[str, Callable[[Reply], Reply], str]] = {
     "401": (INFO, instead(status=401), f"The Hub refuses {REPO} (401)"),
     "403": (INFO, instead(status=403), "HF_TOKEN is not allowed to read it."),

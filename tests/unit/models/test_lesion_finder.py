@@ -1,5 +1,5 @@
-"""src/models/lesion_finder.py and train/training/segmentation.py: boxes by hand, the U-Net trained on made-up
-lesions, and a classifier of them."""
+"""src/models/lesion_finder.py and train/training/segmentation.py: boxes against hand-computed ones, the U-Net
+trained on made-up lesions, and a classifier of these lesions."""
 
 import json
 from pathlib import Path

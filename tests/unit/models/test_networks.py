@@ -1,4 +1,4 @@
-"""src/models/networks: shapes and parameters as docs/ARCHITECTURE.md has them, timm's contract and the Hub's format."""
+"""src/models/networks: the shapes and parameters of docs/ARCHITECTURE.md, timm's contract and the Hub's format."""
 
 import json
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""src/models/perturbations.py and what is counted with it: small views, what they leave alone, how often decisions
-flip."""
+"""src/models/perturbations.py and train/evaluation/robustness.py: the small changes, and the share of decisions that
+they flip."""
 
 from pathlib import Path
 from typing import Any
@@ -218,7 +218,7 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_said(monkeypatch: 
     samples: Any = list(range(1000))
 
     def numbers() -> list[Any]:
-        return list(evaluate.drawn(samples))
+        return list(evaluate.examined(samples))
 
     first = numbers()
     assert first == numbers()

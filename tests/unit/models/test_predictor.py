@@ -1,5 +1,5 @@
-"""src/models/predictor.py: timm's answer for the same folder, calibrated; the same alone, batched and from many
-threads."""
+"""src/models/predictor.py: the calibrated answer equals timm's for the same folder, for single images, for batches and
+from many threads."""
 
 import io
 import math

@@ -14,7 +14,7 @@ from src.page.views import batch_table
 from src.results.gate_sentences import sentence
 from src.service import batch
 from src.service.batch import Row
-from src.service.worker_pool import TOO_LONG, Models, Work, WorkFailed
+from src.service.worker_pool import TOO_LONG, Models, WorkerPool, WorkFailed
 from tests.support.batches import EXAMPLES, NASTY, TASK, packed, read
 from tests.support.event_loop import run
 
@@ -42,22 +42,22 @@ def test_the_table_is_sorted_escaped_and_says_what_it_leaves_out() -> None:
     assert "<img src=x" not in shown
     assert "&lt;b&gt;Dark" in shown
     assert "no &lt;ultrasound&gt;" in shown
-    assert "99.0%" not in shown, "no probability beside what is no such picture"
+    assert "99.0%" not in shown, "no probability beside an image of another kind"
 
 
-def test_what_is_no_such_picture_says_so(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_another_kind_says_so(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Predictor, "_verdicts", lambda _, prepared, __: [Verdict(9, 1)] * len(prepared))
     rows = read(models, packed(tmp_path))
     assert {one.unlike for one in rows} == {sentence(TASK)}
-    assert "No image has an answer" in batch_table.table(TASK, rows, 0.3)
+    assert "no answer" in batch_table.table(TASK, rows, 0.3)
 
 
-class Slow(Work):
+class Slow(WorkerPool):
     """Loses every piece of work with more than one picture, and the last example."""
 
     async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
         if function is batch.read_items:
-            assert len(arguments[1]) <= batch.AT_ONCE
+            assert len(arguments[1]) <= batch.CHUNK_SIZE
             if len(arguments[1]) > 1 or arguments[1][0].name.endswith(EXAMPLES[-1].name):
                 raise WorkFailed(TOO_LONG)
         return function(self.models, *arguments)

@@ -35,9 +35,9 @@ def evaluated(**figures: Any) -> EvaluatedSet:
     ("difference", "theirs", "ours", "said"),
     [
         (None, 156, 156, "Yes: the same 156 images and the same question."),
-        (None, 252, 128, "In part: the same dataset and question, but 128 of its images here."),
+        (None, 252, 128, "In part: the same dataset and question, but Vigil was evaluated on 128 of its images."),
         ("other lesions", 100, 100, "No: other lesions."),
-        (None, 252, None, "No: this model was not evaluated on that dataset as one from elsewhere."),
+        (None, 252, None, "No: this model was not evaluated on that dataset."),
     ],
 )
 def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:

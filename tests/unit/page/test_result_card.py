@@ -49,7 +49,7 @@ def icon(element: Element) -> list[str]:
     return [path.attributes["d"] for svg in element.find("svg", "v-icon") for path in svg.find("path")]
 
 
-def test_decision_is_told_by_word_and_sign() -> None:
+def test_decision_has_a_word_and_an_icon() -> None:
     refer = parse(result_card.decision(result())).one(classes="v-decision v-refer")
     other = parse(result_card.decision(result(decision="no referral", threshold=0.7))).one(
         classes="v-decision v-no-referral"
@@ -86,7 +86,7 @@ def test_caption_says_for_which_class_or_that_nothing_argues() -> None:
     assert "Melanocytic naevus, which is not the most probable class (Melanoma is)" in caption(explained_class="nv")
     empty = caption(heatmap_empty=True)
     assert "finds nothing in the image that argues for Melanoma, the most probable class." in empty
-    assert "even less argues for the other classes" in empty
+    assert "even less argues for the others" in empty
     assert "even less" not in caption(heatmap_empty=True, explained_class="nv")
     assert "no heat map" in caption(explained_class=None)
 
@@ -125,7 +125,7 @@ def figure(value: float) -> dict[str, Any]:
     return {"value": value, "interval": [value - 0.05, value + 0.05]}
 
 
-def measured_by_views_and_maps() -> Evaluation:
+def evaluation_of_versions_and_maps() -> Evaluation:
     content = synthetic_checkpoints.evaluation("0")
     faith = {"drop": figure(0.3), "random": figure(0.1), "above_random": figure(0.2)}
     inside = {"n": 40, "empty": 0, "inside": figure(0.6), "chance": 0.2}
@@ -161,28 +161,28 @@ def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -
     def shown(measured: Evaluation, **changes: Any) -> str:
         return text(explanation.heat_map_viewer(result(**changes), layers, measured))
 
-    trusted = shown(measured_by_views_and_maps())
+    trusted = shown(evaluation_of_versions_and_maps())
     assert "falls by 30.0 (25.0 to 35.0) percentage points." in trusted
     assert "shifted at random, it falls by 10.0 (5.0 to 15.0). The difference is 20.0 (15.0 to 25.0)." in trusted
-    assert "the peak lies in the outlined lesion for 60.0% of 40 right decisions (20.0% by chance)." in trusted
+    assert "The peak lies in the outlined lesion for 60.0% of 40 right decisions (20.0% by chance)." in trusted
     assert "wrong decisions" not in trusted, "none was counted"
-    assert "trusted" not in shown(measured_by_views_and_maps(), explanation="Guided Grad-CAM")
+    assert "trusted" not in shown(evaluation_of_versions_and_maps(), explanation="Guided Grad-CAM")
     assert "trusted" not in shown(Evaluation())
 
 
 ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)
 
 
-def test_views_are_told_by_name_figure_word_and_sign() -> None:
+def test_altered_versions_have_name_figure_word_and_icon() -> None:
     assert (ROUND.lowest, ROUND.highest, ROUND.flipped, ROUND.borderline) == (0.1, 0.5, 1, True)
-    shown = parse(robustness.robustness_section(ROUND, 0.3, measured_by_views_and_maps()))
+    shown = parse(robustness.robustness_section(ROUND, 0.3, evaluation_of_versions_and_maps()))
     refer, other = shown.one(classes="v-chips").find("li")
     assert (refer.text, refer.attributes["class"]) == ("brighter 50.0%, refer", "v-refer")
     assert (other.text, other.attributes["class"]) == ("darker 10.0%, no referral", "v-no-referral")
     assert icon(refer) != icon(other)
     assert "Borderline" in shown.text
     assert shown.one(classes="v-fill").attributes["style"] == "left:10.00%;right:50.00%"
-    assert "changes in at least one such version for 12.0% (7.0 to 17.0) of 50 images" in shown.text
+    assert "at least one altered version gets the other decision for 12.0% (7.0 to 17.0) of 50 images" in shown.text
     assert "for 12.0% (7.0 to 17.0) of the 20 malignant ones, at a threshold of 0.3." in shown.text
     steady = decisions.robustness_at_threshold(ROUND, 0.05)
     assert not steady.borderline
@@ -264,10 +264,10 @@ def test_what_is_no_class_or_model(value: object) -> None:
     assert model_of("", "skin", ["skin-small", "skin"]) == "skin"
 
 
-def test_the_region_read_is_told() -> None:
+def test_the_region_that_was_read_is_named() -> None:
     assert "the whole image, 600 × 450 pixels" in text(result_card.details(result()))
     part = text(result_card.details(result(region=[10, 20, 510, 420])))
-    assert "500 × 400 of 600 × 450 pixels, starting at 10, 20" in part
+    assert "500 × 400 of 600 × 450 pixels, 10 pixels from the left edge and 20 pixels from the upper edge" in part
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,15 @@ def with_validation(positives: int) -> Evaluation:
     return evaluation.parse(content)
 
 
-# marks
+# Named thresholds
 
 
-def test_marks_are_the_usual_thresholds_and_the_promised_ones() -> None:
+def test_named_thresholds_are_the_usual_and_the_promised_ones() -> None:
     model = made_up("skin")
-    named = {mark.name: mark.threshold for mark in threshold_costs.named_thresholds(model, 0.044)}
+    named = {
+        named_threshold.name: named_threshold.threshold
+        for named_threshold in threshold_costs.named_thresholds(model, 0.044)
+    }
     at_95, at_90 = screening.validation_promise(model, 0.95), screening.validation_promise(model, 0.9)
     assert at_95
     assert at_90
@@ -45,18 +48,23 @@ def test_marks_are_the_usual_thresholds_and_the_promised_ones() -> None:
         "95% sensitivity": at_95.threshold,
         "90% sensitivity": at_90.threshold,
     }
-    assert "Default" not in {mark.name for mark in threshold_costs.named_thresholds(model, 0.3)}
+    assert "Default" not in {named_threshold.name for named_threshold in threshold_costs.named_thresholds(model, 0.3)}
 
 
 def test_too_few_positives_promise_nothing_and_it_is_said_how_many_it_takes() -> None:
     few = with_validation(42)
-    thresholds = {mark.name: mark.threshold for mark in threshold_costs.named_thresholds(few, 0.3)}
+    thresholds = {
+        named_threshold.name: named_threshold.threshold
+        for named_threshold in threshold_costs.named_thresholds(few, 0.3)
+    }
     assert thresholds["95% sensitivity"] is None
     assert thresholds["90% sensitivity"] == 0.5
     said = text(threshold_costs.promised_sensitivities(TASKS["skin"], few))
-    assert "95% sensitivity cannot be promised: validation has 42 lesions with cancer" in said
-    assert "no more than 93.1%. It takes at least 59 without a miss." in said
-    assert "90% sensitivity, 0.5: at this threshold, 42 of the 42 lesions with cancer in validation are" in said
+    assert "95% sensitivity cannot be promised: the validation split has 42 lesions with cancer" in said
+    assert "no more than 93.1%. At least 59 cases without a miss are needed." in said
+    assert (
+        "90% sensitivity, 0.5: at this threshold, 42 of the 42 lesions with cancer in the validation split are" in said
+    )
     assert "we can be 95% confident that at least 90% of all cancers like these are referred." in said
 
 
@@ -65,22 +73,24 @@ def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
     del content["splits"]["validation"]["threshold_table_groups"]
     old = evaluation.parse(content)
     assert all(
-        mark.threshold is None
-        for mark in threshold_costs.named_thresholds(old, 0.3)
-        if mark.name.endswith("sensitivity")
+        named_threshold.threshold is None
+        for named_threshold in threshold_costs.named_thresholds(old, 0.3)
+        if named_threshold.name.endswith("sensitivity")
     )
     assert "does not count validation by lesion" in threshold_costs.promised_sensitivities(TASKS["skin"], old)
 
 
-def test_the_grid_has_every_place_of_slider_and_marks() -> None:
+def test_the_slider_thresholds_include_every_step_and_every_named_threshold() -> None:
     model = made_up("skin")
     grid = threshold_costs.slider_thresholds(model, 0.044)
     assert grid == sorted(set(grid))
     assert {0.0, 0.01, 0.07, 0.29, 0.5, 0.99, 1.0, 0.044} <= set(grid)
-    assert {mark.threshold for mark in threshold_costs.named_thresholds(model, 0.044)} <= set(grid)
+    assert {named_threshold.threshold for named_threshold in threshold_costs.named_thresholds(model, 0.044)} <= set(
+        grid
+    )
 
 
-# the panel
+# The costs
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -116,32 +126,34 @@ def test_the_page_has_the_figures_of_every_threshold(task: str, at: float) -> No
     model = made_up(task)
     thresholds = threshold_costs.slider_thresholds(model, 0.3)
     shown = parse(threshold_costs.cost_section(TASKS[task], model, at, 35, thresholds))
-    columns = json.loads(shown.one("section").attributes["data-board"])
+    columns = json.loads(shown.one("section").attributes["data-columns"])
     assert columns["at"] == thresholds
     for row in (0, 30, 77, len(thresholds) - 1):
         for key, value in threshold_costs.moving_figures(model, thresholds[row], 35).items():
             assert columns[key][row] == value
-    drawn = {one.attributes["data-v"]: one.text for one in shown.find(attribute="data-v")}
+    drawn = {one.attributes["data-figure"]: one.text for one in shown.find(attribute="data-figure")}
     assert drawn == threshold_costs.moving_figures(model, at, 35)
     moving = set(parse(curves.curves_section(model, 0.3, thresholds, 0.6)).values("data-move"))
     assert moving == set(curves.moving_positions(model, thresholds)) <= set(columns)
 
 
-def test_away_stands_beside_home() -> None:
+def test_external_dataset_stands_beside_test_split() -> None:
     model = made_up("ultrasound")
     shown = parse(threshold_costs.cost_section(TASKS["ultrasound"], model, 0.3, 10, [0.3]))
     heads = [head for head in shown.find("th") if head.attributes["scope"] == "col"]
     assert [head.text for head in heads] == [
-        "At home Home held out from training 60 malignant, 140 not",
-        "At home, second set Second held out from training 40 malignant, 60 not",
-        "Away Elsewhere not used in training 50 malignant, 80 not",
+        "Test split Home held out from training 60 malignant, 140 not",
+        "Second test split Second held out from training 40 malignant, 60 not",
+        "External dataset Elsewhere not used in training 50 malignant, 80 not",
     ]
     home, away = (screening.operating_point(model.held_out[i].tables[MALIGNANT], 0.3).sensitivity for i in (0, 2))
-    drawn = {one.attributes["data-v"]: one.text for one in shown.find(attribute="data-v")}
+    drawn = {one.attributes["data-figure"]: one.text for one in shown.find(attribute="data-figure")}
     assert (drawn["0.sensitivity"], drawn["2.sensitivity"]) == (f"{100 * home:.1f}%", f"{100 * away:.1f}%")
     assert away < home
-    assert "only measured at home" not in shown.text
-    assert "only measured at home" in text(threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
+    assert "not evaluated on an external dataset" not in shown.text
+    assert "not evaluated on an external dataset" in text(
+        threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3])
+    )
 
 
 def test_melanoma_has_a_line_of_its_own() -> None:
@@ -159,7 +171,7 @@ def test_tiles_are_not_called_people() -> None:
 
 
 def test_a_checkpoint_without_figures_says_so() -> None:
-    assert "Not evaluated" in threshold_costs.cost_section(TASKS["skin"], Evaluation(), 0.3, 10, [0.3])
+    assert "not evaluated" in threshold_costs.cost_section(TASKS["skin"], Evaluation(), 0.3, 10, [0.3])
     assert curves.curves_section(Evaluation(), 0.3, [0.3]) == ""
 
 
@@ -173,10 +185,10 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
     shown = threshold_costs.cost_section(task, model, 0.3, 10, [0.3]) + curves.curves_section(model, 0.3, [0.3], 0.4)
     assert not parse(shown).find("img")
     assert evil in text(shown)
-    assert any(evil in said for said in parse(shown).values("data-say"))
+    assert any(evil in said for said in parse(shown).values("data-readout"))
 
 
-# the curves
+# The curves
 
 
 def test_roc_starts_and_ends_in_the_corners_and_leaves_no_turn_out() -> None:
@@ -215,11 +227,11 @@ def test_the_curve_says_its_counts_everywhere() -> None:
         f"Threshold 0.3. Home: {at[0].tp} of 60 found, {at[0].fp} false alarms among 140. "
         f"Second: {at[1].tp} of 40 found, {at[1].fp} false alarms among 60. "
         f"Elsewhere: {at[2].tp} of 50 found, {at[2].fp} false alarms among 80."
-    ) in parse(curves.curves_section(model, 0.5, [0.1, 0.3])).values("data-say")
+    ) in parse(curves.curves_section(model, 0.5, [0.1, 0.3])).values("data-readout")
 
 
 def test_every_test_picture_is_in_one_bar() -> None:
-    said = parse(curves.curves_section(made_up("skin"), 0.3, [0.3])).values("data-say")
+    said = parse(curves.curves_section(made_up("skin"), 0.3, [0.3])).values("data-readout")
     counted = re.compile(r"\d+ to \d+%: (\d+) of 60 malignant test images, (\d+) of 140 others\.")
     says = [found.groups() for one in said if (found := counted.fullmatch(one))]
     assert len(says) == curves.SCORE_BINS

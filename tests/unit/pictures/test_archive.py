@@ -1,4 +1,4 @@
-"""Zips that nobody would make but to harm, made here, and ordinary ones."""
+"""src/pictures/archive.py: ordinary zips, and malicious ones that these tests make."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""Colours come out in sRGB whatever space the file keeps them in, and transparent parts in the task's background."""
+"""Colours become sRGB from any colour space, and transparent parts get the task's background."""
 
 import struct
 from io import BytesIO
@@ -18,7 +18,7 @@ ADOBE_RGB = imagecodecs.cms_profile(
     "rgb", whitepoint=D65, primaries=(0.64, 0.33, 0.21, 0.71, 0.15, 0.06), gamma=563 / 256
 )
 DISPLAY_P3 = imagecodecs.cms_profile(
-    "rgb", whitepoint=D65, primaries=PRIMARIES[12], transferfunction=profiles._srgb_curve()
+    "rgb", whitepoint=D65, primaries=PRIMARIES[12], transferfunction=profiles.srgb_curve()
 )
 GREY_18 = imagecodecs.cms_profile("gray", whitepoint=D65, gamma=1.8)
 WIDE = {"Display P3": DISPLAY_P3, "Adobe RGB": ADOBE_RGB}
@@ -70,7 +70,7 @@ def test_a_picture_in_srgb_keeps_every_bit(mode: str) -> None:
     image = photo().convert(mode)
     plain = pixels(read(encoded(image, "PNG")))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    grey = imagecodecs.cms_profile("gray", whitepoint=D65, transferfunction=profiles._srgb_curve())
+    grey = imagecodecs.cms_profile("gray", whitepoint=D65, transferfunction=profiles.srgb_curve())
     picture = read(encoded(image, "PNG", icc_profile=srgb if mode == "RGB" else grey))
     assert picture.notes == ()
     assert np.array_equal(pixels(picture), plain)

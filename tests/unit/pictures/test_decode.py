@@ -1,4 +1,4 @@
-"""src.pictures.decode: every picture gets the right pixels or one clear sentence, whatever the file holds."""
+"""src/pictures/decode.py: every file gives the right pixels or one clear sentence."""
 
 import gzip
 import random
@@ -77,7 +77,7 @@ def test_bytes_and_path_give_the_same_whatever_the_suffix(tmp_path: Path, kind: 
 
 @pytest.mark.parametrize("nothing", [None, "", 7, ["a"], {}])
 def test_nothing_given(nothing: Any) -> None:
-    assert refusal(nothing) == "No picture was given."
+    assert refusal(nothing) == "No image was given."
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"just some text\n" * 20, "not a picture"),
+        (b"just some text\n" * 20, "not an image"),
         (encoded(photo(), "GIF"), "GIF"),
         (b"\0" * 128 + b"DICM" + b"\0" * 50, "DICOM"),
         (b"%PDF-1.7\n", "PDF"),
@@ -105,8 +105,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"PK\x03\x04" + b"\0" * 40, "ZIP"),
-        (encoded(photo(), "PPM"), "not a picture"),
-        (random.Random(0).randbytes(5000), "not a picture"),
+        (encoded(photo(), "PPM"), "not an image"),
+        (random.Random(0).randbytes(5000), "not an image"),
     ],
 )
 def test_other_kinds_are_refused_by_name_whatever_the_suffix(tmp_path: Path, data: bytes, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Deep pictures come out as bright as their 8-bit twins, in every mode and whatever format they come in."""
+"""src/pictures/depth.py: a deep picture is as bright as its 8-bit copy, in every mode and format."""
 
 from io import BytesIO
 from typing import Any

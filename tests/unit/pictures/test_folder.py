@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures: by their first bytes, and with a reason for each that is none."""
+"""src/pictures/folder.py: the first bytes decide which files are pictures; every other file gets a reason."""
 
 import io
 import os
@@ -51,12 +51,12 @@ def test_what_may_be_a_picture_is_not_lost(name: str, content: bytes, tmp_path: 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("notes.txt", "Läsion links".encode(), "Not a picture."),
-        ("unicode.txt", "age\tlabel".encode("utf-16"), "Not a picture."),
-        ("bmi.csv", b"BMI;label\n21;benign\n", "Not a picture."),
-        ("empty", b"", "Not a picture."),
-        ("program.exe", b"MZ\x90\0\3\0", "Not a picture."),
-        ("labels.xlsx", zipped(), "This is a ZIP archive; unpack it and give one picture."),
+        ("notes.txt", "Läsion links".encode(), "Not an image."),
+        ("unicode.txt", "age\tlabel".encode("utf-16"), "Not an image."),
+        ("bmi.csv", b"BMI;label\n21;benign\n", "Not an image."),
+        ("empty", b"", "Not an image."),
+        ("program.exe", b"MZ\x90\0\3\0", "Not an image."),
+        ("labels.xlsx", zipped(), "This is a ZIP archive; unpack it and give one image."),
         ("report.pdf", b"%PDF-1.7\n%\xe2\xe3", "This is a PDF document; export it as PNG or JPEG first."),
         ("sketch.svg", b"<svg xmlns='x'/>", "This is an SVG drawing; export it as PNG or JPEG first."),
     ],
@@ -94,7 +94,7 @@ def test_only_the_start_of_a_file_is_read(tmp_path: Path) -> None:
         file.truncate(50_000_000_000)
     found = find([str(tmp_path)])
     assert found.entries == [(str(tmp_path / "big"), None)]
-    assert found.left_out == [(str(tmp_path / "film"), "Not a picture.")]
+    assert found.left_out == [(str(tmp_path / "film"), "Not an image.")]
 
 
 def test_unreadable_folder_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Formats that phones and archives write: read with the right values and the right way up, or refused by name."""
+"""Formats of phones and archives: read with the right values and orientation, or refused by name."""
 
 from collections.abc import Callable
 from io import BytesIO

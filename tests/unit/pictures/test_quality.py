@@ -1,4 +1,4 @@
-"""What is wrong with a picture: limits from training pictures, one warning a flaw, and what a flaw did, said beside it.
+"""src/pictures/quality.py: limits from training pictures, one warning per flaw, and the effect of a flaw beside it.
 
 All pictures are drawn here; limits are the committed ones (src/pictures/quality.json) where a test does not make its
 own.
@@ -68,7 +68,7 @@ def test_an_ordinary_picture_has_no_flaw_and_its_notes_are_passed_on(task: str) 
 OFTEN = ["focus", "contrast", "dark", "narrow"]
 PUT_AND_FOUND = [
     *(("skin", code) for code in (*OFTEN, "overexposed", "resolution", "no_colour", "blue_cast", "yellow_cast")),
-    *(("ultrasound", code) for code in (*OFTEN, "tint", "doppler", "callipers", "text", "split", "resolution")),
+    *(("ultrasound", code) for code in (*OFTEN, "tint", "doppler", "callipers", "text", "resolution")),
     *(("breastmnist", code) for code in ("contrast", "dark", "tint", "doppler")),
     *(("histopathology", code) for code in ("focus", "dark", "overexposed", "no_colour", "green_cast", "yellow_cast")),
 ]
@@ -76,7 +76,7 @@ PUT_AND_FOUND = [
 
 @pytest.mark.parametrize(("task", "code"), PUT_AND_FOUND)
 def test_a_flaw_that_is_put_in_is_found(task: str, code: str) -> None:
-    assert code in codes(derive.PUT[code](ordinary(task)), task)
+    assert code in codes(derive.PUT_FLAW[code](ordinary(task)), task)
 
 
 @pytest.mark.parametrize("task", ["skin", "ultrasound"])
@@ -84,22 +84,22 @@ def test_a_large_picture_is_judged_as_its_small_copy(task: str) -> None:
     image = ordinary(task)
     large = image.resize((3 * image.width, 3 * image.height), Image.Resampling.BICUBIC)
     assert codes(large, task) == codes(image, task) == set()
-    assert "focus" in codes(derive.PUT["focus"](large), task)
+    assert "focus" in codes(derive.PUT_FLAW["focus"](large), task)
 
 
 def test_one_cause_is_warned_of_once() -> None:
     assert codes(Image.new("RGB", (300, 300), (2, 2, 2)), "skin") & {"dark", "contrast", "focus"} == {"dark"}
     assert "focus" not in codes(ordinary("skin").resize((60, 45)), "skin")
-    painted = derive.PUT["doppler"](derive.PUT["tint"](ordinary("ultrasound")))
+    painted = derive.PUT_FLAW["doppler"](derive.PUT_FLAW["tint"](ordinary("ultrasound")))
     assert codes(painted, "ultrasound") & {"tint", "doppler"} == {"doppler"}
 
 
 def test_letters_are_no_callipers_and_callipers_no_text() -> None:
-    lettered, measured = (derive.PUT[code](ordinary("ultrasound")) for code in ("text", "callipers"))
-    crosses, letters = annotations.count(lettered)
+    with_text, with_callipers = (derive.PUT_FLAW[code](ordinary("ultrasound")) for code in ("text", "callipers"))
+    crosses, letters = annotations.count(with_text)
     assert crosses == 0
     assert letters >= 6
-    assert annotations.count(measured) == (4, 0)
+    assert annotations.count(with_callipers) == (4, 0)
     assert annotations.count(ordinary("ultrasound")) == (0, 0)
 
 
@@ -118,8 +118,8 @@ def test_every_flaw_is_said_in_one_line_with_what_to_do(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_any_shape_can_be_judged(task: str, size: tuple[int, int]) -> None:
     for image in (Image.new("RGB", size), Image.new("RGB", size, "white"), ordinary(task).resize(size)):
-        measured = measure(image, crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
-        assert np.isfinite(list(measured.values())).all()
+        measures = measure(image, crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
+        assert np.isfinite(list(measures.values())).all()
         found(image, task)
 
 
@@ -139,9 +139,9 @@ def test_limits_are_percentiles_of_the_training_split_alone(tmp_path: Path, monk
         values: dict[str, list[Any]] = {flaw.code: [] for flaw in FLAWS}
         for sample in training:
             image = sample.picture().image
-            measured = measure(image, crop(image, task).image, task, INPUT[name])
+            measures = measure(image, crop(image, task).image, task, INPUT[name])
             for flaw in FLAWS:
-                values[flaw.code].append(measured.get(flaw.measure))
+                values[flaw.code].append(measures.get(flaw.measure))
         applying = [flaw for flaw in FLAWS if flaw.applies(task)]
         assert set(written[name]["limits"]) == {flaw.code for flaw in applying}
         for flaw in applying:
@@ -161,14 +161,15 @@ def test_the_committed_limits_are_of_all_tasks_and_many_pictures() -> None:
 
 
 def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
-    dark = Picture(derive.PUT["dark"](ordinary("skin")), ())
+    dark = Picture(derive.PUT_FLAW["dark"](ordinary("skin")), ())
     effects = {"dark": quality.Effect(n=100, mean_change=0.123, flipped=0.07, warned=1.0)}
     (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
-    (told,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
+    (warning,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
     added = (
-        "(In 100 validation pictures made so, p(malignant) moved by 0.12 on average and 7% of the decisions changed.)"
+        "(When 100 validation images were given this flaw, p(malignant) changed by 0.12 on average, and 7% of the "
+        "decisions changed.)"
     )
-    assert told == f"{plain} {added}"
+    assert warning == f"{plain} {added}"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_effects_are_counted_by_hand(predictor: Predictor, tmp_path: Path) -> No
         assert all(isinstance(answer, Prediction) for answer in answers)
         return [answer.p_malignant for answer in answers]
 
-    before, after = np.array(p(lambda image: image)), np.array(p(derive.PUT["dark"]))
+    before, after = np.array(p(lambda image: image)), np.array(p(derive.PUT_FLAW["dark"]))
     dark = found["effects"]["dark"]
     assert dark["n"] == len(samples)
     assert dark["mean_change"] == pytest.approx(np.abs(before - after).mean(), abs=1e-5)

@@ -1,4 +1,4 @@
-"""The page of a TIFF that is the picture, with the values that it has, whatever its byte order and compression."""
+"""src/pictures/tiff.py: the right page with the right values, for any byte order and compression."""
 
 import struct
 from io import BytesIO

@@ -19,10 +19,14 @@ def test_every_class_has_a_text_and_no_text_lacks_its_class() -> None:
 
 
 @pytest.mark.parametrize(("task", "diagnosis"), CLASSES, ids=lambda one: getattr(one, "code", one.name))
-def test_a_class_is_told_in_two_sentences_with_a_source(task: Any, diagnosis: Any) -> None:
+def test_a_class_is_explained_in_short_sentences_with_a_source(task: Any, diagnosis: Any) -> None:
     text = class_texts.CLASS_TEXTS[task.name][diagnosis.code]
-    assert len(re.findall(r"[.](?= |$)", text.what)) == 2, text.what
-    assert text.next_step.endswith(".")
+    for part in (text.what, text.next_step):
+        assert part.endswith(".")
+        assert len(part) < 350, "the PDF has room for two pages"
+        sentences = re.split(r"(?<=[.]) ", part)
+        assert all(sentence[0].isupper() or sentence[0].isdigit() for sentence in sentences)
+        assert max(len(sentence.split()) for sentence in sentences) <= 40
     assert text.plain
     assert not text.plain.endswith(".")
     assert text.sources
@@ -43,7 +47,7 @@ def test_confidence_in_words(probability: float, word: str) -> None:
     assert class_texts.confidence(probability) == word
 
 
-def test_an_urgency_is_told_by_word_and_bars_too() -> None:
+def test_an_urgency_has_a_word_and_bars() -> None:
     words, bars = zip(*class_texts.URGENCIES.values(), strict=True)
     assert len(set(words)) == len(set(bars)) == 4
 

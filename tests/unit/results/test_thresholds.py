@@ -14,13 +14,13 @@ from src.results.thresholds import (
     decide,
     highest_threshold,
     lower_bound,
-    one_a_group,
     operating_point,
     outcome,
     positives_needed,
     promise,
     proportion_interval,
     threshold_table,
+    worst_per_group,
 )
 
 
@@ -132,7 +132,7 @@ def test_positives_needed_is_where_the_bound_reaches_the_target(target: float, m
 
 
 def test_one_a_group_is_the_worst_of_each_side() -> None:
-    scores, positive = one_a_group(
+    scores, positive = worst_per_group(
         [0.9, 0.2, 0.4, 0.6, 0.1, 0.7], [True, True, True, False, False, False], ["a", "a", "b", "b", "c", "c"]
     )
     assert sorted(zip(scores, positive, strict=True)) == [(0.2, True), (0.4, True), (0.6, False), (0.7, False)]
@@ -194,7 +194,7 @@ def chosen_thresholds(by_lesion: bool, target: float, draws: int = 800) -> np.nd
     for _ in range(draws):
         scores, lesion = simulated(rng, 120)
         cases = scores.tolist(), [True] * len(scores)
-        found = promise(threshold_table(*(one_a_group(*cases, lesion.tolist()) if by_lesion else cases)), target)
+        found = promise(threshold_table(*(worst_per_group(*cases, lesion.tolist()) if by_lesion else cases)), target)
         assert found.threshold is not None
         thresholds.append(found.threshold)
     return np.array(thresholds)
@@ -321,5 +321,5 @@ def test_highest_threshold_refers_the_share_and_no_higher_one_does(seed: int) ->
 
 
 def test_highest_threshold_without_a_score_is_refused() -> None:
-    with pytest.raises(ValueError, match="No score"):
+    with pytest.raises(ValueError, match="no scores"):
         highest_threshold([], 0.95)

@@ -1,4 +1,4 @@
-"""Calls by plain HTTP whose turn would come too late."""
+"""src/server/admission.py: calls by plain HTTP whose turn would come too late are refused."""
 
 import httpx
 from limits import parse
@@ -28,12 +28,10 @@ def of(who: str) -> dict[str, str]:
 
 
 def test_a_call_whose_turn_would_come_too_late_is_refused_with_a_time_to_come_back() -> None:
-    turns = Turns(1, patience=20, clock=lambda: 0.0)
-    app = Calls(Admission(named, turns), FILES, FREE)
     image = {"data": [None], "fn_index": 0}
-    with serving(Visitors(app, FREE)) as (url, _), httpx.Client() as http:
-        for path in ("/gradio_api/call/skin", "/gradio_api/call/v2/skin"):
-            turns._on_their_way.clear()
+    for path in ("/gradio_api/call/skin", "/gradio_api/call/v2/skin"):
+        app = Calls(Admission(named, Turns(1, patience=20, clock=lambda: 0.0)), FILES, FREE)
+        with serving(Visitors(app, FREE)) as (url, _), httpx.Client() as http:
             answers = [http.post(url + path, headers=of("203.0.113.1"), json=image) for _ in range(40)]
             late = [answer for answer in answers if answer.status_code == 503]
             assert 0 < len(late) < 40
@@ -41,7 +39,7 @@ def test_a_call_whose_turn_would_come_too_late_is_refused_with_a_time_to_come_ba
             assert int(after) >= 1
             assert late[-1].json()["detail"] == TOO_BUSY.format(after=after)
             assert http.post(url + path, headers=of("203.0.113.2"), json=image).status_code == 200, "another visitor"
-        for path in (JOIN, "/gradio_api/call/intro", "/gradio_api/run/predict"):
-            answer = http.post(url + path, headers=of("203.0.113.1"), json=image)
-            assert answer.status_code == 200, "reads no image, or is refused by an event of the queue"
-        assert http.get(url + JOIN, headers=of("203.0.113.1")).status_code == 200
+            for other in (JOIN, "/gradio_api/call/intro", "/gradio_api/run/predict"):
+                answer = http.post(url + other, headers=of("203.0.113.1"), json=image)
+                assert answer.status_code == 200, "reads no image, or is refused by an event of the queue"
+            assert http.get(url + JOIN, headers=of("203.0.113.1")).status_code == 200

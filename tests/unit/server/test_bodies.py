@@ -1,4 +1,4 @@
-"""Bodies of requests: how large, how many parts and values, how slow."""
+"""src/server/bodies.py: limits on the size, the parts and the speed of a request body."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""A busy server: whoever asks for an image to be read gets one sentence with the seconds to wait, over every route."""
+"""A busy server refuses calls that read an image with one sentence and the seconds to wait, on every route."""
 
 import re
 import time
@@ -21,7 +21,7 @@ from src.fair_queue import TOO_BUSY, Turns
 from src.page.blocks import Page, refused
 from src.server import middleware
 from src.server.disk import claim
-from src.service.worker_pool import Work, WorkFailed
+from src.service.worker_pool import WorkerPool, WorkFailed
 from tests.support import worker_functions
 from tests.support.event_loop import run
 
@@ -39,7 +39,7 @@ class Busy:
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
-    work = Work({}, at_once=1)
+    work = WorkerPool({}, at_once=1)
     work.turns = Turns(1, patience=0.2)
     work.seconds = 2 * SECONDS
 

@@ -1,4 +1,4 @@
-"""Calls that name a file where none is asked for (src/server/calls.py): refused, and not fetched."""
+"""src/server/calls.py: a call that names a file outside its file arguments is refused, and nothing is downloaded."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Connections: how many are open at once, and an end for those on which no request comes."""
+"""src/server/connections.py: a limit on open connections, and an end for those without a request."""
 
 import asyncio
 import contextlib

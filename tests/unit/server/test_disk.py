@@ -1,4 +1,4 @@
-"""The upload folder: one of each run's own, swept, never filled, and nobody else's."""
+"""src/server/disk.py: each run has its own upload folder, which is swept, limited in size and private."""
 
 import os
 import shutil
@@ -76,7 +76,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_what_is_uploaded_anew_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = put(tmp_path / "hash" / "picture.png", disk.KEPT + 1)
-    find = disk._files
+    find = disk.files_in
 
     def renewed(folder: Path) -> Any:
         for entry in find(folder):
@@ -84,7 +84,7 @@ def test_what_is_uploaded_anew_meanwhile_stays(tmp_path: Path, monkeypatch: pyte
             os.utime(entry.path)
             yield entry
 
-    monkeypatch.setattr(disk, "_files", renewed)
+    monkeypatch.setattr(disk, "files_in", renewed)
     Disk(ours(tmp_path)).sweep(time.time())
     assert file.exists()
     Disk(ours(tmp_path), room=0).sweep(time.time() + disk.IN_USE)

@@ -1,4 +1,4 @@
-"""Headers on every answer, and answers that break off."""
+"""src/server/headers.py and errors.py: headers on every answer, and answers that break off."""
 
 import json
 
@@ -33,9 +33,20 @@ def test_headers_on_every_answer_and_no_origin_mirrored() -> None:
             assert not [name for name in said.headers if name.startswith("access-control")]
             assert ("retry-after" in said.headers) == (status == 503)
             assert "evil" not in said.text
+            if status == 200:
+                assert said.headers["cache-control"] == "no-store"
             if status == 500:
                 assert said.json() == {"detail": FAILED.sentence}
     assert "frame-ancestors 'self' https://huggingface.co https://*.hf.space" in PAGE
+
+
+def test_no_cache_keeps_a_visitors_file() -> None:
+    async def file(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("pixels", headers={"Cache-Control": "max-age=60"})(scope, receive, send)
+
+    with serving(Headers(file)) as (url, _):
+        assert httpx.get(f"{url}/gradio_api/file=/tmp/a/lesion.jpg").headers["cache-control"] == "no-store"
+        assert httpx.get(f"{url}/assets/index.js").headers["cache-control"] == "max-age=60"
 
 
 def test_an_answer_broken_off_ends_in_good_order(caplog: pytest.LogCaptureFixture) -> None:

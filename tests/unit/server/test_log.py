@@ -1,4 +1,4 @@
-"""The log: no words of a visitor's, and a limit on its lines."""
+"""src/server/log.py: the log has no text of a visitor, and a limit on its lines."""
 
 import logging
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.server import log
-from src.server.log import LINES_A_MINUTE, LineLimit
+from src.server.log import LINES_PER_MINUTE, LineLimit
 from tests.support.personal_data import CANARY, NAME
 
 
@@ -44,7 +44,17 @@ def test_the_log_does_not_grow_with_what_visitors_do() -> None:
     for number in range(1000):
         often(number)
     logger.error("Another place")
-    assert len(lines) == LINES_A_MINUTE + 1
+    assert len(lines) == LINES_PER_MINUTE + 1
     now[0] = 61
     often(1000)
-    assert lines[-1] == f"One place 1000 ({1000 - LINES_A_MINUTE} more such lines were left out)"
+    assert lines[-1] == f"One place 1000 ({1000 - LINES_PER_MINUTE} more such lines were left out)"
+
+
+def test_no_library_quotes_a_request() -> None:
+    record = logging.LogRecord("root", logging.WARNING, "session.py", 7, "not understood: %s", (NAME,), None)
+    assert log.WithoutRequests().filter(record)
+    assert not CANARY.search(record.getMessage().encode())
+    assert record.getMessage() == "a request was refused (session:7)"
+    ours = logging.LogRecord("src.server", logging.WARNING, "disk.py", 7, "%s MB free", ("3",), None)
+    assert log.WithoutRequests().filter(ours)
+    assert ours.getMessage() == "3 MB free"

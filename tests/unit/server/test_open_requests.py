@@ -1,4 +1,4 @@
-"""Open requests: so many for each visitor and in all, and an end for idle ones."""
+"""src/server/open_requests.py: limits per visitor and in total, and an end for idle requests."""
 
 import asyncio
 import contextlib

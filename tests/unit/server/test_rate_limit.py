@@ -1,4 +1,4 @@
-"""The rate limit: who counts as one visitor, what counts for how much, and what is answered beyond it."""
+"""src/server/rate_limit.py: the visitor of a request, the cost of a request, and the refusal beyond the limit."""
 
 import asyncio
 import time
@@ -118,7 +118,7 @@ def test_visitors_behind_a_proxy_are_told_apart_and_limited_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("forwarded", "expected"),
     [
         ("203.0.113.7", "203.0.113.7"),
         (" x, 203.0.113.7 ", "203.0.113.7"),
@@ -129,8 +129,8 @@ def test_visitors_behind_a_proxy_are_told_apart_and_limited_together() -> None:
         ("", "unknown"),
     ],
 )
-def test_how_a_visitor_is_told(told: str, expected: str) -> None:
-    scope = {"client": ("10.0.0.1", 5), "headers": [(b"x-forwarded-for", told.encode())]}
+def test_how_a_visitor_is_told(forwarded: str, expected: str) -> None:
+    scope = {"client": ("10.0.0.1", 5), "headers": [(b"x-forwarded-for", forwarded.encode())]}
     assert rate_limit.client_network(scope, 1) == expected
     assert rate_limit.client_network(scope, 0) == "10.0.0.1"
 

@@ -1,4 +1,4 @@
-"""Sessions that hold nothing until something is put into them."""
+"""src/server/sessions.py: a session is empty until a component changes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""src/server/settings.py: a setting that cannot be meant ends the start with one sentence that names it."""
+"""src/server/settings.py: an invalid setting ends the start with one sentence that names the variable."""
 
 import os
 import shutil
@@ -69,6 +69,10 @@ def refusal() -> str:
         ("GRADIO_NODE_SERVER_PORT", ["abc", "65536"]),
         ("GRADIO_NUM_WORKERS", ["abc", "-1"]),
         ("GRADIO_DEBUG", ["abc", "2"]),
+        *(
+            (f"GRADIO_{name}", ["1", "True", "/srv"])
+            for name in ("ALLOWED_PATHS", "SHARE", "LOCAL_DEV_MODE", "VIBE_MODE")
+        ),
         ("GRADIO_SERVER_NAME", ["no such name", "192.0.2.1", f"{CANARY}.invalid", "x" * 300]),
     ],
 )
@@ -84,7 +88,7 @@ def test_what_cannot_be_meant_is_refused_by_its_name(
 def test_a_slip_in_a_name_is_not_passed_over(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, CANARY)
     sentence = refusal()
-    assert sentence.startswith(f"{name} is no setting")
+    assert sentence.startswith(f"Vigil has no setting {name}.")
     assert "VIGIL_VISITOR_LIMIT" in sentence
     assert CANARY not in sentence
 

@@ -1,4 +1,4 @@
-"""The start: it depends on no quick answer, and leaves nothing to load to the first visitor."""
+"""The start of the app: it waits for no quick answer, and the first visitor waits for no loading."""
 
 import json
 import os
@@ -14,20 +14,25 @@ from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, STARTED_WITHIN, running
 
-NO_ANSWER = """
-import runpy, httpx
+SLOW = """
+import asyncio, runpy, httpx, uvicorn
 def head(*_, **__):
     raise httpx.ReadTimeout("The machine is busy.")
 httpx.head = head
+startup = uvicorn.Server.startup
+async def slow_startup(server, sockets=None):
+    await asyncio.sleep(6)
+    await startup(server, sockets)
+uvicorn.Server.startup = slow_startup
 runpy.run_path("app.py", run_name="__main__")
 """
 LAST_STEP = "Launching MCP server"
-"""Gradio prints this line after its check."""
+"""Gradio prints this line at the end of its start. It gives uvicorn 5 s, and its own page 3 s to answer."""
 
 
-def test_the_start_does_not_depend_on_an_answer_in_three_seconds(tmp_path: Path) -> None:
+def test_a_busy_machine_starts_however_long_it_takes(tmp_path: Path) -> None:
     asked = {f"VIGIL_WEIGHTS_{task.upper()}": str(synthetic_checkpoints.write(tmp_path / task, task)) for task in TASKS}
-    with running(tmp_path, {**asked, "PYTHONUNBUFFERED": "1"}, ("-c", NO_ANSWER)) as app:
+    with running(tmp_path, {**asked, "PYTHONUNBUFFERED": "1"}, ("-c", SLOW)) as app:
         until = time.monotonic() + STARTED_WITHIN
         while LAST_STEP not in app.log.read_text() and app.process.poll() is None and time.monotonic() < until:
             time.sleep(0.1)

@@ -66,7 +66,7 @@ def test_bad_files_have_their_reason_and_the_rest_is_read(models: Models, tmp_pa
     assert errors["large.zip"] == batch.TOO_LARGE
     assert errors["gone.zip"] == "The file could not be opened."
     assert errors["ward.zip/../x.png"] == archive.OUTSIDE
-    assert "not a picture" in errors["ward.zip/letter.txt"]
+    assert "not an image" in errors["ward.zip/letter.txt"]
     assert "empty" in errors["ward.zip/bomb.png"]
     assert len(rows) == len(errors) + len(EXAMPLES) + 1
     assert rows[-1].line["path"] == "bad\\nname\\u202e.png"
@@ -74,9 +74,9 @@ def test_bad_files_have_their_reason_and_the_rest_is_read(models: Models, tmp_pa
 
 def test_too_many_or_too_much_is_refused_whole(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = packed(tmp_path)
-    monkeypatch.setattr(batch, "MAX_PICTURES", 2 * len(EXAMPLES))
+    monkeypatch.setattr(batch, "MAX_IMAGES", 2 * len(EXAMPLES))
     assert len(batch.items(models, [one, one])) == 2 * len(EXAMPLES)
-    with pytest.raises(BatchRefused, match="more than 200 pictures"):
+    with pytest.raises(BatchRefused, match="more than 200 images"):
         batch.items(models, [one, one, one])
     monkeypatch.setattr(batch, "MAX_LISTED", len(EXAMPLES) - 1)
     with pytest.raises(BatchRefused, match="files"):

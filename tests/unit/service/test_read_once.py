@@ -22,11 +22,11 @@ from src.models.lesion_finder import LesionFinder
 from src.models.networks import LesionUNet
 from src.models.predictor import Predictor
 from src.page import layout
-from src.page.endpoints import MODEL_WORK
+from src.page.endpoints import MODEL_EVENT
 from src.pictures import decode, scanned_field
 from src.service import batch, read_picture
 from src.service.read_picture import AnswerWithheld
-from src.service.worker_pool import Models, Work
+from src.service.worker_pool import Models, WorkerPool
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
 
@@ -141,8 +141,8 @@ def test_a_batch_and_score_take_one_decode_and_at_most_one_pass_a_picture(
 
 def readers(models: Models) -> list[Callable[..., Any]]:
     """The functions behind page and API that read an uploaded picture, each once, however many events call it."""
-    functions = layout.build(Work(models)).fns.values()
-    found = {one.fn: None for one in functions if one.concurrency_id == MODEL_WORK["concurrency_id"] and one.fn}
+    functions = layout.build(WorkerPool(models)).fns.values()
+    found = {one.fn: None for one in functions if one.concurrency_id == MODEL_EVENT["concurrency_id"] and one.fn}
     return [function for function in found if "image" in inspect.signature(function).parameters]
 
 
@@ -198,3 +198,22 @@ def test_a_lesion_is_searched_once(file: str, counted: Counter[str], models: Mod
     predictor = Predictor(replace(models["ultrasound"].checkpoint, finder=finder))
     read_picture.report({"ultrasound": predictor}, "ultrasound", file, THRESHOLD, "Grad-CAM", "json", NOW)
     assert counted == {"decode": 1, "pass": 1, "field": 1, "lesion": 1}
+
+
+def test_each_tile_passes_the_backbone_once(models: Models, tmp_path: Path, counted: Counter[str]) -> None:
+    pixels = synthetic_datasets.colour(np.random.default_rng(0), 1, 4, 192, 192)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    file = str(tmp_path / "picture.png")
+    result, _ = read_picture.answer(models, "histopathology", file, THRESHOLD, "Grad-CAM", "", "", 0.97)
+    assert result.parts is not None
+    assert result.parts.count == 4
+    assert counted == {"decode": 1, "pass": 1}
+    counted.clear()
+    read_picture.robustness(models, "histopathology", file, THRESHOLD, mpp=0.97)
+    assert counted == {"decode": 1, "pass": 2}
+    counted.clear()
+    (item,) = batch.items(models, [(file, "a.png")])
+    (row,) = batch.read_items(models, "histopathology", [item], THRESHOLD, 0.97)
+    assert row.p_malignant == pytest.approx(result.p_malignant, abs=1e-5)
+    assert "4 tiles" in row.line["quality"]
+    assert counted == {"decode": 1, "pass": 1}

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -19,10 +20,12 @@ import torch
 
 from src import fair_queue
 from src.models import checkpoints, networks
+from src.pictures import archive, picture
 from src.pictures.picture import ImageRefused
-from src.service import shared_models, worker_pool
+from src.results import local_validation
+from src.service import arguments, batch, read_picture, shared_models, worker_pool
 from src.service.shared_models import SharedModels
-from src.service.worker_pool import Models, Work, WorkFailed, WorkInProcesses
+from src.service.worker_pool import Models, ProcessWorkerPool, WorkerPool, WorkFailed
 from tests.support import synthetic_checkpoints, worker_functions
 from tests.support.app import ROOT
 from tests.support.event_loop import run
@@ -35,31 +38,37 @@ NEXT_SECONDS = 5
 
 
 @pytest.fixture(scope="module")
-def processes(models: Models) -> Iterator[WorkInProcesses]:
+def processes(models: Models) -> Iterator[ProcessWorkerPool]:
     """Two of them, started once for all tests."""
-    started = WorkInProcesses(models, at_once=2)
+    started = ProcessWorkerPool(models, at_once=2)
     run(both_ready(started))
     yield started
     started.close()
 
 
 @pytest.fixture(params=["in processes", "in this one"])
-def anywhere(request: pytest.FixtureRequest, models: Models) -> Work:
-    return request.getfixturevalue("processes") if request.param == "in processes" else Work(models)
+def anywhere(request: pytest.FixtureRequest, models: Models) -> WorkerPool:
+    return request.getfixturevalue("processes") if request.param == "in processes" else WorkerPool(models)
 
 
 @pytest.fixture
-def impatient(processes: WorkInProcesses, monkeypatch: pytest.MonkeyPatch) -> WorkInProcesses:
+def impatient(processes: ProcessWorkerPool, monkeypatch: pytest.MonkeyPatch) -> ProcessWorkerPool:
     """With a limit of a second."""
     monkeypatch.setattr(processes, "seconds", 1)
     return processes
 
 
-async def both_ready(started: WorkInProcesses) -> set[int]:
+async def both_ready(started: ProcessWorkerPool) -> set[int]:
     """Wait until both processes stand idle; which they are."""
     while len(pids := started.pids()) < 2:
         await asyncio.sleep(0.05)
     return set(pids)
+
+
+async def begun(started: Path) -> None:
+    """Wait until a worker function has written this file."""
+    while not started.exists():
+        await asyncio.sleep(0.01)
 
 
 async def gone(pid: int) -> None:
@@ -88,13 +97,13 @@ async def failure(call: Coroutine[Any, Any, Any]) -> str:
     return str(caught.value)
 
 
-def test_the_answer_is_the_same_everywhere(anywhere: Work, models: Models) -> None:
+def test_the_answer_is_the_same_everywhere(anywhere: WorkerPool, models: Models) -> None:
     expected = models["breastmnist"].predict(PICTURE).probabilities
     answer = run(anywhere.call(worker_functions.probabilities, "breastmnist", PICTURE))
     assert answer == pytest.approx(expected, abs=1e-6)
 
 
-def test_both_processes_answer_alike_to_the_last_bit(processes: WorkInProcesses) -> None:
+def test_both_processes_answer_alike_to_the_last_bit(processes: ProcessWorkerPool) -> None:
     async def ask() -> list[tuple[float, ...]]:
         calls = (processes.call(worker_functions.probabilities, "breastmnist", PICTURE) for _ in range(6))
         return await asyncio.gather(*calls)
@@ -102,16 +111,30 @@ def test_both_processes_answer_alike_to_the_last_bit(processes: WorkInProcesses)
     assert len(set(run(ask()))) == 1
 
 
-def test_a_refusal_crosses_intact(anywhere: Work) -> None:
+def test_every_refusal_of_the_project_crosses_a_pipe() -> None:
+    kinds = {
+        kind
+        for module in (picture, archive, arguments, batch, read_picture, local_validation, worker_pool)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__
+    }
+    assert {ImageRefused, read_picture.AnswerWithheld, worker_pool.Busy} <= kinds
+    for kind in kinds:
+        error = kind(7 if kind is worker_pool.Busy else "No.")
+        there = pickle.loads(pickle.dumps(error))
+        assert (type(there), str(there), vars(there)) == (kind, str(error), vars(error))
+
+
+def test_a_refusal_crosses_intact(anywhere: WorkerPool) -> None:
     with pytest.raises(ImageRefused, match=r"^No picture of that kind\.$"):
         run(anywhere.call(worker_functions.refused, "No picture of that kind."))
 
 
 def test_a_fault_costs_a_sentence_and_names_no_file(
-    models: Models, processes: WorkInProcesses, caplog: pytest.LogCaptureFixture
+    models: Models, processes: ProcessWorkerPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = "/nowhere/jane-doe-1960.png"
-    assert run(failure(Work(models).call(worker_functions.at_fault, file))) == worker_pool.ENDED
+    assert run(failure(WorkerPool(models).call(worker_functions.at_fault, file))) == worker_pool.ENDED
     assert "FileNotFoundError in at_fault" in caplog.text
     assert "read_bytes" in caplog.text
     assert "doe" not in caplog.text
@@ -120,7 +143,7 @@ def test_a_fault_costs_a_sentence_and_names_no_file(
     assert run(both_ready(processes)) == before, "a fault of ours needs no other process"
 
 
-def test_what_takes_too_long_is_ended(impatient: WorkInProcesses, tmp_path: Path) -> None:
+def test_what_takes_too_long_is_ended(impatient: ProcessWorkerPool, tmp_path: Path) -> None:
     async def ask() -> None:
         assert await failure(impatient.call(worker_functions.busy, tmp_path / "pid")) == worker_pool.TOO_LONG
         async with asyncio.timeout(NEXT_SECONDS):
@@ -132,7 +155,7 @@ def test_what_takes_too_long_is_ended(impatient: WorkInProcesses, tmp_path: Path
 
 
 def test_what_takes_too_long_in_this_process_is_left_behind(models: Models) -> None:
-    here = Work(models, seconds=0.2, at_once=1)
+    here = WorkerPool(models, seconds=0.2, at_once=1)
 
     async def ask() -> None:
         assert await failure(here.call(worker_functions.process, 1)) == worker_pool.TOO_LONG
@@ -141,7 +164,7 @@ def test_what_takes_too_long_in_this_process_is_left_behind(models: Models) -> N
     run(ask())
 
 
-def test_a_process_killed_at_work_costs_one_visitor_a_sentence(processes: WorkInProcesses) -> None:
+def test_a_process_killed_at_work_costs_one_visitor_a_sentence(processes: ProcessWorkerPool) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
         assert await failure(processes.call(worker_functions.killed)) == worker_pool.ENDED
@@ -152,7 +175,7 @@ def test_a_process_killed_at_work_costs_one_visitor_a_sentence(processes: WorkIn
     run(ask())
 
 
-def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProcesses) -> None:
+def test_processes_killed_while_idle_cost_nobody_anything(processes: ProcessWorkerPool) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
         for pid in before:
@@ -165,7 +188,7 @@ def test_processes_killed_while_idle_cost_nobody_anything(processes: WorkInProce
 
 
 def test_a_process_killed_while_it_starts_costs_nobody_anything(
-    processes: WorkInProcesses, monkeypatch: pytest.MonkeyPatch
+    processes: ProcessWorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask() -> None:
         await both_ready(processes)
@@ -186,7 +209,7 @@ def test_a_process_killed_while_it_starts_costs_nobody_anything(
     [worker_functions.hungry, worker_functions.hungry_network, worker_functions.hungry_bit_by_bit],
     ids=lambda f: f.__name__,
 )
-def test_work_may_take_so_much_memory_and_no_more(processes: WorkInProcesses, hungry: Any) -> None:
+def test_work_may_take_so_much_memory_and_no_more(processes: ProcessWorkerPool, hungry: Any) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
         for _ in range(3):
@@ -209,7 +232,7 @@ def test_a_lower_limit_of_the_operators_stays() -> None:
     assert said.split() == ["True", "True"]
 
 
-def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) -> None:
+def test_who_leaves_frees_the_place(processes: ProcessWorkerPool, tmp_path: Path) -> None:
     async def ask() -> None:
         await both_ready(processes)
         files = [tmp_path / "first", tmp_path / "second"]
@@ -227,18 +250,18 @@ def test_who_leaves_frees_the_place(processes: WorkInProcesses, tmp_path: Path) 
     run(ask())
 
 
-def test_who_leaves_early_costs_no_process(processes: WorkInProcesses) -> None:
+def test_who_leaves_early_costs_no_process(processes: ProcessWorkerPool, tmp_path: Path) -> None:
     async def ask() -> None:
         before = await both_ready(processes)
-        left = asyncio.ensure_future(processes.call(worker_functions.process, 0.2))
-        await asyncio.sleep(0.1)
+        left = asyncio.ensure_future(processes.call(worker_functions.process, 0.2, tmp_path / "started"))
+        await begun(tmp_path / "started")
         left.cancel()
         assert await both_ready(processes) == before
 
     run(ask())
 
 
-def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
+def test_no_more_than_agreed_at_once(processes: ProcessWorkerPool) -> None:
     async def ask() -> float:
         await both_ready(processes)
         began = time.monotonic()
@@ -249,13 +272,13 @@ def test_no_more_than_agreed_at_once(processes: WorkInProcesses) -> None:
     assert run(ask()) >= 3 * 0.3
 
 
-def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> None:
-    here = Work(models, at_once=1)
+def test_whose_turn_does_not_come_in_time_is_refused_at_once(models: Models, tmp_path: Path) -> None:
+    here = WorkerPool(models, at_once=1)
     here.turns = fair_queue.Turns(1, patience=1.1)
 
     async def ask() -> None:
-        first = asyncio.ensure_future(here.call(worker_functions.process, 0.9))
-        await asyncio.sleep(0.1)
+        first = asyncio.ensure_future(here.call(worker_functions.process, 0.9, tmp_path / "started"))
+        await begun(tmp_path / "started")
         assert await failure(here.call(worker_functions.process)) == fair_queue.TOO_BUSY.format(after=1)
         assert not first.done()
         await first
@@ -264,14 +287,14 @@ def test_whose_turn_does_not_come_in_time_is_told_at_once(models: Models) -> Non
 
 
 def test_who_has_waited_is_refused_where_the_work_then_takes_longer_than_expected(
-    anywhere: Work, monkeypatch: pytest.MonkeyPatch
+    anywhere: WorkerPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(anywhere, "turns", fair_queue.Turns(1, patience=6))
 
     async def ask() -> float:
         began = time.monotonic()
-        first = asyncio.ensure_future(anywhere.call(worker_functions.process, 2.5))
-        await asyncio.sleep(0.1)
+        first = asyncio.ensure_future(anywhere.call(worker_functions.process, 2.5, tmp_path / "started"))
+        await begun(tmp_path / "started")
         said = await failure(anywhere.call(worker_functions.process, 10))
         assert re.fullmatch(re.escape(fair_queue.TOO_BUSY).replace(r"\{after\}", r"\d+"), said)
         await first
@@ -319,7 +342,7 @@ from tests.support import worker_functions
 
 async def main():
     models = {"breastmnist": Predictor(checkpoints.load("breastmnist", sys.argv[1]))}
-    processes = worker_pool.WorkInProcesses(models, at_once=2)
+    processes = worker_pool.ProcessWorkerPool(models, at_once=2)
     told = Path(sys.argv[2])
     at_work = asyncio.ensure_future(processes.call(worker_functions.busy, told))
     await asyncio.sleep(0)

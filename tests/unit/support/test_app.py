@@ -1,4 +1,4 @@
-"""The app under test gets another port where its own is taken, and is not started again for any other reason."""
+"""tests/support/app.py: if a port is in use, the app gets another one; it is never started again for another reason."""
 
 import socket
 from collections.abc import Iterator

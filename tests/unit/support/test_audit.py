@@ -1,4 +1,4 @@
-"""The audit hook of tests/support/audit sees what it must see: else an empty list of violations would say nothing."""
+"""The audit hook of tests/support/audit records forbidden actions. Without this, an empty list would prove nothing."""
 
 import subprocess
 import sys

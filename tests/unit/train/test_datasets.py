@@ -1,4 +1,4 @@
-"""The readers on made-up sets: labels, groups, splits, what is dropped, and what is said of a set that is not whole."""
+"""The readers of datasets on made-up copies: labels, groups, splits, dropped images, messages for damaged copies."""
 
 import pickle
 import random
@@ -118,7 +118,7 @@ def test_ham10000_says_what_is_missing(tmp_path: Path) -> None:
     message = rf"{len(gone)} of 63 images listed in HAM10000_metadata.csv .* first {gone[0].stem}.*ham10000.*DVN/DBW86T"
     with pytest.raises(data.DataMissing, match=message):
         data.ham10000(folder)
-    with pytest.raises(FileNotFoundError, match=r"HAM10000_metadata.csv is not there"):
+    with pytest.raises(FileNotFoundError, match=r"HAM10000_metadata.csv is missing"):
         data.load("skin", tmp_path / "nowhere")
 
 
@@ -186,7 +186,7 @@ def test_listed_sets_say_what_is_missing(tmp_path: Path, source: str) -> None:
     with pytest.raises(data.DataMissing, match=r"other classes: (wart|cyst)"):
         data.READERS[source](folder)
     (folder / "labels.csv").unlink()
-    with pytest.raises(data.DataMissing, match=r"labels.csv is not there"):
+    with pytest.raises(data.DataMissing, match=r"labels.csv is missing"):
         data.READERS[source](folder)
 
 
@@ -274,9 +274,9 @@ def test_busi_without_its_list_is_matched_to_breastmnist(tmp_path: Path) -> None
     (folder / "breastmnist_split.csv").unlink()
     matched = data.busi(folder)
     assert data.split_hash(matched.samples) == data.split_hash(listed.samples)
-    assert "matched picture by picture" in matched.notes[0]
+    assert "were matched with breastmnist.npz" in matched.notes[0]
     synthetic_datasets.breastmnist(tmp_path / "breastmnist", parts=(26, 4, 6))  # as many items, other pictures
-    assert "made here" in data.busi(folder).notes[0]
+    assert "it was split 70/10/20" in data.busi(folder).notes[0]
 
 
 def test_busi_says_what_is_missing(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_busi_says_what_is_missing(tmp_path: Path) -> None:
         data.busi(folder)
     shutil.rmtree(folder / "Dataset_BUSI_with_GT" / "normal")
     synthetic_datasets.busi(tmp_path / "other")
-    with pytest.raises(data.DataMissing, match="Dataset_BUSI_with_GT/benign is not there"):
+    with pytest.raises(data.DataMissing, match="Dataset_BUSI_with_GT/benign is missing"):
         data.busi(tmp_path / "nowhere")
     last = tmp_path / "other" / "Dataset_BUSI_with_GT" / "normal" / "normal (10).png"
     last.unlink()  # no gap: only the list tells
@@ -338,7 +338,7 @@ def test_breast_usg_is_external_and_keeps_its_columns(root: Path, tmp_path: Path
     both = TASKS["ultrasound"].sources
     assert data.load_external("ultrasound", root, both) == {"breast_usg": samples}
     assert data.load_external("skin", root, TASKS["skin"].sources) == {}
-    assert data.load_external("ultrasound", tmp_path, both) == {}, "left out where it is not there"
+    assert data.load_external("ultrasound", tmp_path, both) == {}, "left out where it is missing"
 
 
 def test_a_set_left_out_of_training_is_external_to_that_model(root: Path) -> None:
@@ -355,7 +355,7 @@ def test_no_task_learns_from_an_external_set(root: Path) -> None:
 
 
 def test_breast_usg_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(data.DataMissing, match=r"clinical-data-Dec-15-2023.xlsx is not there.*9WKK-Q141"):
+    with pytest.raises(data.DataMissing, match=r"clinical-data-Dec-15-2023.xlsx is missing.*9WKK-Q141"):
         data.breast_usg(tmp_path)
     folder = synthetic_datasets.breast_usg(tmp_path)
     (folder / "BrEaST-Lesions_USG-images_and_masks" / "case007.png").unlink()
@@ -368,7 +368,7 @@ def test_breast_usg_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(data.DataMissing, match="has no column Classification"):
         data.breast_usg(folder)
     listed.write_bytes(b"PK" + listed.read_bytes()[2:900])
-    with pytest.raises(data.DataMissing, match="not whole"):
+    with pytest.raises(data.DataMissing, match="damaged"):
         data.breast_usg(folder)
 
 
@@ -401,11 +401,11 @@ def test_breastmnist_repeats_are_dropped_from_training(tmp_path: Path) -> None:
 
 
 def test_breastmnist_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(data.DataMissing, match=r"breastmnist.npz is not there.*zenodo.org/records/10519652"):
+    with pytest.raises(data.DataMissing, match=r"breastmnist.npz is missing.*zenodo.org/records/10519652"):
         data.breastmnist(tmp_path)
     path = synthetic_datasets.breastmnist(tmp_path) / "breastmnist.npz"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(data.DataMissing, match="not whole"):
+    with pytest.raises(data.DataMissing, match="damaged"):
         data.breastmnist(tmp_path)
     np.savez(path, train_images=np.zeros((1, 28, 28)), train_labels=np.zeros((1, 1)))
     with pytest.raises(data.DataMissing, match="has no val_images, val_labels, test_images, test_labels"):
@@ -445,10 +445,10 @@ def test_pcam_says_what_is_missing(tmp_path: Path) -> None:
     x = folder / "camelyonpatch_level_2_split_valid_x.h5"
     whole = x.read_bytes()
     x.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(data.DataMissing, match=r"valid_x\.h5 or _y\.h5 is not whole"):
+    with pytest.raises(data.DataMissing, match=r"valid_x\.h5 or _y\.h5 is damaged"):
         data.pcam(folder)
     x.rename(x.with_name(f"{x.name}.gz"))
-    with pytest.raises(data.DataMissing, match=r"valid_x.h5 not there \(unpack"):
+    with pytest.raises(data.DataMissing, match=r"valid_x.h5 missing \(unpack"):
         data.pcam(folder)
     folders = synthetic_datasets.pcam_folders(tmp_path / "folders")
     tile = next((folders / "test" / "1").iterdir())
@@ -484,7 +484,7 @@ def test_the_table_shows_the_counts_and_the_missing(
     assert shown.count("no group crosses a split") == len(data.READERS)
     assert "busi (ultrasound): 30 images" in shown
     assert main(["--data", str(tmp_path), "--task", "breastmnist"]) == 1
-    assert "MISSING. BreastMNIST: breastmnist.npz is not there" in capsys.readouterr().out
+    assert "MISSING. BreastMNIST: breastmnist.npz is missing" in capsys.readouterr().out
 
 
 def test_other_sizes_and_kaggles_copy_are_named(tmp_path: Path) -> None:

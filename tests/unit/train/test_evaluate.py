@@ -1,4 +1,4 @@
-"""The evaluation on made-up data: external sets, near-duplicates, subgroups; the check that re-derives; the audit."""
+"""The evaluation on made-up data: external datasets, near-duplicates, subgroups, `--check` and `--audit`."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 20)
         patch.setattr(evaluate, "EXAMINED", 6)
-        patch.setattr(explanations, "TAKEN_OUT_OF", 2)
+        patch.setattr(explanations, "FAITHFULNESS_IMAGES", 2)
         yield
 
 
@@ -136,16 +136,16 @@ def test_every_held_out_set_says_how_far_maps_and_decisions_can_be_trusted(conte
         assert place.explanation.n == place.robustness.n == min(place.n, evaluate.EXAMINED)
         assert place.explanation.groups == place.robustness.groups <= place.explanation.n
         assert set(place.explanation.faithfulness.maps) == set(explanations.METHODS)
-        assert place.explanation.faithfulness.n == explanations.TAKEN_OUT_OF
+        assert place.explanation.faithfulness.n == explanations.FAITHFULNESS_IMAGES
         location = place.explanation.location
         if place.name == "test-multirez":
             assert location is None, "it has no lesion outlines"
             continue
         assert location is not None
         assert (location.part, location.measure, location.code) == ("lesion", "peak", "malignant")
-        told = {sum(found.n + found.empty for found in answers.values()) for answers in location.maps.values()}
-        assert len(told) == 1, "both kinds of map are of the same pictures"
-        assert 0 < max(told) <= place.explanation.n
+        counts = {sum(found.n + found.empty for found in answers.values()) for answers in location.maps.values()}
+        assert len(counts) == 1, "both kinds of map are of the same pictures"
+        assert 0 < max(counts) <= place.explanation.n
         assert place.robustness.threshold == 0.3
         assert list(place.robustness.views) == [view.name for view in perturbations.perturbations(TASKS["ultrasound"])]
         by_truth = place.robustness.pictures
@@ -262,7 +262,7 @@ def test_a_number_that_does_not_come_out_is_named(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("evaluation.json.external.breast_usg.calibration")
     assert re.match(
-        r".*README.md, line \d+: “\| Accuracy \| 1\..*” stands there, “\| Accuracy \| 0\..*” comes out", lines[1]
+        r".*README.md, line \d+: “\| Accuracy \| 1\..*” is published, “\| Accuracy \| 0\..*” is derived", lines[1]
     )
     assert lines[2].startswith("2 differences")
     assert len(lines) == 3
@@ -310,14 +310,14 @@ def test_every_kind_of_number_is_compared(content: dict[str, Any], path: tuple[A
     assert list(check.compare_evaluations(content, changed)), "the other way round too"
 
 
-def test_what_stands_on_one_side_alone_is_named(content: dict[str, Any]) -> None:
+def test_an_entry_of_one_side_alone_is_named(content: dict[str, Any]) -> None:
     without = copy.deepcopy(content)
     del without["external"]["breast_usg"]
     assert list(check.compare_evaluations(content, without)) == [
-        "evaluation.json.external.breast_usg: stands there, does not come out."
+        "evaluation.json.external.breast_usg: published, but not derived again."
     ]
     assert list(check.compare_evaluations(without, content)) == [
-        "evaluation.json.external.breast_usg: comes out, does not stand there."
+        "evaluation.json.external.breast_usg: derived, but not published."
     ]
 
 

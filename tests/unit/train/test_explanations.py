@@ -1,4 +1,4 @@
-"""train/evaluation/explanations.py: measures of heat maps, on networks of which it is known where they look."""
+"""train/evaluation/explanations.py: the measures of heat maps, on networks that are known to use certain pixels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +128,7 @@ def test_a_peak_is_in_the_drawn_lesion_or_not(
     monkeypatch.setattr(
         Predictor, "heat_map", lambda *_, **__: HeatMap("Grad-CAM", "malignant", values, (0, 0, 80, 64))
     )
-    monkeypatch.setattr(explanations, "TAKEN_OUT_OF", 1)
+    monkeypatch.setattr(explanations, "FAITHFULNESS_IMAGES", 1)
     monkeypatch.setattr(explanations, "probability_falls", lambda *_: np.zeros((2, 2)))
     location = explanations.evaluate_heat_maps(made, samples, 0.3)["location"]
     assert (location["part"], location["measure"], location["code"]) == ("lesion", "peak", "malignant")

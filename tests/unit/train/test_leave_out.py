@@ -1,4 +1,4 @@
-"""Cross-validation: folds that keep groups whole, members calibrated out of fold, and sources left out in turn."""
+"""Cross-validation: folds do not divide groups, members are calibrated out of fold, sources are left out in turn."""
 
 import json
 from collections import Counter
@@ -70,12 +70,12 @@ def test_members_are_calibrated_by_what_they_did_not_learn_from(data: Path, tmp_
     out = tmp_path / "members"
     arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(out), "--folds", "2", "--workers", "0"]
     assert members.main(arguments) == 0
-    told = json.loads((out / "members.json").read_text())
+    result = json.loads((out / "members.json").read_text())
     samples = load("ultrasound", data)
     rest = [sample for sample in samples if sample.split != "test"]
-    assert told["default_threshold"] == TASKS["ultrasound"].default_threshold
-    assert sum(fold["n"] for fold in told["folds"].values()) == len(rest)
-    assert sum(source["n"] for source in told["sources"].values()) == len(rest)
+    assert result["default_threshold"] == TASKS["ultrasound"].default_threshold
+    assert sum(fold["n"] for fold in result["folds"].values()) == len(rest)
+    assert sum(source["n"] for source in result["sources"].values()) == len(rest)
     # The second fold's logits are its own member's, before any calibration.
     held_out = [s for s in splits.folded(samples, 2)[1] if s.split == "validation"]
     with np.load(out / "fold-1" / "training" / "out_of_fold.npz") as stored:
@@ -95,14 +95,14 @@ def test_out_of_fold_calibration_by_hand(data: Path) -> None:
     assert isinstance(recipe, recipes.Recipe)
     labels = np.array([s.label for s in samples])
     logits = np.random.default_rng(0).normal(0, 1, (len(samples), 7)) + 3 * np.eye(7)[labels]
-    told = members.evaluate_members(recipe, samples, logits, [i % 2 for i in range(len(samples))])
+    result = members.evaluate_members(recipe, samples, logits, [i % 2 for i in range(len(samples))])
     shifted = members.evaluate_members(recipe, samples, 2 * logits + np.arange(7), [0] * len(samples))
-    assert shifted["temperature"] == pytest.approx(2 * told["temperature"], rel=0.02)
+    assert shifted["temperature"] == pytest.approx(2 * result["temperature"], rel=0.02)
     for source in ("ham10000", "isic2017", "acral"):
         rows = [i for i, s in enumerate(samples) if s.source == source and s.label == 4]
-        scaled = (logits[rows] + told["bias"]) / told["temperature"]
+        scaled = (logits[rows] + result["bias"]) / result["temperature"]
         p = np.exp(scaled) / np.exp(scaled).sum(axis=1, keepdims=True)
-        assert (p[:, [0, 1, 4]].sum(axis=1) >= told["default_threshold"]).mean() >= 0.95
+        assert (p[:, [0, 1, 4]].sum(axis=1) >= result["default_threshold"]).mean() >= 0.95
 
 
 def test_a_left_out_source_is_not_learned_from_and_its_test_split_stays_unread(data: Path) -> None:

@@ -108,7 +108,7 @@ def test_private_is_for_new_repositories(hub: Hub, capsys: pytest.CaptureFixture
     assert hub.repositories["model", REPO].private
     open_to_all = hub.put("owner/open", {})
     assert publish.main([str(FOLDER), "owner/open", "--private"]) == 1
-    assert "owner/open is there and public" in capsys.readouterr().err
+    assert "owner/open exists and is public" in capsys.readouterr().err
     assert history(hub, "owner/open") == [open_to_all]
 
 
@@ -154,7 +154,7 @@ INTERRUPTIONS: dict[str, tuple[str, Callable[[], Callable[[Reply], Reply]], int,
     "Ctrl-C amid the weights": ("PUT /storage", interrupt, 130, "interrupted"),
     "Ctrl-C at the branch": ("POST .*/branch/", interrupt, 130, "interrupted"),
     "the commit fails": ("POST .*/commit/", lambda: instead(status=500), 1, "The Hub is out of order (500)."),
-    "someone was faster": ("POST .*/commit/", lambda: instead(status=412), 1, "was changed meanwhile"),
+    "someone was faster": ("POST .*/commit/", lambda: instead(status=412), 1, "was changed in the meantime"),
     "the metadata is refused": (
         "POST /api/validate-yaml",
         lambda: instead(status=400, body=b'"license" bad'),
@@ -222,8 +222,8 @@ def test_ctrl_c_twice_while_it_clears_up_ends_it_and_what_is_left_is_said(
     hub.fault("DELETE ", twice, carried_out=False)
     assert publish.main([str(FOLDER), REPO]) == 130
     said = capsys.readouterr().err
-    assert f"removing {REPO} again; Ctrl-C once more leaves it there." in said
-    assert f"{REPO} was made for this and could not be removed again." in said
+    assert f"deleting {REPO} again. Press Ctrl-C once more to leave it there." in said
+    assert f"{REPO} was created, and could not be deleted again." in said
     assert "as it was" not in said
     assert hub.repositories
 
@@ -232,13 +232,13 @@ def test_ctrl_c_twice_while_it_clears_up_ends_it_and_what_is_left_is_said(
 def test_what_cannot_be_removed_again_is_said(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     hub.fault("POST .*/commit/|DELETE ", instead(status=500), carried_out=False)
     assert publish.main([str(FOLDER), REPO]) == 1
-    assert f"{REPO} was made for this and could not be removed again." in capsys.readouterr().err
+    assert f"{REPO} was created, and could not be deleted again." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("token", "repo", "sentence"),
     [
-        (None, REPO, "Log in first: hf auth login"),
+        (None, REPO, "Log in first with hf auth login"),
         ("hf_wrong", REPO, "The Hub does not accept this token"),
         ("hf_read", REPO, f"This token may not write to {REPO}."),
         ("hf_write", "other/model", "This token may not write to other/model."),
@@ -305,7 +305,7 @@ def no_checkpoint(folder: Path) -> None:
         (of_other_weights, "evaluation.json was made from other weights."),
         (half_evaluated, "evaluation.json lacks figures that the card shows. Run python -m train.evaluate"),
         (damaged, "sha256 differs"),
-        (of_other_answers, "does not answer no_mass.png as its config.json says"),
+        (of_other_answers, "the probabilities for no_mass.png differ from those in config.json"),
         (no_checkpoint, "is not a checkpoint folder"),
     ],
 )

@@ -1,4 +1,4 @@
-"""train/training/recipe.py and train/recipes: every recipe is valid, and what is wrong in one is named."""
+"""train/training/recipe.py and train/recipes: every recipe is valid, and an error names the wrong setting."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is released: the embedded checkpoints verify, and every figure that is shown stands in their evaluation.json."""
+"""The embedded checkpoints verify, and every published figure is in their evaluation.json."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a recipe trained with several seeds is said to do, on made-up data."""
+"""train/spread.py on made-up data: the figures of a recipe over several seeds."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 20)
         patch.setattr(evaluate, "EXAMINED", 6)
-        patch.setattr(explanations, "TAKEN_OUT_OF", 2)
+        patch.setattr(explanations, "FAITHFULNESS_IMAGES", 2)
         assert evaluate.main([str(runs[1]), "--data", str(data)]) == 0
     assert spread.main([*map(str, runs), "--data", str(data), "--into", str(runs[1])]) == 0
     return runs
@@ -92,7 +92,7 @@ def test_evaluated_or_checked_again_it_stays(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 20)
         patch.setattr(evaluate, "EXAMINED", 6)
-        patch.setattr(explanations, "TAKEN_OUT_OF", 2)
+        patch.setattr(explanations, "FAITHFULNESS_IMAGES", 2)
         assert evaluate.main(["--check", str(runs[1]), "--data", str(data)]) == 0
     assert capsys.readouterr().out.startswith("0 differences")
 
@@ -172,7 +172,7 @@ def test_the_released_one_must_be_among_them_and_evaluated(
     assert spread.main([str(runs[0]), "--data", str(data), "--into", str(runs[1])]) == 1
     assert "is none of the runs" in capsys.readouterr().err
     assert spread.main([*map(str, runs), "--data", str(data), "--into", str(runs[0])]) == 1
-    assert "evaluation.json is not there: train and evaluate first." in capsys.readouterr().err
+    assert "evaluation.json is missing. Train and evaluate first." in capsys.readouterr().err
 
 
 def test_what_is_external_is_not_read_again(data: Path, tmp_path: Path) -> None:

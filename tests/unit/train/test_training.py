@@ -1,4 +1,4 @@
-"""The trainer as a whole on made-up data: train, kill, resume, evaluate; one method alone: test_methods.py."""
+"""The whole trainer on made-up data: train, kill, resume, evaluate. test_training_methods.py tests single methods."""
 
 import json
 import math
@@ -397,7 +397,9 @@ def test_speed_is_measured_against_the_same_step(
 ) -> None:
     arguments = [str(recipe_file), "--data", str(data), "--rounds", "1", "--batches", "2", "--workers", "0"]
     assert speed.main(arguments) == 0
-    found = re.search(r"real run (\d+) images/s, from memory (\d+) images/s, ratio (\d\.\d\d)", capsys.readouterr().out)
+    found = re.search(
+        r"real loop (\d+) images/s, from memory (\d+) images/s, ratio (\d\.\d\d)", capsys.readouterr().out
+    )
     assert found is not None
     assert float(found[3]) == pytest.approx(int(found[1]) / int(found[2]), abs=0.1)
     assert speed.main(["breastmnist-logistic", "--data", str(data)]) == 1

@@ -1,9 +1,10 @@
 """The gate of a checkpoint that learned from several sources: a logistic regression of its kind against all others.
 
-Learned from training pictures of every source, as they are and as another camera might have made them, against the
-other tasks' training pictures and, where they are there, a half of the pictures of no task. Its limit is chosen by
-leaving a source out: so that at most UNSEEN_REFUSED of a source's validation pictures are refused by the head that did
-not learn from that source, unless that would accept what is known to be something else. Knows nothing of files.
+It learns from training images of every source, as they are and as another camera might have made them. The opposite
+class is the other tasks' training images and, if there are any, half of the images of no task. The limit is chosen by
+leaving out one source at a time: a head that did not learn from a source may refuse at most UNSEEN_REFUSED of that
+source's validation images. If such a limit would accept known images of another kind, the limit is lower. This module
+knows nothing of files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,16 +26,16 @@ from src.tasks import Task
 from train.training.artefacts import Borders, Callipers, RoundFrame, Ruler, Text
 
 UNSEEN_REFUSED = 0.02
-OTHERS_REFUSED = 0.99  # of the other kinds' pictures that it learned from, at least
-UNLIKE = 0.01  # the share of own validation pictures that are said to be unlike the training pictures, at most
-C = 0.03  # inverse strength of the penalty, chosen by leaving sources out (dev/LOG.md)
+OTHERS_REFUSED = 0.99  # the smallest share of the other kinds' training images that the limit must refuse
+UNLIKE = 0.01  # the largest share of own validation images that count as unlike the training images
+C = 0.03  # the inverse strength of the penalty, chosen by leaving out sources (dev/LOG.md)
 
 Rows = np.ndarray
-"""Features of pictures, float64 (N, D)."""
+"""Features of N images, float64 (N, D)."""
 
 
 def another_camera(task: Task, seed: int) -> Callable[[Picture], Picture]:
-    """What shows a picture of the task as another camera, lamp or machine might have made it; the shape stays."""
+    """A function that changes an image as another camera, lamp or machine might. The shape stays the same."""
     colour: list[A.BasicTransform] = [
         A.ColorJitter(brightness=(0.75, 1.25), contrast=(0.75, 1.25), saturation=(0.7, 1.3), hue=(-0.04, 0.04), p=0.8),
         A.MultiplicativeNoise(multiplier=(0.85, 1.15), per_channel=True, elementwise=False, p=0.5),
@@ -61,21 +62,22 @@ def another_camera(task: Task, seed: int) -> Callable[[Picture], Picture]:
 
 
 def fit(own: Mapping[str, Rows], validation: Mapping[str, Rows], others: Rows) -> Gate:
-    """The gate from features: source -> training pictures', source -> validation pictures', and of other kinds'.
+    """Fit the gate.
 
-    Raises ValueError for fewer than two sources.
+    `own` and `validation` have the features of each source's training and validation images, and `others` those of
+    images of other kinds. Raises ValueError for fewer than two sources.
     """
     if len(own) < 2:
-        raise ValueError("The limit is chosen by leaving a source out: that takes two.")
+        raise ValueError("The limit is chosen by leaving out one source at a time, which takes at least two.")
     unseen = []
     for left_out in own:
         rest = [rows for source, rows in own.items() if source != left_out]
-        scores = _scored(_learned(np.concatenate(rest), others), validation[left_out])
+        scores = _scores(_fit_head(np.concatenate(rest), others), validation[left_out])
         unseen.append(float(np.quantile(scores, 1 - UNSEEN_REFUSED)))
-    tensors = _learned(np.concatenate(list(own.values())), others)
-    scores = np.concatenate([_scored(tensors, rows) for rows in validation.values()])
-    # Where no limit does both, what is known to be something else goes first.
-    limit = max(0.0, min(max(unseen), float(np.quantile(_scored(tensors, others), 1 - OTHERS_REFUSED))))
+    tensors = _fit_head(np.concatenate(list(own.values())), others)
+    scores = np.concatenate([_scores(tensors, rows) for rows in validation.values()])
+    # If no limit meets both demands, refusing the known images of other kinds takes precedence.
+    limit = max(0.0, min(max(unseen), float(np.quantile(_scores(tensors, others), 1 - OTHERS_REFUSED))))
     unlike_above = min(limit, float(np.quantile(scores, 1 - UNLIKE)))
     head = {"features": others.shape[1], "unlike_above": unlike_above}
     fitted = Gate(GateConfig.model_validate({"head": head, "limit": limit, "sha256": "0" * 64}))
@@ -83,7 +85,7 @@ def fit(own: Mapping[str, Rows], validation: Mapping[str, Rows], others: Rows) -
     return fitted.eval()
 
 
-def _learned(own: Rows, others: Rows) -> dict[str, Tensor]:
+def _fit_head(own: Rows, others: Rows) -> dict[str, Tensor]:
     """The buffers of a `src.models.gate.Head`."""
     rows = np.concatenate([own, others])
     scaler = StandardScaler().fit(rows)
@@ -98,11 +100,11 @@ def _learned(own: Rows, others: Rows) -> dict[str, Tensor]:
     return {name: torch.tensor(array, dtype=torch.float32) for name, array in arrays.items()}
 
 
-def _scored(tensors: Mapping[str, Tensor], rows: Rows) -> np.ndarray:
+def _scores(tensors: Mapping[str, Tensor], rows: Rows) -> np.ndarray:
     mean, scale, weight, bias = (tensors[name].double().numpy() for name in ("mean", "scale", "weight", "bias"))
     return ((rows - mean) / scale) @ weight + bias
 
 
 def stack_rows(pairs: Sequence[tuple[Tensor, Tensor]]) -> Rows:
-    """What `train.gate.features` gives, as rows for `fit`."""
+    """The features of `train.gate.features` as rows for `fit`."""
     return np.concatenate([torch.cat(pair, dim=1).double().numpy() for pair in pairs])

@@ -1,4 +1,4 @@
-"""What one task's tab answers: the values of its components after each event."""
+"""The event handlers of one task's tab: they return the new values of its components."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from src.page.blocks import refused
-from src.page.endpoints import as_json, asked
+from src.page.endpoints import as_json, call_service
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.task_controls import TaskControls
 from src.page.views import comparison, result_card
@@ -21,28 +21,28 @@ from src.results import decisions
 from src.results.result import GateResult, Result
 from src.service import arguments, read_picture
 from src.service.arguments import ArgumentRefused
-from src.service.worker_pool import Work
+from src.service.worker_pool import WorkerPool
 from src.tasks import TASKS
 
 NOT_NOW = "The image could not be read just now. Press Read again in a moment."
 
 Changes = dict[Any, Any]
-"""Component -> its new value, as Gradio takes it from an event."""
+"""Component -> its new value, as an event handler of Gradio returns it."""
 
 
-class TaskAnswers:
-    """Answers the events of `controls` with the task's `models`; `work` runs them.
+class TaskHandlers:
+    """Handles the events of `controls` with the task's `models`, which `pool` runs.
 
-    Arguments come from a visitor's browser, so they may be anything: what cannot be used raises gr.Error with one
-    sentence.
+    Arguments come from a visitor's browser and may be anything. An argument that cannot be used raises gr.Error with
+    one sentence.
     """
 
-    def __init__(self, controls: TaskControls, models: ServedModels, work: Work) -> None:
-        self.controls, self.models, self.work = controls, models, work
+    def __init__(self, controls: TaskControls, models: ServedModels, pool: WorkerPool) -> None:
+        self.controls, self.models, self.pool = controls, models, pool
         self.task = models.task
 
-    def nothing(self, decision: str = "") -> Changes:
-        """No answer to any picture; `decision` is HTML that stands in its place."""
+    def no_answer(self, decision: str = "") -> Changes:
+        """Clear the answer. `decision` is the HTML to show in place of the decision."""
         controls = self.controls
         return {
             controls.decision: decision or result_card.no_result(),
@@ -60,29 +60,32 @@ class TaskAnswers:
         }
 
     def failed(self, threshold: Any, model: Any) -> Changes:
-        """An event that ended otherwise, such as in a full queue: no earlier answer stays beside a new picture."""
-        return {**self.nothing(result_card.refusal(NOT_NOW)), **self._curves(threshold, model)}
+        """Replace the answer after an event that failed, for example in a full queue.
+
+        An earlier answer must not stay beside a new image.
+        """
+        return {**self.no_answer(result_card.refusal(NOT_NOW)), **self._curves(threshold, model)}
 
     async def show(
-        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> Changes:
-        """Read the picture. If the gate rejects it, ask before anything is shown."""
+        """Read the image. If the gate rejects it, ask the visitor before anything is shown."""
         without_result = self._curves(threshold, model)
         if image is None:
-            return {**self.nothing(), **without_result}
+            return {**self.no_answer(), **without_result}
         try:
-            result, layers = await asked(
-                self.work, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model
+            result, layers = await call_service(
+                self.pool, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model, mpp
             )
         except gr.Error as error:
-            # In the answer's place, so that no earlier answer stands beside a picture that could not be read.
-            return {**self.nothing(result_card.refusal(error.message)), **without_result}
+            # It replaces the answer, because an earlier answer must not stand beside an image that could not be read.
+            return {**self.no_answer(result_card.refusal(error.message)), **without_result}
         if result.rejected and not _is_accepted(image, accepted_image):
             return {**self._question(result.gate), **without_result}
         # In a thread, so that other visitors' pages do not wait.
-        heat_map = await anyio.to_thread.run_sync(heat_map_viewer, result, layers, self.models.measured(model))
+        heat_map = await anyio.to_thread.run_sync(heat_map_viewer, result, layers, self.models.evaluation(model))
         return {
-            **self.nothing(result_card.decision(result)),
+            **self.no_answer(result_card.decision(result)),
             **self._curves(threshold, model, result),
             self.controls.further_row: gr.Row(visible=True),
             self.controls.result: as_json(result),
@@ -97,7 +100,7 @@ class TaskAnswers:
         """The gate's question, and the buttons that answer it."""
         other = TASKS.get(gate.looks_like or "")
         return {
-            **self.nothing(result_card.gate_question(self.task, gate)),
+            **self.no_answer(result_card.gate_question(self.task, gate)),
             self.controls.gate_row: gr.Row(visible=True),
             self.controls.other_task: other.name if other else "",
             self.controls.open_other_tab: gr.Button(f"Open {other.title}" if other else "", visible=other is not None),
@@ -107,7 +110,7 @@ class TaskAnswers:
         """Another model: its own default threshold, named thresholds, costs and curves, and no answer yet."""
         name, threshold = self.models.name(model), self.models.default_threshold(model)
         return {
-            **self.nothing(),
+            **self.no_answer(),
             **self._curves(threshold, model),
             self.controls.intro: self.models.intro(model),
             self.controls.threshold: threshold,
@@ -116,44 +119,51 @@ class TaskAnswers:
         }
 
     async def check_robustness(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> tuple[str, Any]:
-        """How sure is it? As HTML and as JSON."""
+        """The predictions for altered versions of the image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
-        found = await asked(self.work, read_picture.robustness, self.task.name, image, threshold, model, accepted)
-        return robustness_section(found, threshold, self.models.measured(model)), as_json(found)
+        found = await call_service(
+            self.pool, read_picture.robustness, self.task.name, image, threshold, model, accepted, mpp
+        )
+        return robustness_section(found, threshold, self.models.evaluation(model)), as_json(found)
 
     async def compare_models(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> tuple[str, Any]:
-        """The answer of each of the task's models to one picture, as HTML and as JSON."""
+        """The answer of each of the task's models to one image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
-        answers = await asked(self.work, read_picture.compare_models, self.task.name, image, model, accepted)
+        answers = await call_service(
+            self.pool, read_picture.compare_models, self.task.name, image, model, accepted, mpp
+        )
         shown = comparison.side_by_side(answers, self.models.checkpoints, threshold)
         return shown, [as_json(one) for one in answers]
 
     def report_maker(self, kind: str) -> Callable[..., Awaitable[str]]:
-        """The function that makes a report of `kind` and returns the path of its file."""
+        """The event handler that makes a report of `kind` and returns the path of its file."""
 
         async def make_report(
-            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
         ) -> str:
             date, accepted = datetime.now(UTC), _is_accepted(image, accepted_image)
-            details = (threshold, explain, kind, date, code, model, accepted)
-            data = await asked(self.work, read_picture.report, self.task.name, image, *details)
-            # Beside the uploads, so that it is deleted with them.
+            details = (threshold, explain, kind, date, code, model, accepted, mpp)
+            data = await call_service(self.pool, read_picture.report, self.task.name, image, *details)
+            # It is saved beside the uploads, so that it is deleted with them.
             return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
 
         return make_report
 
     def decide_again(
-        self, last: Any, threshold: Any, prevalence: Any, model: Any, robustness: Any = None, answers: Any = None
+        self, last_result: Any, threshold: Any, prevalence: Any, model: Any, robustness: Any = None, answers: Any = None
     ) -> Changes:
-        """The same answers at another threshold; no picture is read again. The first and the last two are JSON."""
+        """The same answers at another threshold. No image is read again.
+
+        `last_result`, `robustness` and `answers` are JSON from the visitor's browser, or None.
+        """
         checkpoint, controls = self.models.checkpoint(model), self.controls
         try:
             at = arguments.threshold_of(threshold)
-            result = decisions.at_threshold(checkpoint, arguments.result_of(last), at) if last else None
+            result = decisions.at_threshold(checkpoint, arguments.result_of(last_result), at) if last_result else None
             found = decisions.robustness_at_threshold(arguments.robustness_of(robustness), at) if robustness else None
             compared = arguments.model_answers_of(answers, self.models.checkpoints) if answers else None
         except ArgumentRefused as refusal:
@@ -163,10 +173,10 @@ class TaskAnswers:
         if result and result.model == comparison.title(checkpoint):
             changes |= {controls.result: as_json(result), controls.decision: result_card.decision(result)}
         if found:
-            changes[controls.robustness] = robustness_section(found, at, self.models.measured(model))
+            changes[controls.robustness] = robustness_section(found, at, self.models.evaluation(model))
         if compared:
             changes[controls.comparison] = comparison.side_by_side(compared, self.models.checkpoints, at)
-        # The page has the figures of every place of the slider. A threshold typed by hand may lie between two.
+        # The page has the figures for every step of the slider. A threshold that is typed may lie between two steps.
         if at not in self.models.slider_thresholds[self.models.name(model)]:
             changes |= {
                 controls.costs: self.models.cost_section(at, prevalence, model),
@@ -176,5 +186,5 @@ class TaskAnswers:
 
 
 def _is_accepted(image: Any, accepted_image: Any) -> bool:
-    """Whether the visitor has asked for the answer to this picture although the gate may reject it."""
+    """Whether the visitor has asked for the answer to this image although the gate may reject it."""
     return image is not None and accepted_image == image["path"]
