@@ -6,7 +6,6 @@ and pillow alone.
 """
 
 import argparse
-import io
 import logging
 import shutil
 import sys
@@ -30,7 +29,7 @@ def to_onnx(network: standalone.Standalone, about: standalone.Metadata, folder: 
     """Write model.onnx and predict.py. Raises ImportError where the package onnx is not installed."""
     import onnx
 
-    stream = io.BytesIO()
+    file = folder / "model.onnx"
     with warnings.catch_warnings():
         # The exporter that needs no further package warns that it will go one day, and of sizes that become constants.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -39,16 +38,16 @@ def to_onnx(network: standalone.Standalone, about: standalone.Metadata, folder: 
         torch.onnx.export(
             network,
             (_example(about),),
-            stream,
+            file,
             dynamo=False,
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_axes={INPUT: {0: "n"}, OUTPUT: {0: "n"}},
         )
-    model = onnx.load_model_from_string(stream.getvalue())
+    model = onnx.load_model(file)
     model.metadata_props.add(key=KEY, value=about.model_dump_json())
     onnx.checker.check_model(model)
-    onnx.save_model(model, folder / "model.onnx")
+    onnx.save_model(model, file)
     shutil.copyfile(SAMPLE, folder / "predict.py")
 
 

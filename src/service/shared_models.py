@@ -40,13 +40,13 @@ class SharedModels:
     def send(self, connection: Connection, pid: int) -> None:
         """Send the object to the process `pid` at the other end, which calls `receive`. Raises OSError."""
         connection.send_bytes(pickle.dumps((self._pickled, self._spans)))
-        reduction.send_handle(connection, self._file, pid)  # type: ignore[attr-defined]
+        reduction.send_handle(connection, self._file, pid)
 
 
 def receive(connection: Connection) -> Any:
     """The object that the process at the other end sends. Raises OSError or EOFError where that process ends."""
     pickled, spans = pickle.loads(connection.recv_bytes())
-    file = reduction.recv_handle(connection)  # type: ignore[attr-defined]
+    file = reduction.recv_handle(connection)
     try:
         length = os.fstat(file).st_size
         view = memoryview(mmap.mmap(file, length, mmap.MAP_PRIVATE) if length else b"")
