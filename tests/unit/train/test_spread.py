@@ -79,7 +79,7 @@ def test_the_card_says_mean_and_range(content: dict[str, Any], runs: list[Path])
     said = f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
     assert over_seeds(parse(content), "test", "auc_malignant") == said
     card = (runs[1] / "README.md").read_text()
-    assert "Trained with seeds 0, 1" in card
+    assert "trained with seeds 0, 1" in card
     assert f"AUC, malignant {said}" in card
 
 
