@@ -75,7 +75,7 @@ def describe(task: Task, models: Sequence[str]) -> str:
         threshold: 0 to 1. The decision is `refer` if p_malignant reaches it, else `no referral`. Default: the \
 model's own.
         explain: The kind of heat map: {", ".join(EXPLANATIONS)}.
-        code: The class that the heat map argues for: {", ".join(task.codes)}; empty for the most probable class.
+        code: The class that the heat map explains: {", ".join(task.codes)}; empty for the most probable class.
         model: The checkpoint: {", ".join(models)}; empty for {models[0]}.
     Returns:
         result: task, model, revision, p_malignant, threshold, decision, classes, quality (warnings), operating_point \

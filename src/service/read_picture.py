@@ -50,7 +50,7 @@ def answer(
 ) -> Answer:
     """The result for one image file, and the image with the heat map over it.
 
-    `code` is the class that the heat map argues for; "" means the most probable class. `model` is the name of a
+    `code` is the class that the heat map explains; "" means the most probable class. `model` is the name of a
     checkpoint folder; "" means the task's default.
     """
     result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)

@@ -225,7 +225,7 @@ def test_target_sensitivity_that_cannot_be_promised_is_refused(
             "A sensitivity of 0.95 cannot be promised: the 42 malignant images of validation can prove 0.931 at most, "
             "and 59 without a miss are needed.",
         ),
-        ({}, "No sensitivity can be promised: evaluation.json does not count validation by picture."),
+        ({}, "No sensitivity can be promised, because evaluation.json does not count validation by image."),
     ):
         content["splits"]["validation"]["threshold_table_groups"] = tables
         (folder / "evaluation.json").write_text(json.dumps(content))
