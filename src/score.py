@@ -2,6 +2,7 @@
 
 With `--target-sensitivity S` in place of `--threshold`, the threshold is the one at which validation promises the
 sensitivity S.
+`--mpp M` states the micrometres per pixel of the images.
 
 This module writes the rows and counts the failures. `src.pictures.folder` finds the images, the Predictor reads them,
 and `src.models.checkpoints` finds the weights.
@@ -27,6 +28,7 @@ from src.pictures import folder
 from src.pictures.archive import printable
 from src.pictures.picture import ImageRefused
 from src.results.thresholds import operating_point, validation_promise
+from src.service.arguments import ArgumentRefused, mpp_of
 from src.tasks import TASKS
 
 MAX_NAMED = 20
@@ -56,10 +58,11 @@ Research and education only, not a diagnosis.
 
 
 def score(
-    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float
+    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float, mpp: float | None = None
 ) -> Iterator[dict[str, str]]:
-    """A CSV row for each entry that `folder.find` returns, in order. An image is read when its row is requested."""
-    answers = predictor.predict_many(path for path, error in entries if error is None)
+    """A CSV row for each entry that `folder.find` returns, in order. An image is read when its row is requested. `mpp`
+    is the scale of all images in micrometres per pixel; None means the scale that each file states."""
+    answers = predictor.predict_many((path for path, error in entries if error is None), mpp=mpp)
     for path, error in entries:
         answer = error or next(answers)
         yield row(predictor.task, path, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
@@ -67,7 +70,12 @@ def score(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        mpp = mpp_of(options.mpp, TASKS[options.task])
+    except ArgumentRefused as refusal:
+        parser.error(f"--mpp: {refusal}")
     # An error is reported in one sentence, without the traceback of the log.
     logging.basicConfig(level=logging.ERROR)
     try:
@@ -92,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _output(options.csv) as out:
             writer = Writer(out, columns(task))
-            rows = score(Predictor(checkpoint), entries, threshold)
+            rows = score(Predictor(checkpoint), entries, threshold, mpp)
             # There is no progress bar if the rows go to the same terminal.
             same_terminal = options.csv is None and sys.stdout.isatty()
             for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal):
@@ -208,6 +216,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="choose the highest threshold at which the checkpoint's validation split proves a sensitivity of at least "
         "S, between 0 and 1, with 95%% confidence; the run ends if the split has too few cases",
+    )
+    parser.add_argument(
+        "--mpp",
+        type=float,
+        metavar="M",
+        help="micrometres per pixel of the images, for a task with a physical scale (default: the scale that each file "
+        "states; without one, the image is one tile)",
     )
     parser.add_argument(
         "--csv", metavar="FILE", help="the file to write, which is replaced if it exists (default: standard output)"

@@ -73,7 +73,8 @@ class Task:
     `background` is the colour that transparent parts are filled with. `label_box` is the part of an image (left, upper,
     right, lower, as shares of width and height) that alone decides the label; None means the whole image. `camera` says
     whether the page offers the visitor's camera. `advice` maps the code of a flaw (src/pictures/quality.py) to the
-    advice that replaces the general one.
+    advice that replaces the general one. `mpp` is the scale at which the networks learned tiles of `input_side`
+    pixels, in micrometres per pixel; None for a task without a physical scale.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Task:
     group: str = "image"
     background: Literal["black", "white"] = "black"
     label_box: tuple[float, float, float, float] | None = None
+    mpp: float | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -205,6 +207,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 background="white",  # an empty part of the slide
                 # A tile is metastatic if there is tumour in the central 32×32 of its 96×96 pixels (arXiv:1806.03962).
                 label_box=(1 / 3, 1 / 3, 2 / 3, 2 / 3),
+                mpp=0.97,  # level 2 of Camelyon16's slides, which were scanned at 0.243 µm per pixel
                 sources=("pcam",),
                 licence=Licence("cc0-1.0"),
                 limits="- PatchCamelyon comes from two hospitals in the Netherlands. A tile counts as metastatic if\n"

@@ -64,6 +64,9 @@ p(malignant) with that of its reference: the same image as an 8-bit file in sRGB
   transparent, its transparency is ignored.
 - **Several images in a file.** Reduced pages and thumbnails are ignored. Three planes that OME or ImageJ declare as
   channels become red, green and blue. Of other pages the first is read, and a note says so.
+- **Scale.** Histopathology takes the micrometres per pixel from TIFF (resolution tags in inch or centimetre, OME's
+  PhysicalSize, Aperio's MPP, ImageJ's unit) and from PNG's pHYs, if they are between 0.1 and 4. The density of JPEG
+  (JFIF) and the resolutions of screens and printers are ignored.
 - **Size.** An image may have 40 megapixels. A JPEG of up to 160 megapixels is read at half its width and height. A
   JPEG 2000 may have 16 megapixels.
 

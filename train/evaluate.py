@@ -35,7 +35,17 @@ from src.results.thresholds import INTERVAL_METHOD, threshold_table, worst_per_g
 from src.tasks import Task
 from train import card, check, gate, quality
 from train.data import SOURCES, DataMissing, Sample, load, load_external, split_hash
-from train.evaluation import audit, duplicates, explanations, metrics, plots, robustness, subgroups
+from train.evaluation import (
+    audit,
+    duplicates,
+    explanations,
+    magnification,
+    metrics,
+    plots,
+    robustness,
+    subgroups,
+    views,
+)
 from train.training import segmentation
 
 log = logging.getLogger(__name__)
@@ -231,6 +241,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
         if draw_into is not None:
             plots.draw(draw_into, name, task, np.array([sample.label for sample in part]), probabilities)
     entries["validation"]["quality"] = quality.measure_effects(predictor, splits["validation"], threshold)
+    entries["validation"] |= measure_geometry(predictor, splits["validation"], threshold)
     for name, entry in gate.evaluate_gate(predictor, parts, predictions, data).items():
         entries[name]["gate"] = entry
     if draw_into is not None:
@@ -251,6 +262,18 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
             "external": {name: entries[f"external-{name}"] for name in external},
         }
     )
+
+
+def measure_geometry(predictor: Predictor, samples: Sequence[Sample], threshold: float) -> dict[str, Any]:
+    """What pictures of another geometry do, as far as the task has such: parts of evaluation.json's validation split.
+
+    Raises ImageRefused.
+    """
+    found = {
+        "magnification": magnification.measure(predictor.task, samples),
+        "views": views.measure(predictor, samples, threshold),
+    }
+    return {name: measured for name, measured in found.items() if measured is not None}
 
 
 def write_evaluation(folder: Path, content: Mapping[str, Any]) -> None:

@@ -127,13 +127,6 @@ def _text(image: Image.Image) -> Image.Image:
     return marked
 
 
-def _split(image: Image.Image) -> Image.Image:
-    both = Image.new("RGB", (round(2.04 * image.width), image.height))
-    both.paste(image, (0, 0))
-    both.paste(ImageOps.mirror(image), (both.width - image.width, 0))
-    return both
-
-
 PUT_FLAW: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
     {
         "resolution": _small_copy,
@@ -151,7 +144,6 @@ PUT_FLAW: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
         "doppler": _doppler,
         "callipers": _callipers,
         "text": _text,
-        "split": _split,
     }
 )
 """Flaw code -> a function that puts this flaw into an upright RGB image, strongly enough to be obvious."""

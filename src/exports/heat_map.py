@@ -59,7 +59,7 @@ def draw(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = None
     drawn.paste(strength.convert("RGB"), (left, upper), opacity)
     frame, width = ImageDraw.Draw(drawn), max(1, round(min(size) / 250))
     frames = [_scaled(seen, image.size, size)] if seen != (0, 0, *image.size) else []
-    frames += [_scaled(label, (1, 1), size)] if label is not None else []
+    frames += [_scaled(_within(label, _shares(seen, image.size)), (1, 1), size)] if label is not None else []
     for left, upper, right, lower in frames:
         # A white line on a black one is visible on any background.
         frame.rectangle((left, upper, right - 1, lower - 1), outline="black", width=2 * width)
@@ -93,7 +93,8 @@ def layers(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = No
     colours.putpalette(palette())
     colours = colours.convert("RGB")
     colours.putalpha(strength)
-    return Layers(small, colours, _shares(heat.box, image.size), _shares(seen, image.size), label)
+    part = _shares(seen, image.size)
+    return Layers(small, colours, _shares(heat.box, image.size), part, None if label is None else _within(label, part))
 
 
 def png(image: Image.Image) -> bytes:
@@ -102,6 +103,13 @@ def png(image: Image.Image) -> bytes:
     # Pillow's default level 6 takes five times as long for a photograph and saves a tenth of the size.
     image.save(file, "PNG", compress_level=3)
     return file.getvalue()
+
+
+def _within(label: Part, seen: Part) -> Part:
+    """The part `label` of the part `seen` of a picture, in shares of the picture."""
+    left, upper, right, lower = seen
+    x, y = right - left, lower - upper
+    return left + label[0] * x, upper + label[1] * y, left + label[2] * x, upper + label[3] * y
 
 
 def _shares(box: Box, size: tuple[int, int]) -> Part:

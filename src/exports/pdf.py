@@ -27,6 +27,7 @@ from src.exports.pdf_sheet import (
     Sheet,
 )
 from src.exports.report_parts import jpeg, title
+from src.models.prediction import RegionKind
 from src.results.class_texts import BARS, CLASS_TEXTS, CONFIDENCE_NOTE, URGENCIES, URGENCY_NOTE
 from src.results.formatting import percent
 from src.results.result import Result
@@ -67,6 +68,14 @@ def _sheet(result: Result, image: Image.Image, heat_map: Image.Image | None, dat
     return sheet
 
 
+READ_PARTS: Final[Mapping[RegionKind, str]] = {
+    "picture": "the framed part",
+    "field": "the scanned field",
+    "lesion": "the lesion that it found",
+    "tile": "the tile with the highest p(malignant)",
+}
+
+
 def _images(sheet: Sheet, result: Result, image: Image.Image, heat_map: Image.Image | None) -> None:
     gap = 6
     width = (sheet.epw - gap) / 2
@@ -75,7 +84,7 @@ def _images(sheet: Sheet, result: Result, image: Image.Image, heat_map: Image.Im
     if result.whole_image:
         caption += " The model read all of it."
     else:
-        part = "the lesion that it found" if result.region_kind == "lesion" else "the scanned field"
+        part = READ_PARTS[result.region_kind]
         caption += (
             f" The model read {part}: {right - left} × {lower - upper} pixels, {left} pixels from the left edge and "
             f"{upper} pixels from the upper edge."

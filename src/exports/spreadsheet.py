@@ -16,7 +16,7 @@ SEPARATORS: Final = ',;|\t\r\n"'
 """The characters after which a cell can begin. A program that separates cells by semicolons may also begin one after a
 quote."""
 
-CHOSEN_SEPARATORS: Final = " :/^~_"
+CHOSEN_SEPARATORS: Final = " :^~_"
 """Characters after which a cell begins only where somebody chooses them as the separator. A minus with a space behind
 it is left alone there: "scan - left.jpg" is a usual name, and no formula."""
 

@@ -238,6 +238,41 @@ class QualityEvaluation(_Record):
     effects: dict[str, Effect] = {}
 
 
+class MagnificationEvaluation(_Record):
+    """How often the check of magnification warns, on `n` images.
+
+    `false_alarms`: of the images as they are. `found`: of the same images shown at another magnification, relative to
+    their own, as text.
+    """
+
+    n: NonNegativeInt
+    false_alarms: Metric
+    found: dict[str, Metric]
+
+
+class ViewsOperatingPoint(_Record):
+    """Sensitivity and specificity for pairs of images."""
+
+    sensitivity: Metric
+    specificity: Metric
+
+
+class ViewsEvaluation(_Record):
+    """How often two views side by side are found, and what reading them apart does.
+
+    `false_alarms`: of `n` single images. `found`: of `pairs` of images, one beside the other, which were read `whole`
+    and `apart` at `threshold`.
+    """
+
+    n: NonNegativeInt
+    false_alarms: Metric
+    pairs: NonNegativeInt
+    found: Metric
+    threshold: Share
+    whole: ViewsOperatingPoint
+    apart: ViewsOperatingPoint
+
+
 class EvaluatedSet(_Record):
     """The figures of one set of `n` images in `groups` independent groups.
 
@@ -265,6 +300,8 @@ class EvaluatedSet(_Record):
     robustness: RobustnessEvaluation | None = None
     gate: GateEvaluation | None = None
     quality: QualityEvaluation = QualityEvaluation()
+    magnification: MagnificationEvaluation | None = None
+    views: ViewsEvaluation | None = None
 
     @property
     def title(self) -> str:

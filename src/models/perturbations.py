@@ -14,6 +14,7 @@ from PIL import Image, ImageEnhance
 
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
+from src.pictures.parts import Division
 from src.pictures.picture import ImageRefused, Picture
 from src.tasks import Task
 
@@ -70,12 +71,15 @@ def perturbations(task: Task) -> tuple[Perturbation, ...]:
 def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Prediction, list[tuple[str, float]]]:
     """The prediction for an unchanged image, and the name and p(malignant) of each perturbation, in one batch.
 
-    Raises ImageRefused if the network gives no finite answer for one of them.
+    Of an image that is read in parts, the part that its prediction reports is changed. Raises ImageRefused if the
+    network gives no finite answer for one of them.
     """
     tried = perturbations(predictor.task)
+    read = predictor.chosen_part(picture)
+    picture = read.parts[0].picture
 
-    def pictures() -> Iterator[Picture]:
-        yield picture
+    def pictures() -> Iterator[Picture | Division]:
+        yield read
         small = _reduced(picture.image)
         for one in tried:
             yield Picture(one.change(small), picture.notes)

@@ -6,22 +6,23 @@ from typing import Any, Literal
 import numpy as np
 
 from src.models.gate import Verdict
-from src.pictures.picture import Box
+from src.pictures.parts import PartKind
+from src.pictures.picture import Box, Shares
 from src.tasks import Task
 
 Explanation = Literal["Grad-CAM", "Guided Grad-CAM", "none"]
 EXPLANATIONS: tuple[Explanation, ...] = ("Grad-CAM", "Guided Grad-CAM", "none")
 
-RegionKind = Literal["picture", "field", "lesion"]
-"""The part of the image that the network read: the whole image, the scanned field of an ultrasound image, or the lesion
-in that field."""
+RegionKind = Literal["picture", "field", "lesion", "tile"]
+"""The part of the image that the network read: the whole image, the scanned field of an ultrasound image, the lesion
+in that field, or a tile of an image whose scale is known."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
     """A map of the evidence that the network found for the class `code`.
 
-    `values`: float32 (side, side), 0 to 1, over the part `box` of the image. They are all 0 if nothing in the image is
+    `values`: float32 (H, W), 0 to 1, over the part `box` of the image. They are all 0 if nothing in the image is
     evidence for the class.
     """
 
@@ -29,6 +30,27 @@ class HeatMap:
     code: str
     values: np.ndarray
     box: Box
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the network said of each part of an image that it read in parts.
+
+    `p_malignant`: one value per part, 0 to 1. `counted`: whether a part counts: those that the gate accepts do, or all
+    where it accepts none. `chosen`: the index of the part whose prediction stands for the image, the one with the
+    highest p(malignant) that counts. `mpp`: the image's micrometres per pixel, None for views.
+    """
+
+    kind: PartKind
+    p_malignant: tuple[float, ...]
+    counted: tuple[bool, ...]
+    chosen: int
+    mpp: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean p(malignant) of the parts that count."""
+        return float(np.mean([p for p, counts in zip(self.p_malignant, self.counted, strict=True) if counts]))
 
 
 @dataclass(frozen=True)
@@ -40,7 +62,9 @@ class Prediction:
     the views. The probabilities are calibrated, 0 to 1, and their sum is 1. `p_malignant`: the sum of the malignant
     classes' probabilities. `size`: width and height of the image in pixels. `box`: the part that the network read.
     `region`: the kind of that part. `warnings`: sentences for the person about image quality and region. `gate`: the
-    verdict whether the image is of the task's kind; None for a checkpoint without a gate.
+    verdict whether the image is of the task's kind; None for a checkpoint without a gate. `parts`: what was said of
+    each part of an image that was read in parts, else None; all other figures are then those of the chosen part.
+    `shown`: the part of what the network read that shows `box`; the rest, of an image that is too small, mirrors it.
     """
 
     task: Task
@@ -55,6 +79,20 @@ class Prediction:
     warnings: tuple[str, ...]
     heat_map: HeatMap | None = None
     gate: Verdict | None = None
+    parts: Parts | None = None
+    shown: Shares = (0, 0, 1, 1)
+
+    @property
+    def label_box(self) -> Shares | None:
+        """The part of `box` that alone makes the label, in shares of it; None where the whole does."""
+        if self.task.label_box is None:
+            return None
+        left, upper, right, lower = self.shown
+        x0, y0, x1, y1 = self.task.label_box
+        across, down = right - left, lower - upper
+        x0, x1 = ((min(max(x, left), right) - left) / across for x in (x0, x1))
+        y0, y1 = ((min(max(y, upper), lower) - upper) / down for y in (y0, y1))
+        return x0, y0, x1, y1
 
     @property
     def top(self) -> int:

@@ -1,13 +1,14 @@
 """Predictor: an image -> a Prediction. Page, API, command line, evaluation and tests get all probabilities from it.
 
-It decodes an image once and runs the backbone once. The gate's verdict and Grad-CAM start from the same feature maps as
-the prediction. The predictor knows nothing of Gradio, thresholds or the origin of the weights. Concurrent calls are
-safe, because it keeps no state between them and because explanations hook modules of their own.
+It decodes an image once and runs the backbone once, on each part of an image that is read in parts. The gate's verdict
+and Grad-CAM start from the same feature maps as the prediction. The predictor knows nothing of Gradio, thresholds or
+the origin of the weights. Concurrent calls are safe, because it keeps no state between them and because explanations
+hook modules of their own.
 """
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,37 +17,61 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.models import engine, gate, grad_cam
+from src.models import engine, gate, grad_cam, part_sentences
 from src.models.backbone import Backbone
 from src.models.checkpoints import Checkpoint
 from src.models.gate import Verdict
 from src.models.lesion_finder import NOTHING_FOUND
-from src.models.prediction import Explanation, HeatMap, Prediction, RegionKind
+from src.models.prediction import Explanation, HeatMap, Parts, Prediction, RegionKind
 from src.models.preprocess import select_region, transform, visible
 from src.models.probabilities import calibrated, class_logits, class_score
 from src.models.tta import SYMMETRIES, views
-from src.pictures import decode, quality, scanned_field
-from src.pictures.picture import Box, ImageRefused, Picture
+from src.pictures import decode, magnification, parts, quality
+from src.pictures.parts import Division, Part, PartKind
+from src.pictures.picture import Box, ImageRefused, Picture, Shares
 from src.tasks import TASKS
 
-ImageSource = Picture | str | os.PathLike[str] | bytes
-"""A decoded image, the path of its file, or the file's bytes."""
+ImageSource = Picture | Division | str | os.PathLike[str] | bytes
+"""A decoded image, its parts, the path of its file, or the file's bytes."""
+
+
+PARTS_AT_ONCE = 4
+"""Parts of one image that pass the backbone together, each with all its views: this bounds the memory."""
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """An image ready for the network, and everything that the prediction reports about it.
+class _Part:
+    """A part of an image, ready for the network, and what the prediction reports about it.
 
-    `pixels`: the normalised network input, float32 (1, C, side, side), on the CPU. `size`, `box`, `region` and
+    `pixels`: the normalised network input, float32 (1, C, side, side), on the CPU. `box`, `shown`, `region` and
     `warnings`: as in `Prediction`. `statistics`: `gate.picture_features`, float32 (1, PICTURE_FEATURES).
     """
 
     pixels: Tensor
-    size: tuple[int, int]
     box: Box
+    shown: Shares
     region: RegionKind
     warnings: tuple[str, ...]
     statistics: Tensor
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An image ready for the network.
+
+    `parts`: the parts that are read, and `kind` what they are, None for an image that is read whole. `size`: as in
+    `Prediction`. `mpp`: the image's micrometres per pixel, None where they play no part.
+    """
+
+    parts: tuple[_Part, ...]
+    kind: PartKind | None
+    size: tuple[int, int]
+    mpp: float | None
+
+    @property
+    def pixels(self) -> Tensor:
+        """The network input of all parts, float32 (parts, C, side, side), on the CPU."""
+        return torch.cat([part.pixels for part in self.parts])
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,8 @@ class ForwardPass:
     """One pass of the backbone over an image: the prediction, and the tensors that heat maps start from.
 
     `pixels`: the normalised network input, float32 (1, C, side, side). `features`: the last feature map of each view of
-    the test-time augmentation, float32 (views, channels, h, w). Both are on the predictor's device.
+    the test-time augmentation, float32 (views, channels, h, w). Both are on the predictor's device, and both are of the
+    part that the prediction reports.
     """
 
     prediction: Prediction
@@ -92,10 +118,17 @@ class Predictor:
         """Classify one image and keep the tensors that heat maps start from. Raises ImageRefused as `predict` does."""
         prepared = self._prepare(source)
         pixels = prepared.pixels.to(self.device)
-        features, statistics = self._backbone(torch.cat(self._views(pixels)))
-        logits = self._class_logits(features).mean(dim=0)
-        (verdict,) = self._verdicts([prepared], statistics[:1])
-        return ForwardPass(self._prediction(prepared, logits, verdict), pixels, features)
+        maps, statistics = [], []
+        for chunk in pixels.split(PARTS_AT_ONCE):
+            views = self._views(chunk)
+            features, found = self._backbone(torch.cat(views))
+            maps.append(features.unflatten(0, (len(views), len(chunk))))
+            statistics.append(found[: len(chunk)])
+        features = torch.cat(maps, dim=1)
+        logits = self._class_logits(features.flatten(0, 1)).unflatten(0, features.shape[:2]).mean(dim=0)
+        prediction = self._prediction(prepared, logits, self._verdicts(prepared.parts, torch.cat(statistics)))
+        chosen = prediction.parts.chosen if prediction.parts is not None else 0
+        return ForwardPass(prediction, pixels[chosen : chosen + 1], features[:, chosen])
 
     def heat_map(self, forward_pass: ForwardPass, explanation: Explanation, code: str | None = None) -> HeatMap:
         """A heat map of the evidence for the class `code`, by default the most probable class.
@@ -111,6 +144,8 @@ class Predictor:
         values = grad_cam.grad_cam(self._network, forward_pass.features, target, side, symmetries)
         if explanation == "Guided Grad-CAM":
             values = grad_cam.guided_grad_cam(self._network, forward_pass.pixels, target, values, symmetries)
+        left, upper, right, lower = (round(share * side) for share in forward_pass.prediction.shown)
+        values = values[upper : max(lower, upper + 1), left : max(right, left + 1)]
         box = visible(forward_pass.prediction.box, config.pretrained_cfg)
         return HeatMap(explanation, self.task.codes[index], values, box)
 
@@ -120,9 +155,21 @@ class Predictor:
         `gate.picture_features` (1, PICTURE_FEATURES) and `gate.network_features` (1, features) of the image without
         test-time augmentation, float32, on the CPU. Raises ImageRefused for an image that cannot be used.
         """
-        prepared = self._prepare(picture)
-        _, statistics = self._backbone(prepared.pixels)
-        return prepared.statistics, statistics.cpu()
+        part = self._prepare_part(parts.undivided(picture, self.task).parts[0], None)
+        _, statistics = self._backbone(part.pixels)
+        return part.statistics, statistics.cpu()
+
+    def chosen_part(self, picture: Picture) -> Division:
+        """The part of an image that its prediction reports, as an image of its own; the image itself if it is whole.
+
+        Raises ImageRefused as `predict` does.
+        """
+        division = parts.divide(picture, self.task)
+        if division.kind is None:
+            return division
+        answered = self.predict(picture).parts if len(division.parts) > 1 else None
+        chosen = division.parts[answered.chosen if answered is not None else 0]
+        return parts.undivided(chosen.picture, self.task)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """The uncalibrated class logits (N, classes) of normalised images (N, C, side, side), float32.
@@ -132,21 +179,30 @@ class Predictor:
         return self._run(pixels)[0]
 
     def predict_many(
-        self, sources: Iterable[ImageSource], batch_size: int = 32, workers: int = 2
+        self,
+        sources: Iterable[ImageSource],
+        batch_size: int = 32,
+        workers: int = 2,
+        mpp: float | None = None,
+        in_parts: bool = True,
     ) -> Iterator[Prediction | ImageRefused]:
         """Classify many images in batches of `batch_size`. Yields a prediction or a refusal per image, in order.
+
+        `mpp`: the micrometres per pixel of their files, whatever the files say; None if the files are to say it.
+        `in_parts`: whether images are read in parts where they call for it, or whole.
 
         `workers` threads decode and resize images up to two batches ahead of the network. Memory does not grow with the
         number of images, because only the network's input is kept. At most `workers` images are in memory at full size,
         besides those that `sources` yields decoded.
         """
         batch: list[_Prepared | ImageRefused] = []
-        for item in self._ahead(sources, 2 * batch_size, workers):
+        prepare = partial(self._prepare_or_refuse, mpp=mpp, in_parts=in_parts)
+        for item in self._ahead(sources, 2 * batch_size, workers, prepare):
             batch.append(item)
             if len(batch) == batch_size:
-                yield from self._answers(batch)
+                yield from self._answers(batch, batch_size)
                 batch = []
-        yield from self._answers(batch)
+        yield from self._answers(batch, batch_size)
 
     def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """`logits`, and `gate.network_features` (N, features) of the images without test-time augmentation.
@@ -165,20 +221,26 @@ class Predictor:
         with torch.inference_mode(False), torch.no_grad():
             return class_logits(self._network.forward_head(features))
 
-    def _verdicts(self, batch: Sequence[_Prepared], network_features: Tensor) -> list[Verdict | None]:
-        """The gate's verdict on each image; None for a checkpoint without a gate."""
+    def _verdicts(self, parts: Sequence[_Part], network_features: Tensor) -> list[Verdict | None]:
+        """The gate's verdict on each part; None for a checkpoint without a gate."""
         if self.checkpoint.gate is None:
-            return [None] * len(batch)
-        statistics = torch.cat([item.statistics for item in batch])
+            return [None] * len(parts)
+        statistics = torch.cat([part.statistics for part in parts])
         return list(self.checkpoint.gate.verdicts(statistics, network_features.cpu()))
 
-    def _ahead(self, sources: Iterable[ImageSource], depth: int, workers: int) -> Iterator[_Prepared | ImageRefused]:
+    def _ahead(
+        self,
+        sources: Iterable[ImageSource],
+        depth: int,
+        workers: int,
+        prepare: Callable[[ImageSource], _Prepared | ImageRefused],
+    ) -> Iterator[_Prepared | ImageRefused]:
         """The prepared images in order. At most `depth` of them are being prepared or are waiting."""
         executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         waiting: deque[Future[_Prepared | ImageRefused]] = deque()
         try:
             for source in sources:
-                waiting.append(executor.submit(self._prepare_or_refuse, source))
+                waiting.append(executor.submit(prepare, source))
                 if len(waiting) == depth:
                     yield waiting.popleft().result()
             while waiting:
@@ -187,57 +249,85 @@ class Predictor:
             # If the caller stops early, no further image is prepared.
             executor.shutdown(cancel_futures=True)
 
-    def _answers(self, batch: Sequence[_Prepared | ImageRefused]) -> Iterator[Prediction | ImageRefused]:
-        prepared = [item for item in batch if isinstance(item, _Prepared)]
-        if prepared:
-            batch_logits, statistics = self._run(torch.cat([item.pixels for item in prepared]).to(self.device))
-            logits, verdicts = iter(batch_logits), iter(self._verdicts(prepared, statistics))
+    def _answers(self, batch: Sequence[_Prepared | ImageRefused], at_once: int) -> Iterator[Prediction | ImageRefused]:
+        read = [part for item in batch if isinstance(item, _Prepared) for part in item.parts]
+        if read:
+            chunks = torch.cat([part.pixels for part in read]).split(at_once)
+            runs = [self._run(chunk.to(self.device)) for chunk in chunks]
+            batch_logits = torch.cat([logits for logits, _ in runs])
+            batch_verdicts = self._verdicts(read, torch.cat([statistics for _, statistics in runs]))
+        start = 0
         for item in batch:
             if isinstance(item, ImageRefused):
                 yield item
                 continue
+            own = slice(start, start + len(item.parts))
+            start = own.stop
             try:
-                prediction = self._prediction(item, next(logits), next(verdicts))
+                prediction = self._prediction(item, batch_logits[own], batch_verdicts[own])
             except ImageRefused as refusal:
                 yield refusal
             else:
                 yield prediction
 
-    def _prepare(self, source: ImageSource) -> _Prepared:
-        picture = source if isinstance(source, Picture) else decode.read(source, self.task.background)
+    def _prepare(self, source: ImageSource, mpp: float | None = None, in_parts: bool = True) -> _Prepared:
+        if isinstance(source, Division):
+            (kind, found), picture = source, source.parts[0].picture
+        else:
+            picture = source if isinstance(source, Picture) else decode.read(source, self.task.background)
+            picture = picture.at(mpp)
+            kind, found = parts.divide(picture, self.task) if in_parts else parts.undivided(picture, self.task)
+        prepared = tuple(self._prepare_part(part, kind) for part in found)
+        return _Prepared(prepared, kind, picture.image.size, picture.mpp if kind == "tiles" else None)
+
+    def _prepare_part(self, part: Part, kind: PartKind | None) -> _Part:
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
-        field = scanned_field.crop(picture.image, self.task)
+        picture, field, shown = part
         region = select_region(field, self.task, channels, self.checkpoint.finder)
         warnings = quality.warnings(picture, field.image, self.task, side, self.checkpoint.evaluation.flaw_effects)
         if self.checkpoint.finder is not None and region.kind != "lesion":
             warnings = (*warnings, NOTHING_FOUND)
+        if kind is None:
+            warnings = (*magnification.warnings(field.image, self.task), *warnings)
         statistics = torch.from_numpy(gate.picture_features(field.image, self.task, side))[None]
         pixels = self._transform(region.image)[None]
-        return _Prepared(pixels, picture.image.size, region.box, region.kind, warnings, statistics)
+        return _Part(pixels, region.box, shown, "tile" if kind == "tiles" else region.kind, warnings, statistics)
 
-    def _prepare_or_refuse(self, source: ImageSource) -> _Prepared | ImageRefused:
+    def _prepare_or_refuse(self, source: ImageSource, mpp: float | None, in_parts: bool) -> _Prepared | ImageRefused:
         try:
-            return self._prepare(source)
+            return self._prepare(source, mpp, in_parts)
         except ImageRefused as refusal:
             return refusal
 
-    def _prediction(self, prepared: _Prepared, logits: Tensor, verdict: Verdict | None) -> Prediction:
+    def _prediction(self, prepared: _Prepared, logits: Tensor, verdicts: Sequence[Verdict | None]) -> Prediction:
+        """The prediction from the class logits (parts, classes) of all parts and the gate's verdicts on them."""
         config = self.checkpoint.config
         raw = logits.cpu().double().numpy()
         if not np.isfinite(raw).all():
             # Finite weights can still overflow. A NaN is below every threshold, so it would mean "no referral".
             raise ImageRefused("The model's answer for this image is not a number; its weights may be damaged.")
-        probabilities = calibrated(raw[None], config.vigil.temperature)[0]
+        probabilities = calibrated(raw, config.vigil.temperature)
+        malignant = probabilities[:, list(self.task.malignant)].sum(axis=1).clip(max=1.0).tolist()
+        chosen, read_in = 0, None
+        if prepared.kind is not None:
+            accepted = [verdict is None or verdict.accepted for verdict in verdicts]
+            counted = tuple(accepted if any(accepted) else [True] * len(accepted))
+            chosen = max(range(len(malignant)), key=lambda i: (counted[i], malignant[i]))
+            read_in = Parts(prepared.kind, tuple(malignant), counted, chosen, prepared.mpp)
+        part = prepared.parts[chosen]
+        about_parts = part_sentences.sentences(read_in, prepared.size, self.task) if read_in is not None else ()
         return Prediction(
             task=self.task,
             model=config.vigil.name,
             revision=self.checkpoint.revision,
-            logits=tuple(raw.tolist()),
-            probabilities=tuple(probabilities.tolist()),
-            p_malignant=min(1.0, float(probabilities[list(self.task.malignant)].sum())),
+            logits=tuple(raw[chosen].tolist()),
+            probabilities=tuple(probabilities[chosen].tolist()),
+            p_malignant=malignant[chosen],
             size=prepared.size,
-            box=prepared.box,
-            region=prepared.region,
-            warnings=prepared.warnings,
-            gate=verdict,
+            box=part.box,
+            region=part.region,
+            warnings=(*about_parts, *part.warnings),
+            gate=verdicts[chosen],
+            parts=read_in,
+            shown=part.shown,
         )

@@ -11,9 +11,11 @@ its `count_parts` bounds the work, its `first_frame` decodes it to 8 bits a chan
 import os
 from pathlib import Path
 
+from src.pictures import resolution
 from src.pictures.colour import Background, to_rgb
 from src.pictures.decoder_errors import refused_if_damaged
 from src.pictures.formats import Format, recognised
+from src.pictures.jpeg import REDUCTION
 from src.pictures.limits import MAX_BYTES, MAX_PARTS, MAX_SCANS
 from src.pictures.orientation import upright
 from src.pictures.picture import ImageRefused, Picture
@@ -29,7 +31,8 @@ def read(source: str | os.PathLike[str] | bytes | None, background: Background =
     data = _contents(source)
     notes: list[str] = []
     frame = _format(data).first_frame(data, notes)
-    return Picture(upright(to_rgb(frame, background, notes), frame, notes), tuple(notes))
+    image = upright(to_rgb(frame, background, notes), frame, notes)
+    return Picture(image, tuple(notes), resolution.plausible(frame.info), frame.info.get(REDUCTION, 1))
 
 
 def _contents(source: str | os.PathLike[str] | bytes | None) -> bytes:

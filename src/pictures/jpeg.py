@@ -21,6 +21,8 @@ FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xC
 
 MOST_PIXELS = 4 * MAX_PIXELS
 """The pixels of the largest JPEG that is read: at half its width and height it has MAX_PIXELS."""
+REDUCTION = "reduction"
+"""The key of `info` that says how many pixels of the file make one pixel of the image, in width and height."""
 HALVED = "The image was read at half its width and height, because it has more than {} megapixels."
 
 
@@ -49,6 +51,7 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.draft(None, (width // 2, height // 2))
+        image.info[REDUCTION] = round(width / image.width)
         notes.append(HALVED.format(MAX_PIXELS // 10**6))
     return loaded(image)
 

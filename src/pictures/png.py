@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import imagecodecs
 from PIL import Image
 
-from src.pictures import depth
+from src.pictures import depth, resolution
 from src.pictures.decoder_errors import refused_if_damaged
 from src.pictures.limits import MAX_PARTS
 from src.pictures.pillow_frame import first_frame as pillow_first_frame
@@ -44,6 +44,8 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
         deep = depth.image(values, notes, alpha=values.ndim == 3 and values.shape[2] in (2, 4))
         deep.info = {key: value for key, value in frame.info.items() if key != "transparency"}
         frame = deep
+    if "dpi" in frame.info:  # from pHYs, where that has a unit
+        frame.info[resolution.KEY] = resolution.of_dpi(frame.info["dpi"])
     code_points = next((body for kind, body in chunks(data) if kind == b"cICP"), b"")
     if len(code_points) == 4:
         frame.info["code_points"] = CodePoints(*code_points[:2])

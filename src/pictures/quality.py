@@ -140,14 +140,6 @@ FLAWS: tuple[Flaw, ...] = (
         percent=25,
         field=True,
     ),
-    Flaw(
-        "split",
-        "seam",
-        "high",
-        "The image seems to be a split view of two fields",
-        "give one field, not two side by side",
-        field=True,
-    ),
 )
 
 EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -26,7 +26,7 @@ def measure(image: Image.Image, field: Image.Image, task: Task, side: int) -> di
     - `chroma`: the 99th percentile of chroma, which is the largest minus the smallest of R, G and B, 0 to 255.
       `tint`: its median.
     - `red_green`, `yellow_blue`: the mean of R - G, and of (R + G) / 2 - B, -255 to 255.
-    - `crosses`, `letters`, `seam`, for tasks with a scanned field only: see `annotations.count` and `seam`.
+    - `crosses`, `letters`, for tasks with a scanned field only: see `annotations.count`.
     """
     width, height = image.size
     scale = side / min(field.size)
@@ -54,16 +54,5 @@ def measure(image: Image.Image, field: Image.Image, task: Task, side: int) -> di
     }
     if task.crop_to_roi:
         crosses, letters = annotations.count(field)
-        measures |= {"crosses": crosses, "letters": letters, "seam": seam(grey)}
+        measures |= {"crosses": crosses, "letters": letters}
     return {name: float(value) for name, value in measures.items()}
-
-
-def seam(grey: np.ndarray) -> float:
-    """The largest step between two neighbouring columns in the middle fifth of a field, grey (H, W), 0 to 255.
-
-    The step between two columns is the median of |difference| over the rows. Speckle gives a few levels; an edge from
-    top to bottom, as between two fields, gives tens.
-    """
-    width = grey.shape[1]
-    middle = grey[:, round(0.4 * width) : round(0.6 * width) + 1]
-    return float(np.median(np.abs(np.diff(middle, axis=1)), axis=0).max())

@@ -1,6 +1,7 @@
 """The scanned field of an ultrasound picture: the part that shows tissue, without margins, header and scale.
 
-It is found once per picture. The quality warnings, the gate and the network all use it.
+It is found once per picture. The quality warnings, the gate and the network all use it. A field may show two views side
+by side; `views` finds those too.
 """
 
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from src.pictures.limits import MIN_SIDE
 from src.pictures.picture import Box
 from src.tasks import Task
 
@@ -19,6 +21,12 @@ FIELD_SHARE = 0.1  # lines of text and depth ticks light up less of their rows a
 MIN_BAND = 0.15  # of the side: an outer band that is thinner and separate is a header or a grey bar
 MAX_GAP = 0.02  # of the side: a dark band of at most this width does not end the field
 MIN_FIELD = 0.4  # of the side: a smaller field is taken as a failure of the search
+
+# A seam between two views is a step from top to bottom. `python -m train.views` measures what SEAM finds.
+SEAM_SIDE = 224  # px: the shorter side of a field in which a seam is searched
+SEAM_PLACE = 0.3  # of the width: a seam lies at least so far from either side
+SEAM = 0.07  # the relative step between two columns, above which the field shows two views
+SEAM_LEVEL = 20  # grey levels that are added to both sides of a step, so that noise in the dark is none
 
 
 class Field(NamedTuple):
@@ -56,6 +64,40 @@ def find(image: Image.Image) -> Box:
     if right - left < MIN_FIELD * width or lower - upper < MIN_FIELD * height:
         return 0, 0, image.width, image.height
     return left * factor, upper * factor, min(right * factor, image.width), min(lower * factor, image.height)
+
+
+def views(field: Field) -> list[Box]:
+    """The boxes of the two views that a field shows side by side, from left to right; empty where it shows one.
+
+    They are in pixels of the picture that the field is part of.
+    """
+    left, upper, right, lower = field.box
+    if right - left < 2 * MIN_SIDE:
+        return []
+    step, place = seam(field.image)
+    at = left + round(place * (right - left))
+    return [(left, upper, at, lower), (at, upper, right, lower)] if step > SEAM else []
+
+
+def seam(image: Image.Image) -> tuple[float, float]:
+    """The largest step between two neighbouring columns of a field, and its place.
+
+    The step is the median over the rows of |a - b| / (a + b), less that of the usual column there, 0 to 1: an edge from
+    top to bottom gives much, also where the tissue is dark, and speckle gives nothing. The place is a share of the
+    width, SEAM_PLACE to 1 - SEAM_PLACE.
+    """
+    scale = SEAM_SIDE / min(image.size)
+    size = [max(1, min(round(side * scale), 4 * SEAM_SIDE)) for side in image.size]
+    small = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=3)
+    grey = np.asarray(small.convert("L")).astype(np.float32) + SEAM_LEVEL / 2
+    first = round(SEAM_PLACE * size[0])
+    grey = grey[:, first : size[0] - first + 1]
+    if grey.shape[1] < 2:
+        return 0.0, 0.5
+    one, other = grey[:, :-1], grey[:, 1:]
+    steps = np.median(np.abs(one - other) / (one + other), axis=0)
+    highest = int(np.argmax(steps))
+    return float(steps[highest] - np.median(steps)), (first + highest + 1) / size[0]
 
 
 def _extent(profile: np.ndarray) -> tuple[int, int]:

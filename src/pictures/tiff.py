@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
-from src.pictures import depth
+from src.pictures import depth, resolution
 from src.pictures.decoder_errors import refused_if_damaged
 from src.pictures.limits import MAX_FRAMES, MAX_PIXELS
 from src.pictures.picture import ImageRefused
@@ -74,7 +74,11 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
         page = planes[0]
         colours = _check(page)
         values = np.concatenate([_values(plane, data) for plane in planes], axis=2)
-        return _image(page, values, max(colours, len(planes)), notes)
+        image = _image(page, values, max(colours, len(planes)), notes)
+        size = resolution.of_tiff(page, pages[0])
+    if size is not None:
+        image.info[resolution.KEY] = size
+    return image
 
 
 def _pages(file: TiffFile, number: int) -> list[TiffPage]:

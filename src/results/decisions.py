@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from src.models.checkpoints import Checkpoint
 from src.models.evaluation import MALIGNANT, TARGETS, EvaluatedSet
-from src.models.prediction import Explanation, Prediction
+from src.models.prediction import Explanation, Parts, Prediction
 from src.results import class_texts
 from src.results.gate_sentences import all_warnings, gate_result
 from src.results.result import (
@@ -15,6 +15,7 @@ from src.results.result import (
     EstimateResult,
     HeldOutResult,
     OperatingPointResult,
+    PartsResult,
     Per1000,
     PerturbedResult,
     PromiseResult,
@@ -69,6 +70,19 @@ def decided(
         confidence=class_texts.confidence(max(prediction.probabilities)),
         meaning=class_texts.meanings(prediction.task),
         gate=gate_result(prediction.gate, prediction.task, other_task),
+        parts=_parts(prediction.parts),
+    )
+
+
+def _parts(parts: Parts | None) -> PartsResult | None:
+    if parts is None:
+        return None
+    return PartsResult(
+        kind=parts.kind,
+        count=len(parts.p_malignant),
+        counted=sum(parts.counted),
+        mean_p_malignant=parts.mean,
+        mpp=parts.mpp,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from src.models.prediction import Explanation, RegionKind
+from src.pictures.parts import PartKind
 from src.results.class_texts import ClassMeaning, Confidence
 from src.results.thresholds import Decision
 from src.tasks import TASKS, Task
@@ -138,6 +139,21 @@ class GateResult(_Frozen):
     unlike: StrictBool = False
 
 
+class PartsResult(_Frozen):
+    """What the model said of an image that it read in parts, of which the result reports one.
+
+    `kind`: "tiles" of an image whose scale is known, or "views", two side by side. `count`: the number of parts.
+    `counted`: how many of them the gate accepts, or all where it accepts none; the result reports the one of these with
+    the highest p(malignant), and `mean_p_malignant` is their mean. `mpp`: micrometres per pixel, None for views.
+    """
+
+    kind: PartKind
+    count: PositiveCount
+    counted: PositiveCount
+    mean_p_malignant: Share
+    mpp: Finite | None
+
+
 class Result(_Frozen):
     """The answer of one checkpoint to one image, decided at one threshold.
 
@@ -146,6 +162,7 @@ class Result(_Frozen):
     `explained_class` is the code of the class that the heat map explains; it and `heatmap_empty` (no evidence for
     the class) are None without a heat map. `size` is width and height; `region` is the left, upper, right and
     lower edge of the part that the network read. `gate` is None for a checkpoint without a gate.
+    `parts` is None for an image that was not read in parts.
     """
 
     task: str
@@ -168,6 +185,7 @@ class Result(_Frozen):
     confidence: Confidence
     meaning: dict[str, ClassMeaning]
     gate: GateResult | None
+    parts: PartsResult | None = None
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "Result":

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable
 from pydantic import TypeAdapter, ValidationError
 
 from src.models.prediction import EXPLANATIONS, Explanation
+from src.pictures.resolution import LEAST, MOST
 from src.results.result import ModelAnswer, Result, Robustness
 from src.results.thresholds import PEOPLE
 from src.tasks import Task
@@ -30,6 +31,24 @@ def prevalence_of(value: object) -> float:
     """The number of PEOPLE who are ill: more than 0 and less than PEOPLE. Raises ArgumentRefused for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < PEOPLE:
         raise ArgumentRefused(NOT_A_PREVALENCE)
+    return float(value)
+
+
+def mpp_of(value: object, task: Task) -> float | None:
+    """Micrometres per pixel from LEAST to MOST, as a float; None for None and "": the file is to say it.
+
+    Raises ArgumentRefused for anything else, and for a task that has no physical scale.
+    """
+    if value is None or value == "":
+        return None
+    if task.mpp is None:
+        raise ArgumentRefused(f"Micrometres per pixel play no part in {task.title}; leave them out.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e9 < value < 1e9:
+        raise ArgumentRefused(f"Micrometres per pixel must be a number from {LEAST:g} to {MOST:g}.")
+    if not LEAST <= value <= MOST:
+        raise ArgumentRefused(
+            f"{value:.4g} µm per pixel is not the scale of a microscope; give a number from {LEAST:g} to {MOST:g}."
+        )
     return float(value)
 
 

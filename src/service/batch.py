@@ -117,10 +117,13 @@ def items(_: Models, files: Sequence[tuple[str, str]]) -> list[Item]:
     return found
 
 
-def read_items(models: Models, name: str, chunk: Sequence[Item], threshold: float) -> list[Row]:
-    """A row for each item of `chunk`, read with the model `name` and decided at `threshold`."""
+def read_items(
+    models: Models, name: str, chunk: Sequence[Item], threshold: float, mpp: float | None = None
+) -> list[Row]:
+    """A row for each item of `chunk`, read with the model `name` and decided at `threshold`. `mpp` is the scale of all
+    images in micrometres per pixel; None means the scale that each file states."""
     archives: dict[str, Archive] = {}
-    return [_row(models, name, item, archives, threshold) for item in chunk]
+    return [_row(models, name, item, archives, threshold, mpp) for item in chunk]
 
 
 def unread(task: Task, chunk: Sequence[Item], reason: str) -> list[Row]:
@@ -178,12 +181,14 @@ def _opened(path: str, name: str) -> Iterator[Item]:
         yield Item(name, path, 0, refusal="The file could not be opened.")
 
 
-def _row(models: Models, name: str, item: Item, archives: dict[str, Archive], threshold: float) -> Row:
+def _row(
+    models: Models, name: str, item: Item, archives: dict[str, Archive], threshold: float, mpp: float | None
+) -> Row:
     predictor = models[name]
     try:
         if item.refusal is not None:
             raise ArchiveRefused(item.refusal)
-        picture = decode.read(_content(item, archives), predictor.task.background)
+        picture = decode.read(_content(item, archives), predictor.task.background).at(mpp)
         prediction = predictor.predict(picture)
     except (ArchiveRefused, ImageRefused) as refusal:
         return Row(line=row(predictor.task, item.name, str(refusal), threshold))

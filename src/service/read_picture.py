@@ -16,14 +16,14 @@ from PIL import Image
 
 from src.exports import heat_map, json_report, pdf
 from src.models.perturbations import predict_perturbed
-from src.models.prediction import HeatMap, Prediction
+from src.models.prediction import Prediction
 from src.pictures import decode
-from src.pictures.picture import Box, Picture
+from src.pictures.picture import Picture
 from src.results import decisions
 from src.results.decisions import decided
 from src.results.gate_sentences import rejected
 from src.results.result import ModelAnswer, Result, Robustness
-from src.service.arguments import code_of, explanation_of, model_of, models_of, threshold_of
+from src.service.arguments import code_of, explanation_of, model_of, models_of, mpp_of, threshold_of
 from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import TASKS
@@ -46,23 +46,40 @@ class AnswerWithheld(ValueError):  # noqa: N818 - a refusal, as ImageRefused
 
 
 def answer(
-    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    explain: object,
+    code: object = "",
+    model: object = "",
+    mpp: object = None,
 ) -> Answer:
     """The result for one image file, and the image with the heat map over it.
 
     `code` is the class that the heat map explains; "" means the most probable class. `model` is the name of a
-    checkpoint folder; "" means the task's default.
+    checkpoint folder; "" means the task's default. `mpp` is the scale in micrometres per pixel; None means the scale
+    that the file states.
     """
-    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    return result, heat_map.png(heat_map.draw(picture.image, heat, box, TASKS[task].label_box)) if heat else None
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp)
+    drawn = _drawn(picture, prediction)
+    return result, None if drawn is None else heat_map.png(drawn)
 
 
 def answer_in_layers(
-    models: Models, task: str, file: str, threshold: object, explain: object, code: object = "", model: object = ""
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    explain: object,
+    code: object = "",
+    model: object = "",
+    mpp: object = None,
 ) -> tuple[Result, heat_map.Layers | None]:
     """As `answer`, but with image and heat map as separate layers, which the page lays over each other."""
-    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model)
-    return result, heat_map.layers(picture.image, heat, box, TASKS[task].label_box) if heat else None
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp)
+    heat = prediction.heat_map
+    return result, heat_map.layers(picture.image, heat, prediction.box, prediction.label_box) if heat else None
 
 
 def report(
@@ -76,19 +93,25 @@ def report(
     code: object = "",
     model: object = "",
     despite_gate: bool = False,
+    mpp: object = None,
 ) -> bytes:
     """The report on one image file. `kind` is a key of REPORTS and `date` its date; the rest is as for `answer`.
 
     The image is read again, because a result from a browser could belong to another image or be made up. Raises
     AnswerWithheld if the gate rejects the image, unless `despite_gate`.
     """
-    result, picture, heat, box = _read(models, task, file, threshold, explain, code, model, despite_gate)
-    drawn = heat_map.draw(picture.image, heat, box, TASKS[task].label_box) if heat else None
-    return REPORTS[kind](result, picture.image, drawn, date)
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp, despite_gate)
+    return REPORTS[kind](result, picture.image, _drawn(picture, prediction), date)
 
 
 def robustness(
-    models: Models, task: str, file: str, threshold: object, model: object = "", despite_gate: bool = True
+    models: Models,
+    task: str,
+    file: str,
+    threshold: object,
+    model: object = "",
+    despite_gate: bool = True,
+    mpp: object = None,
 ) -> Robustness:
     """The predictions for altered versions of one image file, decided at `threshold`; None means the model's own.
 
@@ -96,19 +119,21 @@ def robustness(
     """
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
-    prediction, perturbed = predict_perturbed(predictor, decode.read(file, TASKS[task].background))
+    scale = mpp_of(mpp, TASKS[task])
+    prediction, perturbed = predict_perturbed(predictor, decode.read(file, TASKS[task].background).at(scale))
     _check_gate(prediction, despite_gate)
     return decisions.robustness(perturbed, prediction.p_malignant, at)
 
 
 def compare_models(
-    models: Models, task: str, file: str, model: object = "", despite_gate: bool = False
+    models: Models, task: str, file: str, model: object = "", despite_gate: bool = False, mpp: object = None
 ) -> list[ModelAnswer]:
     """The answer of each model of `task` to one image, the default model first.
 
     Raises AnswerWithheld if the gate of `model` ("" means the default) rejects the image, unless `despite_gate`.
     """
-    chosen, picture = model_of(model, task, models), decode.read(file, TASKS[task].background)
+    chosen, scale = model_of(model, task, models), mpp_of(mpp, TASKS[task])
+    picture = decode.read(file, TASKS[task].background).at(scale)
     predictions = {name: models[name].predict(picture) for name in models_of(task, models)}
     _check_gate(predictions[chosen], despite_gate)
     return [
@@ -141,18 +166,27 @@ def _read(
     explain: object,
     code: object,
     model: object,
+    mpp: object,
     despite_gate: bool = True,
-) -> tuple[Result, Picture, HeatMap | None, Box]:
+) -> tuple[Result, Picture, Prediction]:
     checked_threshold, explanation = threshold_of(threshold), explanation_of(explain)
     explained_class = code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
-    picture = decode.read(file, TASKS[task].background)
+    scale = mpp_of(mpp, TASKS[task])
+    picture = decode.read(file, TASKS[task].background).at(scale)
     prediction = predictor.predict(picture, explanation, explained_class)
     _check_gate(prediction, despite_gate)
     # Only another task's gate can tell that a rejected image is of that task's kind.
     other = accepting_task(models, picture, prediction.task) if rejected(prediction.gate) else None
     result = decided(predictor.checkpoint, prediction, explanation, checked_threshold, other)
-    return result, picture, prediction.heat_map, prediction.box
+    return result, picture, prediction
+
+
+def _drawn(picture: Picture, prediction: Prediction) -> Image.Image | None:
+    """The heat map drawn over the picture; None where none was requested."""
+    if prediction.heat_map is None:
+        return None
+    return heat_map.draw(picture.image, prediction.heat_map, prediction.box, prediction.label_box)
 
 
 def _check_gate(prediction: Prediction, despite_gate: bool) -> None:

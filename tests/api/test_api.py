@@ -52,6 +52,7 @@ KEYS = [
     "confidence",
     "meaning",
     "gate",
+    "parts",
 ]
 POINT = {
     "sensitivity",

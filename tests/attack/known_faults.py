@@ -136,7 +136,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "low",
-        "In a table that is separated by spaces, colons or slashes, the name of a file could begin a formula.",
+        "In a table that is separated by spaces or colons, the name of a file could begin a formula.",
         DAY,
         DAY,
         "An apostrophe stands before it.",

@@ -81,6 +81,7 @@ def as_dict(task: str = "skin", **changes: Any) -> dict[str, Any]:
         "confidence": confidence(max(shares)),
         "meaning": {code: text.model_dump(mode="json") for code, text in meanings(TASKS[task]).items()},
         "gate": None,
+        "parts": None,
         **changes,
     }
 

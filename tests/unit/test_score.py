@@ -389,3 +389,27 @@ def test_big_pictures_do_not_pile_up(checkpoints: Callable[[str], str], monkeypa
     assert taken <= 24, "read further ahead than two batches"
     assert len(list(answers)) == 299
     assert most <= 3
+
+
+def test_a_scale_is_taken_for_a_task_that_has_one(
+    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in" / "tile.png", side=192)
+    weights = ["--weights", checkpoints("histopathology"), "--csv", str(tmp_path / "out.csv")]
+    whole: list[dict[str, str]] = []
+    tiles: list[dict[str, str]] = []
+    for given, rows in (([], whole), (["--mpp", "0.97"], tiles)):
+        assert score.main(["histopathology", str(tmp_path / "in"), *weights, *given]) == 0
+        rows += read(tmp_path / "out.csv")
+    assert list(whole[0]) == list(tiles[0])
+    assert "4 tiles of 93 µm" in tiles[0]["quality"]
+    assert "tiles" not in whole[0]["quality"]
+    for task, value, said in (
+        ("histopathology", "352.8", "352.8 µm per pixel is not the scale of a microscope"),
+        ("histopathology", "nan", "must be a number from 0.1 to 4"),
+        ("skin", "0.25", "play no part in Skin lesions"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            score.main([task, str(tmp_path / "in"), "--mpp", value])
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err

@@ -75,7 +75,7 @@ No group crosses a split. All intervals are 95% intervals. For the metrics, they
 {evaluation.intervals.proportions.removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
-{"".join(sections)}{_lesion_finder(evaluation)}{_trustworthiness(evaluation)}"""
+{"".join(sections)}{_lesion_finder(evaluation)}{_geometry(evaluation)}{_trustworthiness(evaluation)}"""
 
 
 def seeds_section(evaluation: Evaluation) -> str:
@@ -158,6 +158,30 @@ def _lesion_finder(evaluation: Evaluation) -> str:
         return ""
     heading = "The network reads the lesion that a U-Net finds. Where the U-Net finds none, it reads the scanned field."
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
+
+
+def _geometry(evaluation: Evaluation) -> str:
+    """What images of another geometry do, on validation; "" if it was not measured."""
+    validation = evaluation.validation
+    if validation is None:
+        return ""
+    said = ""
+    if (one := validation.magnification) is not None:
+        found = "".join(f"\n- shown at {factor} times: {with_interval(share)}" for factor, share in one.found.items())
+        said += (
+            f"\nA check of texture warns of images at another magnification. Of {one.n:,} validation images it warns\n"
+            f"of these shares:\n\n- as they are, which is a false alarm: {with_interval(one.false_alarms)}{found}\n"
+        )
+    if (two := validation.views) is not None:
+        said += (
+            f"\nTwo views side by side are read apart, and the higher p(malignant) is reported. Of {two.pairs:,}\n"
+            f"pairs of validation images, {with_interval(two.found)} are found. Of {two.n:,} single images,\n"
+            f"{with_interval(two.false_alarms)} are taken for two. At {two.threshold:g}, the pairs are read\n"
+            f"whole with a sensitivity of {with_interval(two.whole.sensitivity)} and a specificity of\n"
+            f"{with_interval(two.whole.specificity)}, and apart with {with_interval(two.apart.sensitivity)} and\n"
+            f"{with_interval(two.apart.specificity)}.\n"
+        )
+    return said
 
 
 def _trustworthiness(evaluation: Evaluation) -> str:

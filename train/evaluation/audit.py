@@ -102,7 +102,7 @@ def _figure(predictor: Predictor, sample: Sample) -> str:
     picture = sample.picture()
     answer = predictor.predict(picture, "Grad-CAM")
     heat = answer.heat_map
-    images = [picture.image, *([heat_map.draw(picture.image, heat, answer.box, answer.task.label_box)] if heat else [])]
+    images = [picture.image, *([heat_map.draw(picture.image, heat, answer.box, answer.label_box)] if heat else [])]
     shown = "".join(f'<img alt="" src="{_inline(image)}">' for image in images)
     codes = predictor.task.codes
     return (

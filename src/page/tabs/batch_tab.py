@@ -57,16 +57,22 @@ def batch_tab(pool: WorkerPool) -> Controls:
                 await asyncio.sleep(busy.after)
         return await pool.call(function, *arguments)
 
-    async def read_chunk(name: str, items: list[Item], threshold: float) -> list[Row]:
+    async def read_chunk(name: str, items: list[Item], threshold: float, mpp: float | None) -> list[Row]:
         try:
-            return await call_with_retries(batch.read_items, name, items, threshold)
+            return await call_with_retries(batch.read_items, name, items, threshold, mpp)
         except WorkFailed as failure:
             if len(items) == 1:
                 return batch.unread(task_of(name), items, str(failure))
         # Either one image took too long or all of them together did, so each is read alone.
-        return [row for item in items for row in await read_chunk(name, [item], threshold)]
+        return [row for item in items for row in await read_chunk(name, [item], threshold, mpp)]
 
-    async def read(files: Any, name: Any, threshold: Any, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+    async def read(
+        files: Any,
+        name: Any,
+        threshold: Any,
+        mpp: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
         uploads = [(file["path"], file["orig_name"]) for file in files or []]
         if any(Path(path) in example_files() for path, _ in uploads):
             raise refused(NOT_UPLOADED)
@@ -74,6 +80,8 @@ def batch_tab(pool: WorkerPool) -> Controls:
         running_batches[visitor] += 1
         try:
             task, checked_threshold = task_of(name), arguments.threshold_of(threshold)
+            # A number that was typed for another kind of images is out of sight.
+            scale = arguments.mpp_of(mpp, task) if task.mpp is not None else None
             if not uploads:
                 raise BatchRefused(NO_IMAGES)
             if running_batches[visitor] > MAX_BATCHES:
@@ -81,7 +89,7 @@ def batch_tab(pool: WorkerPool) -> Controls:
             items, rows = await call_with_retries(batch.items, uploads), list[Row]()
             while len(rows) < len(items):
                 progress((len(rows), len(items)), desc="Read", unit="images")
-                rows += await read_chunk(name, items[len(rows) : len(rows) + CHUNK_SIZE], checked_threshold)
+                rows += await read_chunk(name, items[len(rows) : len(rows) + CHUNK_SIZE], checked_threshold, scale)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
             return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
         finally:
@@ -118,6 +126,12 @@ def batch_tab(pool: WorkerPool) -> Controls:
                 elem_id="threshold-batch",
                 elem_classes="v-threshold",
             )
+            mpp = gr.Number(
+                None,
+                label="Micrometres per pixel",
+                info="The scale of all these images. Leave it empty if each file states it or if each image is a tile.",
+                visible=task_of(first).mpp is not None,
+            )
             read_button = gr.Button("Read all", variant="primary", size="md")
     table = html(batch_table.empty())
     save = gr.Button("Save as CSV", size="sm", visible=False)
@@ -127,9 +141,14 @@ def batch_tab(pool: WorkerPool) -> Controls:
     def no_table(message: str) -> tuple[Any, ...]:
         return message, None, gr.Button(visible=False)
 
+    def choose(name: Any) -> tuple[Any, ...]:
+        known = name if name in defaults else first
+        scaled = gr.Number(visible=task_of(known).mpp is not None)
+        return defaults[known], scaled, *no_table(batch_table.empty())
+
     reading = read_button.click(
         read,
-        [files, model, threshold],
+        [files, model, threshold, mpp],
         [files, table, rows, save],
         api_visibility="private",
         concurrency_id="batch",
@@ -147,9 +166,9 @@ def batch_tab(pool: WorkerPool) -> Controls:
     )
     # Rows and threshold belong to the model, so another model starts afresh.
     model.change(
-        lambda name: (defaults.get(name, defaults[first]), *no_table(batch_table.empty())),
+        choose,
         model,
-        [threshold, table, rows, save],
+        [threshold, mpp, table, rows, save],
         api_visibility="private",
         queue=False,
         preprocess=False,

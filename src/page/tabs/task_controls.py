@@ -58,6 +58,13 @@ class TaskControls:
             alt_text="The image to read. Some formats, such as TIFF, are read but have no preview here.",
             elem_classes="v-image",
         )
+        if self.task.mpp is not None:
+            self.mpp = gr.Number(
+                None,
+                label="Micrometres per pixel",
+                info="Mostly 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave it empty if the file says it, or if the image "
+                f"is one tile of {self.task.input_side} pixels at {self.task.mpp:g} µm.",
+            )
         self.read_again = gr.Button("Read again", size="md")
         html(page_frame.examples_heading())
         with gr.Row(elem_classes="v-strip"):
@@ -65,6 +72,11 @@ class TaskControls:
                 path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
                 for path, text in example_files(self.task.name).items()
             }
+
+    @property
+    def scale(self) -> list[gr.Number]:
+        """The control for micrometres per pixel, if the task has a physical scale."""
+        return [] if self.task.mpp is None else [self.mpp]
 
     def _draw_models(self, speeds: Mapping[str, float]) -> None:
         """The models to choose from; hidden if there is only one."""

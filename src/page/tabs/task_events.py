@@ -27,12 +27,12 @@ def connect(handlers: TaskHandlers) -> None:
     gr.on(
         [],  # no component triggers it: it is for the API only
         endpoint(handlers.task, list(handlers.models.checkpoints), handlers.pool),
-        request,
+        [*request, *controls.scale],
         [controls.result, controls.heat_map_file],
         api_name=handlers.task.name,
         **MODEL_EVENT,
     )
-    page_request = [*request, controls.accepted_image]
+    page_request = [*request, controls.accepted_image, *controls.scale]
     _connect_image(handlers, page_request)
     _connect_threshold(handlers)
     _connect_further_requests(handlers, page_request)
@@ -56,6 +56,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
         controls.method.input,
         controls.explained_class.input,
         controls.read_again.click,
+        *(control.submit for control in controls.scale),
     ]
     for listen in (partial(gr.on, triggers), accepted.then, chosen.then):
         listen(
@@ -74,10 +75,15 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
             preprocess=False,
             show_progress="hidden",
         )
+
+    def choose_example(path: str) -> dict[Any, Any]:
+        # An example is one tile, whatever scale was typed for another image.
+        return {controls.image: path, **dict.fromkeys(controls.scale)}
+
     for path, example in controls.examples.items():
         example.click(
-            lambda path=str(path): path,
-            outputs=controls.image,
+            partial(choose_example, str(path)),
+            outputs=[controls.image, *controls.scale],
             api_visibility="private",
             queue=False,
             show_progress="hidden",

@@ -67,7 +67,7 @@ class TaskHandlers:
         return {**self.no_answer(result_card.refusal(NOT_NOW)), **self._curves(threshold, model)}
 
     async def show(
-        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> Changes:
         """Read the image. If the gate rejects it, ask the visitor before anything is shown."""
         without_result = self._curves(threshold, model)
@@ -75,7 +75,7 @@ class TaskHandlers:
             return {**self.no_answer(), **without_result}
         try:
             result, layers = await call_service(
-                self.pool, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model
+                self.pool, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model, mpp
             )
         except gr.Error as error:
             # It replaces the answer, because an earlier answer must not stand beside an image that could not be read.
@@ -119,21 +119,23 @@ class TaskHandlers:
         }
 
     async def check_robustness(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> tuple[str, Any]:
         """The predictions for altered versions of the image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
         found = await call_service(
-            self.pool, read_picture.robustness, self.task.name, image, threshold, model, accepted
+            self.pool, read_picture.robustness, self.task.name, image, threshold, model, accepted, mpp
         )
         return robustness_section(found, threshold, self.models.evaluation(model)), as_json(found)
 
     async def compare_models(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any
+        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> tuple[str, Any]:
         """The answer of each of the task's models to one image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
-        answers = await call_service(self.pool, read_picture.compare_models, self.task.name, image, model, accepted)
+        answers = await call_service(
+            self.pool, read_picture.compare_models, self.task.name, image, model, accepted, mpp
+        )
         shown = comparison.side_by_side(answers, self.models.checkpoints, threshold)
         return shown, [as_json(one) for one in answers]
 
@@ -141,10 +143,10 @@ class TaskHandlers:
         """The event handler that makes a report of `kind` and returns the path of its file."""
 
         async def make_report(
-            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any
+            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
         ) -> str:
             date, accepted = datetime.now(UTC), _is_accepted(image, accepted_image)
-            details = (threshold, explain, kind, date, code, model, accepted)
+            details = (threshold, explain, kind, date, code, model, accepted, mpp)
             data = await call_service(self.pool, read_picture.report, self.task.name, image, *details)
             # It is saved beside the uploads, so that it is deleted with them.
             return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())

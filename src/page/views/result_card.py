@@ -3,9 +3,20 @@
 Knows nothing of Gradio, pixels or models. Colour is never the only sign: every state has its own word and icon.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
+from src.models.prediction import RegionKind
 from src.page.render import render
 from src.results.result import GateResult, Result
 from src.tasks import Task
+
+READ_PARTS: Final[Mapping[RegionKind, str]] = {
+    "picture": "the framed part",
+    "field": "the scanned field",
+    "lesion": "the lesion that it found",
+    "tile": "the tile with the highest p(malignant)",
+}
 
 
 def no_result() -> str:
@@ -32,5 +43,11 @@ def details(result: Result) -> str:
     """The warnings, the class probabilities, and the part of the image that was read."""
     left, upper, right, lower = result.region
     return render(
-        "details.html", result=result, left=left, upper=upper, region_width=right - left, region_height=lower - upper
+        "details.html",
+        result=result,
+        region_name=READ_PARTS[result.region_kind],
+        left=left,
+        upper=upper,
+        region_width=right - left,
+        region_height=lower - upper,
     )

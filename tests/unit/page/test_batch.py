@@ -71,7 +71,7 @@ def test_what_takes_too_long_together_is_read_alone(models: Models, tmp_path: Pa
     path, name = packed(tmp_path)
     steps: list[tuple[int, int]] = []
     files = [{"path": path, "orig_name": name}]
-    reading = read_all(files, TASK.name, 0.3, lambda step, **_: steps.append(step))
+    reading = read_all(files, TASK.name, 0.3, None, lambda step, **_: steps.append(step))
     _, shown, kept, _ = run(reading)
     assert [row["p_malignant"] is None for row in kept] == [file == EXAMPLES[-1] for file in EXAMPLES]
     assert TOO_LONG in shown

@@ -68,7 +68,7 @@ def test_an_ordinary_picture_has_no_flaw_and_its_notes_are_passed_on(task: str) 
 OFTEN = ["focus", "contrast", "dark", "narrow"]
 PUT_AND_FOUND = [
     *(("skin", code) for code in (*OFTEN, "overexposed", "resolution", "no_colour", "blue_cast", "yellow_cast")),
-    *(("ultrasound", code) for code in (*OFTEN, "tint", "doppler", "callipers", "text", "split", "resolution")),
+    *(("ultrasound", code) for code in (*OFTEN, "tint", "doppler", "callipers", "text", "resolution")),
     *(("breastmnist", code) for code in ("contrast", "dark", "tint", "doppler")),
     *(("histopathology", code) for code in ("focus", "dark", "overexposed", "no_colour", "green_cast", "yellow_cast")),
 ]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from src.pictures import scanned_field
 from src.pictures.scanned_field import find
@@ -44,3 +44,44 @@ def test_the_crop_is_the_field_of_a_task_that_has_one() -> None:
     whole, everything = scanned_field.crop(page, TASKS["skin"])
     assert whole is page
     assert everything == (0, 0, 300, 200)
+
+
+def beside(left: Image.Image, right: Image.Image, gap: int = 0, level: int = 0) -> Image.Image:
+    both = Image.new("RGB", (left.width + gap + right.width, left.height), (level,) * 3)
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + gap, 0))
+    return both
+
+
+def tissue(width: int, height: int, level: int) -> Image.Image:
+    grain = np.random.default_rng(level).normal(0, 4, (height, width))
+    return Image.fromarray((level + grain).clip(10, 250).astype(np.uint8)).convert("RGB")
+
+
+@pytest.mark.parametrize(("gap", "level"), [(0, 0), (4, 0), (12, 0), (3, 255), (4, 120)])
+@pytest.mark.parametrize("size", [(200, 220), (560, 460)])
+def test_two_views_side_by_side_are_found_at_their_seam(size: tuple[int, int], gap: int, level: int) -> None:
+    width, height = size
+    both = beside(tissue(width, height, 90), tissue(width + 20, height, 60), gap, level)
+    one, other = scanned_field.views(scanned_field.crop(both, TASKS["ultrasound"]))
+    assert one[0] == 0
+    assert other[2] == both.width
+    assert one[2] == other[0]
+    assert width - 3 <= one[2] <= width + gap + 3
+
+
+def test_one_view_is_one() -> None:
+    for image in (
+        speckle(300, 200).filter(ImageFilter.GaussianBlur(1)),
+        tissue(300, 260, 90),
+        Image.new("RGB", (200, 200)),
+        Image.new("RGB", (40, 900)),
+    ):
+        assert scanned_field.views(scanned_field.crop(image, TASKS["ultrasound"])) == []
+    # Two layers of tissue and a bright line across are no seam: only an edge from top to bottom is.
+    layered = tissue(300, 260, 60)
+    layered.paste((180,) * 3, (0, 100, 300, 140))
+    assert scanned_field.views(scanned_field.crop(layered, TASKS["ultrasound"])) == []
+    # Nor is the edge of a lesion.
+    layered.paste((20,) * 3, (120, 60, 200, 160))
+    assert scanned_field.views(scanned_field.crop(layered, TASKS["ultrasound"])) == []

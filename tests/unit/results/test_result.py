@@ -79,6 +79,7 @@ RESULT = {
     "confidence": TEXT,
     "meaning": dict.fromkeys(("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"), MEANING),
     "gate": NOTHING,
+    "parts": NOTHING,
 }
 
 

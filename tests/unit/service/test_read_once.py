@@ -198,3 +198,22 @@ def test_a_lesion_is_searched_once(file: str, counted: Counter[str], models: Mod
     predictor = Predictor(replace(models["ultrasound"].checkpoint, finder=finder))
     read_picture.report({"ultrasound": predictor}, "ultrasound", file, THRESHOLD, "Grad-CAM", "json", NOW)
     assert counted == {"decode": 1, "pass": 1, "field": 1, "lesion": 1}
+
+
+def test_each_tile_passes_the_backbone_once(models: Models, tmp_path: Path, counted: Counter[str]) -> None:
+    pixels = synthetic_datasets.colour(np.random.default_rng(0), 1, 4, 192, 192)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    file = str(tmp_path / "picture.png")
+    result, _ = read_picture.answer(models, "histopathology", file, THRESHOLD, "Grad-CAM", "", "", 0.97)
+    assert result.parts is not None
+    assert result.parts.count == 4
+    assert counted == {"decode": 1, "pass": 1}
+    counted.clear()
+    read_picture.robustness(models, "histopathology", file, THRESHOLD, mpp=0.97)
+    assert counted == {"decode": 1, "pass": 2}
+    counted.clear()
+    (item,) = batch.items(models, [(file, "a.png")])
+    (row,) = batch.read_items(models, "histopathology", [item], THRESHOLD, 0.97)
+    assert row.p_malignant == pytest.approx(result.p_malignant, abs=1e-5)
+    assert "4 tiles" in row.line["quality"]
+    assert counted == {"decode": 1, "pass": 1}

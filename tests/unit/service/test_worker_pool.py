@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +117,7 @@ def test_every_refusal_of_the_project_crosses_a_pipe() -> None:
     }
     assert {ImageRefused, read_picture.AnswerWithheld, worker_pool.Busy} <= kinds
     for kind in kinds:
-        error = {read_picture.AnswerWithheld: kind, worker_pool.Busy: partial(kind, 7)}.get(
-            kind, partial(kind, "No.")
-        )()
+        error = kind(7 if kind is worker_pool.Busy else "No.")
         there = pickle.loads(pickle.dumps(error))
         assert (type(there), str(there), vars(there)) == (kind, str(error), vars(error))
 

@@ -123,7 +123,7 @@ def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
     evaluation = synthetic_checkpoints.evaluation(evaluate.vigil_block(folder)["sha256"], "ultrasound")
     arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(tmp_path / "left"), "--workers", "0"]
     assert leave_out.main([*arguments, "--only", "multirez", "--into", str(tmp_path)]) == 1, "nothing to write into"
-    assert "train and evaluate first" in capsys.readouterr().err
+    assert "Train and evaluate first" in capsys.readouterr().err
     assert leave_out.main([*arguments, "--only", "multirez"]) == 0
     assert "multirez, left out" in capsys.readouterr().out
     assert leave_out.main([*arguments, "--only", "pcam"]) == 1
