@@ -32,8 +32,9 @@ Answer = tuple[dict[str, Any], str | None]
 """A Result as JSON, and the file of its heat map."""
 
 IMAGE_ARGUMENT = (
-    f"An image file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB) that the client uploaded. Over "
-    f"MCP, the path or address of a file uploaded earlier (POST to {API_PREFIX}/upload, as `gradio upload-mcp` does)."
+    f"An image file (JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF or JPEG 2000, at most {MAX_BYTES // 10**6} MB) that the "
+    f"client uploaded. Over MCP, the path or address of a file uploaded earlier (POST to {API_PREFIX}/upload, as "
+    "`gradio upload-mcp` does)."
 )
 
 
