@@ -1,8 +1,8 @@
 """A fair queue: one visitor's work does not delay another's, and work that would end too late is refused at once.
 
-Visitors are served in turn, as in fair queueing: the next free place goes to the visitor who has had the fewest seconds
-of work. The queue measures the work of each visitor, and so estimates every waiting time. Work that would end too late
-is refused, with the number of seconds after which another try will succeed.
+The next free place goes to the visitor for whom Vigil has worked the fewest seconds (fair queueing). The queue measures
+each piece of work and uses these measurements to estimate every waiting time. If work would end too late, the queue
+refuses it and gives the number of seconds after which another try will succeed.
 """
 
 import asyncio
@@ -22,26 +22,26 @@ visitor: ContextVar[str] = ContextVar("visitor", default="")
 LET_IN: Final = 0.75
 """New work is let in up to this share of the longest wait. The rest is a reserve, because estimates can be wrong."""
 PLACES: Final = 32
-"""Waiting pieces of work of one visitor at most. Behind one address there may be a whole class."""
+"""The most pieces of work that may wait for one visitor. A whole school class may share one address."""
 UNMEASURED: Final = 0.5
 """The estimate, in seconds, before any piece of work was measured."""
 WEIGHT: Final = 0.5
 """The weight of a visitor's newest measurement in the estimate for its next piece of work."""
 WEIGHT_OF_ALL: Final = 0.1
-"""The same in the estimate for visitors who were not measured yet, after the first ten measurements."""
+"""The weight of the newest measurement in the estimate for visitors without one, after the first ten measurements."""
 ON_ITS_WAY: Final = 2.0
 """Seconds for which a place is kept for work that was let in but has not arrived."""
 CHECK_SECONDS: Final = 1.0
 """Seconds between two checks that all waiting work will still end in time."""
 SOON: Final = 0.02
-"""Seconds until a taken place is free, at least, in every estimate."""
+"""Every estimate assumes that a taken place stays taken for at least this many seconds."""
 LONGEST_RETRY: Final = 60
 """The longest time to come back, in seconds, that a refusal gives."""
 KNOWN: Final = 1000
 """Visitors whose measurements are kept."""
 
 
-TOO_BUSY: Final = "Too many pictures are being read just now; try again in {after} s."
+TOO_BUSY: Final = "Too many images are being read just now; try again in {after} s."
 
 
 class Late(Exception):  # noqa: N818 - a refusal, not an error
@@ -54,7 +54,11 @@ class Late(Exception):  # noqa: N818 - a refusal, not an error
 
 @dataclass(eq=False)
 class Turn:
-    """One piece of work: it waits until `granted` is done, for `waited` seconds, and runs from `started` on."""
+    """One piece of work. It waits until `granted` is done.
+
+    `waited`: the seconds that it waited. `started`: the time at which it began to run. `charged`: the seconds that were
+    charged to its visitor in advance.
+    """
 
     visitor: str
     arrived: float
@@ -75,8 +79,11 @@ class _Line:
 
 
 class Turns:
-    """Places for `at_once` pieces of work; a single visitor may hold all but one. No piece takes longer than `patience`
-    seconds from its arrival to its expected end, unless it can start at once."""
+    """Gives out `at_once` places for work. A single visitor may hold all places but one.
+
+    A piece of work is refused if it is expected to end more than `patience` seconds after its arrival, unless it can
+    start at once.
+    """
 
     def __init__(self, at_once: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.at_once, self.patience = at_once, patience
@@ -128,7 +135,7 @@ class Turns:
         return self.patience - turn.waited
 
     def late(self, turn: Turn) -> Late:
-        """The refusal of work that was ended because it would have kept its visitor waiting too long."""
+        """The refusal for work that was stopped because its visitor had waited too long."""
         now = self._clock()
         return Late(self._after(turn.visitor, now + self.seconds(turn.visitor), now))
 
@@ -149,7 +156,7 @@ class Turns:
         return sum(len(line.waiting) for line in self._lines.values())
 
     def seconds(self, who: str) -> float:
-        """The estimate for the next piece of a visitor's work. Running pieces count as its newest measurements."""
+        """The estimate for the next piece of a visitor's work. A running piece counts as the newest measurement."""
         now = self._clock()
         return self._seconds(who, now, self._unmeasured(now))
 
@@ -161,8 +168,11 @@ class Turns:
         return expected
 
     def _unmeasured(self, now: float) -> float:
-        """The estimate for a visitor who was not measured yet. Where the running work of such visitors takes longer
-        than earlier work, a crowd has probably come with larger images, and the estimate grows."""
+        """The estimate for a visitor who was not measured yet.
+
+        If the running work of such visitors takes longer than earlier work did, a crowd has probably come with larger
+        images. Then the estimate grows.
+        """
         running = [
             now - turn.started
             for who, line in self._lines.items()
@@ -192,7 +202,7 @@ class Turns:
         return self._lines[who]
 
     def _forget(self, who: str, line: _Line) -> None:
-        """Of a visitor without work, keep only the time that it had beyond its share."""
+        """Forget a visitor who has no work left. Only the time beyond this visitor's share is kept."""
         if line.waiting or line.running:
             return
         del self._lines[who]
@@ -233,7 +243,7 @@ class Turns:
         self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._serve) if self.waiting else None
 
     def _leave(self, turn: Turn) -> None:
-        """Remove a piece of work whose caller waits no longer."""
+        """Remove a piece of work whose caller has left."""
         line = self._lines.get(turn.visitor)
         if line and turn in line.running:
             self.give_back(turn)
@@ -265,7 +275,7 @@ class Turns:
         return self._after(turn.visitor, end, now)
 
     def _after(self, who: str, end: float, now: float) -> int:
-        """The seconds after which work that would end at `end` can be let in. Others get other times to come back."""
+        """The seconds after which work that would now end at `end` can be let in. Each visitor gets another time."""
         self._returning = {other: due for other, due in self._returning.items() if due > now}
         earliest = max(now + 1, end - LET_IN * self.patience)
         others = len(self._returning.keys() - {who})
@@ -277,8 +287,11 @@ class Turns:
     def _foresee(
         self, now: float, newcomer: Turn | None = None
     ) -> tuple[dict[Turn, tuple[float, float]], list[tuple[Turn, float]]]:
-        """The estimated begin and end of every waiting piece of work, and of `newcomer`, if no more work comes. Pieces
-        that would end too late are left out; they are returned as well, each with the end it would have had."""
+        """Estimate when every waiting piece of work, and `newcomer`, will begin and end if no more work comes.
+
+        Returns the begin and end of each piece that ends in time. Then it returns the pieces that would end too late,
+        each with its estimated end.
+        """
         waiting: dict[str, list[Turn]] = {who: list(line.waiting) for who, line in self._lines.items()}
         for turn in (*self._on_their_way, *([newcomer] if newcomer else ())):
             waiting.setdefault(turn.visitor, []).append(turn)

@@ -25,8 +25,8 @@ TABLE_START, TABLE_END = "<!-- models: written by python -m train.card -->", "<!
 
 PIPELINE = "image-classification"
 
-INTENDED_USE = """Vigil shows clinicians, students and engineers the predictions of such a model, its heat maps and the
-costs of its threshold. Researchers can compare with it and build on it."""
+INTENDED_USE = """Vigil shows clinicians, students and engineers the predictions of its models, their heat maps and the
+costs of their thresholds. Researchers can compare with it and build on it."""
 
 OUT_OF_SCOPE = """- Any decision about a person, with or without a clinician.
 - Images of another kind, or from another kind of device, than the datasets named here.

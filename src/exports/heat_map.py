@@ -1,6 +1,6 @@
 """Draws a heat map over its image, or gives both as layers, which the page lays over each other.
 
-Knows colours and pixels, but not the class that a heat map argues for.
+Knows colours and pixels, but not the class that a heat map explains.
 """
 
 import io

@@ -112,8 +112,8 @@ def _images(sheet: Sheet, result: Result, image: Image.Image, heat_map: Image.Im
 def _heat_map_caption(result: Result) -> str:
     name = next(one.name for one in result.about_task.classes if one.code == result.explained_class)
     if result.heatmap_empty:
-        return f"{result.explanation} finds nothing in the image that argues for {name}."
-    return f"{result.explanation} shows what argues for {name}. Purple is weak, yellow is strong."
+        return f"{result.explanation} finds no evidence in the image for {name}."
+    return f"{result.explanation} shows the evidence for {name}. Purple is weak, yellow is strong."
 
 
 def _decision(sheet: Sheet, result: Result) -> None:

@@ -1,12 +1,12 @@
-"""What a person must know of an image that was read in parts: sentences that stand among its warnings."""
+"""The warnings about an image that was read in parts, as sentences for the visitor."""
 
 from src.models.prediction import Parts
 from src.tasks import Task
 
 COARSE = 1.5
-"""Times the scale that the networks learned, from which on enlarging a picture leaves out too much to say nothing."""
+"""An image whose pixels are larger than those of training by this factor lacks details, so a warning says so."""
 SMALL = 0.9
-"""The share of the field's side below which a picture shows less than the networks learned from."""
+"""An image whose shorter side is below this share of the tile's side shows too little, so a warning says so."""
 
 
 def sentences(parts: Parts, size: tuple[int, int], task: Task) -> tuple[str, ...]:
@@ -32,14 +32,14 @@ def _tiles(parts: Parts, task: Task) -> str:
     assert parts.mpp is not None
     assert task.mpp is not None
     return (
-        f"At {parts.mpp:.3g} µm per pixel, the picture was read as {len(parts.p_malignant)} tiles of "
+        f"At {parts.mpp:.3g} µm per pixel, the image was read as {len(parts.p_malignant)} tiles of "
         f"{task.mpp * task.input_side:.0f} µm: the highest p(malignant) is reported, and the mean over the tiles is "
         f"{parts.mean:.2f}."
     )
 
 
 def _views(parts: Parts) -> str:
-    said = "The picture seems to show two views side by side, and each was read."
+    said = "The image seems to show two views side by side, and each was read."
     if all(parts.counted):
         said += f" The higher p(malignant) is reported; the other is {min(parts.p_malignant):.2f}."
     return f"{said} Give one view at a time."
@@ -50,13 +50,13 @@ def _scale(mpp: float, size: tuple[int, int], task: Task) -> list[str]:
     field = task.mpp * task.input_side
     if min(size) * mpp < SMALL * field:
         return [
-            f"At {mpp:.3g} µm per pixel, the picture shows {mpp * size[0]:.0f} × {mpp * size[1]:.0f} µm, less than the "
-            f"{field:.0f} µm that the model learned from, and was continued by its mirror image: give a larger part of "
+            f"At {mpp:.3g} µm per pixel, the image shows {mpp * size[0]:.0f} × {mpp * size[1]:.0f} µm, less than the "
+            f"{field:.0f} µm that the model learned from, and its mirror image fills the rest: give a larger part of "
             "the slide."
         ]
     if mpp > COARSE * task.mpp:
         return [
-            f"The picture has {mpp:.3g} µm per pixel, and the model learned from {task.mpp:.3g}: details are missing, "
+            f"The image has {mpp:.3g} µm per pixel, and the model learned from {task.mpp:.3g}: details are missing, "
             "so export it at a higher magnification."
         ]
     return []

@@ -32,8 +32,9 @@ Answer = tuple[dict[str, Any], str | None]
 """A Result as JSON, and the file of its heat map."""
 
 IMAGE_ARGUMENT = (
-    f"An image file (JPEG, PNG, WebP, TIFF or BMP, at most {MAX_BYTES // 10**6} MB) that the client uploaded. Over "
-    f"MCP, the path or address of a file uploaded earlier (POST to {API_PREFIX}/upload, as `gradio upload-mcp` does)."
+    f"An image file (JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF or JPEG 2000, at most {MAX_BYTES // 10**6} MB) that the "
+    f"client uploaded. Over MCP, the path or address of a file uploaded earlier (POST to {API_PREFIX}/upload, as "
+    "`gradio upload-mcp` does)."
 )
 
 
@@ -90,7 +91,7 @@ def describe(task: Task, models: Sequence[str]) -> str:
         threshold: 0 to 1. The decision is `refer` if p_malignant reaches it, else `no referral`. Default: the \
 model's own.
         explain: The kind of heat map: {", ".join(EXPLANATIONS)}.
-        code: The class that the heat map argues for: {", ".join(task.codes)}; empty for the most probable class.
+        code: The class that the heat map explains: {", ".join(task.codes)}; empty for the most probable class.
         model: The checkpoint: {", ".join(models)}; empty for {models[0]}.{scale}
     Returns:
         result: task, model, revision, p_malignant, threshold, decision, classes, quality (warnings), operating_point \

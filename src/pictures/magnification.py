@@ -73,7 +73,7 @@ def warnings(image: Image.Image, task: Task) -> tuple[str, ...]:
     if other is None or task.mpp is None:
         return ()
     return (
-        f"The picture seems to be at another magnification and to show {'less' if other > 1 else 'more'} tissue than "
+        f"The image seems to be at another magnification and to show {'less' if other > 1 else 'more'} tissue than "
         f"the {task.mpp * task.input_side:.0f} µm that the model learned from: state its micrometres per pixel.",
     )
 

@@ -42,7 +42,7 @@ def tiles(image: Image.Image, mpp: float, field: float, side: int) -> list[Tile]
     rows, columns = _spans(image.height, pixels), _spans(image.width, pixels)
     if len(rows) * len(columns) > MAX_TILES:
         raise ImageRefused(
-            f"At {mpp:.3g} µm per pixel the picture shows {mpp * image.width:,.0f} × {mpp * image.height:,.0f} µm, "
+            f"At {mpp:.3g} µm per pixel the image shows {mpp * image.width:,.0f} × {mpp * image.height:,.0f} µm, "
             f"which is {len(rows) * len(columns):,} tiles of {field:.0f} µm; at most {MAX_TILES} are read at a time, "
             "so cut it into parts."
         )

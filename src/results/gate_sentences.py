@@ -18,7 +18,7 @@ def sentence(task: Task, other: str | None = None) -> str:
 
 def unlike_sentence(task: Task) -> str:
     """The sentence about an image that the gate accepts although it differs from the training images."""
-    return f"This looks like {task.look}, but unlike the images that the model learned from, so expect more errors."
+    return f"This looks like {task.look}, but it differs from the training images, so expect more errors."
 
 
 def rejected(verdict: Verdict | None) -> bool:

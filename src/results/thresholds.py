@@ -1,4 +1,4 @@
-"""Thresholds: the decision, what a threshold costs on counted cases, and which sensitivity it can promise.
+"""Thresholds: the decision, the costs of a threshold on counted cases, and the sensitivity that it can promise.
 
 Knows nothing of networks, files or the page. "Positive" always means malignant. The decision is `refer` where
 p(malignant) >= threshold.
@@ -61,8 +61,8 @@ def lower_bound(successes: int, n: int, confidence: float = CONFIDENCE) -> float
 def positives_needed(target: float, misses: int = 0, confidence: float = CONFIDENCE) -> int:
     """The number of cancers that proves a sensitivity of `target` (between 0 and 1) if `misses` of them are missed.
 
-    Without a miss, 59 cancers prove 0.95 and 29 prove 0.90. It is the smallest number for which `lower_bound` reaches
-    `target`: if the true sensitivity were lower, so many cancers would have more misses with `confidence`.
+    It is the smallest number for which `lower_bound` reaches `target`. Without a miss, 59 cancers prove 0.95 and 29
+    prove 0.90 with a confidence of 0.95.
     """
     return int(nbinom.ppf(confidence, misses + 1, 1 - target)) + misses + 1
 
@@ -187,16 +187,17 @@ class Promise:
 
 
 def promise(table: Mapping[str, Sequence[Any]], target: float, confidence: float = CONFIDENCE) -> Promise:
-    """The highest threshold at which the true sensitivity is at least `target` with `confidence`; both are 0 to 1.
+    """The highest threshold for which `table` proves a sensitivity of `target` with `confidence` (both 0 to 1).
 
-    `table` counts independent cases (`worst_per_group`) that were not used for another choice. The same cases may
-    choose the threshold and prove the sensitivity, because the allowed number of misses depends only on the number of
-    cases: the threshold is an order statistic, and the bound is its tolerance bound (Wilks 1941). The threshold is
-    rounded down to three decimals, which refers no fewer cases.
+    `table` counts independent cases (`worst_per_group`) on which nothing else was chosen. A threshold is accepted if
+    the `lower_bound` of its sensitivity reaches `target`. The same cases may choose the threshold and prove the
+    sensitivity. The reason is that the number of allowed misses depends only on the number of cases: the threshold is
+    an order statistic, and the bound is its tolerance bound (Wilks 1941). The threshold is rounded down to three
+    decimals. A lower threshold never refers fewer cases.
     """
     positives = table["tp"][0] + table["fn"][0] if table["threshold"] else 0
     rows = range(len(table["threshold"]))
-    # A lower threshold finds more positives, and more found positives have a higher bound, so the rows can be bisected.
+    # A lower threshold finds more positives, which raises the bound. So the rows are in order and can be bisected.
     row = bisect_left(rows, True, key=lambda row: lower_bound(table["tp"][row], positives, confidence) < target) - 1
     if row < 0:
         return Promise(target, None, positives, 0, confidence)
@@ -224,7 +225,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a threshold does to a number of people: expected numbers, and PPV and NPV as shares (0 to 1)."""
+    """The effects of a threshold on a number of people: expected numbers, and PPV and NPV as shares (0 to 1)."""
 
     found: Estimate
     missed: Estimate
@@ -234,7 +235,7 @@ class Outcome:
 
 
 def outcome(point: OperatingPoint, prevalence: float, people: int = 1000) -> Outcome:
-    """What an operating point means for `people`, of whom the share `prevalence` (between 0 and 1) have the disease.
+    """The effects of an operating point on `people`. The share `prevalence` (between 0 and 1) has the disease.
 
     It assumes that sensitivity and specificity do not change. The intervals of found and missed follow from that of
     sensitivity, and the interval of false alarms from that of specificity. PPV and NPV rise with both shares. Their

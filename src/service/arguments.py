@@ -35,7 +35,7 @@ def prevalence_of(value: object) -> float:
 
 
 def mpp_of(value: object, task: Task) -> float | None:
-    """Micrometres per pixel from LEAST to MOST, as a float; None for None and "": the file is to say it.
+    """Micrometres per pixel from LEAST to MOST, as a float. None and "" give None: the file states it.
 
     Raises ArgumentRefused for anything else, and for a task that has no physical scale.
     """

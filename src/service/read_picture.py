@@ -57,9 +57,9 @@ def answer(
 ) -> Answer:
     """The result for one image file, and the image with the heat map over it.
 
-    `code` is the class that the heat map argues for; "" means the most probable class. `model` is the name of a
-    checkpoint folder; "" means the task's default. `mpp` is the scale in micrometres
-    per pixel; None means the scale that the file states.
+    `code` is the class that the heat map explains; "" means the most probable class. `model` is the name of a
+    checkpoint folder; "" means the task's default. `mpp` is the scale in micrometres per pixel; None means the scale
+    that the file states.
     """
     result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp)
     drawn = _drawn(picture, prediction)

@@ -469,8 +469,11 @@ def test_only_these_endpoints_are_offered(client: Client) -> None:
     assert set(endpoints) == {*(f"/{task}" for task in TASKS), "/robustness"}
     assert not offered["unnamed_endpoints"]
     for name, (required, further) in {
-        **dict.fromkeys((f"/{task}" for task in TASKS), (["image"], ["threshold", "explain", "code", "model"])),
-        "/robustness": (["task", "image"], ["threshold", "model"]),
+        **{
+            f"/{name}": (["image"], ["threshold", "explain", "code", "model", *(["mpp"] if task.mpp else [])])
+            for name, task in TASKS.items()
+        },
+        "/robustness": (["task", "image"], ["threshold", "model", "mpp"]),
     }.items():
         parameters = endpoints[name]["parameters"]
         assert [p["parameter_name"] for p in parameters] == required + further

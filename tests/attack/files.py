@@ -30,8 +30,8 @@ def function(visitor: Visitor, **props: Any) -> Mapping[str, Any]:
 
 
 def read_many(visitor: Visitor, file: Mapping[str, Any], session: str) -> str:
-    """The answer of "Many pictures" to one file."""
-    data = f'[{json.dumps(file)}], "skin", 0.3'
+    """The answer of "Many images" to one file."""
+    data = f'[{json.dumps(file)}], "skin", 0.3, null'
     return visitor.call_by_number(function(visitor, file_count="multiple"), data, session)
 
 

@@ -90,7 +90,7 @@ def formulas(bench: Bench) -> Iterator[Row]:
     said = read_many(visitor, visitor.upload(archive.getvalue(), "=1;=2.zip"), "formulas")
     rows = content(said)["output"]["data"][2]
     dependencies = visitor.http.get("/config").json()["dependencies"]
-    save = next(each for each in dependencies if each["api_name"] == "take_away")
+    save = next(each for each in dependencies if each["api_name"] == "make_csv")
     made = visitor.call_by_number(save, f'{json.dumps(rows)}, "skin", 0.3', "save")
     text = content(made)["data"][0]["text"]
     found = []

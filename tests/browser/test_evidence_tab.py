@@ -9,7 +9,7 @@ def test_a_model_is_chosen_on_the_page(page: Page) -> None:
     expect(page.locator(".v-evidence-page h2", has_text="made-up-skin")).to_be_visible()
     page.get_by_role("radio", name="BreastMNIST, Logistic regression").check()
     expect(page.locator(".v-evidence-page h2", has_text="Logistic regression")).to_be_visible()
-    expect(page.get_by_text("Learning curves, by the strength of regularisation C")).to_be_visible()
+    expect(page.get_by_text("Learning curves, by C, the inverse strength of regularisation")).to_be_visible()
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width

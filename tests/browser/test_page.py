@@ -41,7 +41,7 @@ def test_a_picture_is_read_and_the_slider_flips_the_decision(page: Page, task: s
         assert drawn.evaluate("async e => { await e.decode(); return [e.naturalWidth, e.naturalHeight] }") == list(
             picture.size
         )
-    expect(panel.locator(".v-caption")).to_contain_text("argues for")
+    expect(panel.locator(".v-caption")).to_contain_text("evidence")
     assert panel.locator(".v-classes tbody tr").count() == len(TASKS[task].classes)
     assert 0 <= p_malignant(panel) <= 1
 
@@ -168,7 +168,7 @@ def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, 
     panel.get_by_role("button", name="Report (PDF)").click()
     expect(page.get_by_text(endpoints.NO_IMAGE)).to_be_visible()
     upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
-    expect(panel.locator(".v-caption")).to_contain_text("argues for")
+    expect(panel.locator(".v-caption")).to_contain_text("evidence")
     threshold(panel, 0.17)
     expect(panel.locator(".v-decision")).to_contain_text("17.0%")
     saved = {}
@@ -245,7 +245,7 @@ def test_a_full_queue_leaves_no_earlier_answer(browser: Browser, server: Server)
     page.close()
 
 
-def test_any_class_can_be_argued_for_and_the_map_is_moved_without_the_server(page: Page, tmp_path: Path) -> None:
+def test_any_class_can_be_explained_and_the_map_is_moved_without_the_server(page: Page, tmp_path: Path) -> None:
     panel = open_tab(page, "skin")
     panel.get_by_role("button", name="Symmetric brown lesion").click()
     expect(panel.locator(".v-caption")).to_contain_text(", the most probable class")

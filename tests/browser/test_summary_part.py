@@ -107,7 +107,7 @@ def test_a_failure_leaves_the_answer_untouched(opened: Callable[[str], Page], wr
     before = page.get_by_role("heading", name="The answer").inner_text()
     json_before = page.locator(".json-holder").inner_text()
     button = page.get_by_role("button", name="Explain in plain words")
-    for status, sentence in ((401, "refuses this token"), (503, "out of order")):
+    for status, sentence in ((401, "rejects this token"), (503, "has a fault")):
         writer.status = status
         button.click()
         expect(page.get_by_role("alert")).to_contain_text(sentence)

@@ -70,8 +70,8 @@ Temperature and default threshold were set before the test split was read. The m
 {data}
 
 The test split has {test.n:,} images in {test.groups:,} groups ({counts}).
-No group crosses a split. All intervals are 95% intervals. Those of the metrics come from a
-{evaluation.intervals.metrics.removeprefix("95%, ")}. Those of the proportions at a threshold are
+No group crosses a split. All intervals are 95% intervals. For the metrics, they come from a
+{evaluation.intervals.metrics.removeprefix("95%, ")}. For the proportions at a threshold, they are
 {evaluation.intervals.proportions.removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
@@ -92,8 +92,10 @@ def seeds_section(evaluation: Evaluation) -> str:
         ]
         lines.append(f"- {set_title(name, one)}: {'; '.join(spreads)}")
     return (
-        f"\nTrained with seeds {trained}. The released seed was chosen on validation. Here are the mean over the\n"
-        "seeds and, in brackets, the range, at each seed's own default threshold:\n\n" + "\n".join(lines) + "\n"
+        f"\nThe recipe was trained with seeds {trained}. The released seed was chosen on validation. The list has the\n"
+        "mean over the seeds, and the range in brackets. Each seed has its own default threshold:\n\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 
@@ -118,7 +120,7 @@ def left_out_section(evaluation: Evaluation) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     return (
         "\nThe same recipe was also trained without one source at a time. Each of these models was evaluated on the\n"
-        "source that it lacked, except for that source's test split. Each has its own default threshold:\n\n"
+        "training and validation images of the source that it lacked. Each has its own default threshold:\n\n"
         + "\n".join(lines)
         + "\n"
     )
@@ -138,8 +140,8 @@ def _near_duplicates(alike: int, without: WithoutNearDuplicates) -> str:
     if not alike:
         return f"\nNo test image is a near-duplicate of a training image. {rule}\n"
     return (
-        f"\nThere are {alike} test images that have a near-duplicate in training. Without them, AUC, malignant is "
-        f"{with_interval(without.metrics.get('auc_malignant'))} and accuracy is "
+        f"\n{alike} test images have a near-duplicate in training. Without them, the AUC (malignant) is "
+        f"{with_interval(without.metrics.get('auc_malignant'))} and the accuracy is "
         f"{with_interval(without.metrics.get('accuracy'))}. {rule}\n"
     )
 
@@ -148,7 +150,7 @@ def _lesion_finder(evaluation: Evaluation) -> str:
     """How well the lesion finder works, for a model that has one (`src.models.lesion_finder`)."""
     lines = [
         f"- {set_title(name, one)}: Dice {one.region.dice:.3f}. The box is centred on the lesion in "
-        f"{one.region.hit:.0%} of the images that have one. Nothing is found in {one.region.empty:.0%} of the others."
+        f"{one.region.hit:.0%} of the images that have one. It finds nothing in {one.region.empty:.0%} of the others."
         for name, one in column_sets(evaluation).items()
         if one.region is not None
     ]
@@ -193,10 +195,11 @@ def _trustworthiness(evaluation: Evaluation) -> str:
     lines = [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
     lines += [f"| {name} | {' | '.join(rows.get(name, '–') for rows in examined.values())} |" for name in names]
     return (
-        "\nThe gate checks whether an image is of this kind. The AUROC says how well it separates images of another\n"
-        "kind from its own; the table has the lowest one. Small changes (brightness, turns, shifts, JPEG) should\n"
-        "not flip a decision. A heat map is faithful if the class's probability falls when the marked\n"
-        "pixels are removed, and falls less when the same map is shifted at random.\n\n" + "\n".join(lines) + "\n"
+        "\nThe gate checks whether an image is of this kind. Its AUROC says how well it separates these images from\n"
+        "those of another kind. The table has the AUROC for the kind that it separates worst. Small changes\n"
+        "(brightness, turns, shifts, JPEG) should not flip a decision. A heat map is faithful if the class's\n"
+        "probability falls when the marked pixels are removed, and falls less when the same map is shifted at\n"
+        "random.\n\n" + "\n".join(lines) + "\n"
     )
 
 
@@ -237,5 +240,5 @@ def _heat_maps(explanation: HeatMapEvaluation) -> dict[str, str]:
     for method, found in explanation.faithfulness.maps.items():
         shifted = "–" if found.random.value is None else f"{found.random.value:.3f}"
         rows[f"{method}, fall of the probability"] = f"{with_interval(found.drop)}, n = {explanation.faithfulness.n}"
-        rows[f"{method}, the same, shifted at random"] = shifted
+        rows[f"{method} shifted at random, fall of the probability"] = shifted
     return rows

@@ -80,8 +80,8 @@ def batch_tab(pool: WorkerPool) -> Controls:
         running_batches[visitor] += 1
         try:
             task, checked_threshold = task_of(name), arguments.threshold_of(threshold)
-            # A number that was typed for another kind of images is out of sight.
-            scale = arguments.mpp_of(mpp, task) if task.mpp is not None else None
+            # A number that was typed for another kind of images is out of sight; 0 is sent where none was typed.
+            scale = arguments.mpp_of(mpp or None, task) if task.mpp is not None else None
             if not uploads:
                 raise BatchRefused(NO_IMAGES)
             if running_batches[visitor] > MAX_BATCHES:

@@ -32,13 +32,13 @@ def clinic_tab(pool: WorkerPool) -> None:
         task = gr.Radio(
             [(TASKS[name].title, name) for name in tasks],
             value=tasks[0],
-            label="Scores of",
+            label="Kind of images",
             elem_classes="v-explain",
         )
         target = gr.Radio(
             [(f"{target:.0%}", str(target)) for target in TARGETS],
             value="0.95",
-            label="Sensitivity to keep",
+            label="Sensitivity that you need",
             elem_classes="v-explain",
         )
     table = gr.File(label="Table of scores and outcomes (CSV)", file_types=[".csv"], height=150)

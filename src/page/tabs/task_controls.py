@@ -62,8 +62,8 @@ class TaskControls:
             self.mpp = gr.Number(
                 None,
                 label="Micrometres per pixel",
-                info="Mostly 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave it empty if the file says it, or if the image "
-                f"is one tile of {self.task.input_side} pixels at {self.task.mpp:g} µm.",
+                info="Most scanners have 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave this empty if the file states it, "
+                f"or if the image is one tile of {self.task.input_side} pixels at {self.task.mpp:g} µm.",
             )
         self.read_again = gr.Button("Read again", size="md")
         html(page_frame.examples_heading())

@@ -75,7 +75,15 @@ class TaskHandlers:
             return {**self.no_answer(), **without_result}
         try:
             result, layers = await call_service(
-                self.pool, read_picture.answer_in_layers, self.task.name, image, threshold, explain, code, model, mpp
+                self.pool,
+                read_picture.answer_in_layers,
+                self.task.name,
+                image,
+                threshold,
+                explain,
+                code,
+                model,
+                _scale(mpp),
             )
         except gr.Error as error:
             # It replaces the answer, because an earlier answer must not stand beside an image that could not be read.
@@ -124,7 +132,7 @@ class TaskHandlers:
         """The predictions for altered versions of the image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
         found = await call_service(
-            self.pool, read_picture.robustness, self.task.name, image, threshold, model, accepted, mpp
+            self.pool, read_picture.robustness, self.task.name, image, threshold, model, accepted, _scale(mpp)
         )
         return robustness_section(found, threshold, self.models.evaluation(model)), as_json(found)
 
@@ -134,7 +142,7 @@ class TaskHandlers:
         """The answer of each of the task's models to one image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
         answers = await call_service(
-            self.pool, read_picture.compare_models, self.task.name, image, model, accepted, mpp
+            self.pool, read_picture.compare_models, self.task.name, image, model, accepted, _scale(mpp)
         )
         shown = comparison.side_by_side(answers, self.models.checkpoints, threshold)
         return shown, [as_json(one) for one in answers]
@@ -146,7 +154,7 @@ class TaskHandlers:
             image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
         ) -> str:
             date, accepted = datetime.now(UTC), _is_accepted(image, accepted_image)
-            details = (threshold, explain, kind, date, code, model, accepted, mpp)
+            details = (threshold, explain, kind, date, code, model, accepted, _scale(mpp))
             data = await call_service(self.pool, read_picture.report, self.task.name, image, *details)
             # It is saved beside the uploads, so that it is deleted with them.
             return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
@@ -183,6 +191,11 @@ class TaskHandlers:
                 **self._curves(at, model, result),
             }
         return changes
+
+
+def _scale(mpp: Any) -> Any:
+    """The number that was typed. Gradio's field for a number sends 0 as well as None where nothing was typed."""
+    return mpp or None
 
 
 def _is_accepted(image: Any, accepted_image: Any) -> bool:

@@ -254,7 +254,7 @@ def _subgroups(one: EvaluatedSet, title: str) -> list[dict[str, Any]]:
             )
             shares = [share_of(auc, f"{positives:,} + {others:,}")]
             shares += [share_of(found.sensitivity), share_of(found.specificity)]
-            rows.append([value, f"{found.n:,}", *shares])
+            rows.append([value.removesuffix(" of the picture"), f"{found.n:,}", *shares])
         if rows:
             kind_title = _KINDS.get(kind, kind)
             threshold = f"{next(iter(values.values())).threshold:g}"

@@ -1,7 +1,7 @@
 """The heat map over its image, as HTML, with a caption and the evaluation of such heat maps.
 
 Knows nothing of Gradio. The page's script (page.js) moves opacity and divider without the server. Colour is never the
-only sign: the caption names the class that the map argues for and says what the colours mean.
+only sign: the caption names the class that the map explains and says what the colours mean.
 """
 
 from base64 import b64encode
@@ -54,7 +54,7 @@ def _data_url(image: Image.Image) -> str:
 
 
 def heat_map_caption(result: Result) -> str:
-    """The caption: the class that the heat map argues for, and the meaning of its colours."""
+    """The caption: the class that the heat map explains, and the meaning of its colours."""
     code = result.explained_class
     return render(
         "heat_map_caption.html",

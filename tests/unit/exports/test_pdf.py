@@ -59,7 +59,7 @@ def test_text_is_real_and_all_there(task: str, picture: Image.Image, heat_map: I
         DISCLAIMER,
         "60 × 45 pixels",
         "read all of it",
-        f"Grad-CAM shows what argues for {first.name}",
+        f"Grad-CAM shows the evidence for {first.name}",
         "Refer p(malignant) is 60.4%, at or above the threshold of 4.4%.",
         "The picture is very dark.",
         f"Most probable: {first.name}, {result(task).confidence} confidence.",
@@ -116,7 +116,7 @@ def test_no_heat_map_no_referral_no_evaluation_and_a_part_read(picture: Image.Im
 def test_an_empty_heat_map_and_the_lesion_that_was_found(picture: Image.Image, heat_map: Image.Image) -> None:
     answer = result(heatmap_empty=True, region=[5, 6, 55, 40], region_kind="lesion")
     text = words(pdf.pdf(answer, picture, heat_map, NOON))
-    assert "nothing in the image that argues for No metastasis" in text
+    assert "no evidence in the image for No metastasis" in text
     assert "read the lesion that it found: 50 × 34 pixels" in text
 
 

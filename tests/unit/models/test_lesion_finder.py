@@ -25,7 +25,7 @@ from tests.support import synthetic_datasets
 from train import __main__ as train_command
 from train import evaluate
 from train.data import load
-from train.evaluation import metrics
+from train.evaluation import metrics, views
 from train.training import dataset, segmentation
 from train.training import recipe as recipes
 
@@ -193,6 +193,7 @@ def test_a_classifier_brings_its_finder_along(
     finder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "RESAMPLES", 20)
+    monkeypatch.setattr(views, "PAIRS", 1)
     assert run(CLASSIFIER, data, tmp_path / "alone") == 1
     assert "--region" in capsys.readouterr().err
     out = tmp_path / "out"

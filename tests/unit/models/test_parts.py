@@ -61,7 +61,7 @@ def test_the_highest_tile_is_reported_with_the_mean_and_the_number(histopatholog
     assert answer.box == tuple(SIDE * n for n in (highest % 3, highest // 3, highest % 3 + 1, highest // 3 + 1))
     assert answer.region == "tile"
     assert answer.warnings[0] == (
-        "At 0.97 µm per pixel, the picture was read as 6 tiles of 93 µm: the highest p(malignant) is reported, and the "
+        "At 0.97 µm per pixel, the image was read as 6 tiles of 93 µm: the highest p(malignant) is reported, and the "
         f"mean over the tiles is {np.mean(expected):.2f}."
     )
     assert "A note." in answer.warnings
@@ -137,7 +137,7 @@ def test_parts_that_the_gate_rejects_do_not_count(histopathology: Predictor, mon
 def test_less_than_a_field_is_said_and_its_heat_map_lies_over_the_picture(histopathology: Predictor) -> None:
     image = tile(3).crop((0, 0, 48, 96))
     answer = histopathology.predict(Picture(image, (), MPP), "Grad-CAM")
-    assert answer.warnings[0].startswith("At 0.97 µm per pixel, the picture shows 47 × 93 µm, less than the 93 µm ")
+    assert answer.warnings[0].startswith("At 0.97 µm per pixel, the image shows 47 × 93 µm, less than the 93 µm ")
     assert answer.heat_map is not None
     assert answer.heat_map.box == (0, 0, 48, 96)
     assert answer.heat_map.values.shape == (96, 48)
@@ -172,7 +172,7 @@ def test_two_views_are_read_apart_and_the_higher_is_reported(ultrasound: Predict
     left = answer.parts.chosen == 0
     assert answer.box[0] == (0 if left else 204) or abs(answer.box[0] - 202) <= 3
     other = min(answer.parts.p_malignant)
-    assert answer.warnings[0].startswith("The picture seems to show two views side by side, and each was read.")
+    assert answer.warnings[0].startswith("The image seems to show two views side by side, and each was read.")
     assert f"the other is {other:.2f}." in answer.warnings[0]
     assert alone(ultrasound, scan(1, 120)).parts is None
 

@@ -78,15 +78,15 @@ def test_markup_is_escaped() -> None:
     assert shown.count("&lt;script&gt;") == 6
 
 
-def test_caption_says_for_which_class_or_that_nothing_argues() -> None:
+def test_caption_says_for_which_class_or_that_there_is_no_evidence() -> None:
     def caption(**changes: Any) -> str:
         return text(explanation.heat_map_caption(result(**changes)))
 
-    assert "Grad-CAM shows what argues for Melanoma, the most probable class." in caption()
+    assert "Grad-CAM shows the evidence for Melanoma, the most probable class." in caption()
     assert "Melanocytic naevus, which is not the most probable class (Melanoma is)" in caption(explained_class="nv")
     empty = caption(heatmap_empty=True)
-    assert "finds nothing in the image that argues for Melanoma, the most probable class." in empty
-    assert "even less argues for the others" in empty
+    assert "finds no evidence in the image for Melanoma, the most probable class." in empty
+    assert "the others have even less evidence" in empty
     assert "even less" not in caption(heatmap_empty=True, explained_class="nv")
     assert "no heat map" in caption(explained_class=None)
 
@@ -112,7 +112,7 @@ def test_the_view_lays_the_map_over_the_part_it_is_of() -> None:
     assert shown.one(classes="v-over").one("img").attributes["style"] == placed
     assert shown.one(classes="v-frame").attributes["style"] == placed
     assert [one.attributes["type"] for one in shown.find("input", attribute="aria-label")] == ["range", "range"]
-    assert "what argues for Melanoma" in shown.text
+    assert "the evidence for Melanoma" in shown.text
     assert not viewer(WHOLE, WHOLE).find(classes="v-frame")
     framed = viewer(WHOLE, WHOLE, (1 / 3, 1 / 3, 2 / 3, 2 / 3)).one(classes="v-frame")
     assert framed.attributes["style"] == "left:33.333%;top:33.333%;width:33.333%;height:33.333%"
@@ -163,8 +163,9 @@ def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -
 
     trusted = shown(evaluation_of_versions_and_maps())
     assert "falls by 30.0 (25.0 to 35.0) percentage points." in trusted
-    assert "shifted at random, it falls by 10.0 (5.0 to 15.0). The difference is 20.0 (15.0 to 25.0)." in trusted
-    assert "The peak lies in the outlined lesion for 60.0% of 40 right decisions (20.0% by chance)." in trusted
+    assert "shifted at random, the probability falls by 10.0 (5.0 to 15.0)." in trusted
+    assert "The difference is 20.0 (15.0 to 25.0)." in trusted
+    assert "peak of the map lies in the outlined lesion for 60.0% of 40 right decisions (20.0% by chance)." in trusted
     assert "wrong decisions" not in trusted, "none was counted"
     assert "trusted" not in shown(evaluation_of_versions_and_maps(), explanation="Guided Grad-CAM")
     assert "trusted" not in shown(Evaluation())
@@ -182,8 +183,9 @@ def test_altered_versions_have_name_figure_word_and_icon() -> None:
     assert icon(refer) != icon(other)
     assert "Borderline" in shown.text
     assert shown.one(classes="v-fill").attributes["style"] == "left:10.00%;right:50.00%"
-    assert "at least one altered version gets the other decision for 12.0% (7.0 to 17.0) of 50 images" in shown.text
-    assert "for 12.0% (7.0 to 17.0) of the 20 malignant ones, at a threshold of 0.3." in shown.text
+    assert "at a threshold of 0.3, the decision changes in at least one altered version" in shown.text
+    assert "for 12.0% (7.0 to 17.0) of 50 images, and" in shown.text
+    assert "and for 12.0% (7.0 to 17.0) of the 20 malignant ones." in shown.text
     steady = decisions.robustness_at_threshold(ROUND, 0.05)
     assert not steady.borderline
     held = text(robustness.robustness_section(steady, 0.05, Evaluation()))

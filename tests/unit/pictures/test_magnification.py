@@ -97,7 +97,7 @@ def test_the_command_fits_a_check_that_is_measured_on_others(fitted: Path) -> No
 def test_the_warning_says_which_way_and_what_to_do() -> None:
     (less,) = warnings(shown_at(tissue(5), 2.0, 96), TASK)
     assert less == (
-        "The picture seems to be at another magnification and to show less tissue than the 93 µm that the model "
+        "The image seems to be at another magnification and to show less tissue than the 93 µm that the model "
         "learned from: state its micrometres per pixel."
     )
     (more,) = warnings(shown_at(tissue(5), 0.25, 96), TASK)

@@ -76,7 +76,5 @@ def test_a_picture_of_less_than_a_field_is_continued_by_its_mirror_image() -> No
 def test_more_tiles_than_are_read_are_refused_with_their_number() -> None:
     side = round(6 * 1.1 * FIELD / 0.25) - 1
     assert len(cut(side, side, 0.25)) == MAX_TILES
-    with pytest.raises(
-        ImageRefused, match=r"^At 0\.25 µm per pixel the picture shows 625 × 625 µm, which is 49 tiles "
-    ):
+    with pytest.raises(ImageRefused, match=r"^At 0\.25 µm per pixel the image shows 625 × 625 µm, which is 49 tiles "):
         cut(2500, 2500, 0.25)

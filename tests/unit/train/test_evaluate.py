@@ -348,7 +348,7 @@ def test_the_cards_of_an_embedded_checkpoint_are_checked_too(tmp_path: Path, mon
     elsewhere = shutil.copytree(embedded, tmp_path / "breastmnist")
     assert list(check.compare_cards(elsewhere)) == []
     (elsewhere / "README.md").unlink()
-    assert list(check.compare_cards(elsewhere)) == [f"{elsewhere / 'README.md'}: is missing."]
+    assert list(check.compare_cards(elsewhere)) == [f"{elsewhere / 'README.md'} is missing."]
 
 
 def test_without_an_evaluation_there_is_nothing_to_check(

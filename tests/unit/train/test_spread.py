@@ -79,7 +79,7 @@ def test_the_card_says_mean_and_range(content: dict[str, Any], runs: list[Path])
     said = f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
     assert over_seeds(parse(content), "test", "auc_malignant") == said
     card = (runs[1] / "README.md").read_text()
-    assert "Trained with seeds 0, 1" in card
+    assert "trained with seeds 0, 1" in card
     assert f"AUC, malignant {said}" in card
 
 
@@ -143,10 +143,10 @@ def of_the_same_seed(vigil: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (of_another_recipe, "of another recipe than {released}: epochs differs."),
-        (of_another_sampling, "of another recipe than {released}: sampling differs."),
+        (of_another_recipe, "has another recipe than {released}: epochs differs."),
+        (of_another_sampling, "has another recipe than {released}: sampling differs."),
         (of_no_recipe_at_all, "other: epochs: Input should be greater than 0"),
-        (of_another_split, "learned from another split"),
+        (of_another_split, "was trained on another split"),
         (of_the_same_seed, "have the same seed"),
     ],
 )
@@ -170,7 +170,7 @@ def test_the_released_one_must_be_among_them_and_evaluated(
     runs: list[Path], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert spread.main([str(runs[0]), "--data", str(data), "--into", str(runs[1])]) == 1
-    assert "is none of the runs" in capsys.readouterr().err
+    assert "is not one of the runs" in capsys.readouterr().err
     assert spread.main([*map(str, runs), "--data", str(data), "--into", str(runs[0])]) == 1
     assert "evaluation.json is missing. Train and evaluate first." in capsys.readouterr().err
 
