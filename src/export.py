@@ -16,8 +16,8 @@ from typing import Final
 
 import torch
 
+from src.command_line import runs_networks
 from src.models import checkpoints, standalone
-from src.models.engine import EngineRefused
 from src.tasks import TASKS
 
 SAMPLE: Final = Path(standalone.__file__).with_name("standalone_sample.py")
@@ -68,6 +68,7 @@ FORMATS: Final[dict[str, Callable[[standalone.Standalone, standalone.Metadata, P
 }
 
 
+@runs_networks("export")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 1 with one sentence on standard error where nothing was written."""
     options = _parser().parse_args(arguments)
@@ -80,11 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         FORMATS[options.format](standalone.Standalone(checkpoint).eval(), about, options.out)
     except ImportError as error:
-        return _failed(f"the format {options.format} needs the package {error.name}, which is not installed.", 1)
+        return _failed(f"the format {options.format} needs the package {error.name}, which is not installed.")
     except (checkpoints.CheckpointError, OSError) as error:
-        return _failed(str(error), 1)
-    except EngineRefused as refusal:
-        return _failed(str(refusal), 2)
+        return _failed(str(error))
     if about.read != "picture":
         print(f"export: the network reads the {about.read} of a picture, which must be cut out first.", file=sys.stderr)
     return 0
@@ -94,9 +93,9 @@ def _example(about: standalone.Metadata) -> torch.Tensor:
     return torch.zeros(1, about.side, about.side, 1 if about.mode == "L" else 3, dtype=torch.uint8)
 
 
-def _failed(sentence: str, status: int) -> int:
+def _failed(sentence: str) -> int:
     print(f"export: {sentence}", file=sys.stderr)
-    return status
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.command_line import sensitivity_argument
-from src.models import checkpoints, engine
+from src.command_line import runs_networks, sensitivity_argument
+from src.models import checkpoints
 from src.results.local_validation import TableRefused, as_text, parse_table, read_text, validate
 from src.tasks import TASKS
 
 
+@runs_networks("local")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 1 after an error, with one sentence on standard error."""
     parser = argparse.ArgumentParser(prog="python -m src.local", description=__doc__.splitlines()[0])
@@ -46,9 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (checkpoints.CheckpointError, TableRefused) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
-    except engine.EngineRefused as refusal:
-        print(f"local: {refusal}", file=sys.stderr)
-        return 2
     default = checkpoint.config.vigil.default_threshold
     print(as_text(validate(cases, default, [options.target_sensitivity])))
     return 0

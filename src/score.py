@@ -18,10 +18,10 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from src.command_line import sensitivity_argument, threshold_argument
+from src.command_line import runs_networks, sensitivity_argument, threshold_argument
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
-from src.models import checkpoints, engine
+from src.models import checkpoints
 from src.models.evaluation import MALIGNANT
 from src.models.predictor import Predictor
 from src.pictures import folder
@@ -70,6 +70,7 @@ def score(
         yield row(predictor.task, path, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
 
 
+@runs_networks("score")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     parser = _parser()
@@ -88,9 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         predictor = Predictor(checkpoint, precision="bfloat16" if options.fast else "float32")
     except checkpoints.CheckpointError as error:
         return _failed(str(error))
-    except engine.EngineRefused as refusal:
-        print(f"score: {refusal}", file=sys.stderr)
-        return 2
     if checkpoint.problem:
         print(f"score: {checkpoint.problem}", file=sys.stderr)
     task = TASKS[options.task]

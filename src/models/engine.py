@@ -7,10 +7,12 @@ heat maps and training always use PyTorch. `VIGIL_ENGINE` chooses the engine.
 import logging
 import os
 from functools import cache
-from typing import Final, Literal, Protocol
+from typing import Final
 
 import torch
 from torch import Tensor, nn
+
+from src.models.forward import Forward, Precision
 
 log = logging.getLogger(__name__)
 
@@ -19,23 +21,8 @@ ENGINES: Final = ("auto", "openvino", "torch")
 """The values of `VIGIL_ENGINE`. "auto" is OpenVINO where it works, and PyTorch elsewhere."""
 
 
-Precision = Literal["float32", "bfloat16"]
-"""The precision of the arithmetic. bfloat16 is faster on processors that have it, and less exact."""
-
-
-class EngineRefused(ValueError):  # noqa: N818 - a refusal, as ImageRefused
+class EngineRefused(Exception):  # noqa: N818 - a refusal, as ImageRefused
     """The engine that was asked for does not exist or does not work. The message is one sentence."""
-
-
-class Forward(Protocol):
-    """A forward pass without gradients: normalised pixels, float32 (N, C, side, side) -> the module's outputs.
-
-    The outputs are on the module's device. Concurrent calls are safe.
-    """
-
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, each with N as its first dimension."""
-        ...
 
 
 class TorchForward:

@@ -22,7 +22,7 @@ import openvino  # noqa: E402 - after the line above
 from openvino.frontend import FrontEndManager  # noqa: E402
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
 
-from src.models.engine import Precision  # noqa: E402
+from src.models.forward import Precision  # noqa: E402
 
 DEVICE: Final = "CPU"
 HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16"}
@@ -45,7 +45,7 @@ class OpenVINOForward:
         self._idle: deque[openvino.InferRequest] = deque()
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, as `engine.Forward` describes them. `pixels` are on the CPU."""
+        """The outputs, as `forward.Forward` describes them. `pixels` are on the CPU."""
         # A request serves one call at a time. The deque's operations are atomic.
         try:
             request = self._idle.pop()

@@ -20,6 +20,7 @@ from torch import Tensor
 from src.models import engine, gate, grad_cam, part_sentences
 from src.models.backbone import Backbone
 from src.models.checkpoints import Checkpoint
+from src.models.forward import Precision
 from src.models.gate import Verdict
 from src.models.lesion_finder import NOTHING_FOUND
 from src.models.prediction import Explanation, HeatMap, Parts, Prediction, RegionKind
@@ -95,7 +96,7 @@ class Predictor:
     backbone. Raises EngineRefused as `engine.forward_of` does.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", precision: engine.Precision = "float32") -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", precision: Precision = "float32") -> None:
         self.checkpoint = checkpoint
         self.task = TASKS[checkpoint.config.vigil.task]
         self.device = torch.device(device)
