@@ -109,9 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = score(predictor, entries, threshold, mpp)
             # There is no progress bar if the rows go to the same terminal.
             same_terminal = options.csv is None and sys.stdout.isatty()
-            for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal):
+            progress = tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal)
+            # Counted before it is written: an interrupt during the writing comes into effect after it.
+            for written, line in enumerate(progress, start=1):
                 writer.write(line)
-                written += 1
                 failed += "error" in line
     except KeyboardInterrupt:
         print(f"score: interrupted; {written} of {len(entries)} rows are written.", file=sys.stderr)

@@ -5,6 +5,7 @@ model, so that the worker processes neither convert nor optimise it again. Nothi
 this module raises ImportError where OpenVINO is not installed.
 """
 
+import math
 import sys
 import threading
 import warnings
@@ -26,11 +27,16 @@ from src.models.forward import Precision  # noqa: E402
 
 DEVICE: Final = "CPU"
 HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16"}
+PIECE: Final = 4
+"""Images at most that one thread takes at once. More do not fit the processor's caches: two threads that take four
+images each are a third faster than two threads that share thirty-two."""
 _converting = threading.Lock()
 
 
 class OpenVINOForward:
     """A forward pass by OpenVINO on the CPU, in as many threads as torch uses when the object is made or unpickled.
+
+    Each thread takes other images of a batch, so a batch of one image uses one thread.
 
     `module`: in eval mode, with its weights, none of which needs a gradient. It is not kept. `input_size`: channels,
     height and width of its input. `precision`: of the arithmetic. It is set explicitly, because OpenVINO's default
@@ -42,21 +48,30 @@ class OpenVINOForward:
         self._precision = precision
         model = converted(module, torch.zeros(1, *input_size))
         self._compiled = openvino.Core().compile_model(model, DEVICE, self._settings())
-        self._idle: deque[openvino.InferRequest] = deque()
+        self._idle: deque[openvino.AsyncInferQueue] = deque()
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The outputs, as `forward.Forward` describes them. `pixels` are on the CPU."""
-        # A request serves one call at a time. The deque's operations are atomic.
+        # A queue serves one call at a time. The deque's operations are atomic.
         try:
-            request = self._idle.pop()
+            queue = self._idle.pop()
         except IndexError:
-            request = self._compiled.create_infer_request()
-        try:
-            request.infer([pixels.contiguous().numpy()])
-            # Copied, because the next call overwrites the request's tensors.
-            return tuple(torch.from_numpy(output.data.copy()) for output in request.output_tensors)
-        finally:
-            self._idle.append(request)
+            queue = openvino.AsyncInferQueue(self._compiled)
+        outputs: dict[int, tuple[Tensor, ...]] = {}
+
+        def keep(request: openvino.InferRequest, number: int) -> None:
+            # Copied, because the request's next images overwrite its tensors.
+            outputs[number] = tuple(torch.from_numpy(output.data.copy()) for output in request.output_tensors)
+
+        queue.set_callback(keep)
+        size = min(PIECE, math.ceil(len(pixels) / len(queue)))
+        pieces = pixels.contiguous().split(size)
+        for number, piece in enumerate(pieces):
+            queue.start_async([piece.numpy()], number)
+        queue.wait_all()
+        # A queue that raised an error is not used again.
+        self._idle.append(queue)
+        return tuple(map(torch.cat, zip(*(outputs[number] for number in range(len(pieces))), strict=True)))
 
     def __getstate__(self) -> dict[str, Any]:
         # An array, so that processes can share its memory.
@@ -75,9 +90,9 @@ class OpenVINOForward:
         return {
             "INFERENCE_PRECISION_HINT": HINTS[self._precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": torch.get_num_threads(),
             # Several processes would otherwise share the first core.
             "ENABLE_CPU_PINNING": False,
-            "NUM_STREAMS": 1,
         }
 
 
