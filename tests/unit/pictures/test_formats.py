@@ -91,3 +91,14 @@ def test_a_jpeg_2000_whose_parts_disagree_on_its_size_is_refused() -> None:
     at = data.index(jpeg2000.CODESTREAM) + 8
     for width in (79, 40_000):
         assert "." in refusal(data[:at] + width.to_bytes(4) + data[at + 4 :])
+
+
+def test_a_jpeg_2000_is_measured_by_the_codestream_that_is_decoded() -> None:
+    data = encoded(photo(), "JPEG2000")
+    start = data.index(jpeg2000.CODESTREAM)
+    other = bytearray(data[start : start + 60])
+    other[8:16] = (7).to_bytes(4) * 2
+    box = (8 + len(other)).to_bytes(4) + b"free" + other
+    changed = data[: start - 8] + box + data[start - 8 :]
+    assert jpeg2000.sizes(changed) == jpeg2000.sizes(data)
+    assert np.array_equal(pixels(read(changed)), pixels(read(data)))
