@@ -7,13 +7,11 @@ size, whatever the TIFF says. So it is compared with the segment's size before a
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from io import BytesIO
 from typing import Final, NamedTuple
 
-from PIL import Image
 from tifffile import COMPRESSION, TiffPage
 
-from src.pictures import jpeg, jpeg2000
+from src.pictures import jpeg, jpeg2000, webp
 from src.pictures.picture import ImageRefused
 
 BLOCK: Final = 16
@@ -44,8 +42,8 @@ def _of_jpeg2000(data: bytes) -> Iterator[Stated]:
 
 
 def _of_webp(data: bytes) -> Iterator[Stated]:
-    with Image.open(BytesIO(data), formats=["WEBP"]) as image:  # reads the header alone
-        yield Stated(image.height, image.width, len(image.getbands()))
+    width, height = webp.canvas(data)
+    yield Stated(height, width, CHANNELS)
 
 
 def _of_lerc(data: bytes) -> Iterator[Stated]:

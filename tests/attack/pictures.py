@@ -89,6 +89,15 @@ def claiming(kind: str, box: bytes, offset: int) -> bytes:
     return bytes(data)
 
 
+def wide_webp() -> bytes:
+    """A small WebP whose header claims 16,384 × 16,384 pixels."""
+    stream = BytesIO()
+    Image.new("RGB", (64, 64), (120, 60, 30)).save(stream, "WEBP", lossless=True)
+    data = bytearray(stream.getvalue())
+    struct.pack_into("<I", data, data.index(b"VP8L") + 9, 0xFFFFFFF)
+    return bytes(data)
+
+
 def unpacking(compression: str, packed: Callable[[], bytes]) -> bytes:
     """A TIFF of 64 × 64 pixels, whose only strip unpacks to a gigabyte."""
     stream = BytesIO()
@@ -128,10 +137,11 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "HEIC that claims 60,000 × 60,000 pixels": (lambda: claiming("HEIF", b"ispe", 8), "40 megapixels"),
     "AVIF that claims 60,000 × 60,000 pixels": (lambda: claiming("AVIF", b"ispe", 8), "damaged"),
     "JPEG 2000 that claims 60,000 × 60,000 pixels": (lambda: claiming("JPEG2000", b"\xff\x51", 6), "16 megapixels"),
+    "WebP that claims 16,384 × 16,384 pixels": (wide_webp, "40 megapixels"),
     "TIFF whose JPEG tile claims 65,500 × 65,500 pixels": (lambda: tiff_tile("JPEG", 65_500), "larger size"),
     "TIFF whose JPEG 2000 tile claims 60,000 × 60,000 pixels": (lambda: tiff_tile("JPEG 2000", 60_000), "larger size"),
     "TIFF whose LERC tile claims 60,000 × 60,000 pixels": (lambda: tiff_tile("LERC", 60_000), "larger size"),
-    "TIFF whose WebP tile claims 16,383 × 16,383 pixels": (lambda: tiff_tile("WebP", 16_383), "40 megapixels"),
+    "TIFF whose WebP tile claims 16,383 × 16,383 pixels": (lambda: tiff_tile("WebP", 16_383), "larger size"),
     "TIFF whose Deflate strip unpacks to 1 GB": (lambda: unpacking("zlib", zlib_gigabyte), "damaged"),
     "TIFF whose Zstandard strip unpacks to 1 GB": (lambda: unpacking("zstd", zstd_gigabyte), "damaged"),
     "PDF named .png": (lambda: b"%PDF-1.7\n" + b"1 0 obj <<>> endobj\n" * 10_000, "PDF"),
