@@ -109,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = score(predictor, entries, threshold, mpp)
             # There is no progress bar if the rows go to the same terminal.
             same_terminal = options.csv is None and sys.stdout.isatty()
-            progress = tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal)
-            # Counted before it is written: an interrupt during the writing comes into effect after it.
-            for written, line in enumerate(progress, start=1):
+            for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal):
+                # Counted first, because an interrupt during the writing comes into effect after it.
+                written += 1
                 writer.write(line)
                 failed += "error" in line
     except KeyboardInterrupt:
