@@ -41,7 +41,7 @@ class TorchForward:
 def forward_of(
     module: nn.Module, device: torch.device, input_size: tuple[int, int, int], precision: Precision = "float32"
 ) -> Forward:
-    """The forward pass of `module` on `device`.
+    """The forward pass of `module` on `device`. PyTorch runs a module without weights, such as logistic regression's.
 
     `module`: in eval mode, with its weights, none of which needs a gradient. `input_size`: channels, height and width
     of the module's input. Raises EngineRefused if `VIGIL_ENGINE` names no engine, if it names OpenVINO and OpenVINO
@@ -52,9 +52,12 @@ def forward_of(
         return _by_torch(module, device, precision)
     try:
         # Imported here, because Vigil also works without OpenVINO.
-        from src.models.openvino_engine import OpenVINOForward
+        from src.models.openvino_engine import OpenVINOForward, WithoutWeights
 
-        return OpenVINOForward(module, input_size, precision)
+        try:
+            return OpenVINOForward(module, input_size, precision)
+        except WithoutWeights:
+            return TorchForward(module, device)
     except (ImportError, RuntimeError) as error:
         if engine == "openvino":
             raise EngineRefused(f"{VARIABLE} is openvino, and OpenVINO does not work here: {_first(error)}") from error

@@ -33,6 +33,10 @@ images each are a third faster than two threads that share thirty-two."""
 _converting = threading.Lock()
 
 
+class WithoutWeights(ValueError):  # noqa: N818 - a reason, as ImageRefused
+    """The module multiplies nothing by weights. OpenVINO gains nothing there, and cannot import such a model again."""
+
+
 class OpenVINOForward:
     """A forward pass by OpenVINO on the CPU, in as many threads as torch uses when the object is made or unpickled.
 
@@ -41,12 +45,14 @@ class OpenVINOForward:
     `module`: in eval mode, with its weights, none of which needs a gradient. It is not kept. `input_size`: channels,
     height and width of its input. `precision`: of the arithmetic. It is set explicitly, because OpenVINO's default
     depends on the processor. Raises RuntimeError where OpenVINO does not know the processor or cannot convert the
-    module.
+    module, and WithoutWeights.
     """
 
     def __init__(self, module: nn.Module, input_size: tuple[int, int, int], precision: Precision = "float32") -> None:
         self._precision = precision
         model = converted(module, torch.zeros(1, *input_size))
+        if not any(_is_weight(node) for node in model.get_ops()):
+            raise WithoutWeights
         self._compiled = openvino.Core().compile_model(model, DEVICE, self._settings())
         self._idle: deque[openvino.AsyncInferQueue] = deque()
 
@@ -94,6 +100,10 @@ class OpenVINOForward:
             # Several processes would otherwise share the first core.
             "ENABLE_CPU_PINNING": False,
         }
+
+
+def _is_weight(node: openvino.Node) -> bool:
+    return node.get_type_name() == "Constant" and node.get_element_type().is_real() and len(node.shape) > 1
 
 
 def converted(module: nn.Module, example: Tensor) -> openvino.Model:

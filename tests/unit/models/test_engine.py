@@ -139,7 +139,8 @@ def predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 def test_both_engines_give_the_same_answers(architecture: str, predictor: Callable[[str, str], Predictor]) -> None:
     by_torch, by_openvino = predictor(architecture, "torch"), predictor(architecture, "openvino")
     assert isinstance(by_torch._backbone, TorchForward)
-    assert isinstance(by_openvino._backbone, OpenVINOForward)
+    # Before the head of a logistic regression there is nothing to compute.
+    assert isinstance(by_openvino._backbone, TorchForward if architecture == "vigil_linear28" else OpenVINOForward)
     answers = set()
     for seed in range(3):
         expected, found = (one.predict(blotches(seed), "Grad-CAM") for one in (by_torch, by_openvino))
@@ -158,6 +159,9 @@ def test_both_engines_give_the_same_answers(architecture: str, predictor: Callab
     first, *_ = by_openvino.predict_many(batch)
     assert isinstance(first, Prediction)
     assert first.probabilities == pytest.approx(single, abs=1e-4)
+    # As a worker process gets it.
+    by_openvino._backbone = pickle.loads(pickle.dumps(by_openvino._backbone))
+    assert by_openvino.predict(blotches(0)).probabilities == pytest.approx(single, abs=1e-4)
 
 
 def test_both_engines_find_the_same_lesion(image: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
