@@ -22,7 +22,7 @@ from src.pictures.picture import ImageRefused, Picture
 from src.pictures.reasons import NOT_A_PICTURE, TOO_MANY_PARTS, refusal_by_name
 
 
-def read(source: str | os.PathLike[str] | bytes | None, background: Background = "black") -> Picture:
+def read(source: str | os.PathLike[str] | bytes | None, background: Background) -> Picture:
     """Decode one picture from a path or from the file's bytes; both give the same result.
 
     The file's bytes decide what it is, not its suffix. Transparent parts are filled with `background`, which the task's

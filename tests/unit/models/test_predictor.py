@@ -127,7 +127,7 @@ def test_batched_is_as_alone_and_in_order(name: str, made: Callable[[str], tuple
     _, predictor = made(name)
     pictures: list[Any] = many(11)
     pictures[4] = b"no picture"
-    pictures[7] = decode.read(pictures[7])
+    pictures[7] = decode.read(pictures[7], "black")
     answers = list(predictor.predict_many(pictures, batch_size=4))
     assert len(answers) == 11
     assert isinstance(answers[4], ImageRefused)

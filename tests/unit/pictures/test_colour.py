@@ -9,10 +9,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from src.pictures import colour, profiles
-from src.pictures.decode import read
 from src.pictures.picture import ImageRefused
 from src.pictures.profiles import CONVERTED, D65, IGNORED, PRIMARIES
-from tests.unit.pictures.test_decode import encoded, photo, pixels, png
+from tests.unit.pictures.test_decode import encoded, photo, pixels, png, read
 
 ADOBE_RGB = imagecodecs.cms_profile(
     "rgb", whitepoint=D65, primaries=(0.64, 0.33, 0.21, 0.71, 0.15, 0.06), gamma=563 / 256

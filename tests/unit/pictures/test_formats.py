@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from src.pictures import jpeg, jpeg2000, reasons
-from src.pictures.decode import read
 from src.pictures.orientation import TURNS
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
-from tests.unit.pictures.test_decode import encoded, photo, pixels, refusal
+from tests.unit.pictures.test_decode import encoded, photo, pixels, read, refusal
 
 
 def heic(image: Image.Image, **options: object) -> bytes:

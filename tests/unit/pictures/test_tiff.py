@@ -9,10 +9,9 @@ import pytest
 import tifffile
 
 from src.pictures import reasons, tiff_directories
-from src.pictures.decode import read
 from src.pictures.pillow_frame import FIRST_ONLY
 from src.pictures.tiff import PLANES, REDUCED_FIRST
-from tests.unit.pictures.test_decode import photo, pixels, refusal
+from tests.unit.pictures.test_decode import photo, pixels, read, refusal
 from tests.unit.pictures.test_depth import GREY, TWIN, assert_twin, tiff
 
 LARGE = np.asarray(photo(160, 120))
