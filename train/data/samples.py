@@ -19,6 +19,7 @@ from PIL import Image
 
 from src.pictures import decode
 from src.pictures.colour import Background
+from src.pictures.limits import MAX_LOCAL_BYTES
 from src.pictures.picture import Picture
 from src.tasks import TASKS
 
@@ -119,7 +120,7 @@ class Sample:
     def picture(self) -> Picture:
         """The image with its original aspect, 8-bit RGB. Raises `ImageRefused` for a file that cannot be read."""
         if self.key is None:
-            found = decode.read(self.path, _background(self.source))
+            found = decode.read(self.path, _background(self.source), MAX_LOCAL_BYTES)
             if self.aspect is None:
                 return found
             size = (round(found.image.height * self.aspect), found.image.height)

@@ -146,3 +146,17 @@ def test_pages_in_a_circle_are_counted_once() -> None:
     struct.pack_into("<I", data, at + 2 + 12 * entries, at)
     assert tiff_directories.count_pages(bytes(data)) == 1
     assert_twin(bytes(data))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_channels_without_a_meaning_are_not_read_as_grey(channels: int) -> None:
+    values = np.dstack((TWIN, GREY))[..., :channels]
+    said = refusal(tiff(values, photometric="minisblack", planarconfig="contig"))
+    assert f"stores {channels} channels" in said
+
+
+def test_a_palette_of_8_bits_is_no_black_picture() -> None:
+    palette = np.repeat(np.arange(256, dtype=np.uint16)[None], 3, axis=0)
+    for colours in (palette, palette * np.uint16(257)):
+        picture = read(tiff(GREY, photometric="palette", colormap=colours))
+        assert np.array_equal(pixels(picture)[..., 0], GREY)
