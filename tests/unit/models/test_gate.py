@@ -418,7 +418,7 @@ def test_only_several_sources_have_a_head_and_it_learns_from_half_of_the_strange
 ) -> None:
     assert keeper(models["skin"]).head is not None
     assert keeper(models["histopathology"]).head is None
-    learned, left = (list(fitting.strange_pictures(data, half)) for half in (True, False))
+    learned, left = (list(fitting.strange_pictures(data, "black", half)) for half in (True, False))
     assert len(learned) + len(left) == 10
     assert learned
     assert left

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from src.pictures import limits, reasons
-from src.pictures.decode import read
+from src.pictures import decode, limits, reasons
+from src.pictures.colour import Background
 from src.pictures.orientation import TURNS
 from src.pictures.picture import ImageRefused, Picture
 from src.pictures.size import check_size
@@ -50,6 +50,10 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 def pixels(picture: Picture) -> np.ndarray:
     return np.asarray(picture.image).astype(int)
+
+
+def read(source: Any, background: Background = "black") -> Picture:
+    return decode.read(source, background)
 
 
 def refusal(source: Any) -> str:

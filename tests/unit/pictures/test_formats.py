@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from src.pictures import jpeg, jpeg2000, reasons, webp
-from src.pictures.decode import read
 from src.pictures.orientation import TURNS
+from src.pictures.pillow_frame import FIRST_ONLY
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
-from tests.unit.pictures.test_decode import encoded, photo, pixels, refusal
+from tests.unit.pictures.test_decode import encoded, photo, pixels, read, refusal
 
 
 def heic(image: Image.Image, **options: object) -> bytes:
@@ -61,6 +61,17 @@ def test_a_heic_in_display_p3_by_code_points_is_converted() -> None:
     assert picture.notes != ()
     assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 4
     assert refusal(heic(photo(), color_primaries=9, transfer_characteristics=16)) == reasons.HIGH_DYNAMIC_RANGE
+
+
+def test_a_heic_of_several_images_gives_its_primary_one() -> None:
+    file = pillow_heif.HeifFile()
+    for image in (photo().rotate(180), photo()):
+        file.add_from_pillow(image)
+    stream = BytesIO()
+    file.save(stream, quality=95, primary_index=1)
+    picture = read(stream.getvalue())
+    assert picture.notes == (FIRST_ONLY,)
+    assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 4
 
 
 def test_more_pixels_than_are_read_come_at_half_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
