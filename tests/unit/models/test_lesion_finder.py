@@ -21,7 +21,6 @@ from src.models.preprocess import Region, select_region
 from src.pictures.picture import Box
 from src.pictures.scanned_field import crop
 from src.tasks import TASKS
-from tests.support import synthetic_datasets
 from train import __main__ as train_command
 from train import evaluate
 from train.data import load
@@ -149,11 +148,6 @@ def test_training_crops_keep_the_lesion_in_sight() -> None:
     assert dataset.lesion_crop(array, None, whole, 0).shape == array.shape
     windows = [dataset.lesion_crop(array, None, settings, seed).shape for seed in range(40)]
     assert all(height == width < 95 for height, width, _ in windows)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 def run(recipe: dict[str, Any], data: Path, out: Path, *more: str) -> int:

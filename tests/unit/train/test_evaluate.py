@@ -36,11 +36,6 @@ def _few_resamples() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
 def evaluated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = synthetic_checkpoints.trained(tmp_path_factory.mktemp("evaluated") / "ultrasound", "ultrasound", data)
     assert evaluate.main([str(folder), "--data", str(data)]) == 0

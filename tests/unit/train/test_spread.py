@@ -11,18 +11,13 @@ import pytest
 
 from src.models.evaluation import parse
 from src.results.formatting import over_seeds
-from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support import synthetic_checkpoints
 from tests.support.synthetic_checkpoints import edit
 from train import evaluate, spread
 from train.data import load
 from train.evaluation import explanations, metrics
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

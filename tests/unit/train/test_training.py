@@ -24,7 +24,6 @@ from src.models import checkpoints
 from src.models.predictor import Predictor
 from src.results.formatting import with_interval
 from src.tasks import TASKS
-from tests.support import synthetic_datasets
 from tests.support.tiny_recipe import TINY, recipe_of
 from train import __main__ as train_command
 from train import card, evaluate, release, speed
@@ -36,11 +35,6 @@ from train.training.classifier import Classification
 from train.training.distributed import Processes
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
