@@ -169,8 +169,9 @@ def test_concurrent_calls_give_the_quiet_answers(name: str, made: Callable[[str]
 
     with ThreadPoolExecutor(8) as crowd:
         loud = list(crowd.map(work, jobs))
+    alone = {job: work(job) for job in set(jobs)}
     for job, answer in zip(jobs, loud, strict=True):
-        quiet = work(job)
+        quiet = alone[job]
         assert answer.logits == quiet.logits
         if answer.heat_map is None:
             assert quiet.heat_map is None
