@@ -99,3 +99,12 @@ def test_other_sizes_and_kaggles_copy_are_named(tmp_path: Path) -> None:
         data.READERS["breastmnist"](tmp_path / "breastmnist")
     with pytest.raises(data.DataMissing, match=r"Kaggle's .* the six HDF5 files of PatchCamelyon are needed"):
         data.READERS["pcam"](tmp_path / "pcam")
+
+
+def test_another_split_keeps_groups_together(root: Path) -> None:
+    own, other = data.load("skin", root), data.load("skin", root, resplit=5)
+    assert not data.leaks(other)
+    assert [sample.name for sample in own] == [sample.name for sample in other]
+    assert [sample.split for sample in own] != [sample.split for sample in other]
+    assert {sample.split for sample in other} == {"train", "validation", "test"}
+    assert [s.split for s in data.load("skin", root, resplit=5)] == [s.split for s in other]
