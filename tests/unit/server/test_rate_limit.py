@@ -184,7 +184,7 @@ async def named(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(f"{visitor_of(scope)}|{vouched}")(scope, receive, send)
 
 
-def test_what_mcp_asks_on_is_its_visitors_question_and_nobody_can_forge_that() -> None:
+def test_mcps_own_call_counts_for_its_visitor_and_cannot_be_forged() -> None:
     limits = RateLimits(Allowed(parse("3/day"), parse("1000/day"), 0))
     with (
         serving(Visitors(Calls(named, FileArguments({0: {0}}, {}), limits), limits)) as (url, _),

@@ -101,7 +101,7 @@ def test_out_of_fold_calibration_by_hand(data: Path) -> None:
         assert (p[:, [0, 1, 4]].sum(axis=1) >= result["default_threshold"]).mean() >= 0.95
 
 
-def test_a_left_out_source_is_not_learned_from_and_its_test_split_stays_unread(data: Path) -> None:
+def test_a_left_out_source_is_not_learned_from_nor_its_test_split_read(data: Path) -> None:
     samples = load("ultrasound", data)
     rest, read = leave_out.split_off(samples, "busbra")
     assert {s.source for s in rest} == {"busi", "multirez"}
