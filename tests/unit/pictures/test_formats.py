@@ -11,7 +11,7 @@ from PIL import Image
 
 from src.pictures import jpeg, jpeg2000, reasons
 from src.pictures.decode import read
-from src.pictures.orientation import TURNS
+from tests.support.orientation import as_stored
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
 from tests.unit.pictures.test_decode import encoded, photo, pixels, refusal
 
@@ -42,14 +42,9 @@ def test_newer_formats_are_read_whole_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_heic_and_avif_are_turned_upright(orientation: int) -> None:
-    stored = photo()
-    inverse = {6: 8, 8: 6}.get(orientation, orientation)
-    if inverse > 1:
-        stored = stored.transpose(TURNS[inverse])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    turned = heic(stored, exif=exif.tobytes())
-    for data in (turned, encoded(stored, "AVIF", quality=95, exif=exif)):
+    image, exif = as_stored(photo(), orientation)
+    turned = heic(image, exif=exif.tobytes())
+    for data in (turned, encoded(image, "AVIF", quality=95, exif=exif)):
         assert np.abs(pixels(read(data)) - np.asarray(photo()).astype(int)).mean() < 4
 
 
