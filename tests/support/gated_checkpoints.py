@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def write(root: Path, data: Path) -> dict[str, Path]:
     for name, architecture in MODELS.items():
         task = name.split("-")[0]
         samples = load(task, data)
-        small = {"input_size": (3, 64, 64)} if task == "skin" else {}
+        small: dict[str, Any] = {"input_size": (3, 64, 64)} if task == "skin" else {}
         made[name] = synthetic_checkpoints.write(root / name, task, architecture, **small)
         config = json.loads((made[name] / "config.json").read_text(encoding="utf-8"))
         config["vigil"] |= {
