@@ -20,6 +20,7 @@ from src.pictures.pillow_frame import FIRST_ONLY
 from src.pictures.reasons import DAMAGED, EXPORT, RAW, TOO_MANY_FRAMES, TOO_MANY_PARTS
 from src.pictures.size import check_size
 from src.pictures.tiff_directories import count_pages, count_parts
+from src.pictures.tiff_segments import check_stated_size
 
 __all__ = ["PREFIXES", "count_parts", "first_frame"]
 
@@ -172,8 +173,10 @@ def _values(page: TiffPage, data: bytes) -> np.ndarray:
     for index, (start, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
         if size <= 0 or start <= 0 or start + size > len(data):
             raise EOFError("a part is outside the file")
+        segment = data[start : start + size]
+        check_stated_size(page, index, segment)
         part, (sample, _, upper, left, _), _ = page.decode(
-            data[start : start + size], index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+            segment, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )
         if part is None:
             raise EOFError("a part is empty")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -9,7 +10,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from src.pictures import jpeg, jpeg2000, reasons
+from src.pictures import jpeg, jpeg2000, reasons, webp
 from src.pictures.decode import read
 from tests.support.orientation import as_stored
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
@@ -86,3 +87,26 @@ def test_a_jpeg_2000_whose_parts_disagree_on_its_size_is_refused() -> None:
     at = data.index(jpeg2000.CODESTREAM) + 8
     for width in (79, 40_000):
         assert "." in refusal(data[:at] + width.to_bytes(4) + data[at + 4 :])
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])
+def test_the_size_of_a_webp_is_checked_before_pillow_opens_it(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(encoded(photo(), "WEBP", **options))
+    assert webp.canvas(data) == photo().size
+    monkeypatch.setattr(Image, "open", None)
+    at = {b"VP8 ": 26, b"VP8L": 21, b"VP8X": 24}[bytes(data[12:16])]
+    data[at : at + 4] = b"\xff" * 4
+    assert "pixels" in refusal(bytes(data))
+
+
+def test_a_jpeg_2000_is_measured_by_the_codestream_that_is_decoded() -> None:
+    data = encoded(photo(), "JPEG2000")
+    start = data.index(jpeg2000.CODESTREAM)
+    other = bytearray(data[start : start + 60])
+    other[8:16] = (7).to_bytes(4) * 2
+    box = (8 + len(other)).to_bytes(4) + b"free" + other
+    changed = data[: start - 8] + box + data[start - 8 :]
+    assert jpeg2000.sizes(changed) == jpeg2000.sizes(data)
+    assert np.array_equal(pixels(read(changed)), pixels(read(data)))

@@ -4,14 +4,18 @@ import struct
 from io import BytesIO
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
 from src.pictures import reasons, tiff_directories
 from src.pictures.decode import read
+from src.pictures.picture import ImageRefused
 from src.pictures.pillow_frame import FIRST_ONLY
 from src.pictures.tiff import PLANES, REDUCED_FIRST
+from src.pictures.tiff_segments import LARGER, check_stated_size
+from tests.support.tiff_tiles import KINDS, SIDE, tiff_tile
 from tests.unit.pictures.test_decode import photo, pixels, refusal
 from tests.unit.pictures.test_depth import GREY, TWIN, assert_twin, tiff
 
@@ -49,6 +53,25 @@ def test_compressions_tiles_and_planes(compression: str, tile: tuple[int, int] |
     lossy = compression in ("webp", "jpeg")
     assert_twin(data, within=255 if lossy else 0)
     assert np.abs(pixels(read(data)) - TWIN).mean() < (4 if lossy else 0.001)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tile_that_states_a_larger_size_is_not_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(tiff_tile(kind, SIDE)).image.size == (SIDE, SIDE)
+    for codec in ("jpeg_decode", "jpeg2k_decode", "webp_decode", "lerc_decode"):
+        monkeypatch.setattr(imagecodecs, codec, None)
+    assert refusal(tiff_tile(kind, 5 * SIDE)) == LARGER
+
+
+def test_a_lerc_tile_of_many_bands_is_not_decoded() -> None:
+    data = tiff(GREY, photometric="minisblack", compression="lerc", tile=(64, 96))
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        page = file.pages.first
+        start, size = page.dataoffsets[0], page.databytecounts[0]
+        blob = data[start : start + size]
+        with pytest.raises(ImageRefused, match="larger size"):
+            check_stated_size(page, 0, blob * 5)
+        check_stated_size(page, 0, blob)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib", "jpeg"])
