@@ -94,6 +94,7 @@ def test_own_pictures_are_accepted_and_other_tasks_refused(
         assert not any(verdict(predictor, picture).accepted for picture in pictures(other, gate_data, "test")[:8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["breastmnist", "breastmnist-logistic"])
 def test_many_pictures_get_the_verdicts_of_single_ones(
     name: str, gated_models: dict[str, Predictor], gate_data: Path
@@ -110,6 +111,7 @@ def test_many_pictures_get_the_verdicts_of_single_ones(
         assert answer.warnings == gated_models[name].predict(picture).warnings
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_same_with_and_without_a_gate(
     gated_folders: dict[str, Path], gated_models: dict[str, Predictor], gate_data: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +134,7 @@ def stored(picture: Picture, folder: Path) -> str:
     return str(folder / "picture.png")
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_task_is_sent_to_its_tab(
     gated_models: dict[str, Predictor], gate_data: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +160,7 @@ def test_a_picture_of_another_task_is_sent_to_its_tab(
     assert row["quality"].startswith(gate_sentences.sentence(TASKS["histopathology"]))
 
 
+@pytest.mark.slow
 def test_an_own_picture_is_only_said_to_be_accepted(
     gated_models: dict[str, Predictor], gate_data: Path, tmp_path: Path
 ) -> None:
@@ -168,6 +172,7 @@ def test_an_own_picture_is_only_said_to_be_accepted(
     assert not any("look like" in line for line in result.quality)
 
 
+@pytest.mark.slow
 def test_only_other_tasks_defaults_are_asked_and_the_surest_is_named(
     gated_models: dict[str, Predictor], gate_data: Path
 ) -> None:
@@ -213,6 +218,7 @@ def broken_block(config: Any, **fields: object) -> None:
     config["vigil"]["gate"]["picture"] |= fields
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -235,6 +241,7 @@ def test_a_damaged_gate_is_refused(
         checkpoints.load("breastmnist", folder)
 
 
+@pytest.mark.slow
 def test_a_gate_of_another_network_or_without_variance_is_refused(gated_models: dict[str, Predictor]) -> None:
     sound = gate_of(gated_models["breastmnist"])
     network = gated_models["breastmnist"].checkpoint.network
@@ -245,6 +252,7 @@ def test_a_gate_of_another_network_or_without_variance_is_refused(gated_models: 
     assert not flat.fits(network, (1, 28, 28))
 
 
+@pytest.mark.slow
 def test_the_hub_carries_the_gate(hub: Hub, gated_folders: dict[str, Path]) -> None:
     folder = gated_folders["breastmnist"]
     files = checkpoints.load("breastmnist", folder).config.files
