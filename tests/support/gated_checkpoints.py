@@ -5,8 +5,6 @@ apart.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +37,6 @@ def with_strange(data: Path, root: Path) -> Path:
     return root
 
 
-@contextmanager
-def few_images() -> Iterator[None]:
-    """Gates are fitted to fewer images meanwhile: these datasets are told apart by few."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "OTHERS", 30)
-        patch.setattr(fitting, "PER_SOURCE", 30)
-        yield
-
-
 def write(root: Path, data: Path) -> dict[str, Path]:
     """Name in MODELS -> a checkpoint folder in `root` with its gate."""
     made = {}
@@ -62,7 +51,8 @@ def write(root: Path, data: Path) -> dict[str, Path]:
             "split_sha256": split_hash(samples),
         }
         synthetic_checkpoints.rewrite(made[name] / "config.json", config)
-    with few_images():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "PER_SOURCE", 30)
         assert fitting.main([*map(str, made.values()), "--data", str(data)]) == 0
     return made
 

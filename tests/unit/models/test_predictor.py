@@ -157,6 +157,7 @@ def test_fault_of_ours_is_not_taken_for_a_bad_picture(
         list(made("breastmnist")[1].predict_many(many(3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["skin", "histopathology"])
 def test_concurrent_calls_give_the_quiet_answers(name: str, made: Callable[[str], tuple[Path, Predictor]]) -> None:
     folder, _ = made(name)

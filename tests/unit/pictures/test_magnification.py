@@ -123,6 +123,7 @@ def test_the_committed_check_is_of_every_task_with_a_scale() -> None:
         assert {len(row) for row in one.weights} == {len(one.mean)} == {len(one.scale)} == {FEATURES}
 
 
+@pytest.mark.slow
 def test_the_command_for_geometry_changes_nothing_else(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

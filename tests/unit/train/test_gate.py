@@ -15,7 +15,7 @@ from src.models.predictor import Predictor
 from src.pictures.picture import Picture
 from src.tasks import TASKS
 from tests.support import synthetic_datasets
-from tests.support.gated_checkpoints import few_images, gate_of, pictures, verdict
+from tests.support.gated_checkpoints import gate_of, pictures, verdict
 from train import gate as fitting
 from train import gate_head
 from train.data import Sample, load
@@ -45,9 +45,8 @@ def test_the_distance_is_mahalanobis() -> None:
 def test_no_test_picture_is_read_for_the_fit(gated_models: dict[str, Predictor], gate_data: Path) -> None:
     samples = load("breastmnist", gate_data)
     held_out = [replace(sample, path=Path("gone")) if sample.split == "test" else sample for sample in samples]
-    with few_images():  # as the fixture's
-        others = fitting.of_other_tasks(TASKS["breastmnist"], gate_data, "train")
-        of_skin = fitting.of_other_tasks(TASKS["skin"], gate_data, "train")
+    others = fitting.of_other_tasks(TASKS["breastmnist"], gate_data, "train")
+    of_skin = fitting.of_other_tasks(TASKS["skin"], gate_data, "train")
     assert set(others) == {"skin", "histopathology"}  # not what looks the same
     assert set(of_skin) == {"ultrasound", "breastmnist", "histopathology"}
     assert all(sample.split == "train" for chosen in others.values() for sample in chosen)
