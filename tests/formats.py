@@ -27,6 +27,7 @@ from src.pictures import decode
 from src.pictures.orientation import TURNS
 from src.pictures.picture import ImageRefused
 from tests.support import print_profile
+from tests.support.orientation import as_stored
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "FORMATS.md"
@@ -145,10 +146,8 @@ def in_print(image: Image.Image, kind: str) -> bytes:
 
 
 def turned(image: Image.Image, orientation: int, kind: str) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    inverse = {6: 8, 8: 6}.get(orientation, orientation)
-    return encoded(image.transpose(TURNS[inverse]), kind, exif=exif, **CAREFUL.get(kind, {}))
+    image, exif = as_stored(image, orientation)
+    return encoded(image, kind, exif=exif, **CAREFUL.get(kind, {}))
 
 
 def planes(image: Image.Image, **options: bool) -> bytes:

@@ -134,7 +134,7 @@ def test_perturbations_of_a_strip_are_bounded(
 
     pad = np.pad
     monkeypatch.setattr(np, "pad", padded)
-    small = perturbations._reduced(Image.new("RGB", size, "grey"))
+    small = perturbations.reduced(Image.new("RGB", size, "grey"))
     for view in perturbations.perturbations(predictor.task):
         if "cut" not in view.name:  # of a single row nothing is left
             view.change(small)

@@ -36,7 +36,7 @@ def in_space(picture: Image.Image, profile: bytes) -> Image.Image:
 
 @pytest.mark.parametrize("name", WIDE)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000"])
-def test_a_picture_in_another_colour_space_gets_the_values_of_its_srgb_twin(name: str, kind: str) -> None:
+def test_another_colour_space_gives_the_values_of_the_srgb_twin(name: str, kind: str) -> None:
     stored = in_space(photo(), WIDE[name])
     if kind == "JPEG2000":  # Pillow writes no profile into it, so it goes in by hand
         data = encoded(stored, kind)

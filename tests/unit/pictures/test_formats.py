@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from src.pictures import jpeg, jpeg2000, reasons, webp
-from src.pictures.orientation import TURNS
 from src.pictures.pillow_frame import FIRST_ONLY
+from tests.support.orientation import as_stored
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
 from tests.unit.pictures.test_decode import encoded, photo, pixels, read, refusal
 
@@ -43,14 +43,9 @@ def test_newer_formats_are_read_whole_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_heic_and_avif_are_turned_upright(orientation: int) -> None:
-    stored = photo()
-    inverse = {6: 8, 8: 6}.get(orientation, orientation)
-    if inverse > 1:
-        stored = stored.transpose(TURNS[inverse])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    turned = heic(stored, exif=exif.tobytes())
-    for data in (turned, encoded(stored, "AVIF", quality=95, exif=exif)):
+    image, exif = as_stored(photo(), orientation)
+    turned = heic(image, exif=exif.tobytes())
+    for data in (turned, encoded(image, "AVIF", quality=95, exif=exif)):
         assert np.abs(pixels(read(data)) - np.asarray(photo()).astype(int)).mean() < 4
 
 
@@ -110,7 +105,7 @@ def test_the_size_of_a_webp_is_checked_before_pillow_opens_it(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = bytearray(encoded(photo(), "WEBP", **options))
-    assert webp.canvas(data) == photo().size
+    assert webp.canvas(bytes(data)) == photo().size
     monkeypatch.setattr(Image, "open", None)
     at = {b"VP8 ": 26, b"VP8L": 21, b"VP8X": 24}[bytes(data[12:16])]
     data[at : at + 4] = b"\xff" * 4

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from src.server.routes import HEALTH
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, STARTED_WITHIN, running
+
+pytestmark = pytest.mark.slow
 
 SLOW = """
 import asyncio, runpy, httpx, uvicorn

@@ -95,7 +95,7 @@ def by_page_and_api(
     image = {"path": str(file), "orig_name": file.name}
     (endpoint,) = (function for function in functions if function.__name__ == task)
     result, _ = asyncio.run(endpoint(image, THRESHOLD, "none"))
-    shows = [function for function in functions if function.__name__ == "show"]
+    shows: list[Any] = [function for function in functions if function.__name__ == "show"]
     (tab,) = (show.__self__ for show in shows if show.__self__.task.name == task)
     return asyncio.run(tab.show(image, THRESHOLD, "none", "", "", None))[tab.controls.result], result
 
