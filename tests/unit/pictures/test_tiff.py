@@ -10,13 +10,12 @@ import pytest
 import tifffile
 
 from src.pictures import reasons, tiff_directories
-from src.pictures.decode import read
 from src.pictures.picture import ImageRefused
 from src.pictures.pillow_frame import FIRST_ONLY
 from src.pictures.tiff import PLANES, REDUCED_FIRST
 from src.pictures.tiff_segments import LARGER, check_stated_size
 from tests.support.tiff_tiles import KINDS, SIDE, tiff_tile
-from tests.unit.pictures.test_decode import photo, pixels, refusal
+from tests.unit.pictures.test_decode import photo, pixels, read, refusal
 from tests.unit.pictures.test_depth import GREY, TWIN, assert_twin, tiff
 
 LARGE = np.asarray(photo(160, 120))
@@ -170,3 +169,17 @@ def test_pages_in_a_circle_are_counted_once() -> None:
     struct.pack_into("<I", data, at + 2 + 12 * entries, at)
     assert tiff_directories.count_pages(bytes(data)) == 1
     assert_twin(bytes(data))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_channels_without_a_meaning_are_not_read_as_grey(channels: int) -> None:
+    values = np.dstack((TWIN, GREY))[..., :channels]
+    said = refusal(tiff(values, photometric="minisblack", planarconfig="contig"))
+    assert f"stores {channels} channels" in said
+
+
+def test_a_palette_of_8_bits_is_no_black_picture() -> None:
+    palette = np.repeat(np.arange(256, dtype=np.uint16)[None], 3, axis=0)
+    for colours in (palette, palette * np.uint16(257)):
+        picture = read(tiff(GREY, photometric="palette", colormap=colours))
+        assert np.array_equal(pixels(picture)[..., 0], GREY)

@@ -30,10 +30,10 @@ from src.service.read_picture import AnswerWithheld
 from src.service.worker_pool import Models, WorkerPool
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support.small_models import small_models
 
 THRESHOLD = 0.3
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SMALL: dict[str, Any] = {name: {"input_size": (3, 32, 32)} for name in ("skin", "ultrasound")}
 
 
 class Counting:
@@ -61,18 +61,7 @@ def counting() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, counting: None) -> Models:  # noqa: ARG001 - counts
-    """A small model for each task, and two for BreastMNIST."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    made: dict[str, tuple[str, str | None]] = {name: (name, None) for name in TASKS}
-    made["breastmnist-logistic"] = ("breastmnist", "vigil_linear28")
-    return {
-        name: Predictor(
-            checkpoints.load(
-                task, synthetic_checkpoints.write(folder / name, task, architecture, **SMALL.get(name, {}))
-            )
-        )
-        for name, (task, architecture) in made.items()
-    }
+    return small_models(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture
