@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from src.tasks import TASKS
 from tests.support.app import Server
 from tests.support.chromium import PATIENCE
-from tests.support.page_actions import open_tab
+from tests.support.page_actions import open_section, open_tab
 
 SERIOUS = ("serious", "critical")
 
@@ -43,7 +43,9 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server, 
         if title in (task.title for task in TASKS.values()):
             panel.locator(".v-example").first.click()
             expect(panel.locator(".v-caption")).to_be_visible()
-            for ask in panel.get_by_role("button", name=re.compile("How sure|Compare")).all():
+            for section in panel.locator(".v-section > button").all_inner_texts():
+                open_section(panel, section.splitlines()[0])
+            for ask in panel.get_by_role("button", name=re.compile("Read altered|Compare")).all():
                 ask.click()
             expect(panel.locator(".v-chips")).to_be_visible()
             panel.get_by_role("button", name="As JSON").click()
@@ -62,24 +64,30 @@ FOCUSED = """() => {
   return [name ?? "", shown.some(ring)];
 }"""
 IN_ORDER = (
-    "How sure is it?",
     "Divider",
     "Opacity",
-    "Grad-CAM",
-    "Most probable class",
+    "Symmetric brown lesion",
     "range slider for Threshold",
     "Default",
+    "What this threshold costs",
+    "Grad-CAM",
+    "Most probable class",
+    "Curves",
+    "Report (JSON)",
 )
 
 
 def test_keys_alone_choose_read_and_move(page: Page) -> None:
     panel = open_tab(page, "skin")
+    for title in ("Where it looked", "Report"):
+        open_section(panel, title)
     panel.locator(".v-example").first.focus()
     page.keyboard.press("Enter")
     expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
     expect(panel.locator(".v-viewer")).to_be_visible()
+    page.get_by_role("tab").first.focus()
     visited = []
-    for _ in range(60):
+    for _ in range(80):
         page.keyboard.press("Tab")
         visited.append(page.evaluate(FOCUSED))
         if visited[-1][0].startswith("Report (JSON)"):
