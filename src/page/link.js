@@ -26,7 +26,10 @@
     sections = atFirst;
     const [tab, model, text, list] = KEYS.map((key) => opening.get(key) ?? "");
     const all = tabs.flatMap((name) => Object.keys(atFirst[name]));
-    if (!Object.hasOwn(models, tab)) return [same, ...tabs.map(() => same), ...tabs.map(() => same), ...all.map(() => same)];
+    if (!Object.hasOwn(models, tab)) {
+      openTab ??= Object.keys(models)[0]; // the page opens on its first tab
+      return [same, ...tabs.map(() => same), ...tabs.map(() => same), ...all.map(() => same)];
+    }
     const threshold = /^\d*\.?\d+$/.test(text) && Number(text) <= 1 ? Number(text) : null;
     const known = models[tab].includes(model) ? model : null;
     const open = list ? list.split(",") : null;

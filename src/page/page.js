@@ -4,17 +4,15 @@
 window.vigil = {
   // Show the figures and the positions for this threshold of the task's slider.
   follow(task, threshold) {
-    const parts = (selector) =>
-      document.querySelectorAll(`:is(#cost-${task}, #costs-${task}, #api-${task}) ${selector}`);
-    for (const element of parts('[data-figure="threshold"]')) element.textContent = threshold;
+    for (const element of document.querySelectorAll(`#api-${task} [data-figure]`)) element.textContent = threshold;
     const source = document.querySelector(`#cost-${task} [data-columns]`);
     if (!source) return;
     const columns = JSON.parse(source.dataset.columns);
     const row = columns.at.indexOf(threshold);
     if (row < 0) return; // A threshold between two steps was typed, and the server sends its figures.
+    const parts = (selector) => document.querySelectorAll(`:is(#cost-${task}, #costs-${task}) ${selector}`);
     for (const element of parts("[data-figure]")) {
-      const column = columns[element.dataset.figure];
-      if (column) element.textContent = column[row];
+      element.textContent = columns[element.dataset.figure][row];
     }
     for (const element of parts("[data-interval]")) {
       element.title = `95% interval ${columns[`${element.dataset.figure}_interval`][row]}`;
@@ -136,13 +134,26 @@ function describeAccordion(button) {
   button.querySelector(".icon")?.setAttribute("aria-hidden", "true");
 }
 
+// Gradio draws a part late: the server sends it again, or its section is opened for the first time. The slider may have
+// moved meanwhile, so the part follows it at once.
+function catchUp(part) {
+  const task = part.closest("[id^='cost-'], [id^='costs-'], [id^='curves-'], [id^='api-']")?.id.split("-")[1];
+  const threshold = document.querySelector(`#threshold-${task} input[type=number]`)?.value;
+  if (threshold) window.vigil.follow(task, Number(threshold));
+}
+
 new MutationObserver((changes) => {
   for (const { type, target, addedNodes } of changes) {
     if (type === "attributes") {
       if (target.dataset.testid === "accordion-content") describeAccordion(target.previousElementSibling);
       continue;
     }
-    for (const node of addedNodes) node.querySelectorAll?.(".gr-accordion > button").forEach(describeAccordion);
+    for (const node of addedNodes) {
+      if (!node.querySelectorAll) continue; // a text
+      node.querySelectorAll(".gr-accordion > button").forEach(describeAccordion);
+      const part = node.querySelector("[data-figure], [data-move]");
+      if (part) catchUp(part);
+    }
   }
 }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["style"] });
 document.querySelectorAll(".gr-accordion > button").forEach(describeAccordion);

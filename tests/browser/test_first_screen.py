@@ -127,7 +127,7 @@ def test_an_earlier_answer_is_gone_while_the_next_image_is_read(sized: Any) -> N
     page = sized(1440, 900)
     panel = read_example(page, "skin")
     held: list[Route] = []
-    page.route("**/queue/join*", held.append)
+    page.route("**/queue/join*", lambda route: held.append(route))
     panel.locator(".v-example").first.click()
     expect(panel.locator(".v-reading")).to_contain_text("The image is being read.")
     for part in (".v-viewer", ".v-word", ".v-most-probable"):
@@ -194,6 +194,7 @@ def test_the_images_stand_side_by_side_on_wish(sized: Any) -> None:
 
 def test_tabs_are_the_tasks_and_then_a_group(sized: Any) -> None:
     page = sized(1440, 900)
+    open_tab(page, "skin")
     titles = page.get_by_role("tab").all_inner_texts()
     assert titles == [*(task.title for task in TASKS.values()), "Many images", "Evidence", "Your clinic"]
     boxes = [box for tab in page.get_by_role("tab").all() if (box := tab.bounding_box())]
@@ -207,5 +208,12 @@ def test_a_section_opens_with_the_present_threshold(sized: Any) -> None:
     expect(panel.locator(".v-curves")).not_to_be_visible()
     threshold(panel, 0.42)
     open_section(panel, "API")
-    for code in panel.locator(".v-call code").all():
+    codes = panel.locator(".v-call code")
+    expect(codes).to_have_count(3)
+    for code in codes.all():
         expect(code).to_contain_text("0.42")
+    threshold(panel, 0.43)
+    for code in codes.all():
+        expect(code).to_contain_text("0.43")
+    panel.get_by_role("spinbutton", name="number input for Threshold").fill("0.12345")  # between two steps
+    expect(codes.first).to_contain_text("0.12345")

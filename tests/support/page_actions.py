@@ -26,10 +26,10 @@ def open_tab(page: Page, task: str) -> Locator:
 def open_section(panel: Locator, title: str) -> None:
     """Open the section of the tab with this title, if it is closed."""
     button = panel.locator(".v-section > button").filter(has_text=re.compile(rf"^\s*{re.escape(title)}\s*▼"))
-    content = button.locator("xpath=following-sibling::*[1]")
-    if not content.is_visible():
+    expect(button).to_have_attribute("aria-expanded", re.compile("true|false"))
+    if button.get_attribute("aria-expanded") == "false":
         button.click()
-    expect(content).to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "true")
 
 
 def upload(panel: Locator, file: Path | FilePayload) -> None:

@@ -146,7 +146,7 @@ class TaskControls:
 
     def _draw_meanings(self) -> None:
         with self.sections.section("classes"):
-            self.details = html("", "v-details")
+            self.details = html(result_card.no_details(), "v-details")
 
     def _draw_explanation(self) -> None:
         with self.sections.section("where"):

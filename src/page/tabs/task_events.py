@@ -142,16 +142,7 @@ def _connect_threshold(handlers: TaskHandlers) -> None:
         [controls.threshold, controls.prevalence, controls.model],
         [controls.costs, controls.cost_summary],
         **QUICK_EVENT,
-    ).then(
-        # The slider may have moved meanwhile.
-        None,
-        controls.threshold,
-        js=follow,
-        api_visibility="private",
     )
-    # A closed section is not on the page, so it may open with the figures of an earlier threshold.
-    for section in controls.sections.by_name.values():
-        section.expand(None, controls.threshold, js=follow, api_visibility="private")
 
 
 def _connect_further_requests(handlers: TaskHandlers, page_request: list[Any]) -> None:

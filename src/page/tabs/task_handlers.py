@@ -52,7 +52,7 @@ class TaskHandlers:
             controls.other_task: "",
             controls.result: None,
             controls.most_probable: result_card.no_classes(self.task),
-            controls.details: "",
+            controls.details: result_card.no_details(),
             controls.heat_map: "",
             controls.heat_map_trust: "",
             controls.robustness_result: None,

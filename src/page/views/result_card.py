@@ -39,6 +39,11 @@ def no_classes(task: Task, *, reading: bool = False) -> str:
     return render("classes_pending.html", rows=min(MOST_PROBABLE, len(task.classes)), reading=reading)
 
 
+def no_details() -> str:
+    """The text in place of the details before an image is read."""
+    return render("no_details.html")
+
+
 def refusal(sentence: str) -> str:
     """The text in place of the decision for an image that cannot be read: `sentence` is the reason."""
     return render("refusal.html", sentence=sentence)
