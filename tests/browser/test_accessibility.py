@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from src.tasks import TASKS
 from tests.support.app import Server
 from tests.support.chromium import PATIENCE
-from tests.support.page_actions import open_section, open_tab
+from tests.support.page_actions import open_section, open_tab, upload
 
 SERIOUS = ("serious", "critical")
 
@@ -52,6 +52,35 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server, 
             # Gradio dims what is still being answered.
             expect(panel.locator(".pending")).to_have_count(0)
             found[f"{title}, answered"] = violations(page)
+    page.close()
+    assert not any(found.values()), json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_while_reading_after_a_refusal_and_in_a_full_queue(
+    browser: Browser, server: Server, scheme: Any
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    panel = open_tab(page, "skin")
+    found = {}
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    panel.locator(".v-example").first.click()
+    expect(panel.locator(".v-busy")).to_be_visible()
+    found["reading"] = violations(page)
+    page.wait_for_timeout(100)
+    held[0].fulfill(status=503, json={"detail": "Queue is full."})
+    expect(panel.get_by_role("alert").filter(has_text="Read again")).to_be_visible()
+    expect(panel.locator(".pending")).to_have_count(0)
+    found["full queue"] = violations(page)
+    page.unroute("**/queue/join*")
+    panel.get_by_role("button", name="Remove").click()
+    upload(panel, FilePayload(name="letter.png", mimeType="image/png", buffer=b"no image"))
+    expect(panel.get_by_role("alert")).to_contain_text("This file is not an image")
+    expect(panel.locator(".pending")).to_have_count(0)
+    found["refused"] = violations(page)
     page.close()
     assert not any(found.values()), json.dumps(found, indent=1)
 

@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from src.service.worker_pool import WorkerPool
 from src.tasks import TASKS
 from tests.support.markup import Element, parse
 
-GIVEN = {"threshold": 0.187, "explain": "Guided Grad-CAM", "code": "", "model": "x-small", "mpp": 0.5}
+GIVEN: dict[str, Any] = {"threshold": 0.187, "explain": "Guided Grad-CAM", "code": "", "model": "x-small", "mpp": 0.5}
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -188,6 +188,7 @@ def test_marks_have_the_order_of_the_slider() -> None:
     assert few[-1].threshold is None, "one that cannot be promised has no place on the slider"
     lines = parse(threshold_costs.threshold_marks(few)).find("path")
     assert len(lines) == len(few) - 1
+    assert few[0].threshold is not None
     assert lines[0].attributes["d"] == f"M{len(few) * few[0].threshold:.3f},0L0.5,1"
 
 
