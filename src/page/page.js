@@ -151,6 +151,10 @@ new MutationObserver((changes) => {
     for (const node of addedNodes) {
       if (!node.querySelectorAll) continue; // a text
       node.querySelectorAll(".gr-accordion > button").forEach(describeAccordion);
+      // Gradio's messages are a button around the button that closes them; the inner one is enough.
+      for (const header of node.querySelectorAll(".toast-header")) {
+        for (const name of ["role", "tabindex"]) header.removeAttribute(name);
+      }
       const part = node.querySelector("[data-figure], [data-move]");
       if (part) catchUp(part);
     }

@@ -74,6 +74,7 @@ def test_axe_finds_nothing_serious_while_reading_after_a_refusal_and_in_a_full_q
     held[0].fulfill(status=503, json={"detail": "Queue is full."})
     expect(panel.get_by_role("alert").filter(has_text="Read again")).to_be_visible()
     expect(panel.locator(".pending")).to_have_count(0)
+    page.wait_for_timeout(1000)  # until Gradio's message is not half transparent any more
     found["full queue"] = violations(page)
     page.unroute("**/queue/join*")
     panel.get_by_role("button", name="Remove").click()

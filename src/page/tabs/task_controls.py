@@ -85,7 +85,7 @@ class TaskControls:
         self.model = gr.Radio(self.models.choices(), value="", label="Model", visible=several, elem_classes="v-explain")
 
     def _draw_answer(self) -> None:
-        self.decision = html(result_card.no_result(), "v-answer")
+        self.decision = html(result_card.no_result())
         # The image that the visitor wants read although the gate rejected it, and the task that it looks like. The
         # visitor's page keeps them and the results below, so the server loses nothing when it drops a session.
         self.accepted_image, self.other_task = (gr.Textbox("", visible="hidden") for _ in range(2))
@@ -184,7 +184,7 @@ class TaskControls:
             }
         with self.sections.section("api"):
             self.api_calls = html(
-                self.models.api_calls(self.models.default_threshold()), "v-api", elem_id=f"api-{self.task.name}"
+                self.models.api_calls(self.models.default_threshold()), elem_id=f"api-{self.task.name}"
             )
             with gr.Accordion("As JSON, as the API returns it", open=False):
                 self.result = gr.JSON(label="result", show_label=False)
