@@ -26,6 +26,8 @@ from src.models.predictor import Predictor
 from src.pictures import decode
 from src.pictures.orientation import TURNS
 from src.pictures.picture import ImageRefused
+from tests.support import print_profile
+from tests.support.orientation import as_stored
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "FORMATS.md"
@@ -63,12 +65,14 @@ p(malignant) with that of its reference: the same image as an 8-bit file in sRGB
 - **Transparency.** Transparent parts become white in histopathology and black elsewhere. If the whole image is
   transparent, its transparency is ignored.
 - **Several images in a file.** Reduced pages and thumbnails are ignored. Three planes that OME or ImageJ declare as
-  channels become red, green and blue. Of other pages the first is read, and a note says so.
+  channels become red, green and blue. More than two channels of unknown colour are refused. A HEIC gives its primary
+  image. Of other pages the first is read, and a note says so.
 - **Scale.** Histopathology takes the micrometres per pixel from TIFF (resolution tags in inch or centimetre, OME's
   PhysicalSize, Aperio's MPP, ImageJ's unit) and from PNG's pHYs, if they are between 0.1 and 4. The density of JPEG
   (JFIF) and the resolutions of screens and printers are ignored.
 - **Size.** An image may have 40 megapixels. A JPEG of up to 160 megapixels is read at half its width and height. A
-  JPEG 2000 may have 16 megapixels.
+  JPEG 2000 may have 16 megapixels. An uploaded file may have 12 MB, and a file that `src.score` or the training reads
+  from disk 250 MB.
 
 | file | read as | p of the reference | p | notes or refusal |
 | --- | --- | --- | --- | --- |
@@ -136,11 +140,14 @@ def in_space(image: Image.Image, space: str, kind: str) -> bytes:
     return encoded(stored, kind, icc_profile=profile, **CAREFUL.get(kind, {}))
 
 
+def in_print(image: Image.Image, kind: str) -> bytes:
+    inks = print_profile.separated(image)
+    return encoded(inks, kind, icc_profile=print_profile.profile(), **CAREFUL.get(kind, {}))
+
+
 def turned(image: Image.Image, orientation: int, kind: str) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    inverse = {6: 8, 8: 6}.get(orientation, orientation)
-    return encoded(image.transpose(TURNS[inverse]), kind, exif=exif, **CAREFUL.get(kind, {}))
+    image, exif = as_stored(image, orientation)
+    return encoded(image, kind, exif=exif, **CAREFUL.get(kind, {}))
 
 
 def planes(image: Image.Image, **options: bool) -> bytes:
@@ -166,6 +173,8 @@ def kinds() -> Iterator[Kind]:
             )
         for space in SPACES:
             yield Kind(f"{kind}, {space}", "skin", partial(in_space, space=space, kind=kind))
+    for kind in ("JPEG", "TIFF"):
+        yield Kind(f"{kind}, CMYK with a profile", "skin", partial(in_print, kind=kind))
     for bits in (10, 12, 14, 16):
         for task, colours in ((tissue, "RGB"), (breast, "grey")):
             depth = f"{colours}, {bits} of 16 bits"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what the tests need, then run ruff, mypy and pytest.
 #   bash tests/run.sh [pytest arguments]          every test, the browser's too; on Debian it installs chromium itself
-#   bash tests/run.sh --fast [pytest arguments]   the unit tests that are not marked slow: four minutes, no browser
+#   bash tests/run.sh --fast [pytest arguments]   the unit tests that are not marked slow; no browser
 # Needs Python 3.11 and the package registries. A test that is skipped fails (tests/conftest.py).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -32,6 +32,7 @@ from src.models.gate import Gate, Gaussian, feature_counts
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.pictures import decode
+from src.pictures.colour import Background
 from src.pictures.picture import ImageRefused, Picture
 from src.results.thresholds import proportion_interval
 from src.tasks import TASKS, Task
@@ -207,7 +208,7 @@ def write_gate(folder: Path, data: Path, samples: Sequence[Sample] | None = None
     except DataMissing as missing:
         log.warning("No gate was fitted, because it needs the other tasks' training images. %s", missing)
         return None
-    fitted = fit(predictor, samples, others, list(strange_pictures(data, learned=True)))
+    fitted = fit(predictor, samples, others, list(strange_pictures(data, predictor.task.background, learned=True)))
     vigil["gate"] = save(fitted, folder)
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return fitted
@@ -245,7 +246,7 @@ def evaluate_gate(
     for folder in sorted((data / STRANGE).iterdir()) if (data / STRANGE).is_dir() else ():
         if folder.is_dir():
             same_look = folder.name.endswith("_other")
-            readable = _readable(folder, None if gate.head is None else False)
+            readable = _readable(folder, task.background, None if gate.head is None else False)
             kinds[f"{STRANGE}/{folder.name}"] = same_look, scores(readable, f"gate, {folder.name}")
     for name, samples in parts.items():
         values = np.array([one.gate.score for one in predictions[name] if one.gate is not None])
@@ -269,13 +270,16 @@ def evaluate_gate(
     return entries
 
 
-def strange_pictures(data: Path, learned: bool) -> Iterable[Picture]:
-    """The half of the images of no task that a head learns from, or the other half."""
+def strange_pictures(data: Path, background: Background, learned: bool) -> Iterable[Picture]:
+    """The half of the images of no task that a head learns from, or the other half.
+
+    Their transparent parts are filled with `background`.
+    """
     folders = sorted((data / STRANGE).iterdir()) if (data / STRANGE).is_dir() else ()
-    return (picture for folder in folders if folder.is_dir() for picture in _readable(folder, learned))
+    return (picture for folder in folders if folder.is_dir() for picture in _readable(folder, background, learned))
 
 
-def _readable(folder: Path, learned: bool | None) -> Iterable[Picture]:
+def _readable(folder: Path, background: Background, learned: bool | None) -> Iterable[Picture]:
     """The images of a folder: all, or (`learned` True or False) the half that a head learns from or the other half.
 
     The SHA-256 of a file's name decides its half.
@@ -284,7 +288,7 @@ def _readable(folder: Path, learned: bool | None) -> Iterable[Picture]:
         if learned is not None and (hashlib.sha256(file.name.encode()).digest()[0] % 2 == 0) != learned:
             continue
         try:
-            yield decode.read(file)
+            yield decode.read(file, background)
         except ImageRefused as refusal:
             log.warning("%s: %s", file.name, refusal)
 

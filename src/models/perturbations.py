@@ -80,7 +80,7 @@ def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Predictio
 
     def pictures() -> Iterator[Picture | Division]:
         yield read
-        small = _reduced(picture.image)
+        small = reduced(picture.image)
         for one in tried:
             yield Picture(one.change(small), picture.notes)
 
@@ -93,7 +93,8 @@ def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Predictio
     return as_it_is, [(one.name, prediction.p_malignant) for one, prediction in zip(tried, perturbed, strict=True)]
 
 
-def _reduced(image: Image.Image) -> Image.Image:
+def reduced(image: Image.Image) -> Image.Image:
+    """The image with at most MAX_PIXELS pixels and sides of at most MAX_SIDE, so that no view takes much memory."""
     scale = min((MAX_PIXELS / (image.width * image.height)) ** 0.5, MAX_SIDE / max(image.size))
     if scale >= 1:
         return image

@@ -27,6 +27,7 @@ from src.models.preprocess import select_region, transform, visible
 from src.models.probabilities import calibrated, class_logits, class_score
 from src.models.tta import SYMMETRIES, views
 from src.pictures import decode, magnification, parts, quality
+from src.pictures.limits import MAX_LOCAL_BYTES
 from src.pictures.parts import Division, Part, PartKind
 from src.pictures.picture import Box, ImageRefused, Picture, Shares
 from src.tasks import TASKS
@@ -274,8 +275,9 @@ class Predictor:
         if isinstance(source, Division):
             (kind, found), picture = source, source.parts[0].picture
         else:
-            picture = source if isinstance(source, Picture) else decode.read(source, self.task.background)
-            picture = picture.at(mpp)
+            if not isinstance(source, Picture):
+                source = decode.read(source, self.task.background, MAX_LOCAL_BYTES)
+            picture = source.at(mpp)
             kind, found = parts.divide(picture, self.task) if in_parts else parts.undivided(picture, self.task)
         prepared = tuple(self._prepare_part(part, kind) for part in found)
         return _Prepared(prepared, kind, picture.image.size, picture.mpp if kind == "tiles" else None)

@@ -22,20 +22,21 @@ from src.pictures.picture import ImageRefused, Picture
 from src.pictures.reasons import NOT_A_PICTURE, TOO_MANY_PARTS, refusal_by_name
 
 
-def read(source: str | os.PathLike[str] | bytes | None, background: Background = "black") -> Picture:
+def read(source: str | os.PathLike[str] | bytes | None, background: Background, most: int = MAX_BYTES) -> Picture:
     """Decode one picture from a path or from the file's bytes; both give the same result.
 
     The file's bytes decide what it is, not its suffix. Transparent parts are filled with `background`, which the task's
-    record names. Raises ImageRefused, and nothing else, whatever the file holds.
+    record names. `most`: the bytes that the file may have. Raises ImageRefused, and nothing else, whatever the
+    file holds.
     """
-    data = _contents(source)
+    data = _contents(source, most)
     notes: list[str] = []
     frame = _format(data).first_frame(data, notes)
     image = upright(to_rgb(frame, background, notes), frame, notes)
     return Picture(image, tuple(notes), resolution.plausible(frame.info), frame.info.get(REDUCTION, 1))
 
 
-def _contents(source: str | os.PathLike[str] | bytes | None) -> bytes:
+def _contents(source: str | os.PathLike[str] | bytes | None, most: int) -> bytes:
     if isinstance(source, bytes):
         data, size = source, len(source)
     else:
@@ -47,13 +48,14 @@ def _contents(source: str | os.PathLike[str] | bytes | None) -> bytes:
                 raise ImageRefused("There is no such file.")
             with Path(source).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                data = b"" if size > MAX_BYTES else file.read(MAX_BYTES + 1)
+                data = b"" if size > most else file.read(most + 1)
         except OSError as error:
             raise ImageRefused("The file could not be opened.") from error
         size = max(size, len(data))
-    if size > MAX_BYTES:
+    if size > most:
         raise ImageRefused(
-            f"The file has {size / 1e6:.1f} MB; at most {MAX_BYTES // 10**6} MB are read. Save it smaller or as JPEG."
+            f"The file has {size / 1e6:.1f} MB; at most {most // 10**6} MB are read. "
+            "Save it as JPEG, or with fewer pixels."
         )
     if not data:
         raise ImageRefused("The file is empty.")

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image
 
-from src.pictures import heif, jpeg, jpeg2000, pillow_frame, png, tiff
+from src.pictures import heif, jpeg, jpeg2000, pillow_frame, png, tiff, webp
 
 
 def _no_parts(_: bytes) -> tuple[int, int]:
@@ -36,16 +36,12 @@ def _begins(*magics: bytes, at: int = 0) -> Callable[[bytes], bool]:
     return lambda data: data.startswith(magics, at)
 
 
-def _by_pillow(name: str) -> Callable[[bytes, list[str]], Image.Image]:
-    return lambda data, notes: pillow_frame.first_frame(data, name, notes)
-
-
 FORMATS: Final = (
     Format("JPEG", _begins(b"\xff\xd8\xff"), jpeg.first_frame, jpeg.count_parts),
     Format("PNG", _begins(b"\x89PNG"), png.first_frame, png.count_parts),
-    Format("WebP", _begins(b"WEBP", at=8), _by_pillow("WEBP")),
+    Format("WebP", _begins(b"WEBP", at=8), webp.first_frame),
     Format("TIFF", _begins(*tiff.PREFIXES), tiff.first_frame, tiff.count_parts),
-    Format("BMP", _begins(b"BM"), _by_pillow("BMP")),
+    Format("BMP", _begins(b"BM"), lambda data, notes: pillow_frame.first_frame(data, "BMP", notes)),
     Format("AVIF", heif.is_avif, heif.avif_frame),
     Format("HEIC", heif.is_heic, heif.heic_frame),
     Format("JPEG 2000", _begins(b"\0\0\0\x0cjP  \r\n\x87\n", jpeg2000.CODESTREAM), jpeg2000.first_frame),

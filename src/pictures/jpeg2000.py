@@ -8,6 +8,7 @@ from PIL import Image
 
 from src.pictures import depth
 from src.pictures.decoder_errors import refused_if_damaged
+from src.pictures.limits import MAX_PARTS
 from src.pictures.picture import ImageRefused
 from src.pictures.pillow_frame import loaded, opened
 from src.pictures.reasons import DAMAGED
@@ -22,23 +23,24 @@ memory of one call.
 
 
 class Sizes(NamedTuple):
-    """The width and height in pixels, and the bits of the deepest channel, from the header of the codestream."""
+    """The width and height in pixels, the number of channels, and the bits of the deepest channel."""
 
     width: int
     height: int
+    channels: int
     bits: int
 
 
 def first_frame(data: bytes, notes: list[str]) -> Image.Image:
     """The picture, 8 bits a channel. Adds sentences to `notes`; raises ImageRefused."""
     with refused_if_damaged():
-        sizes = _sizes(data)
-    check_size(sizes.width, sizes.height, MOST_PIXELS)
+        stated = sizes(data)
+    check_size(stated.width, stated.height, MOST_PIXELS)
     frame = opened(data, "JPEG2000", notes, MOST_PIXELS)
-    if frame.size != (sizes.width, sizes.height):
+    if frame.size != (stated.width, stated.height):
         raise ImageRefused(DAMAGED)
     profile = _profile(data)
-    if sizes.bits > 8:
+    if stated.bits > 8:
         with refused_if_damaged():
             values = imagecodecs.jpeg2k_decode(data)
         frame = depth.image(values, notes, alpha=values.ndim == 3 and values.shape[2] in (2, 4))
@@ -49,16 +51,40 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
     return frame
 
 
-def _sizes(data: bytes) -> Sizes:
-    start = data.index(CODESTREAM) + len(CODESTREAM)
+def sizes(data: bytes) -> Sizes:
+    """What the header of the codestream states. Raises ValueError or struct.error if there is none."""
+    start = _codestream(data) + len(CODESTREAM)
     _, _, right, lower, left, upper, *_, channels = struct.unpack_from(">HH8IH", data, start)
     bits = max((data[start + 38 + 3 * i] & 127) + 1 for i in range(channels))
-    return Sizes(right - left, lower - upper, bits)
+    return Sizes(right - left, lower - upper, channels, bits)
+
+
+def _codestream(data: bytes) -> int:
+    """The offset of the codestream: 0, or the content of the box jp2c (ISO 15444-1, annex I), as OpenJPEG finds it.
+
+    Another box could hold the same bytes as the start of a codestream, to state a smaller size.
+    """
+    if data.startswith(CODESTREAM):
+        return 0
+    at = 0
+    for _ in range(MAX_PARTS):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if size == 1:
+            size, head = struct.unpack_from(">Q", data, at + 8)[0], 16
+        if kind == b"jp2c":
+            if not data.startswith(CODESTREAM, at + head):
+                break
+            return at + head
+        if size < head:
+            break
+        at += size
+    raise ValueError("no codestream")
 
 
 def _profile(data: bytes) -> bytes | None:
     """The ICC profile of a JP2 file's colour specification box (ISO 15444-1, I.5.3.3), which Pillow leaves out."""
-    at = data.find(b"colr\x02", 0, data.index(CODESTREAM))
+    at = data.find(b"colr\x02", 0, _codestream(data))
     if at < 4:
         return None
     size = int.from_bytes(data[at - 4 : at])

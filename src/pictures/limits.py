@@ -1,8 +1,10 @@
 """The limits of a public demo: larger files are refused before a decoder spends memory or time on them."""
 
 MAX_BYTES = 12_000_000
-"""Bytes of a file. A phone's 12-megapixel JPEG has 3 to 6 MB; larger files are mostly raw or uncompressed ones. In
-sentences 1 MB is 10^6 bytes."""
+"""Bytes of an uploaded file. A phone's 12-megapixel JPEG has 3 to 6 MB; larger files are mostly raw or uncompressed
+ones, or photos of 48 megapixels. In sentences 1 MB is 10^6 bytes."""
+MAX_LOCAL_BYTES = 250_000_000
+"""Bytes of a file on one's own disk. An image of MAX_PIXELS in 16-bit RGB has 240 MB uncompressed."""
 MAX_PIXELS = 40_000_000
 """Decoded, 40 megapixels take 160 MB (Pillow keeps RGB in 4 bytes a pixel): two of them fit beside a model in 2 GB."""
 MIN_SIDE = 28

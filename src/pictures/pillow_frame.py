@@ -11,7 +11,7 @@ from src.pictures.picture import ImageRefused
 from src.pictures.reasons import TOO_MANY_FRAMES
 from src.pictures.size import check_size
 
-FIRST_ONLY = "The file holds several frames or pages; only the first was read."
+FIRST_ONLY = "The file holds several frames or pages; only the first or main one was read."
 
 
 def opened(data: bytes, name: str, notes: list[str], most: int = MAX_PIXELS) -> Image.Image:
@@ -50,11 +50,13 @@ def first_frame(data: bytes, name: str, notes: list[str]) -> Image.Image:
 
 
 def _has_frame(image: Image.Image, number: int) -> bool:
-    """Whether the image has a frame of this number, counted from 0. The image is left at its first frame."""
+    """Whether the image has a frame of this number, counted from 0. The image is left at the frame it is at."""
+    # A HEIC opens at its primary image, which need not be its first.
+    here = image.tell()
     try:
         image.seek(number)
     except DECODER_ERRORS:
         return False  # EOFError if there is none; a damaged later frame does not matter, because only the first is read
     finally:
-        image.seek(0)
+        image.seek(here)
     return True

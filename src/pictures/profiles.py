@@ -24,6 +24,9 @@ differently, and a picture in sRGB must not change at all."""
 SAME_GAMMA = 0.05
 """PNG: gammas within 5% of each other look the same (libpng's PNG_GAMMA_THRESHOLD), so 1/2.2 counts as sRGB's curve."""
 
+DAMAGED: Final = b"damaged"
+"""Stands for a profile that cannot be used."""
+
 CONVERTED = "Its colours were converted to sRGB by its colour profile."
 IGNORED = "Its colour profile is damaged or does not fit the image and was ignored; colours may be off."
 
@@ -117,8 +120,9 @@ def _profile(source: Image.Image, grey: bool) -> bytes | None:
         raise ImageRefused(HIGH_DYNAMIC_RANGE)
     if points is not None:
         return _made(PRIMARIES.get(points.primaries), GAMMAS.get(points.transfer), grey)
-    if icc:
-        return bytes(icc)
+    if "icc_profile" in info:
+        # Pillow gives None for a profile that cannot be unpacked or lacks a part.
+        return bytes(icc or DAMAGED)
     if "srgb" in info:
         return None
     white, primaries = D65, None
@@ -150,7 +154,7 @@ def _made(
             )
         )
     except (ValueError, ArithmeticError, RuntimeError):
-        return b"damaged"
+        return DAMAGED
 
 
 @cache

@@ -20,6 +20,7 @@ from src.pictures.pillow_frame import FIRST_ONLY
 from src.pictures.reasons import DAMAGED, EXPORT, RAW, TOO_MANY_FRAMES, TOO_MANY_PARTS
 from src.pictures.size import check_size
 from src.pictures.tiff_directories import count_pages, count_parts
+from src.pictures.tiff_segments import check_stated_size
 
 __all__ = ["PREFIXES", "count_parts", "first_frame"]
 
@@ -51,7 +52,10 @@ PREMULTIPLIED, TRANSPARENCY = 1, 2  # ExtraSamples
 
 REDUCED_FIRST = "The file holds the image in several sizes; the largest was read."
 PLANES = "The image's red, green and blue were put together from three planes of the file."
-CHANNELS = f"This TIFF stores {{}} channels as separate grey planes; merge them to colour and {EXPORT}"
+CHANNELS = (
+    "This TIFF stores {} channels and does not say that they are red, green and blue; merge them to colour and "
+    + EXPORT
+)
 
 
 def first_frame(data: bytes, notes: list[str]) -> Image.Image:
@@ -153,6 +157,8 @@ def _check(page: TiffPage) -> int:
             f"This TIFF stores its colours in a way that is not supported ({_name(page.photometric)}, "
             f"{page.samplesperpixel} channels); {EXPORT}"
         )
+    if page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE) and page.samplesperpixel > 2:
+        raise ImageRefused(CHANNELS.format(page.samplesperpixel))
     # A tile is decoded whole, even if the picture covers little of it. So its size is limited like the picture's.
     if page.is_tiled and page.tilewidth * page.tilelength > MAX_PIXELS:
         raise ImageRefused(TOO_MANY_PARTS)
@@ -172,8 +178,10 @@ def _values(page: TiffPage, data: bytes) -> np.ndarray:
     for index, (start, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
         if size <= 0 or start <= 0 or start + size > len(data):
             raise EOFError("a part is outside the file")
+        segment = data[start : start + size]
+        check_stated_size(page, index, segment)
         part, (sample, _, upper, left, _), _ = page.decode(
-            data[start : start + size], index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+            segment, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )
         if part is None:
             raise EOFError("a part is empty")
@@ -204,7 +212,8 @@ def _image(page: TiffPage, values: np.ndarray, colours: int, notes: list[str]) -
             image = Image.frombytes("YCbCr", image.size, image.convert("RGB").tobytes()).convert("RGB")
         elif alpha and extra == PREMULTIPLIED:
             image = _divided(image)
-    if isinstance(page.iccprofile, bytes):
+    # Lab names its colours by itself.
+    if isinstance(page.iccprofile, bytes) and page.photometric != PHOTOMETRIC.CIELAB:
         image.info["icc_profile"] = page.iccprofile
     orientation = page.tags.valueof(ExifTags.Base.Orientation)
     if isinstance(orientation, int):
@@ -215,7 +224,9 @@ def _image(page: TiffPage, values: np.ndarray, colours: int, notes: list[str]) -
 def _with_palette(image: Image.Image, page: TiffPage) -> Image.Image:
     if image.mode != "L" or page.colormap is None:
         raise ImageRefused(DAMAGED)
-    colours = (np.asarray(page.colormap)[:, :256].T >> 8).astype(np.uint8)
+    values = np.asarray(page.colormap)[:, :256].T
+    # Some programs write 8 bits where the standard has 16; libtiff reads both.
+    colours = (values >> 8 if values.max() > 255 else values).astype(np.uint8)
     image.putpalette(colours.tobytes())
     return image
 

@@ -245,7 +245,7 @@ class ProcessWorkerPool(WorkerPool):
     @cached_property
     def _sent(self) -> bytes:
         """The pickled models. They are kept in memory, because a killed process is then replaced in half the time."""
-        return _pickled(self.models)
+        return pickled(self.models)
 
     def _start(self) -> "Future[_Worker]":
         started: Future[_Worker] = Future()
@@ -394,7 +394,8 @@ def _tensor(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values).clone()
 
 
-def _pickled(models: Models) -> bytes:
+def pickled(models: Models) -> bytes:
+    """The models as the bytes that each process gets."""
     stream = io.BytesIO()
     _Pickler(stream, pickle.HIGHEST_PROTOCOL).dump(models)
     return stream.getvalue()

@@ -38,7 +38,7 @@ from tests.attack.reading import originals  # noqa: E402
 def read_image(data: bytes) -> None:
     """Any bytes are an RGB image or a refusal."""
     try:
-        picture = decode.read(data)
+        picture = decode.read(data, "black")
     except ImageRefused:
         return
     assert picture.image.mode == "RGB"

@@ -162,6 +162,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         DAY,
         "The start waits until the server serves or ends.",
     ),
+    Fault(
+        "medium",
+        "A strip or tile of a TIFF could state 65,535 × 65,535 pixels of its own, and the decoder allocated them. On "
+        "the page the memory limit stopped it; the commands had no such limit. A guided fuzzer found it.",
+        "2026-11-29",
+        "2026-11-29",
+        "The size that a strip or tile states is compared with the page's before it is decoded.",
+    ),
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import imagecodecs
+import numpy as np
 import PIL
 import pillow_heif
 import tifffile
@@ -25,6 +26,7 @@ from tests.attack.bench import Bench, Checks, memory
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
 from tests.support.app import ROOT
+from tests.support.tiff_tiles import tiff_tile
 
 SECONDS, MEMORY = 1, 50_000_000
 MUTANTS, FEW_MUTANTS = 100_000, 300
@@ -87,6 +89,34 @@ def claiming(kind: str, box: bytes, offset: int) -> bytes:
     return bytes(data)
 
 
+def wide_webp() -> bytes:
+    """A small WebP whose header claims 16,384 × 16,384 pixels."""
+    stream = BytesIO()
+    Image.new("RGB", (64, 64), (120, 60, 30)).save(stream, "WEBP", lossless=True)
+    data = bytearray(stream.getvalue())
+    struct.pack_into("<I", data, data.index(b"VP8L") + 9, 0xFFFFFFF)
+    return bytes(data)
+
+
+def unpacking(compression: str, packed: Callable[[], bytes]) -> bytes:
+    """A TIFF of 64 × 64 pixels, whose only strip unpacks to a gigabyte."""
+    stream = BytesIO()
+    shape = {"shape": (64, 64, 3), "dtype": np.uint8, "rowsperstrip": 64}
+    tifffile.imwrite(stream, iter([packed()]), photometric="rgb", compression=compression, metadata=None, **shape)
+    return stream.getvalue()
+
+
+def zlib_gigabyte() -> bytes:
+    """Zeros, packed by Deflate."""
+    packer = zlib.compressobj(9)
+    return b"".join(packer.compress(bytes(10**6)) for _ in range(1000)) + packer.flush()
+
+
+def zstd_gigabyte() -> bytes:
+    """Zeros, packed by Zstandard."""
+    return bytes(imagecodecs.zstd_encode(bytes(10**9)))
+
+
 # What is refused: name -> the file, and a word of the sentence that says why.
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 13,300 × 13,300 pixels": (lambda: png(13_300), "40 megapixels"),
@@ -107,6 +137,13 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "HEIC that claims 60,000 × 60,000 pixels": (lambda: claiming("HEIF", b"ispe", 8), "40 megapixels"),
     "AVIF that claims 60,000 × 60,000 pixels": (lambda: claiming("AVIF", b"ispe", 8), "damaged"),
     "JPEG 2000 that claims 60,000 × 60,000 pixels": (lambda: claiming("JPEG2000", b"\xff\x51", 6), "16 megapixels"),
+    "WebP that claims 16,384 × 16,384 pixels": (wide_webp, "40 megapixels"),
+    "TIFF whose JPEG tile claims 65,500 × 65,500 pixels": (lambda: tiff_tile("JPEG", 65_500), "larger size"),
+    "TIFF whose JPEG 2000 tile claims 60,000 × 60,000 pixels": (lambda: tiff_tile("JPEG 2000", 60_000), "larger size"),
+    "TIFF whose LERC tile claims 60,000 × 60,000 pixels": (lambda: tiff_tile("LERC", 60_000), "larger size"),
+    "TIFF whose WebP tile claims 16,383 × 16,383 pixels": (lambda: tiff_tile("WebP", 16_383), "larger size"),
+    "TIFF whose Deflate strip unpacks to 1 GB": (lambda: unpacking("zlib", zlib_gigabyte), "damaged"),
+    "TIFF whose Zstandard strip unpacks to 1 GB": (lambda: unpacking("zstd", zstd_gigabyte), "damaged"),
     "PDF named .png": (lambda: b"%PDF-1.7\n" + b"1 0 obj <<>> endobj\n" * 10_000, "PDF"),
 }
 

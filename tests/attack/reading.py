@@ -170,7 +170,7 @@ def mutant(number: int) -> tuple[str, bytes, bytes]:
 
 @cache
 def _read(data: bytes) -> Image.Image:
-    return decode.read(data).image
+    return decode.read(data, "black").image
 
 
 def verdict(how: str, original: bytes, data: bytes) -> str:
@@ -180,7 +180,7 @@ def verdict(how: str, original: bytes, data: bytes) -> str:
     without loss of length may be read where its format has no sum to tell by.
     """  # fmt: skip
     try:
-        image = decode.read(data).image
+        image = decode.read(data, "black").image
     except ImageRefused as refusal:
         return "refused" if str(refusal).endswith(".") else "no sentence"
     if image.mode != "RGB" or len(image.tobytes()) != 3 * image.width * image.height:
@@ -200,7 +200,7 @@ def cost(file: Path) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before, began = peak(), time.process_time()
     try:
-        picture = decode.read(file)
+        picture = decode.read(file, "black")
         said, notes = None, list(picture.notes)
     except ImageRefused as refusal:
         said, notes = str(refusal), []

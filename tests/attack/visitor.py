@@ -14,6 +14,9 @@ from src.fair_queue import TOO_BUSY
 PATIENCE = 600  # seconds; whatever else this machine does
 TRIES: Final = 20
 """How often a call is repeated if a busy server refuses it."""
+RESETS: Final = 3
+"""How often a call is repeated if its connection is reset. A server that refuses a body stops reading after a while, so
+a slow client can lose the answer."""
 BUSY: Final = re.compile(re.escape(TOO_BUSY).replace(r"\{after\}", r"(\d+)"))
 
 
@@ -56,8 +59,15 @@ class Visitor:
 
     def _patiently(self, call: Callable[[], tuple[list[int], str]]) -> str:
         """The answer to a call that the server had time for."""
+        resets = 0
         for _ in range(TRIES):
-            statuses, answer = call()
+            try:
+                statuses, answer = call()
+            except httpx.ReadError:
+                resets += 1
+                if resets > RESETS:
+                    raise
+                continue
             if (seconds := seconds_to_wait(answer)) is None:
                 break
             time.sleep(seconds)

@@ -4,8 +4,10 @@ The networks have learned nothing, but their answers differ from picture to pict
 how a checkpoint is read.
 """
 
+import copy
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,16 @@ def network(architecture: str, num_classes: int, channels: int, side: int, seed:
     return model
 
 
+@lru_cache(maxsize=16)
+def _weights(
+    architecture: str, num_classes: int, channels: int, side: int, seed: int
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of `network` in float16, and timm's description of it. Many tests write the same few networks."""
+    model: Any = network(architecture, num_classes, channels, side, seed)
+    tensors = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
+    return tensors, dict(model.pretrained_cfg)
+
+
 def normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, for values in 0..1."""
     return ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if channels == 3 else ((0.5,), (0.25,))
@@ -79,12 +91,9 @@ def write(folder: Path, task: str, architecture: str | None = None, seed: int = 
     channels, side, _ = overrides.get("input_size", (channels, side, side))
     num_classes = overrides.get("num_classes", 1 if architecture in ONE_LOGIT and len(codes) == 2 else len(codes))
 
-    model = network(architecture, num_classes, channels, side, seed)
+    tensors, own = _weights(architecture, num_classes, channels, side, seed)
     mean, std = normalisation(channels)
-    tensors = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
     safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-
-    own: Any = model.pretrained_cfg
     config: dict[str, Any] = {
         "architecture": architecture,
         "num_classes": num_classes,
@@ -151,9 +160,14 @@ def evaluation(weights_sha256: str, task: str = "skin", seed: int = 0) -> dict[s
     Ultrasound has a second set and one from elsewhere besides, on which it does worse. Validation has 70 malignant
     groups, of two pictures each, and 70 others.
     """
+    return {"weights_sha256": weights_sha256, **copy.deepcopy(_places(task, seed))}
+
+
+@lru_cache(maxsize=16)
+def _places(task: str, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     splits = {"validation": _split(rng, task, "Home", 140, 140, a_group=2), "test": _split(rng, task, "Home", 60, 140)}
-    content = {"weights_sha256": weights_sha256, "splits": splits}
+    content: dict[str, Any] = {"splits": splits}
     if task == "ultrasound":
         splits["test-second"] = _split(rng, task, "Second", 40, 60, skill=3)
         content["external"] = {"elsewhere": _split(rng, task, "Elsewhere", 50, 80, skill=2)}

@@ -1,11 +1,13 @@
-"""Models for the tests of several rooms."""
+"""A model and datasets for the tests of several rooms."""
+
+from pathlib import Path
 
 import pytest
 
 from src.models import checkpoints
 from src.models.predictor import Predictor
 from src.service.worker_pool import Models
-from tests.support import synthetic_checkpoints
+from tests.support import gated_checkpoints, synthetic_checkpoints, synthetic_datasets
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +15,27 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """A small random network for BreastMNIST."""
     folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
     return {"breastmnist": Predictor(checkpoints.load("breastmnist", folder))}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `--data` folder with every made-up dataset. Tests only read it."""
+    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def gate_data(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data` with images of no task besides. Tests only read it."""
+    return gated_checkpoints.with_strange(data, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def gated_folders(gate_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoint folders with their gates, by the names of `gated_checkpoints.MODELS`. Tests only read them."""
+    return gated_checkpoints.write(tmp_path_factory.mktemp("checkpoints"), gate_data)
+
+
+@pytest.fixture(scope="session")
+def gated_models(gated_folders: dict[str, Path]) -> dict[str, Predictor]:
+    """The predictors of `gated_folders`."""
+    return {name: Predictor(checkpoints.load(name.split("-")[0], folder)) for name, folder in gated_folders.items()}

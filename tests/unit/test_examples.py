@@ -34,6 +34,7 @@ def test_pictures_stay_small() -> None:
     assert sum((FOLDER / example.path).stat().st_size for example in EXAMPLES) < 700_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.path)
 def test_committed_picture_is_what_the_script_draws(example: Example) -> None:
     task = example.path.split("/")[0]

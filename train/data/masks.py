@@ -13,6 +13,6 @@ def lesion_mask(sample: Sample, picture: Image.Image, box: Box, size: tuple[int,
     width, height = size
     mask = np.zeros((height, width), dtype=np.uint8)
     for file in sample.masks:
-        drawn = decode.read(file).image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
+        drawn = decode.read(file, "black").image.convert("L").resize(picture.size, Image.Resampling.BILINEAR).crop(box)
         mask |= np.asarray(drawn.resize(size, Image.Resampling.BILINEAR)) > 127
     return mask

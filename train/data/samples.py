@@ -18,7 +18,10 @@ import numpy as np
 from PIL import Image
 
 from src.pictures import decode
+from src.pictures.colour import Background
+from src.pictures.limits import MAX_LOCAL_BYTES
 from src.pictures.picture import Picture
+from src.tasks import TASKS
 
 Split = Literal["train", "validation", "test", "external"]
 """`external` is a dataset from elsewhere. No model may learn from it or be chosen by it."""
@@ -81,6 +84,11 @@ def _h5_file(path: Path, process: int) -> h5py.File:  # noqa: ARG001
     return h5py.File(path, "r")
 
 
+def _background(source: str) -> Background:
+    """The colour that the task of a dataset fills transparent parts with, as for a visitor's image."""
+    return next(task.background for task in TASKS.values() if source in (*task.sources, *task.external_sources))
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a dataset. It holds no pixels and no open file, so it can be pickled for DataLoader workers.
@@ -112,7 +120,7 @@ class Sample:
     def picture(self) -> Picture:
         """The image with its original aspect, 8-bit RGB. Raises `ImageRefused` for a file that cannot be read."""
         if self.key is None:
-            found = decode.read(self.path)
+            found = decode.read(self.path, _background(self.source), MAX_LOCAL_BYTES)
             if self.aspect is None:
                 return found
             size = (round(found.image.height * self.aspect), found.image.height)

@@ -199,5 +199,5 @@ def _samples(
 
 
 def _shape_and_thumbnail(path: Path) -> tuple[tuple[int, int], np.ndarray]:
-    image = decode.read(path).image
+    image = decode.read(path, TASKS["skin"].background).image
     return image.size, splits.thumbnail(image, 64)

@@ -88,7 +88,8 @@ def busi(root: Path) -> DataSet:
 
 
 def _thumbnails(found: Mapping[str, Path], names: Sequence[str], side: int) -> np.ndarray:
-    return np.stack([splits.thumbnail(decode.read(found[name]).image, side) for name in names])
+    background = TASKS["ultrasound"].background
+    return np.stack([splits.thumbnail(decode.read(found[name], background).image, side) for name in names])
 
 
 def _busi_split(

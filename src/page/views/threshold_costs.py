@@ -100,8 +100,8 @@ def moving_figures(evaluation: Evaluation, threshold: float, prevalence: float) 
             shown[f"{i}.{key}_interval"] = f"({percent(share.low)[:-1]} to {percent(share.high)[:-1]})"
         counts = {"found": expected.found, "missed": expected.missed, "false_alarms": expected.false_alarms}
         for key, count in counts.items():
-            shown[f"{i}.{key}"] = _amount(count.value)
-            shown[f"{i}.{key}_interval"] = f"({_amount(count.low)} to {_amount(count.high)})"
+            shown[f"{i}.{key}"] = number_of_people(count.value)
+            shown[f"{i}.{key}_interval"] = f"({number_of_people(count.low)} to {number_of_people(count.high)})"
     return shown
 
 
@@ -114,7 +114,7 @@ def moving_columns(
     return {"at": list(thresholds), **columns, **curves.moving_positions(evaluation, thresholds)}
 
 
-def _amount(people: float) -> str:
+def number_of_people(people: float) -> str:
     """An expected number of people: with a decimal below ten, and "<0.1" for a small number that is not 0."""
     if math.isnan(people):
         return "–"

@@ -210,7 +210,7 @@ def test_a_large_picture_is_embedded_smaller(heat_map: Image.Image) -> None:
     assert found.size == (report_parts.LONGEST_SIDE, report_parts.LONGEST_SIDE * 3 // 4)
 
 
-def test_an_image_that_the_gate_rejects_says_that_the_visitor_asked_for_the_answer(picture: Image.Image) -> None:
+def test_a_rejected_image_says_that_the_visitor_asked_for_the_answer(picture: Image.Image) -> None:
     gate = synthetic_results.gate()
     doubtful = result("skin", gate=gate, quality=[gate["sentence"], "The picture is very dark."])
     text = words(pdf.pdf(doubtful, picture, None, NOON))

@@ -29,6 +29,10 @@ LAST: dict[str, tuple[int, int, Callable[[Any], nn.Module]]] = {
 }
 
 
+# ConvNeXt-Tiny takes most of this file's time.
+MARKED = [pytest.param(name, marks=pytest.mark.slow) if name == "convnext_tiny" else name for name in LAST]
+
+
 def made(name: str, classes: int = 3) -> tuple[Any, Tensor]:
     """A random network without gradients, and a blotchy picture for it."""
     channels, side, _ = LAST[name]
@@ -53,7 +57,7 @@ def hooks(network: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._backward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
 
 
-@pytest.mark.parametrize("name", LAST)
+@pytest.mark.parametrize("name", MARKED)
 def test_grad_cam_is_the_librarys(name: str) -> None:
     network, pixels = made(name)
     shown = 0
@@ -217,7 +221,7 @@ def test_every_activation_of_every_network_is_met_once(name: str) -> None:
     assert bool(used) == (name != "vigil_linear28")
 
 
-@pytest.mark.parametrize("name", LAST)
+@pytest.mark.parametrize("name", MARKED)
 def test_guided_network_computes_the_same_and_is_left_alone(name: str) -> None:
     network, pixels = made(name)
     kinds = [type(module) for module in network.modules()]

@@ -64,7 +64,7 @@ def test_private_weights_take_a_token(hub: Hub, folder: Path, monkeypatch: pytes
     assert load(TASK, REPO).source == REPO
 
 
-def test_first_download_shows_progress_on_a_terminal_and_the_second_fetches_nothing(
+def test_a_first_download_shows_progress_and_a_second_fetches_nothing(
     hub: Hub, folder: Path, uploaded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = io.StringIO()

@@ -21,11 +21,11 @@ from src.models.preprocess import Region, select_region
 from src.pictures.picture import Box
 from src.pictures.scanned_field import crop
 from src.tasks import TASKS
-from tests.support import synthetic_datasets
+from tests.support.short_evaluation import shorten
 from train import __main__ as train_command
 from train import evaluate
 from train.data import load
-from train.evaluation import metrics, views
+from train.evaluation import views
 from train.training import dataset, segmentation
 from train.training import recipe as recipes
 
@@ -151,11 +151,6 @@ def test_training_crops_keep_the_lesion_in_sight() -> None:
     assert all(height == width < 95 for height, width, _ in windows)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
-
-
 def run(recipe: dict[str, Any], data: Path, out: Path, *more: str) -> int:
     file = out.with_suffix(".yaml")
     file.write_text(yaml.safe_dump(recipe))
@@ -192,7 +187,7 @@ def test_the_unet_learns_and_loads(finder: Path) -> None:
 def test_a_classifier_brings_its_finder_along(
     finder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "RESAMPLES", 20)
+    shorten(monkeypatch)
     monkeypatch.setattr(views, "PAIRS", 1)
     assert run(CLASSIFIER, data, tmp_path / "alone") == 1
     assert "--region" in capsys.readouterr().err

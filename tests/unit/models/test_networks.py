@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from src.models.networks import CLASSIFIERS, SEGMENTERS, AttentionCNN96, EfficientNetV2MCBAM, Linear28
 
 OURS = ("vigil_attention_cnn96", "vigil_cnn28", "vigil_efficientnetv2_m_cbam", "vigil_linear28")
+# The largest has 55 million parameters, so that it alone would take most of this file's time.
+LARGE = pytest.param("vigil_efficientnetv2_m_cbam", marks=pytest.mark.slow)
+OURS_MARKED = [LARGE if name == LARGE.values[0] else name for name in OURS]
 FIXED_SIZE = ("vigil_attention_cnn96", "vigil_cnn28", "vigil_linear28")
 FEATURE_MAP = {
     "vigil_attention_cnn96": (256, 12, 12),
@@ -168,7 +171,7 @@ def test_forward_is_head_of_features(network: Callable[[str], Any], name: str) -
         assert torch.equal(logits, model.get_classifier()(model.forward_head(feature_map, pre_logits=True)))
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OURS_MARKED)
 def test_an_images_logits_do_not_depend_on_its_batch(network: Callable[[str], Any], name: str) -> None:
     # Untrained, EfficientNetV2's map is of the order of 1e5 in eval mode: float32's rounding alone would show.
     model = deepcopy(network(name)).double()
@@ -179,7 +182,7 @@ def test_an_images_logits_do_not_depend_on_its_batch(network: Callable[[str], An
     assert (together - together[0]).abs().max() > 1e-4  # and they do depend on the image
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OURS_MARKED)
 def test_training_reaches_every_parameter(network: Callable[[str], Any], name: str) -> None:
     model = deepcopy(network(name)).train()
     for layer in model.modules():
@@ -256,7 +259,7 @@ def save(model: Any, folder: Path, **pretrained_cfg: Any) -> str:
     return f"local-dir:{folder}"
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OURS_MARKED)
 def test_hub_format_round_trip(network: Callable[[str], Any], name: str, tmp_path: Path) -> None:
     model = network(name)
     chans = model.in_chans

@@ -112,12 +112,15 @@ def test_parts_that_the_gate_rejects_do_not_count(histopathology: Predictor, mon
     expected = [alone(histopathology, tile(i)).p_malignant for i in range(4)]
     order = np.argsort(expected)[::-1].tolist()
 
+    gate = synthetic_checkpoints.gate(1.0)
+    gated = Predictor(replace(histopathology.checkpoint, gate=gate))
+
     def reject(indices: Sequence[int]) -> None:
         verdicts = [Verdict(2.0 if i in indices else 0.0, 1.0) for i in range(4)]
-        monkeypatch.setattr(histopathology, "_verdicts", lambda *_: verdicts)
+        monkeypatch.setattr(gate, "verdicts", lambda *_: verdicts)
 
     reject(order[:1])
-    answer = histopathology.predict(Picture(sheet(2, 2), (), MPP))
+    answer = gated.predict(Picture(sheet(2, 2), (), MPP))
     assert answer.p_malignant == pytest.approx(expected[order[1]], abs=1e-5)
     assert answer.gate is not None
     assert answer.gate.accepted
@@ -128,7 +131,7 @@ def test_parts_that_the_gate_rejects_do_not_count(histopathology: Predictor, mon
         f"{max(expected):.2f}."
     ) in answer.warnings
     reject(order)
-    answer = histopathology.predict(Picture(sheet(2, 2), (), MPP))
+    answer = gated.predict(Picture(sheet(2, 2), (), MPP))
     assert answer.p_malignant == pytest.approx(max(expected), abs=1e-5)
     assert answer.gate is not None
     assert not answer.gate.accepted

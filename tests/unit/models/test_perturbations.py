@@ -134,7 +134,7 @@ def test_perturbations_of_a_strip_are_bounded(
 
     pad = np.pad
     monkeypatch.setattr(np, "pad", padded)
-    small = perturbations._reduced(Image.new("RGB", size, "grey"))
+    small = perturbations.reduced(Image.new("RGB", size, "grey"))
     for view in perturbations.perturbations(predictor.task):
         if "cut" not in view.name:  # of a single row nothing is left
             view.change(small)
@@ -162,7 +162,7 @@ def test_a_perturbed_picture_without_an_answer_is_refused(tmp_path: Path) -> Non
 def test_the_answer_of_page_and_api(predictor: Predictor, tmp_path: Path) -> None:
     models, file = {"breastmnist": predictor}, tmp_path / "picture.png"
     photograph(seed=5).save(file)
-    prediction, views = perturbations.predict_perturbed(predictor, decode.read(file))
+    prediction, views = perturbations.predict_perturbed(predictor, decode.read(file, "black"))
     p = prediction.p_malignant
     every = [p, *(found for _, found in views)]
     between = (min(every) + max(every)) / 2

@@ -183,7 +183,7 @@ def hostile(content: Any, way: str) -> Any:
 @pytest.mark.parametrize(
     "part", ["intervals", "metrics", "confusion_matrix", "subgroups", "training", "splits", "seeds", None]
 )
-def test_a_file_from_elsewhere_neither_breaks_the_page_nor_reaches_it_unescaped(
+def test_a_file_from_elsewhere_is_escaped_and_breaks_nothing(
     evaluation: dict[str, Any], way: str, part: str | None
 ) -> None:
     changed = copy.deepcopy(evaluation) | {"seeds": SEEDS}

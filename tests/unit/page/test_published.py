@@ -1,6 +1,7 @@
 """What others have published, beside our own figures."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,10 +9,20 @@ import pytest
 from src.models.evaluation import EvaluatedSet
 from src.page.views import published
 from src.tasks import TASKS
+from tests.support.markup import parse
 from train.evaluation import metrics
 
+REFERENCE: dict[str, Any] = {"model": "Theirs", "split": "test", "n": 100, "beside": "test", "source": "a paper"}
 
-# What others publish
+
+def cells(task: str, own: Mapping[str, EvaluatedSet]) -> list[list[str]]:
+    """The texts of the table's cells, by row, without the first column, which names the model."""
+    return [
+        [cell.text for cell in row.find("td")]
+        for row in parse(published.beside(TASKS[task], own)).one("tbody").find("tr")
+    ]
+
+
 def test_every_reference_names_source_split_and_comparability() -> None:
     assert set(published.REFERENCES) == {"about", *TASKS}
     for task in TASKS:
@@ -20,11 +31,12 @@ def test_every_reference_names_source_split_and_comparability() -> None:
             assert reference["source"]
             assert reference["split"]
             assert reference["difference"] or (reference["n"] and reference["beside"]), "comparable to what?"
-            for claimed in reference["figures"]:
-                assert claimed["metric"] in published.NAMES
-                numbers = re.findall(r"[\d.]+", published._claimed(claimed))
-                assert numbers
-                assert all(0 < float(number) < 1 for number in numbers)
+            assert all(claimed["metric"] in published.NAMES for claimed in reference["figures"])
+        for reference, (_, _, theirs, ours, _) in zip(published.REFERENCES[task], cells(task, {}), strict=True):
+            numbers = re.findall(r"[\d.]+", theirs)
+            assert len(numbers) >= len(reference["figures"]) > 0
+            assert all(0 < float(number) < 1 for number in numbers)
+            assert set(ours) <= {"–", " "}, "no model of ours, no figure"
 
 
 def evaluated(**figures: Any) -> EvaluatedSet:
@@ -40,11 +52,16 @@ def evaluated(**figures: Any) -> EvaluatedSet:
         (None, 252, None, "No: this model was not evaluated on that dataset."),
     ],
 )
-def test_what_compares(difference: str | None, theirs: int, ours: int | None, said: str) -> None:
-    assert published._comparable({"difference": difference, "n": theirs}, evaluated(n=ours) if ours else None) == said
+def test_what_compares(
+    difference: str | None, theirs: int, ours: int | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = REFERENCE | {"difference": difference, "n": theirs, "figures": []}
+    monkeypatch.setattr(published, "REFERENCES", {"skin": [reference]})
+    ((*_, comparable),) = cells("skin", {"test": evaluated(n=ours)} if ours else {})
+    assert comparable == said
 
 
-def test_our_figure_beside_theirs_by_hand() -> None:
+def test_our_figure_beside_theirs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     table: dict[str, list[Any]] = {
         "threshold": [0.1, 0.5, 0.9],
         "tp": [4, 3, 1],
@@ -58,11 +75,20 @@ def test_our_figure_beside_theirs_by_hand() -> None:
         at_default_threshold={"malignant": point, "mel": point},
         threshold_table={"malignant": table},
     )
-    assert published._own("auc_malignant", own) == "0.800 (0.700 to 0.900)"
-    assert published._own("sensitivity", own).startswith("0.750 (")
-    assert published._own("sensitivity_mel", own).endswith(" at 0.3")
-    assert published._own("accuracy_malignant", own).startswith("0.700 (")
-    assert published._own("precision_malignant", own).startswith("0.600 (")
-    assert published._own("recall_malignant", own).startswith("0.750 (")
-    assert published._own("f1_malignant", own) == "0.667"
-    assert published._own("f1", own) == "–"
+    expected = {
+        "auc_malignant": r"0\.800 \(0\.700 to 0\.900\)",
+        "sensitivity": r"0\.750 \(.* at 0\.3",
+        "sensitivity_mel": r"0\.750 \(.* at 0\.3",
+        "accuracy_malignant": r"0\.700 \(.*",
+        "precision_malignant": r"0\.600 \(.*",
+        "recall_malignant": r"0\.750 \(.*",
+        "f1_malignant": r"0\.667",
+        "f1": "–",
+    }
+    for metric, pattern in expected.items():
+        claimed = {"metric": metric, "value": 0.5}
+        reference = REFERENCE | {"difference": None, "figures": [claimed]}
+        monkeypatch.setattr(published, "REFERENCES", {"skin": [reference]})
+        ((_, _, theirs, ours, _),) = cells("skin", {"test": own})
+        assert theirs == "0.500"
+        assert re.fullmatch(pattern, ours), (metric, ours)

@@ -108,7 +108,7 @@ def test_caption_says_for_which_class_or_that_there_is_no_evidence() -> None:
     assert "no heat map" in caption(explained_class=None)
 
 
-def test_a_picture_the_gate_does_not_know_is_asked_about_and_the_answer_says_so_afterwards() -> None:
+def test_a_rejected_image_is_asked_about_and_its_answer_says_so() -> None:
     gate = synthetic_results.gate(sentence="This looks like histopathology.")
     asked = text(result_card.gate_question(TASKS["skin"], GateResult.model_validate(gate)))
     assert "This looks like histopathology." in asked
@@ -172,7 +172,7 @@ def evaluation_of_versions_and_maps() -> Evaluation:
     return evaluation.parse(content)
 
 
-def test_how_far_a_map_can_be_trusted_stands_beside_it_where_it_was_measured() -> None:
+def test_how_far_a_map_can_be_trusted_stands_beside_it() -> None:
     def shown(measured: Evaluation, **changes: Any) -> str:
         return text(explanation.heat_map_trust(result(**changes), measured))
 

@@ -51,7 +51,7 @@ def test_named_thresholds_are_the_usual_and_the_promised_ones() -> None:
     assert "Default" not in {named_threshold.name for named_threshold in threshold_costs.named_thresholds(model, 0.3)}
 
 
-def test_too_few_positives_promise_nothing_and_it_is_said_how_many_it_takes() -> None:
+def test_too_few_positives_promise_nothing_but_say_how_many_it_takes() -> None:
     few = with_validation(42)
     thresholds = {
         named_threshold.name: named_threshold.threshold
@@ -79,7 +79,7 @@ def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
     assert "does not count validation by lesion" in threshold_costs.promised_sensitivities(TASKS["skin"], old)
 
 
-def test_the_slider_thresholds_include_every_step_and_every_named_threshold() -> None:
+def test_the_slider_has_every_step_and_every_named_threshold() -> None:
     model = made_up("skin")
     grid = threshold_costs.slider_thresholds(model, 0.044)
     assert grid == sorted(set(grid))
@@ -106,7 +106,7 @@ def test_figures_are_the_counts(task: str, threshold: float) -> None:
         assert first
         assert [float(bound) for bound in first.groups()] == pytest.approx([100 * low, 100 * high], abs=0.1)
         carried = screening.outcome(point, 0.02)
-        assert shown[f"{i}.found"] == threshold_costs._amount(carried.found.value)
+        assert shown[f"{i}.found"] == threshold_costs.number_of_people(carried.found.value)
         assert shown[f"{i}.false_alarms"] == f"{carried.false_alarms.value:,.0f}" or carried.false_alarms.value < 10
         assert (shown[f"{i}.ppv"] == "–") == (point.tp + point.fp == 0)
 
@@ -115,8 +115,8 @@ def test_figures_are_the_counts(task: str, threshold: float) -> None:
     ("people", "shown"), [(0, "0.0"), (0.01, "<0.1"), (0.25, "0.2"), (9.94, "9.9"), (9.96, "10"), (990, "990")]
 )
 def test_amounts_of_people(people: float, shown: str) -> None:
-    assert threshold_costs._amount(people) == shown
-    assert threshold_costs._amount(float("nan")) == "–"
+    assert threshold_costs.number_of_people(people) == shown
+    assert threshold_costs.number_of_people(float("nan")) == "–"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -252,8 +252,10 @@ def test_roc_starts_and_ends_in_the_corners_and_leaves_no_turn_out() -> None:
 
 
 def test_the_band_is_around_the_curve() -> None:
-    (place,) = made_up("skin").held_out
-    points = [tuple(map(float, pair.split(","))) for pair in curves._band(place)[1:-1].split("L")]
+    model = made_up("skin")
+    (place,) = model.held_out
+    band = parse(curves.curves_section(model, 0.3, [0.3])).one("path", classes="v-band").attributes["d"]
+    points = [tuple(map(float, pair.split(","))) for pair in band[1:-1].split("L")]
     corners = chart_data.roc_corners(place.tables[MALIGNANT])
     upper, lower = points[: len(corners)], points[: len(corners) - 1 : -1]
     for (fp, tp), (left, top), (right, bottom) in zip(corners, upper, lower, strict=True):

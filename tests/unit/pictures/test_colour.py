@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from src.pictures import colour, profiles
-from src.pictures.decode import read
 from src.pictures.picture import ImageRefused
 from src.pictures.profiles import CONVERTED, D65, IGNORED, PRIMARIES
-from tests.unit.pictures.test_decode import encoded, photo, pixels, png
+from tests.support import print_profile
+from tests.unit.pictures.test_decode import encoded, photo, pixels, png, read
 
 ADOBE_RGB = imagecodecs.cms_profile(
     "rgb", whitepoint=D65, primaries=(0.64, 0.33, 0.21, 0.71, 0.15, 0.06), gamma=563 / 256
@@ -36,7 +36,7 @@ def in_space(picture: Image.Image, profile: bytes) -> Image.Image:
 
 @pytest.mark.parametrize("name", WIDE)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000"])
-def test_a_picture_in_another_colour_space_gets_the_values_of_its_srgb_twin(name: str, kind: str) -> None:
+def test_another_colour_space_gives_the_values_of_the_srgb_twin(name: str, kind: str) -> None:
     stored = in_space(photo(), WIDE[name])
     if kind == "JPEG2000":  # Pillow writes no profile into it, so it goes in by hand
         data = encoded(stored, kind)
@@ -118,6 +118,38 @@ def test_png_chunks_tell_the_colour_space() -> None:
 def test_high_dynamic_range_is_refused_by_name() -> None:
     with pytest.raises(ImageRefused, match="HDR"):
         read(with_chunks(photo(), (b"cICP", bytes((9, 16, 0, 1)))))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_print_colours_are_converted_by_their_profile(kind: str) -> None:
+    inks, twin = print_profile.separated(photo()), np.asarray(photo()).astype(int)
+    options = {"quality": 95} if kind == "JPEG" else {}
+    picture = read(encoded(inks, kind, icc_profile=print_profile.profile(), **options))
+    assert picture.notes == (CONVERTED,)
+    assert np.abs(pixels(picture) - twin).mean() < 2
+    without = read(encoded(inks, kind, **options))
+    assert np.abs(pixels(without) - twin).mean() > 10
+    assert "CMYK" in without.notes[0]
+
+
+def test_a_profile_that_cannot_be_unpacked_is_reported() -> None:
+    packed = encoded(photo(), "JPEG", icc_profile=DISPLAY_P3)
+    at = packed.index(b"ICC_PROFILE\0") + len(b"ICC_PROFILE\0")
+    missing = packed[: at + 1] + b"\2" + packed[at + 2 :]  # the first of two parts
+    for data in (with_chunks(photo(), (b"iCCP", b"x\0\0no profile")), missing):
+        picture = read(data)
+        assert picture.notes == (IGNORED,)
+        assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 4
+
+
+def test_lab_names_its_colours_by_itself() -> None:
+    lab = ImageCms.profileToProfile(
+        photo(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert lab is not None
+    picture = read(encoded(lab, "TIFF", icc_profile=lab.info["icc_profile"]))
+    assert picture.notes == ()
+    assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 2
 
 
 def test_a_grey_profile_is_applied_to_grey() -> None:

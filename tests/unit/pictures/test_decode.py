@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from src.pictures import limits, reasons
-from src.pictures.decode import read
-from src.pictures.orientation import TURNS
+from src.pictures import decode, limits, reasons
+from src.pictures.colour import Background
 from src.pictures.picture import ImageRefused, Picture
 from src.pictures.size import check_size
+from tests.support.orientation import as_stored
 from tests.support.synthetic_datasets import speckle
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
@@ -50,6 +50,10 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 def pixels(picture: Picture) -> np.ndarray:
     return np.asarray(picture.image).astype(int)
+
+
+def read(source: Any, background: Background = "black") -> Picture:
+    return decode.read(source, background)
 
 
 def refusal(source: Any) -> str:
@@ -250,13 +254,8 @@ def test_bombs_are_refused_at_once_and_in_little_memory(name: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_turns_the_picture_upright(kind: str, orientation: int) -> None:
-    stored = photo()
-    inverse = {6: 8, 8: 6}.get(orientation, orientation)
-    if inverse > 1:
-        stored = stored.transpose(TURNS[inverse])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture = read(encoded(stored, kind, exif=exif))
+    image, exif = as_stored(photo(), orientation)
+    picture = read(encoded(image, kind, exif=exif))
     assert picture.image.size == (80, 60)
     assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 4
 

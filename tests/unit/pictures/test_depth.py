@@ -9,8 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from src.pictures.decode import read
-from tests.unit.pictures.test_decode import photo, pixels, refusal
+from tests.unit.pictures.test_decode import photo, pixels, read, refusal
 
 TWIN = np.asarray(photo(80, 60))
 GREY = TWIN[..., 0]

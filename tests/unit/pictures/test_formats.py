@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -9,11 +10,11 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from src.pictures import jpeg, jpeg2000, reasons
-from src.pictures.decode import read
-from src.pictures.orientation import TURNS
+from src.pictures import jpeg, jpeg2000, reasons, webp
+from src.pictures.pillow_frame import FIRST_ONLY
+from tests.support.orientation import as_stored
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
-from tests.unit.pictures.test_decode import encoded, photo, pixels, refusal
+from tests.unit.pictures.test_decode import encoded, photo, pixels, read, refusal
 
 
 def heic(image: Image.Image, **options: object) -> bytes:
@@ -42,14 +43,9 @@ def test_newer_formats_are_read_whole_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_heic_and_avif_are_turned_upright(orientation: int) -> None:
-    stored = photo()
-    inverse = {6: 8, 8: 6}.get(orientation, orientation)
-    if inverse > 1:
-        stored = stored.transpose(TURNS[inverse])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    turned = heic(stored, exif=exif.tobytes())
-    for data in (turned, encoded(stored, "AVIF", quality=95, exif=exif)):
+    image, exif = as_stored(photo(), orientation)
+    turned = heic(image, exif=exif.tobytes())
+    for data in (turned, encoded(image, "AVIF", quality=95, exif=exif)):
         assert np.abs(pixels(read(data)) - np.asarray(photo()).astype(int)).mean() < 4
 
 
@@ -60,6 +56,17 @@ def test_a_heic_in_display_p3_by_code_points_is_converted() -> None:
     assert picture.notes != ()
     assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 4
     assert refusal(heic(photo(), color_primaries=9, transfer_characteristics=16)) == reasons.HIGH_DYNAMIC_RANGE
+
+
+def test_a_heic_of_several_images_gives_its_primary_one() -> None:
+    file = pillow_heif.HeifFile()
+    for image in (photo().rotate(180), photo()):
+        file.add_from_pillow(image)
+    stream = BytesIO()
+    file.save(stream, quality=95, primary_index=1)
+    picture = read(stream.getvalue())
+    assert picture.notes == (FIRST_ONLY,)
+    assert np.abs(pixels(picture) - np.asarray(photo()).astype(int)).mean() < 4
 
 
 def test_more_pixels_than_are_read_come_at_half_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +98,26 @@ def test_a_jpeg_2000_whose_parts_disagree_on_its_size_is_refused() -> None:
     at = data.index(jpeg2000.CODESTREAM) + 8
     for width in (79, 40_000):
         assert "." in refusal(data[:at] + width.to_bytes(4) + data[at + 4 :])
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])
+def test_the_size_of_a_webp_is_checked_before_pillow_opens_it(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(encoded(photo(), "WEBP", **options))
+    assert webp.canvas(bytes(data)) == photo().size
+    monkeypatch.setattr(Image, "open", None)
+    at = {b"VP8 ": 26, b"VP8L": 21, b"VP8X": 24}[bytes(data[12:16])]
+    data[at : at + 4] = b"\xff" * 4
+    assert "pixels" in refusal(bytes(data))
+
+
+def test_a_jpeg_2000_is_measured_by_the_codestream_that_is_decoded() -> None:
+    data = encoded(photo(), "JPEG2000")
+    start = data.index(jpeg2000.CODESTREAM)
+    other = bytearray(data[start : start + 60])
+    other[8:16] = (7).to_bytes(4) * 2
+    box = (8 + len(other)).to_bytes(4) + b"free" + other
+    changed = data[: start - 8] + box + data[start - 8 :]
+    assert jpeg2000.sizes(changed) == jpeg2000.sizes(data)
+    assert np.array_equal(pixels(read(changed)), pixels(read(data)))

@@ -15,7 +15,7 @@ from src.pictures import magnification
 from src.pictures.magnification import FEATURES, classifiers, texture, warnings
 from src.pictures.picture import Picture
 from src.tasks import TASKS
-from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support import synthetic_checkpoints
 from train import geometry
 from train import magnification as command
 from train.data import load
@@ -123,17 +123,19 @@ def test_the_committed_check_is_of_every_task_with_a_scale() -> None:
         assert {len(row) for row in one.weights} == {len(one.mean)} == {len(one.scale)} == {FEATURES}
 
 
-def test_the_command_for_geometry_changes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synthetic_datasets.everything(tmp_path)
-    folder = synthetic_checkpoints.trained(tmp_path / "run", "ultrasound", tmp_path)
+@pytest.mark.slow
+def test_the_command_for_geometry_changes_nothing_else(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = synthetic_checkpoints.trained(tmp_path / "run", "ultrasound", data)
     file = folder / "evaluation.json"
-    assert geometry.main([str(folder), "--data", str(tmp_path)]) == 1  # not evaluated yet
+    assert geometry.main([str(folder), "--data", str(data)]) == 1  # not evaluated yet
     synthetic_checkpoints.rewrite(
         file, synthetic_checkpoints.evaluation(checkpoints.sha256(folder / "model.safetensors"), "ultrasound")
     )
     before = json.loads(file.read_text(encoding="utf-8"))
     monkeypatch.setattr("train.card.write_card", lambda _: None)
-    assert geometry.main([str(folder), "--data", str(tmp_path)]) == 0
+    assert geometry.main([str(folder), "--data", str(data)]) == 0
     after = json.loads(file.read_text(encoding="utf-8"))
     views = after["splits"]["validation"].pop("views")
     assert after == before

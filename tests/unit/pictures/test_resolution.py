@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 
 from src.pictures import jpeg
-from src.pictures.decode import read
 from src.pictures.resolution import LEAST, MOST, plausible
+from tests.unit.pictures.test_decode import read
 
 VALUES = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 APERIO = (

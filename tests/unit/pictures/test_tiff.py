@@ -4,15 +4,18 @@ import struct
 from io import BytesIO
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
 from src.pictures import reasons, tiff_directories
-from src.pictures.decode import read
+from src.pictures.picture import ImageRefused
 from src.pictures.pillow_frame import FIRST_ONLY
 from src.pictures.tiff import PLANES, REDUCED_FIRST
-from tests.unit.pictures.test_decode import photo, pixels, refusal
+from src.pictures.tiff_segments import LARGER, check_stated_size
+from tests.support.tiff_tiles import KINDS, SIDE, tiff_tile
+from tests.unit.pictures.test_decode import photo, pixels, read, refusal
 from tests.unit.pictures.test_depth import GREY, TWIN, assert_twin, tiff
 
 LARGE = np.asarray(photo(160, 120))
@@ -49,6 +52,25 @@ def test_compressions_tiles_and_planes(compression: str, tile: tuple[int, int] |
     lossy = compression in ("webp", "jpeg")
     assert_twin(data, within=255 if lossy else 0)
     assert np.abs(pixels(read(data)) - TWIN).mean() < (4 if lossy else 0.001)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tile_that_states_a_larger_size_is_not_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(tiff_tile(kind, SIDE)).image.size == (SIDE, SIDE)
+    for codec in ("jpeg_decode", "jpeg2k_decode", "webp_decode", "lerc_decode"):
+        monkeypatch.setattr(imagecodecs, codec, None)
+    assert refusal(tiff_tile(kind, 5 * SIDE)) == LARGER
+
+
+def test_a_lerc_tile_of_many_bands_is_not_decoded() -> None:
+    data = tiff(GREY, photometric="minisblack", compression="lerc", tile=(64, 96))
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        page = file.pages.first
+        start, size = page.dataoffsets[0], page.databytecounts[0]
+        blob = data[start : start + size]
+        with pytest.raises(ImageRefused, match="larger size"):
+            check_stated_size(page, 0, blob * 5)
+        check_stated_size(page, 0, blob)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib", "jpeg"])
@@ -147,3 +169,17 @@ def test_pages_in_a_circle_are_counted_once() -> None:
     struct.pack_into("<I", data, at + 2 + 12 * entries, at)
     assert tiff_directories.count_pages(bytes(data)) == 1
     assert_twin(bytes(data))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_channels_without_a_meaning_are_not_read_as_grey(channels: int) -> None:
+    values = np.dstack((TWIN, GREY))[..., :channels]
+    said = refusal(tiff(values, photometric="minisblack", planarconfig="contig"))
+    assert f"stores {channels} channels" in said
+
+
+def test_a_palette_of_8_bits_is_no_black_picture() -> None:
+    palette = np.repeat(np.arange(256, dtype=np.uint16)[None], 3, axis=0)
+    for colours in (palette, palette * np.uint16(257)):
+        picture = read(tiff(GREY, photometric="palette", colormap=colours))
+        assert np.array_equal(pixels(picture)[..., 0], GREY)

@@ -200,6 +200,7 @@ def chosen_thresholds(by_lesion: bool, target: float, draws: int = 800) -> np.nd
     return np.array(thresholds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.9, 0.95])
 def test_a_promise_is_kept_as_often_as_it_says(target: float) -> None:
     thresholds = chosen_thresholds(True, target)
@@ -210,11 +211,13 @@ def test_a_promise_is_kept_as_often_as_it_says(target: float) -> None:
     assert np.mean(1 - thresholds >= target) >= 0.95, "of pictures"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.9, 0.95])
 def test_taking_pictures_for_lesions_would_break_it(target: float) -> None:
     assert np.mean(1 - chosen_thresholds(False, target) >= target) < 0.9
 
 
+@pytest.mark.slow
 def test_a_promise_over_single_pictures_is_no_more_cautious_than_need_be() -> None:
     rng = np.random.default_rng(3)
     kept = []

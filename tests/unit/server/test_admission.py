@@ -27,7 +27,7 @@ def of(who: str) -> dict[str, str]:
     return {"X-Forwarded-For": who}
 
 
-def test_a_call_whose_turn_would_come_too_late_is_refused_with_a_time_to_come_back() -> None:
+def test_a_call_that_would_wait_too_long_is_refused_with_a_time() -> None:
     image = {"data": [None], "fn_index": 0}
     for path in ("/gradio_api/call/skin", "/gradio_api/call/v2/skin"):
         app = Calls(Admission(named, Turns(1, patience=20, clock=lambda: 0.0)), FILES, FREE)

@@ -39,7 +39,7 @@ class Busy:
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
-    work = WorkerPool({}, at_once=1)
+    work, started = WorkerPool({}, at_once=1), tmp_path_factory.mktemp("work") / "started"
     work.turns = Turns(1, patience=0.2)
     work.seconds = 2 * SECONDS
 
@@ -52,7 +52,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
             process: Its number.
         """
         try:
-            return await work.call(worker_functions.process, SECONDS if image["orig_name"] == "slow.png" else 0)
+            if image["orig_name"] == "slow.png":
+                return await work.call(worker_functions.process, SECONDS, started)
+            return await work.call(worker_functions.process)
         except WorkFailed as failure:
             raise refused(str(failure)) from failure
 
@@ -78,7 +80,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
         path = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.png", b"x")}).json()[0]
         first = pool.submit(call, url, path, "slow.png")
         until = time.monotonic() + 30
-        while not any(line.running for line in work.turns._lines.values()) and time.monotonic() < until:
+        while not started.exists() and time.monotonic() < until:
             time.sleep(0.02)
         work.turns.patience = 0.2
         yield Busy(url, path)

@@ -45,7 +45,7 @@ def ours(folder: Path) -> Claim:
     return Claim(folder, FileLock(folder.with_name(folder.name + disk.LOCK)), os.getuid())
 
 
-def test_what_is_left_over_goes_within_fifteen_minutes_the_rest_within_the_hour(tmp_path: Path) -> None:
+def test_leftovers_go_within_fifteen_minutes_the_rest_within_the_hour(tmp_path: Path) -> None:
     aborted = put(tmp_path / "tmp123", disk.UNFINISHED + 1)
     coming = put(tmp_path / "tmp456", disk.UNFINISHED - 200)
     old = put(tmp_path / "hash1" / "picture.png", disk.KEPT + 1)
@@ -229,7 +229,7 @@ def file(held: Claim, _: Path) -> None:
 
 
 @pytest.mark.parametrize("put_there", [link, file])
-def test_what_others_put_in_its_place_is_not_used_and_the_app_says_that_it_is_ill(
+def test_what_others_put_in_its_place_is_not_used_but_reported(
     put_there: Callable[[Claim, Path], None], held: Claim, tmp_path: Path
 ) -> None:
     theirs = put(tmp_path / "theirs" / "file", 2 * disk.KEPT)

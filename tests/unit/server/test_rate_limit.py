@@ -36,30 +36,30 @@ IMAGE, OTHER = {"fn_index": 0, "data": [None]}, {"fn_index": 1, "data": [0.3]}
 
 def test_a_visitor_who_has_too_many_images_read_is_refused() -> None:
     app = Took()
-    with serving(limited(app, allowed("5/day"))) as (url, _):
-        statuses = [httpx.post(url + JOIN, json=IMAGE).status_code for _ in range(8)]
+    with serving(limited(app, allowed("5/day"))) as (url, _), httpx.Client() as http:
+        statuses = [http.post(url + JOIN, json=IMAGE).status_code for _ in range(8)]
         assert statuses == [200] * 5 + [429] * 3
-        said = httpx.post(url + JOIN, json=IMAGE)
+        said = http.post(url + JOIN, json=IMAGE)
         assert int(said.headers["retry-after"]) >= 1
         assert said.json()["detail"] == rate_limit.TOO_OFTEN
-        assert httpx.post(f"{url}/gradio_api/call/skin", json={"data": []}).status_code == 429
+        assert http.post(f"{url}/gradio_api/call/skin", json={"data": []}).status_code == 429
         mcp = {"method": "tools/call", "params": {"name": "skin"}}
-        assert httpx.post(url + MOUNTED, json=mcp).status_code == 429
+        assert http.post(url + MOUNTED, json=mcp).status_code == 429
         assert app.asked == 5
-        assert httpx.get(url).status_code == 200, "light requests have a limit of their own"
-        assert httpx.post(url + UPLOAD).status_code == 200, "so have uploads"
+        assert http.get(url).status_code == 200, "light requests have a limit of their own"
+        assert http.post(url + UPLOAD).status_code == 200, "so have uploads"
 
 
 def test_a_call_that_reads_no_image_spends_none() -> None:
     """Someone drags the threshold's slider, over each route."""
     app = Took()
-    with serving(limited(app, allowed("1/day"))) as (url, _):
+    with serving(limited(app, allowed("1/day"))) as (url, _), httpx.Client() as http:
         for path in ("/gradio_api/run/predict", JOIN):
-            assert {httpx.post(url + path, json=OTHER).status_code for _ in range(50)} == {200}
-        assert httpx.post(url + MOUNTED, json={"method": "tools/list"}).status_code == 200
-        assert httpx.post(url + JOIN, json=IMAGE).status_code == 200
-        assert httpx.post(url + JOIN, json=IMAGE).status_code == 429
-        assert httpx.post(url + JOIN, json=OTHER).status_code == 200
+            assert {http.post(url + path, json=OTHER).status_code for _ in range(50)} == {200}
+        assert http.post(url + MOUNTED, json={"method": "tools/list"}).status_code == 200
+        assert http.post(url + JOIN, json=IMAGE).status_code == 200
+        assert http.post(url + JOIN, json=IMAGE).status_code == 429
+        assert http.post(url + JOIN, json=OTHER).status_code == 200
 
 
 def test_calls_that_read_no_image_are_limited_by_the_time_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,13 +69,13 @@ def test_calls_that_read_no_image_are_limited_by_the_time_they_take(monkeypatch:
         await asyncio.sleep(0.2 if "slow" in scope["path"] else 0)
         await PlainTextResponse("done")(scope, receive, send)
 
-    with serving(limited(slow, allowed("1/day"))) as (url, _):
+    with serving(limited(slow, allowed("1/day"))) as (url, _), httpx.Client() as http:
         for path, fewest, most in (("/gradio_api/run/slow", 1, 2), ("/gradio_api/run/quick", 3, 100)):
             monkeypatch.setattr(rate_limit, "client_network", lambda *_, path=path: path)
-            statuses = [httpx.post(url + path, json=OTHER).status_code for _ in range(101)]
+            statuses = [http.post(url + path, json=OTHER).status_code for _ in range(101)]
             assert fewest <= statuses.count(200) <= most, path
             assert set(statuses) == {200, 429}
-        refused = httpx.post(url + path, json=OTHER)
+        refused = http.post(url + path, json=OTHER)
         assert (refused.status_code, refused.json()["detail"]) == (429, rate_limit.TOO_OFTEN)
         assert int(refused.headers["retry-after"]) >= 1
 
@@ -96,20 +96,20 @@ def test_a_refused_request_prolongs_no_wait() -> None:
 def test_forged_addresses_escape_no_limit(proxies: int) -> None:
     app = Took()
     added = ["203.0.113.7", "10.0.0.1"][:proxies]  # by our proxies, the outermost first
-    with serving(Headers(limited(app, allowed("5/day", proxies=proxies)))) as (url, _):
+    with serving(Headers(limited(app, allowed("5/day", proxies=proxies)))) as (url, _), httpx.Client() as http:
         for i in range(20):
             forged = [f"198.51.100.{i}", f"192.0.2.{i}"]
             headers = [("X-Forwarded-For", one) for one in (", ".join(forged[:1]), ", ".join(forged[1:] + added))]
             headers += [("Forwarded", f"for={forged[0]}"), ("X-Real-IP", forged[0]), ("Client-IP", forged[0])]
-            httpx.post(url + JOIN, headers=headers, json=IMAGE)
+            http.post(url + JOIN, headers=headers, json=IMAGE)
     assert app.asked == 5
 
 
 def test_visitors_behind_a_proxy_are_told_apart_and_limited_together() -> None:
     app = Took()
-    with serving(limited(app, allowed("5/day", "12/day", proxies=1))) as (url, _):
+    with serving(limited(app, allowed("5/day", "12/day", proxies=1))) as (url, _), httpx.Client() as http:
         said = [
-            httpx.post(url + JOIN, headers={"X-Forwarded-For": f"203.0.113.{who}"}, json=IMAGE)
+            http.post(url + JOIN, headers={"X-Forwarded-For": f"203.0.113.{who}"}, json=IMAGE)
             for who in range(4)
             for _ in range(4)
         ]
@@ -139,10 +139,10 @@ def test_the_page_counts_as_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> No
     app = Took()
     often = int(rate_limit.LIGHT.removesuffix("/minute"))
     monkeypatch.setattr(rate_limit, "LIGHT", f"{often}/day")
-    with serving(limited(app, allowed("1/day"))) as (url, _):
-        statuses = [httpx.get(url).status_code for _ in range(often // rate_limit.PAGE_UNITS + 2)]
+    with serving(limited(app, allowed("1/day"))) as (url, _), httpx.Client() as http:
+        statuses = [http.get(url).status_code for _ in range(often // rate_limit.PAGE_UNITS + 2)]
         assert statuses == [200] * (often // rate_limit.PAGE_UNITS) + [429] * 2
-        assert httpx.get(f"{url}/theme.css").status_code == 200, "what is left is enough for a small file"
+        assert http.get(f"{url}/theme.css").status_code == 200, "what is left is enough for a small file"
     assert often // (100 + rate_limit.PAGE_UNITS) >= 30, "a class behind one address"
 
 
@@ -184,15 +184,18 @@ async def named(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(f"{visitor_of(scope)}|{vouched}")(scope, receive, send)
 
 
-def test_what_mcp_asks_on_is_its_visitors_question_and_nobody_can_forge_that() -> None:
+def test_mcps_own_call_counts_for_its_visitor_and_cannot_be_forged() -> None:
     limits = RateLimits(Allowed(parse("3/day"), parse("1000/day"), 0))
-    with serving(Visitors(Calls(named, FileArguments({0: {0}}, {}), limits), limits)) as (url, _):
+    with (
+        serving(Visitors(Calls(named, FileArguments({0: {0}}, {}), limits), limits)) as (url, _),
+        httpx.Client() as http,
+    ):
         forged = {VOUCHER.decode(): "0123 203.0.113.9"}
-        who, vouched = httpx.post(url + MOUNTED, headers=forged).text.split("|")
+        who, vouched = http.post(url + MOUNTED, headers=forged).text.split("|")
         assert who == "127.0.0.1"
         assert vouched.endswith(" 127.0.0.1")
-        assert httpx.post(url + JOIN, headers=forged).text == "127.0.0.1|"
+        assert http.post(url + JOIN, headers=forged).text == "127.0.0.1|"
         other = vouched.replace("127.0.0.1", "203.0.113.9")
         image = {"fn_index": 0, "data": [None]}
-        answers = [httpx.post(url + JOIN, headers={VOUCHER.decode(): other}, json=image) for _ in range(5)]
+        answers = [http.post(url + JOIN, headers={VOUCHER.decode(): other}, json=image) for _ in range(5)]
         assert {answer.text for answer in answers} == {"203.0.113.9|"}, "counted once, where it was asked"

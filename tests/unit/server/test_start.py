@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from src.server.routes import HEALTH
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, STARTED_WITHIN, running
+
+pytestmark = pytest.mark.slow
 
 SLOW = """
 import asyncio, runpy, httpx, uvicorn
@@ -71,3 +74,11 @@ def test_the_first_call_imports_no_library(tmp_path: Path) -> None:
     )
     imported = json.loads(done.stdout.splitlines()[-1])
     assert len(imported) < 5, imported
+
+
+def test_an_older_python_ends_with_one_sentence() -> None:
+    older = "import runpy, sys; sys.version_info = (3, 10, 13); runpy.run_path('app.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", older], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Vigil needs Python 3.11, and this is Python ")
+    assert done.stderr.count("\n") == 1

@@ -32,23 +32,11 @@ from tests.support import synthetic_checkpoints, synthetic_datasets
 
 THRESHOLD = 0.3
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SMALL: dict[str, Any] = {name: {"input_size": (3, 32, 32)} for name in ("skin", "ultrasound")}
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """A small model for each task, and two for BreastMNIST."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    made: dict[str, tuple[str, str | None]] = {name: (name, None) for name in TASKS}
-    made["breastmnist-logistic"] = ("breastmnist", "vigil_linear28")
-    return {
-        name: Predictor(
-            checkpoints.load(
-                task, synthetic_checkpoints.write(folder / name, task, architecture, **SMALL.get(name, {}))
-            )
-        )
-        for name, (task, architecture) in made.items()
-    }
+@pytest.fixture
+def models(all_models: Models) -> Models:
+    return all_models
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -185,19 +184,22 @@ def test_processes_killed_while_idle_cost_nobody_anything(processes: ProcessWork
 
 
 def test_a_process_killed_while_it_starts_costs_nobody_anything(
-    processes: ProcessWorkerPool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def ask() -> None:
-        await both_ready(processes)
-        taken, doomed = processes._take(), Future[worker_pool._Worker]()
-        with monkeypatch.context() as patched:
-            patched.setattr(processes, "_take", lambda: doomed)
-            asyncio.get_running_loop().call_later(0.1, doomed.set_exception, EOFError())
-            assert await processes.call(worker_functions.process) != taken.result().pid
-        taken.result().kill()
-        assert len(await both_ready(processes)) == processes.at_once
+    model: Any = worker_functions.EndsTheFirstStart(tmp_path / "end")
+    started = ProcessWorkerPool({"model": model}, at_once=1)
 
-    run(ask())
+    async def ask() -> int:
+        call = asyncio.ensure_future(started.call(worker_functions.process))
+        await asyncio.sleep(0.2)  # the call waits for its process
+        (tmp_path / "end").touch()
+        return await call
+
+    try:
+        assert run(ask()) in started.pids()
+        assert "A process ended while it was being started" in caplog.text
+    finally:
+        started.close()
 
 
 @pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
@@ -283,7 +285,7 @@ def test_whose_turn_does_not_come_in_time_is_refused_at_once(models: Models, tmp
     run(ask())
 
 
-def test_who_has_waited_is_refused_where_the_work_then_takes_longer_than_expected(
+def test_a_waiting_call_is_refused_where_work_takes_longer_than_expected(
     anywhere: WorkerPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(anywhere, "turns", fair_queue.Turns(1, patience=6))
@@ -306,7 +308,7 @@ def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.Monk
         monkeypatch.setattr(torch, way, None)
     channels, _ = synthetic_checkpoints.INPUT.get(architecture, (3, 96))
     network = checkpoints.build(architecture, 2, channels)
-    there = pickle.loads(worker_pool._pickled({"network": network}))["network"]  # type: ignore[dict-item]
+    there = pickle.loads(worker_pool.pickled({"network": network}))["network"]  # type: ignore[dict-item]
     for (name, tensor), (other, arrived) in zip(network.state_dict().items(), there.state_dict().items(), strict=True):
         assert name == other
         assert torch.equal(tensor, arrived)

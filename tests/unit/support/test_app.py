@@ -8,6 +8,8 @@ import pytest
 
 from tests.support import app
 
+pytestmark = pytest.mark.slow
+
 # The app's own check of its settings, then a server of this module's own: the page takes long to load.
 PROGRAM = """
 import http.server, sys
@@ -28,7 +30,6 @@ def give(monkeypatch: pytest.MonkeyPatch, *ports: int) -> Iterator[int]:
     return left
 
 
-@pytest.mark.slow
 def test_another_port_is_tried_where_one_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -27,7 +27,7 @@ else:
 
 
 @pytest.mark.slow
-def test_other_machines_and_pickles_are_written_down_and_this_machine_is_not(tmp_path: Path) -> None:
+def test_other_machines_and_pickles_are_written_down_alone(tmp_path: Path) -> None:
     lines = tmp_path / "audit.txt"
     subprocess.run([sys.executable, "-c", VIOLATIONS], cwd=ROOT, env=audit_environment(lines), check=True)
     first, *rest = lines.read_text().splitlines()

@@ -13,7 +13,7 @@ from src.models import checkpoints
 from src.models.evaluation import parse
 from src.models.predictor import Predictor
 from src.tasks import TASKS
-from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support import synthetic_checkpoints
 from tests.support.tiny_recipe import TINY
 from train import evaluate, leave_out, members
 from train.cards import findings
@@ -31,11 +31,6 @@ SMALL: dict[str, Any] = TINY | {
     "epochs": 2,
     "augmentation": "ultrasound-28",
 }
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 def recipe_file(folder: Path, **changes: Any) -> str:
@@ -66,6 +61,7 @@ def test_folds_keep_groups_whole_and_touch_no_test_picture(data: Path) -> None:
         splits.folded(samples, 1)
 
 
+@pytest.mark.slow
 def test_members_are_calibrated_by_what_they_did_not_learn_from(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "members"
     arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(out), "--folds", "2", "--workers", "0"]
@@ -105,7 +101,7 @@ def test_out_of_fold_calibration_by_hand(data: Path) -> None:
         assert (p[:, [0, 1, 4]].sum(axis=1) >= result["default_threshold"]).mean() >= 0.95
 
 
-def test_a_left_out_source_is_not_learned_from_and_its_test_split_stays_unread(data: Path) -> None:
+def test_a_left_out_source_is_not_learned_from_nor_its_test_split_read(data: Path) -> None:
     samples = load("ultrasound", data)
     rest, read = leave_out.split_off(samples, "busbra")
     assert {s.source for s in rest} == {"busi", "multirez"}
@@ -116,6 +112,7 @@ def test_a_left_out_source_is_not_learned_from_and_its_test_split_stays_unread(d
     assert len(read) + len(held_back) == sum(s.source == "busbra" for s in samples)
 
 
+@pytest.mark.slow
 def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from src.tasks import TASKS
 from train.evaluation import metrics
@@ -44,3 +45,14 @@ def test_bootstrap_draws_whole_groups() -> None:
     by_row = metrics.bootstrap(lambda i: {"mean": float(values[i].mean())}, [str(i) for i in range(600)])["mean"]
     # Twenty copies of a value say no more than one: the interval is about sqrt(20) times as wide.
     assert 2.5 < (by_group[1] - by_group[0]) / (by_row[1] - by_row[0]) < 7
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_auc_is_scikit_learns_and_the_share_of_pairs_in_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive, scores = rng.random(80) < 0.3, rng.random(80).round(1 + seed % 3)  # with ties
+    assert metrics.auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
+    difference = scores[positive][:, None] - scores[~positive][None, :]
+    in_order = (difference > 0) + 0.5 * (difference == 0)
+    assert metrics.auc(positive, scores) == pytest.approx(in_order.mean(), abs=1e-12)
+    assert np.isnan(metrics.auc(np.ones(5, dtype=bool), scores[:5]))

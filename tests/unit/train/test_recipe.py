@@ -56,3 +56,14 @@ def test_a_wrong_setting_is_named(tmp_path: Path, change: dict[str, Any], named:
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(recipes.RecipeError, match="breastmnist-logistic"):
         recipes.load("skni")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sources"), [("ultrasound", ["busi", "breast_usg"]), ("breastmnist-logistic", ["breast_usg"])]
+)
+def test_a_recipe_that_learns_from_an_external_set_is_refused(recipe: str, sources: list[str], tmp_path: Path) -> None:
+    settings = yaml.safe_load((recipes.RECIPES / f"{recipe}.yaml").read_text())
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(settings | {"sources": sources}))
+    with pytest.raises(recipes.RecipeError, match="not breast_usg"):
+        recipes.load(str(file))

@@ -11,7 +11,7 @@ from src.models import checkpoints
 from src.models.config import Config
 from src.results.formatting import METRIC_NAMES
 from src.tasks import TASKS
-from train import card, evaluate
+from train import card, evaluate, release
 from train.cards import findings
 from train.data import SOURCES
 from train.evaluation import metrics
@@ -127,3 +127,11 @@ def test_the_space_front_matter_fits_what_is_pinned() -> None:
     assert len(front["short_description"]) <= 60  # the Hub's limit
     locked = (card.ROOT / "requirements.txt").read_text()
     assert all(f"\n{name}=={version}" in locked for name, version in pins.items())
+
+
+def test_the_source_that_is_read_worst_chooses_the_default_threshold() -> None:
+    home, away = [i / 1000 for i in range(501, 701)], [0.3004, 0.9]
+    sources = len(home) * ["home"] + len(away) * ["away"]
+    assert release.default_threshold(home, len(home) * ["home"], 0.95) == 0.511
+    assert release.default_threshold(home + away, sources, 0.95) == 0.3
+    assert release.default_threshold(home + away, sources, 0.5) == 0.601

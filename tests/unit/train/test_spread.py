@@ -11,18 +11,13 @@ import pytest
 
 from src.models.evaluation import parse
 from src.results.formatting import over_seeds
-from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support import synthetic_checkpoints
+from tests.support.short_evaluation import shorten
 from tests.support.synthetic_checkpoints import edit
 from train import evaluate, spread
 from train.data import load
-from train.evaluation import explanations, metrics
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_datasets.everything(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +26,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
     runs = [synthetic_checkpoints.trained(folder / f"{seed}", "breastmnist", data, seed) for seed in (0, 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "RESAMPLES", 20)
-        patch.setattr(evaluate, "EXAMINED", 6)
-        patch.setattr(explanations, "FAITHFULNESS_IMAGES", 2)
+        shorten(patch)
         assert evaluate.main([str(runs[1]), "--data", str(data)]) == 0
     assert spread.main([*map(str, runs), "--data", str(data), "--into", str(runs[1])]) == 0
     return runs
@@ -90,9 +83,7 @@ def test_evaluated_or_checked_again_it_stays(
     evaluate.write_evaluation(runs[1], {key: value for key, value in content.items() if key != "seeds"})
     assert json.loads((runs[1] / "evaluation.json").read_text())["seeds"] == before
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "RESAMPLES", 20)
-        patch.setattr(evaluate, "EXAMINED", 6)
-        patch.setattr(explanations, "FAITHFULNESS_IMAGES", 2)
+        shorten(patch)
         assert evaluate.main(["--check", str(runs[1]), "--data", str(data)]) == 0
     assert capsys.readouterr().out.startswith("0 differences")
 

@@ -1,36 +1,23 @@
-"""The API of a running app.py: through gradio_client, and through plain HTTP for requests that no client sends."""
+"""The endpoints of a running app.py: their contract, and the same answer whatever is asked besides."""
 
 import json
-import struct
-import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
 from PIL import Image
 
 from src.models import checkpoints, perturbations
 from src.models.predictor import Predictor
-from src.page import blocks, endpoints
 from src.results.thresholds import operating_point, outcome, promise
-from src.service.arguments import NOT_A_THRESHOLD, NOT_AN_EXPLANATION
+from src.service.arguments import NOT_A_THRESHOLD
 from src.tasks import DISCLAIMER, TASKS
+from tests.support.api_calls import EXAMPLE, call, example, picture, saved, sentence, uploaded
 from tests.support.app import ROOT, Server
 
-EXAMPLE = {
-    "skin": "skin/irregular.jpg",
-    "ultrasound": "ultrasound/spiculated.jpg",
-    "breastmnist": "breastmnist/oval.png",
-    "histopathology": "histopathology/nest.png",
-}
 KEYS = [
     "task",
     "model",
@@ -54,6 +41,8 @@ KEYS = [
     "gate",
     "parts",
 ]
+
+
 POINT = {
     "sensitivity",
     "sensitivity_interval",
@@ -64,28 +53,6 @@ POINT = {
     "split",
     "interval_method",
 }
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Client:
-    return Client(server.url, verbose=False)
-
-
-def example(task: str) -> Any:
-    return handle_file(ROOT / "examples" / EXAMPLE[task])
-
-
-def sentence(call: Callable[[], Any]) -> str:
-    """What the call is refused with: one sentence, and nothing of the code behind it."""
-    with pytest.raises(AppError) as caught:
-        call()
-    text = str(caught.value)
-    assert text.endswith(".")
-    assert len(text) < 200
-    assert "\n" not in text
-    assert "Traceback" not in text
-    assert "show_error" not in text, "Gradio's own words for an unexpected error"
-    return text
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -191,20 +158,6 @@ def test_decision_at_exactly_the_threshold(client: Client) -> None:
     assert list(decisions.values()) == ["refer", "refer", "refer", "no referral", "no referral"]
 
 
-def str_of(value: object) -> str:
-    return str(value)[:8]
-
-
-@pytest.mark.parametrize("threshold", ["abc", None, [0.3], {}, True, -0.01, 1.01, 10**400], ids=str_of)
-def test_wrong_threshold(client: Client, threshold: Any) -> None:
-    assert sentence(lambda: client.predict(example("skin"), threshold, "none", api_name="/skin")) == NOT_A_THRESHOLD
-
-
-@pytest.mark.parametrize("explain", ["grad-cam", None, ["none"], True])
-def test_wrong_explanation(client: Client, explain: Any) -> None:
-    assert sentence(lambda: client.predict(example("skin"), 0.3, explain, api_name="/skin")) == NOT_AN_EXPLANATION
-
-
 def test_any_class_is_explained_on_request(client: Client) -> None:
     told = [client.predict(example("skin"), 0.3, "Grad-CAM", code, api_name="/skin") for code in ("", "mel", "nv")]
     assert [result["explained_class"] for result, _ in told] == [told[0][0]["classes"][0]["code"], "mel", "nv"]
@@ -256,197 +209,6 @@ def test_callers_who_know_three_arguments_are_answered(server: Server) -> None:
     assert '"explanation": "Grad-CAM"' in said
 
 
-def call(server: Server, body: str) -> str:
-    """POST a body to /skin as it stands; what the server says in the end, as text."""
-    address = f"{server.url}/gradio_api/call/skin"
-    accepted = httpx.post(address, content=body, headers={"Content-Type": "application/json"}, timeout=60)
-    if accepted.status_code != 200:
-        assert 400 <= accepted.status_code < 500
-        return accepted.text
-    return httpx.get(f"{address}/{accepted.json()['event_id']}", timeout=60).text
-
-
-def uploaded(server: Server, content: bytes = b"", name: str = "picture.png") -> dict[str, Any]:
-    """What a client names a file by that it has uploaded."""
-    content = content or (ROOT / "examples" / EXAMPLE["skin"]).read_bytes()
-    answer = httpx.post(f"{server.url}/gradio_api/upload", files={"files": (name, content)}, timeout=60)
-    return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
-
-
-@pytest.mark.parametrize("threshold", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none(server: Server, threshold: str) -> None:
-    said = call(server, f'{{"data": [{json.dumps(uploaded(server))}, {threshold}, "none"]}}')
-    assert "p_malignant" not in said
-    assert "Traceback" not in said
-
-
-FILE = {"meta": {"_type": "gradio.FileData"}}
-DATA_URL = "data:image/png;base64,iVBORw0KGgo="
-
-
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        (None, endpoints.NO_IMAGE),
-        *(
-            (image, blocks.NOT_UPLOADED)
-            for image in (
-                5,
-                "x",
-                "/etc/passwd",
-                True,
-                [],
-                ["x"],
-                {},
-                {"path": None},
-                {"path": "/etc/passwd"},
-                {"path": "requirements.txt"},
-                {"path": ["x"], **FILE},
-                {"url": DATA_URL, **FILE},
-                {"path": None, "url": DATA_URL, **FILE},
-                {"path": "http://127.0.0.1:9/x.png", **FILE},
-                {"path": "https://example.org/x.png", "url": "https://example.org/x.png", **FILE},
-            )
-        ),
-    ],
-)
-def test_only_uploaded_files_are_opened(server: Server, image: Any, expected: str) -> None:
-    said = call(server, json.dumps({"data": [image, 0.3, "none"]}))
-    assert expected in said
-    assert "p_malignant" not in said
-
-
-@pytest.mark.parametrize(
-    "path", ["/etc/passwd", "requirements.txt", "../../etc/passwd", DATA_URL, "", "\x00", "a" * 9999]
-)
-def test_paths_of_the_server_are_not_opened(server: Server, path: str) -> None:
-    said = call(server, json.dumps({"data": [{"path": path, **FILE}, 0.3, "none"]}))
-    assert blocks.NOT_UPLOADED in said
-
-
-def test_a_path_out_of_the_upload_folder_is_not_opened(server: Server) -> None:
-    for path in (
-        f"{server.uploads}/../{server.checkpoints.name}/app.log",
-        str(server.uploads),
-        f"{server.uploads}/gone",
-    ):
-        said = call(server, json.dumps({"data": [{"path": path, **FILE}, 0.3, "none"]}))
-        assert blocks.NOT_UPLOADED in said
-
-
-def test_a_data_url_beside_an_upload_is_not_read(server: Server) -> None:
-    said = call(server, json.dumps({"data": [{**uploaded(server), "url": DATA_URL}, 0.3, "none"]}))
-    assert "p_malignant" in said
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def picture(mode: str = "RGB", size: tuple[int, int] = (120, 90)) -> Image.Image:
-    with Image.open(ROOT / "examples" / EXAMPLE["skin"]) as opened:
-        return opened.resize(size).convert(mode)
-
-
-def header(side: int) -> bytes:
-    """A PNG that claims side × side pixels and holds none."""
-    parts = []
-    for kind, body in (
-        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"\0" * 1000)),
-        (b"IEND", b""),
-    ):
-        parts.append(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-REFUSED = {
-    "one_pixel.png": (lambda: saved(picture(size=(1, 1)), "PNG"), "1 × 1 pixels"),
-    "text.jpg": (lambda: b"no picture at all", "not an image"),
-    "empty.png": (lambda: b"", "empty"),
-    "truncated.jpg": (lambda: saved(picture(size=(400, 300)), "JPEG")[:6000], "cut off"),
-    "enormous.png": (lambda: header(40_000), "megapixels"),
-    "animated.gif": (lambda: saved(picture(), "GIF"), "GIF"),
-    "drawing.svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.parametrize("task", ["skin", "breastmnist"])
-def test_what_cannot_be_read_is_refused_with_a_sentence(client: Client, tmp_path: Path, name: str, task: str) -> None:
-    make, expected = REFUSED[name]
-    (tmp_path / name).write_bytes(make())
-    text = sentence(lambda: client.predict(handle_file(tmp_path / name), 0.3, "none", api_name=f"/{task}"))
-    assert expected in text
-    assert str(tmp_path) not in text
-    assert client.predict(example(task), 0.3, "none", api_name=f"/{task}")[0]["task"] == task, "the worker lives"
-
-
-def deep(image: Image.Image) -> Image.Image:
-    return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
-
-
-def turned(image: Image.Image) -> bytes:
-    """The picture stored lying on its side, with the EXIF orientation that puts it upright again."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return saved(image.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
-
-
-RIGHT: dict[str, tuple[Callable[[Image.Image], bytes], float, str]] = {
-    # bytes, how far p(malignant) may be from the plain picture's, what the person is told
-    "tiff.tif": (lambda image: saved(image, "TIFF"), 1e-6, ""),
-    "bmp.bmp": (lambda image: saved(image, "BMP"), 1e-6, ""),
-    "webp.webp": (lambda image: saved(image, "WEBP", lossless=True), 1e-6, ""),
-    "wrong_suffix.txt": (lambda image: saved(image, "PNG"), 1e-6, ""),
-    "exif.png": (turned, 1e-6, ""),
-    "frames.png": (
-        lambda image: saved(image, "PNG", save_all=True, append_images=[image.rotate(90)] * 2),
-        1e-6,
-        "first was read",
-    ),
-    "frames.webp": (
-        lambda image: saved(image, "WEBP", lossless=True, save_all=True, append_images=[image.rotate(90)]),
-        1e-6,
-        "first was read",
-    ),
-    "cmyk.tif": (lambda image: saved(image.convert("CMYK"), "TIFF"), 0.1, "CMYK"),
-}
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_unusual_pictures_get_the_plain_ones_answer(client: Client, tmp_path: Path, name: str) -> None:
-    make, tolerance, told = RIGHT[name]
-    (tmp_path / "plain.png").write_bytes(saved(picture(), "PNG"))
-    (tmp_path / name).write_bytes(make(picture()))
-    plain, _ = client.predict(handle_file(tmp_path / "plain.png"), 0.3, "none", api_name="/skin")
-    result, _ = client.predict(handle_file(tmp_path / name), 0.3, "none", api_name="/skin")
-    assert result["p_malignant"] == pytest.approx(plain["p_malignant"], abs=tolerance)
-    assert result["size"] == plain["size"]
-    assert told in " ".join(result["quality"])
-
-
-def test_deep_grey_and_a_palette_with_transparency(client: Client, tmp_path: Path) -> None:
-    grey = picture("L")
-    (tmp_path / "plain.png").write_bytes(saved(grey, "PNG"))
-    (tmp_path / "deep.png").write_bytes(saved(deep(grey), "PNG"))
-    (tmp_path / "palette.png").write_bytes(saved(grey.convert("P"), "PNG", transparency=0))
-    plain, deep_grey, palette = (
-        client.predict(handle_file(tmp_path / name), 0.3, "none", api_name="/ultrasound")[0]
-        for name in ("plain.png", "deep.png", "palette.png")
-    )
-    assert deep_grey["p_malignant"] == pytest.approx(plain["p_malignant"], abs=1e-3)
-    assert "16 bits" in " ".join(deep_grey["quality"])
-    assert palette["task"] == "ultrasound"
-
-
-def test_too_large_an_upload_is_refused(server: Server) -> None:
-    answer = httpx.post(f"{server.url}/gradio_api/upload", files={"files": ("a.png", b"0" * 13_000_000)}, timeout=60)
-    assert answer.status_code == 413
-
-
 def test_concurrent_calls_get_the_quiet_answers(client: Client, tmp_path: Path) -> None:
     pictures = []
     for i in range(6):
@@ -481,13 +243,3 @@ def test_only_these_endpoints_are_offered(client: Client) -> None:
         returned = ["result"] if name == "/robustness" else ["result", "Heatmap"]
         assert [r["label"] for r in endpoints[name]["returns"]] == returned
         assert "not a diagnosis" in endpoints[name]["description"]
-
-
-def test_nothing_of_a_picture_or_a_trace_is_logged(server: Server, client: Client, tmp_path: Path) -> None:
-    (tmp_path / "jane-doe-1960.png").write_bytes(saved(picture(), "PNG"))
-    (tmp_path / "john-doe-1961.png").write_bytes(b"not an image")
-    client.predict(handle_file(tmp_path / "jane-doe-1960.png"), 0.3, "none", api_name="/skin")
-    sentence(lambda: client.predict(handle_file(tmp_path / "john-doe-1961.png"), 0.3, "none", api_name="/skin"))
-    log = server.log.read_text()
-    assert "doe" not in log
-    assert server.process.poll() is None

@@ -1,0 +1,92 @@
+"""The size that a compressed segment (strip or tile) of a TIFF states for itself.
+
+JPEG, JPEG 2000, WebP and LERC data begin with a width and height of their own. Their decoders allocate memory for that
+size, whatever the TIFF says. So it is compared with the segment's size before anything is decoded.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from tifffile import COMPRESSION, TiffPage
+
+from src.pictures import jpeg, jpeg2000, webp
+from src.pictures.picture import ImageRefused
+
+BLOCK: Final = 16
+"""An encoder may fill a segment up to whole blocks. The largest blocks of JPEG and WebP have this side in pixels."""
+CHANNELS: Final = 4
+"""The channels that a segment may have even where the page has fewer."""
+LARGER = "The TIFF is damaged: one of its parts states a larger size than the page has room for."
+
+
+class Stated(NamedTuple):
+    """The height and width in pixels, and the number of values per pixel."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def _of_jpeg(data: bytes) -> Iterator[Stated]:
+    for marker, at, _ in jpeg.segments(data):
+        if marker in jpeg.FRAMES:
+            height, width, channels = struct.unpack_from(">HHB", data, at + 3)
+            yield Stated(height, width, channels)
+
+
+def _of_jpeg2000(data: bytes) -> Iterator[Stated]:
+    sizes = jpeg2000.sizes(data)
+    yield Stated(sizes.height, sizes.width, sizes.channels)
+
+
+def _of_webp(data: bytes) -> Iterator[Stated]:
+    width, height = webp.canvas(data)
+    yield Stated(height, width, CHANNELS)
+
+
+def _of_lerc(data: bytes) -> Iterator[Stated]:
+    """One size for all bands together. Each band is a blob (https://github.com/Esri/lerc, Lerc2.h)."""
+    bands = start = 0
+    largest = Stated(0, 0, 0)
+    while data[start : start + 6] == b"Lerc2 ":
+        version = struct.unpack_from("<i", data, start + 6)[0]
+        fields = start + (14 if version >= 3 else 10)  # a checksum follows the version
+        height, width = struct.unpack_from("<2i", data, fields)
+        values = struct.unpack_from("<i", data, fields + 8)[0] if version >= 4 else 1
+        size = struct.unpack_from("<i", data, fields + (20 if version >= 4 else 16))[0]
+        bands += values
+        largest = Stated(max(largest.height, height), max(largest.width, width), bands)
+        if min(height, width, values) < 1 or size < 1:
+            raise ValueError("a blob states an impossible size")
+        start += size
+    if not bands:
+        raise ValueError("no LERC data")
+    yield largest
+
+
+STATED: Final[Mapping[int, Callable[[bytes], Iterator[Stated]]]] = {
+    COMPRESSION.JPEG: _of_jpeg,
+    COMPRESSION.JPEG2000: _of_jpeg2000,
+    COMPRESSION.APERIO_JP2000_YCBC: _of_jpeg2000,
+    COMPRESSION.APERIO_JP2000_RGB: _of_jpeg2000,
+    COMPRESSION.WEBP: _of_webp,
+    COMPRESSION.LERC: _of_lerc,
+}
+"""The compression methods whose data state a size -> the sizes in a segment's data."""
+
+
+def check_stated_size(page: TiffPage, index: int, data: bytes) -> None:
+    """Raise ImageRefused if the data of the segment `index` of the page state a size larger than the segment.
+
+    Malformed data raise one of the errors of src/pictures/decoder_errors.py.
+    """
+    stated = STATED.get(page.compression)
+    if stated is None:
+        return
+    _, _, (_, rows, columns, samples) = page.decode(None, index)
+    height, width = (math.ceil(side / BLOCK) * BLOCK for side in (rows, columns))
+    for size in stated(data):
+        if size.height > height or size.width > width or size.channels > max(samples, CHANNELS):
+            raise ImageRefused(LARGER)
