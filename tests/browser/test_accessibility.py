@@ -14,6 +14,11 @@ from tests.support.chromium import PATIENCE
 from tests.support.page_actions import open_section, open_tab, upload
 
 SERIOUS = ("serious", "critical")
+TRANSITIONS_END = """async () => {
+    await new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame)));
+    const transitions = document.getAnimations().filter((one) => one instanceof CSSTransition);
+    await Promise.allSettled(transitions.map((one) => one.finished));
+}"""
 
 
 def violations(page: Page, **options: Any) -> list[str]:
@@ -32,9 +37,11 @@ def violations_in_both_schemes(page: Page) -> list[str]:
     light = violations(page)
     page.emulate_media(color_scheme="dark")
     expect(page.locator("body")).to_have_class(re.compile("dark"))
+    page.evaluate(TRANSITIONS_END)
     dark = violations(page, runOnly=["color-contrast"])
     page.emulate_media(color_scheme="light")
     expect(page.locator("body")).not_to_have_class(re.compile("dark"))
+    page.evaluate(TRANSITIONS_END)
     return light + dark
 
 
