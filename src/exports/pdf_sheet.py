@@ -19,7 +19,7 @@ from src.tasks import DISCLAIMER
 
 Colour = tuple[int, int, int]
 
-# The light colours of src/page/page.css.
+# The light colours of src/page/tokens.css.
 INK, FAINT, LINE = (31, 41, 55), (87, 99, 115), (203, 213, 225)
 REFER, REFER_BACKGROUND = (163, 52, 11), (253, 241, 234)
 CLEAR, CLEAR_BACKGROUND = (21, 94, 117), (236, 246, 249)

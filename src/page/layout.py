@@ -51,7 +51,12 @@ def build(pool: WorkerPool) -> gr.Blocks:
                 clinic_tab(pool)
         hand_over(tabs, task_tabs)
         controls = {
-            name: link.Controls(one.controls.threshold, one.controls.model, list(one.models.checkpoints))
+            name: link.Controls(
+                one.controls.threshold,
+                one.controls.model,
+                list(one.models.checkpoints),
+                one.controls.sections.by_name,
+            )
             for name, one in task_tabs.items()
         }
         link.keep(page, tabs, tab_by_id, {**controls, "batch": batch_controls})

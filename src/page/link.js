@@ -1,8 +1,10 @@
-// Keeps tab, model and threshold in the page's address: see src/page/link.py.
+// Keeps tab, model, threshold and open sections in the page's address: see src/page/link.py.
 {
   const opening = new URLSearchParams(location.search);
-  const KEYS = ["tab", "model", "threshold"];
-  const changed = {}; // tab -> its model and threshold, if they were changed
+  const KEYS = ["tab", "model", "threshold", "open"];
+  const NONE = "none"; // the value of "open" if no section is open
+  const changed = {}; // tab -> its model, threshold and open sections, if they were changed
+  let sections = {}; // tab -> section -> whether it is open
   // tab -> the threshold of the link. It waits until the model of the link is chosen, because that sets a threshold too.
   const pending = {};
   let openTab = null;
@@ -15,19 +17,46 @@
     history.replaceState(history.state, "", `${location.pathname}?${query}${location.hash}`);
   }
 
-  // Open the state that the address names. Returns the values of the tabs, of the models and of the thresholds; a value
-  // that the page does not know changes nothing. `models` has the models of each tab, `tabs` the tabs with controls.
-  window.vigil.openLink = (models, tabs) => {
+  // Open the state that the address names. Returns the values of the tabs, of the models, of the thresholds and of the
+  // sections; a value that the page does not know changes nothing. `models` has the models of each tab, and `atFirst`
+  // the sections of each tab with controls, and whether they are open at first.
+  window.vigil.openLink = (models, atFirst) => {
     const same = { __type__: "update" };
-    const [tab, model, text] = KEYS.map((key) => opening.get(key) ?? "");
-    if (!Object.hasOwn(models, tab)) return [same, ...tabs.map(() => same), ...tabs.map(() => same)];
+    const tabs = Object.keys(atFirst);
+    sections = atFirst;
+    const [tab, model, text, list] = KEYS.map((key) => opening.get(key) ?? "");
+    const all = tabs.flatMap((name) => Object.keys(atFirst[name]));
+    if (!Object.hasOwn(models, tab)) {
+      openTab ??= Object.keys(models)[0]; // the page opens on its first tab
+      return [same, ...tabs.map(() => same), ...tabs.map(() => same), ...all.map(() => same)];
+    }
     const threshold = /^\d*\.?\d+$/.test(text) && Number(text) <= 1 ? Number(text) : null;
     const known = models[tab].includes(model) ? model : null;
+    const open = list ? list.split(",") : null;
     if (known !== null && threshold !== null) pending[tab] = threshold;
     openTab = tab;
     changed[tab] = { ...(known !== null && { model: known }), ...(threshold !== null && { threshold }) };
     const only = (value) => tabs.map((name) => (name === tab && value !== null ? value : same));
-    return [{ ...same, selected: tab }, ...only(known), ...only(threshold)];
+    const opened = tabs.flatMap((name) =>
+      Object.keys(atFirst[name]).map((key) => {
+        if (name !== tab || !open) return same;
+        sections[name][key] = open.includes(key);
+        return { ...same, open: sections[name][key] };
+      }),
+    );
+    if (open && Object.hasOwn(atFirst, tab)) changed[tab].open = openSections(tab);
+    return [{ ...same, selected: tab }, ...only(known), ...only(threshold), ...opened];
+  };
+
+  function openSections(tab) {
+    return Object.keys(sections[tab]).filter((key) => sections[tab][key]).join(",") || NONE;
+  }
+
+  // Write into the address that a section of a tab was opened or closed.
+  window.vigil.recordSection = (tab, key, isOpen) => {
+    if (sections[tab][key] === isOpen) return;
+    sections[tab][key] = isOpen;
+    window.vigil.recordState(tab, "open", openSections(tab));
   };
 
   // Write into the address that a tab was opened, or that the control `key` of a tab has a new value.
@@ -39,6 +68,7 @@
     if (key) (changed[tab] ??= {})[key] = value;
     else openTab = tab;
     if (tab === openTab) write();
+    if (!key) document.querySelector(`[data-tab-id="${tab}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
     return value;
   };
 

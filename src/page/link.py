@@ -1,4 +1,4 @@
-"""Keeps the tab, its model and its threshold in the page's address, so that a link opens the page in the same state.
+"""Keeps the tab, its model, its threshold and its open sections in the page's address, so that a link opens the same.
 
 Only the browser reads and writes the address. It reads the address once, when the page opens, and checks it
 (src/page/link.js).
@@ -6,17 +6,22 @@ Only the browser reads and writes the address. It reads the address once, when t
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import gradio as gr
 
 
 class Controls(NamedTuple):
-    """The controls of a tab whose values a link keeps. `names` are the values that `model` can have."""
+    """The controls of a tab whose values a link keeps.
+
+    `names` are the values that `model` can have, and `sections` the sections that can be open, by their names.
+    """
 
     threshold: gr.Slider
     model: gr.Radio
     names: list[str]
+    sections: Mapping[str, gr.Accordion] = MappingProxyType({})
 
 
 def copy_button() -> None:
@@ -35,11 +40,15 @@ def keep(page: gr.Blocks, tabs: gr.Tabs, tab_by_id: Mapping[str, gr.Tab], contro
     models_by_tab = {name: controls[name].names if name in controls else [] for name in tab_by_id}
     thresholds = [one.threshold for one in controls.values()]
     models = [one.model for one in controls.values()]
+    sections = [section for one in controls.values() for section in one.sections.values()]
+    sections_by_tab = {
+        name: {key: section.open for key, section in one.sections.items()} for name, one in controls.items()
+    }
     page.load(
         None,
         None,
-        [tabs, *models, *thresholds],
-        js=f"() => vigil.openLink({json.dumps(models_by_tab)}, {json.dumps(list(controls))})",
+        [tabs, *models, *thresholds, *sections],
+        js=f"() => vigil.openLink({json.dumps(models_by_tab)}, {json.dumps(sections_by_tab)})",
         api_visibility="private",
     )
     for name, tab in tab_by_id.items():
@@ -53,3 +62,7 @@ def keep(page: gr.Blocks, tabs: gr.Tabs, tab_by_id: Mapping[str, gr.Tab], contro
                 js=f"(value) => vigil.recordState({json.dumps(name)}, {json.dumps(key)}, value)",
                 api_visibility="private",
             )
+        for key, section in one.sections.items():
+            for listen, is_open in ((section.expand, "true"), (section.collapse, "false")):
+                js = f"() => vigil.recordSection({json.dumps(name)}, {json.dumps(key)}, {is_open})"
+                listen(None, None, None, js=js, api_visibility="private")

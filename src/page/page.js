@@ -1,20 +1,37 @@
 // Everything that the page does without the server. It computes no figure and no position itself: those come from
-// src/page/views/threshold_costs.py and src/page/views/curves.py.
+// src/page/views/cost_summary.py and src/page/views/curves.py.
 
 window.vigil = {
   // Show the figures and the positions for this threshold of the task's slider.
   follow(task, threshold) {
-    const panel = document.querySelector(`#costs-${task} [data-columns]`);
-    if (!panel) return;
-    const columns = JSON.parse(panel.dataset.columns);
+    for (const element of document.querySelectorAll(`#api-${task} [data-figure]`)) element.textContent = threshold;
+    const source = document.querySelector(`#cost-${task} [data-columns]`);
+    if (!source) return;
+    const columns = JSON.parse(source.dataset.columns);
     const row = columns.at.indexOf(threshold);
     if (row < 0) return; // A threshold between two steps was typed, and the server sends its figures.
-    for (const element of panel.querySelectorAll("[data-figure]")) {
+    const parts = (selector) => document.querySelectorAll(`:is(#cost-${task}, #costs-${task}) ${selector}`);
+    for (const element of parts("[data-figure]")) {
       element.textContent = columns[element.dataset.figure][row];
+    }
+    for (const element of parts("[data-interval]")) {
+      element.title = `95% interval ${columns[`${element.dataset.figure}_interval`][row]}`;
+    }
+    for (const people of parts(".v-people")) {
+      for (const end of ["found", "referred"]) people.style.setProperty(`--v-${end}`, columns[`people.${end}`][row]);
     }
     for (const part of document.querySelectorAll(`#curves-${task} [data-move]`)) {
       part.setAttribute("transform", `translate(${columns[part.dataset.move][row]})`);
     }
+  },
+  // The texts that stand in place of an answer while `image` is read.
+  waiting(image, texts) {
+    return image ? texts : texts.map(() => ({ __type__: "update" }));
+  },
+  // Let a screen reader say the decision once. The decision itself follows the slider and would be said at each step.
+  speak(decision) {
+    const found = new DOMParser().parseFromString(decision, "text/html").querySelector("[data-spoken]");
+    document.querySelector("#vigil-spoken").textContent = found?.dataset.spoken ?? "";
   },
   // Open the tab `other` of `names` with `image` in it. Returns the values of the tabs and of each tab's image.
   handOver(names, image, other) {
@@ -36,6 +53,12 @@ document.addEventListener("input", ({ target }) => {
   if (slider) window.vigil.follow(slider.id.slice("threshold-".length), Number(target.value));
 });
 
+// On a wide screen, an example is a thumbnail, and its text is the tooltip.
+document.addEventListener("pointerover", ({ target }) => {
+  const example = target.closest?.(".v-example");
+  if (example) example.title = example.textContent.trim();
+});
+
 // Opacity and divider of a heat map.
 document.addEventListener("input", ({ target }) => {
   const moves = target.dataset?.moves;
@@ -44,7 +67,7 @@ document.addEventListener("input", ({ target }) => {
 
 // Draw image and heat map with the present opacity and divider, at the size of the larger of the two, and save them.
 async function saveHeatMap(viewer) {
-  const [base, over] = ["base", "over img"].map((part) => viewer.querySelector(`.v-${part}`));
+  const [base, over] = ["base", "over img"].map((part) => viewer.querySelector(`.v-stage:not(.v-plain) .v-${part}`));
   await Promise.all([base.decode(), over.decode()]);
   const scale = Math.max(1, over.naturalWidth / base.naturalWidth);
   const canvas = document.createElement("canvas");
@@ -67,14 +90,87 @@ async function saveHeatMap(viewer) {
   window.vigil.save({ url: canvas.toDataURL("image/png"), orig_name: "vigil-heat-map.png" });
 }
 
+// Show the plain image beside the image with the heat map, or only the latter again.
+function placeBeside(viewer, button) {
+  const screen = viewer.querySelector(".v-screen");
+  const plain = screen.querySelector(".v-plain");
+  if (plain) plain.remove();
+  else {
+    const stage = document.createElement("div");
+    stage.className = "v-stage v-plain";
+    const image = viewer.querySelector(".v-base").cloneNode();
+    image.alt = "The image without the heat map";
+    stage.append(image);
+    screen.prepend(stage);
+  }
+  button.setAttribute("aria-pressed", String(!plain));
+}
+
+async function copyCode(button) {
+  const code = button.parentElement.querySelector("code");
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+  } catch {
+    getSelection().selectAllChildren(code); // a page without https has no clipboard
+  }
+}
+
+const ACTIONS = {
+  save: saveHeatMap,
+  beside: placeBeside,
+  enlarge: (viewer) => (document.fullscreenElement ? document.exitFullscreen() : viewer.requestFullscreen?.()),
+  copy: (_, button) => copyCode(button),
+};
+
 document.addEventListener("click", ({ target }) => {
   const button = target.closest?.("[data-action]");
-  const viewer = button?.closest(".v-viewer");
-  if (!viewer) return;
-  if (button.dataset.action === "save") saveHeatMap(viewer);
-  else if (document.fullscreenElement) document.exitFullscreen();
-  else viewer.requestFullscreen?.();
+  if (button) ACTIONS[button.dataset.action](button.closest(".v-viewer"), button);
 });
+
+// Gradio's accordions do not tell a screen reader whether they are open.
+function describeAccordion(button) {
+  const content = button.nextElementSibling;
+  button.setAttribute("aria-expanded", String(content !== null && content.style.display !== "none"));
+  button.querySelector(".icon")?.setAttribute("aria-hidden", "true");
+}
+
+// Gradio draws a part late: the server sends it again, or its section is opened for the first time. The slider may have
+// moved meanwhile, so the part follows it at once.
+function catchUp(part) {
+  const task = part.closest("[id^='cost-'], [id^='costs-'], [id^='curves-'], [id^='api-']")?.id.split("-")[1];
+  const threshold = document.querySelector(`#threshold-${task} input[type=number]`)?.value;
+  if (threshold) window.vigil.follow(task, Number(threshold));
+}
+
+new MutationObserver((changes) => {
+  for (const { type, target, addedNodes } of changes) {
+    if (type === "attributes") {
+      if (target.dataset.testid === "accordion-content") describeAccordion(target.previousElementSibling);
+      continue;
+    }
+    for (const node of addedNodes) {
+      if (!node.querySelectorAll) continue; // a text
+      node.querySelectorAll(".gr-accordion > button").forEach(describeAccordion);
+      // Gradio's messages are a button around the button that closes them; the inner one is enough.
+      for (const header of node.querySelectorAll(".toast-header")) {
+        for (const name of ["role", "tabindex"]) header.removeAttribute(name);
+      }
+      const part = node.querySelector("[data-figure], [data-move]");
+      if (part) catchUp(part);
+    }
+  }
+}).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["style"] });
+document.querySelectorAll(".gr-accordion > button").forEach(describeAccordion);
+
+// <page-address>: the address of this page's server, as the visitor reached it.
+customElements.define(
+  "page-address",
+  class extends HTMLElement {
+    connectedCallback() {
+      this.textContent = (location.origin + location.pathname).replace(/\/$/, "");
+    }
+  },
+);
 
 // Write the numbers of the part of a figure that is pointed at or tapped below the figure.
 for (const kind of ["pointerover", "click"]) {

@@ -1,4 +1,4 @@
-"""The page's theme, style sheets and scripts. page.css has the styles that a Gradio theme cannot express."""
+"""The page's theme, style sheets and scripts. The style sheets have what a Gradio theme cannot express."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).resolve().parent
-STYLE_SHEETS = ("page.css", "batch.css")
+STYLE_SHEETS = ("tokens.css", "page.css", "task.css", "sections.css", "evidence.css", "batch.css")
 SCRIPTS = ("page.js", "batch.js", "link.js")
 
 

@@ -17,6 +17,7 @@ from src.pictures.reasons import EXPORT
 
 # Markers (ITU-T T.81, table B.1, and T.87).
 SCAN, PROGRESSIVE, LOSSLESS, JPEG_LS = 0xDA, (0xC2, 0xCA), (0xC3, 0xC7, 0xCB, 0xCF), 0xF7
+PROFILE = 0xE2
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), JPEG_LS)
 
 MOST_PIXELS = 4 * MAX_PIXELS
@@ -81,6 +82,18 @@ def count_parts(data: bytes) -> tuple[int, int]:
     return scans, parts
 
 
+def _without_profile(data: bytes) -> bytes:
+    """The file without the segments that may hold a colour profile."""
+    kept, start = [], 0
+    for marker, at, _ in segments(data):
+        if marker == SCAN:
+            break
+        if marker == PROFILE:
+            kept.append(data[start : at - 2])
+            start = at + int.from_bytes(data[at : at + 2])
+    return b"".join((*kept, data[start:]))
+
+
 def check_complete(data: bytes) -> None:
     """Raise ValueError where compressed data end early or are garbled, even where an end marker follows.
 
@@ -92,6 +105,13 @@ def check_complete(data: bytes) -> None:
     except ValueError as error:
         if "nsufficient memory" in str(error):
             raise MemoryError from error
+        if str(error).endswith("bad ICC marker"):
+            # A damaged profile says nothing about the pixels. The first warning ends the check, so it is done again.
+            shorter = _without_profile(data)
+            if len(shorter) == len(data):
+                raise
+            check_complete(shorter)
+            return
         # Some cameras write padding after the last block. Nothing is missing then.
         if not str(error).endswith("extraneous bytes before marker 0xd9"):
             raise

@@ -68,12 +68,12 @@ RIGHT: dict[str, tuple[Callable[[Image.Image], bytes], float, str]] = {
     "frames.png": (
         lambda image: saved(image, "PNG", save_all=True, append_images=[image.rotate(90)] * 2),
         1e-6,
-        "first was read",
+        "only the first or main one was read",
     ),
     "frames.webp": (
         lambda image: saved(image, "WEBP", lossless=True, save_all=True, append_images=[image.rotate(90)]),
         1e-6,
-        "first was read",
+        "only the first or main one was read",
     ),
     "cmyk.tif": (lambda image: saved(image.convert("CMYK"), "TIFF"), 0.1, "CMYK"),
 }

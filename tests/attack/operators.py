@@ -38,7 +38,7 @@ def settings(bench: Bench) -> Iterator[Row]:
         wrong = []
         for name, value in tried:
             status, said = started({"GRADIO_SERVER_NAME": "127.0.0.1", PORT: "17999", name: value})
-            if status != 2 or said.count("\n") != 1 or not said.startswith(f"app: {name}"):
+            if status != 2 or said.count("\n") != 1 or not said.startswith("app: ") or name not in said:
                 wrong.append(f"{name}={value}: status {status}, {said[:100]!r}")
     yield Row(
         11,

@@ -4,15 +4,21 @@ import json
 import re
 from typing import Any
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from src.tasks import TASKS
 from tests.support.app import Server
 from tests.support.chromium import PATIENCE
-from tests.support.page_actions import open_tab
+from tests.support.page_actions import open_section, open_tab, upload
 
 SERIOUS = ("serious", "critical")
+TRANSITIONS_END = """async () => {
+    await new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame)));
+    const transitions = document.getAnimations().filter((one) => one instanceof CSSTransition);
+    await Promise.allSettled(transitions.map((one) => one.finished));
+}"""
 
 
 def violations(page: Page, **options: Any) -> list[str]:
@@ -31,9 +37,11 @@ def violations_in_both_schemes(page: Page) -> list[str]:
     light = violations(page)
     page.emulate_media(color_scheme="dark")
     expect(page.locator("body")).to_have_class(re.compile("dark"))
+    page.evaluate(TRANSITIONS_END)
     dark = violations(page, runOnly=["color-contrast"])
     page.emulate_media(color_scheme="light")
     expect(page.locator("body")).not_to_have_class(re.compile("dark"))
+    page.evaluate(TRANSITIONS_END)
     return light + dark
 
 
@@ -52,13 +60,45 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server) 
         if title in (task.title for task in TASKS.values()):
             panel.locator(".v-example").first.click()
             expect(panel.locator(".v-caption")).to_be_visible()
-            for ask in panel.get_by_role("button", name=re.compile("How sure|Compare")).all():
+            for section in panel.locator(".v-section > button").all_inner_texts():
+                open_section(panel, section.splitlines()[0])
+            for ask in panel.get_by_role("button", name=re.compile("Read altered|Compare")).all():
                 ask.click()
             expect(panel.locator(".v-chips")).to_be_visible()
             panel.get_by_role("button", name="As JSON").click()
             # Gradio dims what is still being answered.
             expect(panel.locator(".pending")).to_have_count(0)
             found[f"{title}, answered"] = violations_in_both_schemes(page)
+    page.close()
+    assert not any(found.values()), json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_while_reading_after_a_refusal_and_in_a_full_queue(
+    browser: Browser, server: Server, scheme: Any
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    panel = open_tab(page, "skin")
+    found = {}
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    panel.locator(".v-example").first.click()
+    expect(panel.locator(".v-busy")).to_be_visible()
+    found["reading"] = violations(page)
+    page.wait_for_timeout(100)
+    held[0].fulfill(status=503, json={"detail": "Queue is full."})
+    expect(panel.get_by_role("alert").filter(has_text="Read again")).to_be_visible()
+    expect(panel.locator(".pending")).to_have_count(0)
+    page.wait_for_timeout(1000)  # until Gradio's message is not half transparent any more
+    found["full queue"] = violations(page)
+    page.unroute("**/queue/join*")
+    panel.get_by_role("button", name="Remove").click()
+    upload(panel, FilePayload(name="letter.png", mimeType="image/png", buffer=b"no image"))
+    expect(panel.get_by_role("alert")).to_contain_text("This file is not an image")
+    expect(panel.locator(".pending")).to_have_count(0)
+    found["refused"] = violations(page)
     page.close()
     assert not any(found.values()), json.dumps(found, indent=1)
 
@@ -82,24 +122,30 @@ FOCUSED = """() => {
   return [name ?? "", shown.some(ring)];
 }"""
 IN_ORDER = (
-    "How sure is it?",
     "Divider",
     "Opacity",
-    "Grad-CAM",
-    "Most probable class",
+    "Symmetric brown lesion",
     "range slider for Threshold",
     "Default",
+    "What this threshold costs",
+    "Grad-CAM",
+    "Most probable class",
+    "Curves",
+    "Report (JSON)",
 )
 
 
 def test_keys_alone_choose_read_and_move(page: Page) -> None:
     panel = open_tab(page, "skin")
+    for title in ("Where it looked", "Report"):
+        open_section(panel, title)
     panel.locator(".v-example").first.focus()
     page.keyboard.press("Enter")
     expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
     expect(panel.locator(".v-viewer")).to_be_visible()
+    page.get_by_role("tab").first.focus()
     visited = []
-    for _ in range(60):
+    for _ in range(80):
         page.keyboard.press("Tab")
         visited.append(page.evaluate(FOCUSED))
         if visited[-1][0].startswith("Report (JSON)"):

@@ -1,4 +1,4 @@
-"""The page's address: it opens a tab, a model and a threshold, and follows changes of them. The camera, too."""
+"""The page's address: it opens a tab, a model, a threshold and sections, and follows them. The camera, too."""
 
 import json
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from src.tasks import TASKS
 from tests.support.app import Server
 from tests.support.chromium import CHROMIUM, FLAGS, PATIENCE
+from tests.support.page_actions import open_section, open_tab
 
 
 def stands(page: Page, tab: str, threshold: float | None) -> None:
@@ -77,6 +78,24 @@ def test_the_address_follows_and_is_copied(browser: Browser, server: Server) -> 
     page.goto(copied)
     stands(page, TASKS["histopathology"].title, 0.42)
     page.close()
+
+
+def test_the_address_keeps_the_open_sections(page: Page, server: Server) -> None:
+    panel = open_tab(page, "skin")
+    open_section(panel, "API")
+    page.wait_for_url("**/?tab=skin&open=costs%2Capi")
+    panel.get_by_role("button", name="What this threshold costs").click()
+    page.wait_for_url("**/?tab=skin&open=api")
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    expect(panel.get_by_label("The call in Python")).to_be_visible()
+    expect(panel.locator(".v-costs")).not_to_be_visible()
+    panel.get_by_role("button", name="API", exact=False).first.click()
+    page.wait_for_url("**/?tab=skin&open=none")
+    page.goto(f"{server.url}/?tab=skin&open=nothing,constructor,curves")
+    expect(panel.locator(".v-curves figure").first).to_be_visible()
+    expect(panel.locator(".v-costs")).not_to_be_visible()
 
 
 @pytest.fixture

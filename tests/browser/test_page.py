@@ -25,7 +25,7 @@ from src.tasks import DISCLAIMER, TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, Server
 from tests.support.chromium import PATIENCE
-from tests.support.page_actions import EXAMPLE, open_tab, p_malignant, threshold, upload
+from tests.support.page_actions import EXAMPLE, open_section, open_tab, p_malignant, threshold, upload
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -42,7 +42,10 @@ def test_a_picture_is_read_and_the_slider_flips_the_decision(page: Page, task: s
             picture.size
         )
     expect(panel.locator(".v-caption")).to_contain_text("evidence")
-    assert panel.locator(".v-classes tbody tr").count() == len(TASKS[task].classes)
+    classes = len(TASKS[task].classes)
+    expect(panel.locator(".v-most-probable tbody tr")).to_have_count(min(3, classes))
+    open_section(panel, "What the classes mean")
+    expect(panel.locator(".v-classes:not(.v-most-probable) tbody tr")).to_have_count(classes)
     assert 0 <= p_malignant(panel) <= 1
 
     queued: list[str] = []
@@ -93,6 +96,7 @@ def test_costs_follow_the_thumb(page: Page, server: Server, task: str) -> None:
     panel = open_tab(page, task)
     panel.locator(".v-example").first.click()
     expect(panel.locator(".v-decision")).to_be_visible()
+    open_section(panel, "Curves")
     values = [f"{(7 + 37 * i) % 100 / 100:.2f}" for i in range(25)]
     moved = panel.get_by_role("slider", name="range slider for Threshold").evaluate(MOVE, values)
     assert [at for at, _ in moved] == [f"{float(value):g}" for value in values]
@@ -137,6 +141,7 @@ def test_prevalence_is_the_visitors(page: Page, server: Server) -> None:
 
 def test_what_is_pointed_at_says_its_numbers(page: Page) -> None:
     panel = open_tab(page, "skin")
+    open_section(panel, "Curves")
     figures = panel.locator(".v-curves figure")
     expect(figures).to_have_count(3)
     for i in range(3):
@@ -157,6 +162,7 @@ def test_an_example_is_read_on_click(page: Page) -> None:
     assert len(queued) == 1, "read once"
     panel.get_by_role("button", name="Red and purple lagoons").click()
     expect(panel.locator(".v-decision")).not_to_contain_text(f"{100 * first:.1f}%")
+    open_section(panel, "Where it looked")
     panel.get_by_text("None", exact=True).click()
     expect(panel.get_by_text("You asked for no heat map.")).to_be_visible()
     panel.get_by_text("Guided Grad-CAM", exact=True).click()
@@ -165,6 +171,7 @@ def test_an_example_is_read_on_click(page: Page) -> None:
 
 def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, tmp_path: Path) -> None:
     panel = open_tab(page, "breastmnist")
+    open_section(panel, "Report")
     panel.get_by_role("button", name="Report (PDF)").click()
     expect(page.get_by_text(endpoints.NO_IMAGE)).to_be_visible()
     upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
@@ -198,6 +205,7 @@ def test_reports_are_made_on_click_of_what_is_shown(page: Page, server: Server, 
 def test_what_the_classes_mean_opens_on_click(page: Page) -> None:
     panel = open_tab(page, "skin")
     panel.get_by_role("button", name="Symmetric brown lesion").click()
+    open_section(panel, "What the classes mean")
     entries = panel.locator(".v-meaning details")
     expect(entries).to_have_count(len(TASKS["skin"].classes))
     expect(entries.nth(0).get_by_text("Usual next step:")).to_be_visible()
@@ -249,6 +257,7 @@ def test_any_class_can_be_explained_and_the_map_is_moved_without_the_server(page
     panel = open_tab(page, "skin")
     panel.get_by_role("button", name="Symmetric brown lesion").click()
     expect(panel.locator(".v-caption")).to_contain_text(", the most probable class")
+    open_section(panel, "Where it looked")
     told = set()
     for diagnosis in TASKS["skin"].classes[:3]:
         panel.get_by_role("radio", name=diagnosis.name, exact=True).check()
@@ -277,9 +286,10 @@ def test_any_class_can_be_explained_and_the_map_is_moved_without_the_server(page
 
 def test_how_sure_it_is_is_told_on_request_and_decided_again_by_the_slider(page: Page) -> None:
     panel = open_tab(page, "histopathology")
-    expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
+    open_section(panel, "How sure is it?")
+    expect(panel.get_by_role("button", name="Read altered versions")).to_have_count(0)
     upload(panel, ROOT / "examples" / EXAMPLE["histopathology"])
-    panel.get_by_role("button", name="How sure is it?").click()
+    panel.get_by_role("button", name="Read altered versions").click()
     chips = panel.locator(".v-chips li")
     expect(chips).to_have_count(len(perturbations.perturbations(TASKS["histopathology"])))
     queued: list[str] = []
@@ -298,6 +308,7 @@ def test_how_sure_it_is_is_told_on_request_and_decided_again_by_the_slider(page:
 def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
     panel = open_tab(page, "breastmnist")
     further = json.loads((checkpoints.EMBEDDED / "breastmnist-logistic" / "config.json").read_text())["vigil"]
+    open_section(panel, "How sure is it?")
     rows = panel.locator(".v-models tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.nth(1)).to_contain_text(further["name"])
@@ -335,20 +346,29 @@ def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     built.close()
 
 
+def placed(panel: Locator) -> str:
+    """The place of p(malignant) on the bar, 0 to 1; "" if it has none."""
+    return str(panel.locator(".v-bar").evaluate("e => getComputedStyle(e).getPropertyValue('--v-p')"))
+
+
 def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(doubting: Page) -> None:
     panel = open_tab(doubting, "breastmnist")
     upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
     expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
-    for part in (".v-classes", ".v-viewer", ".v-meaning", ".v-scale", ".v-this-image"):
+    for title in ("What the classes mean", "Where it looked", "How sure is it?", "Curves", "Report", "API"):
+        open_section(panel, title)
+    for part in (".v-classes", ".v-viewer", ".v-meaning", ".v-this-image", ".v-promises li:has-text('removed')"):
         expect(panel.locator(part)).to_have_count(0)
+    assert placed(panel) == "", "p(malignant) has no place on the bar"
     panel.get_by_role("button", name="As JSON").click()
-    expect(panel.get_by_text("p_malignant")).to_have_count(0)
-    expect(panel.get_by_role("button", name="How sure is it?")).to_have_count(0)
+    expect(panel.locator(".json-holder").get_by_text("p_malignant")).to_have_count(0)
+    expect(panel.get_by_role("button", name="Read altered versions")).to_have_count(0)
     panel.get_by_role("button", name="Report (PDF)").click()
     expect(doubting.get_by_text(read_picture.NOT_SHOWN)).to_be_visible()
 
     panel.get_by_role("button", name="Show the answer anyway").click()
     expect(panel.locator(".v-decision")).to_contain_text("p(malignant) is")
+    assert float(placed(panel)) == pytest.approx(p_malignant(panel), abs=0.001)
     expect(panel.locator(".v-although")).to_contain_text(SENTENCE)
     expect(panel.locator(".v-warnings")).to_contain_text(SENTENCE)
     panel.get_by_text("Guided Grad-CAM", exact=True).click()

@@ -28,7 +28,7 @@ from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, Server, running
 from tests.support.chat_server import ChatServer, serving_chat
 from tests.support.chromium import PATIENCE
-from tests.support.page_actions import open_tab, upload
+from tests.support.page_actions import open_section, open_tab, upload
 from tests.support.personal_data import CANARY, EXIF, NAME, TOKEN
 
 HOUR = 3600
@@ -111,6 +111,7 @@ def by_page(app: Server, browser: Browser) -> str:
     upload(panel, FilePayload(name=f"{NAME}.jpg", mimeType="image/jpeg", buffer=picture()))
     word = panel.locator(".v-word")
     expect(word).to_have_text(re.compile("^(Refer|No referral)$"))
+    open_section(panel, "Report")
     for kind in REPORTS:
         with page.expect_download():
             panel.get_by_role("button", name=f"Report ({kind.upper()})").click()

@@ -23,6 +23,15 @@ def open_tab(page: Page, task: str) -> Locator:
     return panel
 
 
+def open_section(panel: Locator, title: str) -> None:
+    """Open the section of the tab with this title, if it is closed."""
+    button = panel.locator(".v-section > button").filter(has_text=re.compile(rf"^\s*{re.escape(title)}\s*▼"))
+    expect(button).to_have_attribute("aria-expanded", re.compile("true|false"))
+    if button.get_attribute("aria-expanded") == "false":
+        button.click()
+    expect(button).to_have_attribute("aria-expanded", "true")
+
+
 def upload(panel: Locator, file: Path | FilePayload) -> None:
     panel.locator("input[type=file]").first.set_input_files(file)
 
@@ -33,7 +42,7 @@ def threshold(panel: Locator, value: float) -> None:
 
 
 def p_malignant(panel: Locator) -> float:
-    """The probability in the banner, 0 to 1."""
+    """The probability in the decision, 0 to 1."""
     text = panel.locator(".v-decision").inner_text()
     found = re.search(r"p\(malignant\) is [<>]?([\d.]+)%", text)
     assert found, text

@@ -5,8 +5,9 @@ from typing import Any
 
 from src.models.checkpoints import Checkpoint
 from src.models.evaluation import Evaluation
+from src.models.prediction import EXPLANATIONS
 from src.page.blocks import refused
-from src.page.views import comparison, curves, page_frame, threshold_costs
+from src.page.views import api_calls, comparison, cost_summary, curves, page_frame, threshold_costs
 from src.results.result import Result
 from src.service import arguments
 from src.service.arguments import ArgumentRefused
@@ -58,13 +59,39 @@ class ServedModels:
         return page_frame.task_intro(self.task, self.checkpoint(model))
 
     def cost_section(self, threshold: Any, prevalence: Any, model: Any = "") -> str:
-        """What the threshold costs, as HTML. `prevalence` is how many of 1,000 have the disease."""
+        """What the threshold costs and promises, as HTML. `prevalence` is how many of 1,000 have the disease."""
+        costs = threshold_costs.cost_section(
+            self.task, self.evaluation(model), *self._threshold_and_prevalence(threshold, prevalence)
+        )
+        return costs + threshold_costs.promised_sensitivities(self.task, self.evaluation(model))
+
+    def cost_summary(self, threshold: Any, prevalence: Any, model: Any = "") -> str:
+        """The costs in a sentence and a pictograph, as HTML, with the figures for every step of the slider."""
+        checked = self._threshold_and_prevalence(threshold, prevalence)
+        thresholds = self.slider_thresholds[self.name(model)]
+        return cost_summary.cost_summary(self.task, self.evaluation(model), *checked, thresholds)
+
+    def api_calls(
+        self, threshold: Any, explain: Any = EXPLANATIONS[0], code: Any = "", model: Any = "", mpp: Any = None
+    ) -> str:
+        """The calls of the API that give the answer to these arguments, as HTML."""
         try:
-            checked = arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
+            checked = (
+                arguments.threshold_of(threshold),
+                arguments.explanation_of(explain),
+                arguments.code_of(code, self.task) or "",
+                arguments.model_of(model, self.task.name, self.checkpoints) if model else "",
+                arguments.mpp_of(mpp, self.task),
+            )
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
-        name = self.name(model)
-        return threshold_costs.cost_section(self.task, self.evaluation(model), *checked, self.slider_thresholds[name])
+        return api_calls.api_calls(self.task, *checked)
+
+    def _threshold_and_prevalence(self, threshold: Any, prevalence: Any) -> tuple[float, float]:
+        try:
+            return arguments.threshold_of(threshold), arguments.prevalence_of(prevalence)
+        except ArgumentRefused as refusal:
+            raise refused(str(refusal)) from refusal
 
     def curves_section(self, threshold: Any, model: Any = "", result: Result | None = None) -> str:
         """The model's curves as HTML. If there is a result, they mark the score of its image."""

@@ -9,8 +9,8 @@ from src.page.blocks import html
 from src.page.views import written_summary
 
 
-def written_part(result: gr.JSON) -> None:
-    """Draw the part that explains `result` on request. The text disappears when `result` changes."""
+def written_part(result: gr.JSON) -> gr.Accordion:
+    """Draw the section that explains `result` on request. The text disappears when `result` changes."""
 
     def write(result: Any, token: Any) -> str:
         try:
@@ -21,7 +21,9 @@ def written_part(result: gr.JSON) -> None:
     receiver, has_own_token = summary.provider(), summary.available()
     # The style sheet hides the button while there is no token.
     css_class = "" if has_own_token else "v-needs-token"
-    with gr.Accordion("In plain words, written by a machine", open=False, elem_classes=["v-writing", css_class]):
+    with gr.Accordion(
+        "In plain words, written by a machine", open=False, elem_classes=["v-section", css_class]
+    ) as section:
         html(written_summary.introduction(receiver))
         token = gr.Textbox(
             label=f"Your own token for {receiver}" + (" (optional)" if has_own_token else ""),
@@ -45,3 +47,4 @@ def written_part(result: gr.JSON) -> None:
         show_progress_on=[text],
     )
     result.change(None, None, text, js="() => ''", cancels=[writing], api_visibility="private")
+    return section

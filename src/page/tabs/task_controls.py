@@ -7,6 +7,7 @@ import gradio as gr
 
 from src.models.prediction import EXPLANATIONS
 from src.page.blocks import example_files, html
+from src.page.tabs.sections import Sections
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.summary_part import written_part
 from src.page.views import comparison, page_frame, result_card, threshold_costs
@@ -24,40 +25,54 @@ CAMERA = gr.WebcamOptions(
 class TaskControls:
     """Draws itself inside the gr.Blocks in which it is created.
 
-    `speeds` has the milliseconds per image of each model. If the image looks like one of another task, the button
-    `open_other_tab` opens the tab of that task, and `other_task` holds its name.
+    The image stands on the left and the answer on the right; on a phone, the answer follows the image. Below are
+    `sections` that open on a click. If the image looks like one of another task, the button `open_other_tab` opens the
+    tab of that task, and `other_task` holds its name. `speeds` has the milliseconds per image of each model.
     """
 
     def __init__(self, models: ServedModels, speeds: Mapping[str, float]) -> None:
         self.models, self.task = models, models.task
+        self.sections = Sections()
         self.intro = html(models.intro())
         with gr.Row(elem_classes="v-columns"):
-            # A phone shows one column. On a wide screen, image and heat map stand on the left (page.css).
             with gr.Column(elem_classes="v-left"):
                 self._draw_image()
-            with gr.Column():
-                self._draw_models(speeds)
+            with gr.Column(elem_classes="v-card"):
                 self._draw_answer()
-            with gr.Column(elem_classes="v-left"):
-                self._draw_heat_map()
-            with gr.Column():
-                self._draw_threshold()
-                self._draw_details()
-        self.curves = html(models.curves_section(models.default_threshold()), elem_id=f"curves-{self.task.name}")
+        self._draw_costs()
+        self._draw_meanings()
+        self._draw_explanation()
+        self._draw_checks(speeds)
+        with self.sections.section("curves"):
+            self.curves = html(models.curves_section(models.default_threshold()), elem_id=f"curves-{self.task.name}")
+        self._draw_exports()
+
+    @property
+    def scale(self) -> list[gr.Number]:
+        """The control for micrometres per pixel, if the task has a physical scale."""
+        return [] if self.task.mpp is None else [self.mpp]
 
     def _draw_image(self) -> None:
-        self.image = gr.Image(
-            type="filepath",
-            image_mode=None,
-            sources=["upload", "clipboard", "webcam"] if self.task.camera else ["upload", "clipboard"],
-            webcam_options=CAMERA,
-            label="Image",
-            height=300,
-            buttons=["fullscreen"],
-            placeholder="# Drop an image here\nor click to choose one",
-            alt_text="The image to read. Some formats, such as TIFF, are read but have no preview here.",
-            elem_classes="v-image",
-        )
+        with gr.Column(elem_classes="v-place"):
+            self.image = gr.Image(
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "webcam", "clipboard"] if self.task.camera else ["upload", "clipboard"],
+                webcam_options=CAMERA,
+                label="Image",
+                buttons=["fullscreen"],
+                placeholder="# Drop an image here\nor click to choose one",
+                alt_text="The image to read. Some formats, such as TIFF, are read but have no preview here.",
+                elem_classes="v-image",
+            )
+            # Once an image is read, it covers the image (task.css).
+            self.heat_map = html("", "v-read-image")
+        with gr.Row(elem_classes="v-strip"):
+            self.examples = {
+                path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
+                for path, text in example_files(self.task.name).items()
+            }
+        html(page_frame.examples_note())
         if self.task.mpp is not None:
             self.mpp = gr.Number(
                 None,
@@ -65,115 +80,112 @@ class TaskControls:
                 info="Most scanners have 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave this empty if the file states it, "
                 f"or if the image is one tile of {self.task.input_side} pixels at {self.task.mpp:g} µm.",
             )
-        self.read_again = gr.Button("Read again", size="md")
-        html(page_frame.examples_heading())
-        with gr.Row(elem_classes="v-strip"):
-            self.examples = {
-                path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
-                for path, text in example_files(self.task.name).items()
-            }
-
-    @property
-    def scale(self) -> list[gr.Number]:
-        """The control for micrometres per pixel, if the task has a physical scale."""
-        return [] if self.task.mpp is None else [self.mpp]
-
-    def _draw_models(self, speeds: Mapping[str, float]) -> None:
-        """The models to choose from; hidden if there is only one."""
+        # Hidden if there is only one model.
         several = len(self.models.checkpoints) > 1
         self.model = gr.Radio(self.models.choices(), value="", label="Model", visible=several, elem_classes="v-explain")
-        if several:
-            html(comparison.models_table(self.models.checkpoints, speeds))
 
     def _draw_answer(self) -> None:
         self.decision = html(result_card.no_result())
         # The image that the visitor wants read although the gate rejected it, and the task that it looks like. The
-        # visitor's page keeps them and the two results below, so the server loses nothing when it drops a session.
+        # visitor's page keeps them and the results below, so the server loses nothing when it drops a session.
         self.accepted_image, self.other_task = (gr.Textbox("", visible="hidden") for _ in range(2))
         with gr.Row(visible=False) as self.gate_row:
             self.open_other_tab = gr.Button("Open the tab it looks like", variant="primary", size="md")
             self.show_anyway = gr.Button("Show the answer anyway", size="md")
-        with gr.Row(visible=False) as self.further_row:
-            self.ask_robustness = gr.Button("How sure is it?", size="sm")
-            self.ask_models = gr.Button("Compare the models", size="sm", visible=len(self.models.checkpoints) > 1)
-        self.robustness_result, self.model_answers = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
-        self.robustness, self.comparison = html(""), html("")
+        # task.css hides it where it is of no use.
+        always = " v-always" if self.scale else ""
+        self.read_again = gr.Button("Read again", size="sm", elem_classes=f"v-read-again{always}")
+        default = self.models.default_threshold()
+        self.threshold = gr.Slider(
+            0,
+            1,
+            value=default,
+            step=threshold_costs.STEP,
+            label="Threshold",
+            buttons=["reset"],
+            elem_id=f"threshold-{self.task.name}",
+            elem_classes=["v-threshold", "v-bar"],
+        )
+        # Each model has its own named thresholds. Only those of the chosen model are visible.
+        self.named_thresholds: dict[str, gr.Column] = {}
+        for name in self.models.checkpoints:
+            visible = name == self.models.default_name
+            with gr.Column(visible=visible, elem_classes="v-marks") as self.named_thresholds[name]:
+                self._draw_named_thresholds(name)
+        self.most_probable = html(result_card.no_classes(self.task), "v-details v-most-probable-part")
+        self.cost_summary = html(
+            self.models.cost_summary(default, threshold_costs.PREVALENCE), elem_id=f"cost-{self.task.name}"
+        )
 
-    def _draw_threshold(self) -> None:
-        default, evaluation = self.models.default_threshold(), self.models.evaluation()
-        with gr.Row():
-            self.threshold = gr.Slider(
-                0,
-                1,
-                value=default,
-                step=threshold_costs.STEP,
-                label="Threshold",
-                info="An image is referred if its p(malignant) reaches this value. A lower threshold finds more "
-                "cancers and raises more false alarms.",
-                buttons=["reset"],
-                scale=3,
-                min_width=280,
-                elem_id=f"threshold-{self.task.name}",
-                elem_classes="v-threshold",
-            )
+    def _draw_named_thresholds(self, name: str) -> None:
+        marks = threshold_costs.marks(self.models.evaluation(name), self.models.default_threshold(name))
+        html(threshold_costs.threshold_marks(marks))
+        with gr.Row(elem_classes="v-named-thresholds"):
+            for mark in marks:
+                gr.Button(
+                    f"{mark.name} {'–' if mark.threshold is None else f'{mark.threshold:g}'}",
+                    size="sm",
+                    interactive=mark.threshold is not None,
+                ).click(None, None, self.threshold, js=f"() => {json.dumps(mark.threshold)}", api_visibility="private")
+
+    def _draw_costs(self) -> None:
+        with self.sections.section("costs"):
             self.prevalence = gr.Slider(
                 1,
                 threshold_costs.PEOPLE // 2,
                 value=threshold_costs.PREVALENCE,
                 step=1,
                 label=f"Of {threshold_costs.PEOPLE:,} {self.task.units}, how many have {self.task.disease}?",
-                info=threshold_costs.prevalence_hint(evaluation),
+                info=threshold_costs.prevalence_hint(self.models.evaluation()),
                 buttons=["reset"],
-                scale=2,
-                min_width=220,
             )
-        # Each model has its own named thresholds. Only those of the chosen model are visible.
-        self.named_thresholds: dict[str, gr.Column] = {}
-        for name in self.models.checkpoints:
-            visible = name == self.models.default_name
-            with gr.Column(visible=visible, elem_classes="v-model-thresholds") as self.named_thresholds[name]:
-                self._draw_named_thresholds(name)
-        self.costs = html(
-            self.models.cost_section(default, threshold_costs.PREVALENCE), elem_id=f"costs-{self.task.name}"
-        )
+            self.costs = html(
+                self.models.cost_section(self.models.default_threshold(), threshold_costs.PREVALENCE),
+                elem_id=f"costs-{self.task.name}",
+            )
 
-    def _draw_named_thresholds(self, name: str) -> None:
-        evaluation, default = self.models.evaluation(name), self.models.default_threshold(name)
-        with gr.Row(elem_classes="v-named-thresholds"):
-            for named in threshold_costs.named_thresholds(evaluation, default):
-                gr.Button(
-                    f"{named.name} {'–' if named.threshold is None else f'{named.threshold:g}'}",
-                    size="sm",
-                    interactive=named.threshold is not None,
-                ).click(None, None, self.threshold, js=f"() => {json.dumps(named.threshold)}", api_visibility="private")
-        html(
-            threshold_costs.promised_sensitivities(self.task, evaluation)
-            + threshold_costs.slider_ticks(evaluation, default, f"threshold-{self.task.name}")
-        )
+    def _draw_meanings(self) -> None:
+        with self.sections.section("classes"):
+            self.details = html(result_card.no_details(), "v-details")
 
-    def _draw_details(self) -> None:
-        self.details = html("", "v-details")
-        with gr.Row():
+    def _draw_explanation(self) -> None:
+        with self.sections.section("where"):
+            self.method = gr.Radio(
+                [("None" if name == "none" else name, name) for name in EXPLANATIONS],
+                value="Grad-CAM",
+                label="Where did the model look?",
+                elem_classes="v-explain",
+            )
+            self.explained_class = gr.Radio(
+                [("Most probable class", ""), *((one.name, one.code) for one in self.task.classes)],
+                value="",
+                label="Class to explain",
+                elem_classes="v-explain",
+            )
+            self.heat_map_trust = html("", "v-details")
+        self.heat_map_file = gr.Image(format="png", label="Heatmap", visible=False)  # for the API only
+
+    def _draw_checks(self, speeds: Mapping[str, float]) -> None:
+        several = len(self.models.checkpoints) > 1
+        with self.sections.section("sure"):
+            with gr.Row(visible=False) as self.further_row:
+                self.ask_robustness = gr.Button("Read altered versions of the image", size="md")
+                self.ask_models = gr.Button("Compare the models", size="md", visible=several)
+            self.robustness, self.comparison = html(""), html("")
+            if several:
+                html(comparison.models_table(self.models.checkpoints, speeds))
+        self.robustness_result, self.model_answers = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
+
+    def _draw_exports(self) -> None:
+        with self.sections.section("report"), gr.Row():
             self.reports = {
-                kind: (gr.Button(f"Report ({kind.upper()})", size="sm"), gr.DownloadButton(visible="hidden"))
+                kind: (gr.Button(f"Report ({kind.upper()})", size="md"), gr.DownloadButton(visible="hidden"))
                 for kind in REPORTS
             }
-        with gr.Accordion("As JSON, as the API returns it", open=False):
-            self.result = gr.JSON(label="result", show_label=False)
-        written_part(self.result)
-
-    def _draw_heat_map(self) -> None:
-        self.heat_map = html("")
-        self.method = gr.Radio(
-            [("None" if name == "none" else name, name) for name in EXPLANATIONS],
-            value="Grad-CAM",
-            label="Where did the model look?",
-            elem_classes="v-explain",
-        )
-        self.explained_class = gr.Radio(
-            [("Most probable class", ""), *((one.name, one.code) for one in self.task.classes)],
-            value="",
-            label="Class to explain",
-            elem_classes="v-explain",
-        )
-        self.heat_map_file = gr.Image(format="png", label="Heatmap", visible=False)  # for the API only
+        with self.sections.section("api"):
+            self.api_calls = html(
+                self.models.api_calls(self.models.default_threshold()), elem_id=f"api-{self.task.name}"
+            )
+            with gr.Accordion("As JSON, as the API returns it", open=False):
+                self.result = gr.JSON(label="result", show_label=False)
+        self.sections.by_name["words"] = written_part(self.result)

@@ -8,6 +8,7 @@ import gradio as gr
 
 from src.page.endpoints import MODEL_EVENT, endpoint
 from src.page.tabs.task_handlers import TaskHandlers
+from src.page.views import result_card
 
 QUICK_EVENT: dict[str, Any] = {
     "api_visibility": "private",
@@ -48,8 +49,27 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
     chosen = controls.model.change(
         handlers.choose_model,
         [controls.model, controls.prevalence],
-        [controls.intro, controls.threshold, controls.costs, *controls.named_thresholds.values(), *shown],
+        [
+            controls.intro,
+            controls.threshold,
+            controls.costs,
+            controls.cost_summary,
+            controls.api_calls,
+            *controls.named_thresholds.values(),
+            *shown,
+        ],
         **QUICK_EVENT,
+    )
+    # The answer to an earlier image must not stand beside a new one, not even while that is read.
+    waiting = [controls.decision, controls.most_probable, controls.heat_map]
+    texts = json.dumps([result_card.reading(), result_card.no_classes(handlers.task, reading=True), ""])
+    gr.on(
+        [controls.image.change, controls.read_again.click],
+        None,
+        controls.image,
+        waiting,
+        js=f"(image) => vigil.waiting(image, {texts})",
+        api_visibility="private",
     )
     triggers = [
         controls.image.change,
@@ -59,14 +79,15 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
         *(control.submit for control in controls.scale),
     ]
     for listen in (partial(gr.on, triggers), accepted.then, chosen.then):
-        listen(
+        read = listen(
             handlers.show,
             page_request,
-            shown,
+            [*shown, controls.api_calls],
             trigger_mode="always_last",
-            show_progress_on=[controls.decision, controls.heat_map],
+            show_progress_on=[controls.decision],
             **READING_EVENT,
-        ).failure(
+        )
+        read.failure(
             handlers.failed,
             [controls.threshold, controls.model],
             shown,
@@ -75,6 +96,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
             preprocess=False,
             show_progress="hidden",
         )
+        read.success(None, controls.decision, js="(decision) => vigil.speak(decision)", api_visibility="private")
 
     def choose_example(path: str) -> dict[Any, Any]:
         # An example is one tile, whatever scale was typed for another image.
@@ -108,6 +130,7 @@ def _connect_threshold(handlers: TaskHandlers) -> None:
             controls.result,
             controls.decision,
             controls.costs,
+            controls.cost_summary,
             controls.curves,
             controls.robustness,
             controls.comparison,
@@ -115,16 +138,10 @@ def _connect_threshold(handlers: TaskHandlers) -> None:
         **QUICK_EVENT,
     )
     controls.prevalence.change(
-        handlers.models.cost_section,
+        handlers.choose_prevalence,
         [controls.threshold, controls.prevalence, controls.model],
-        controls.costs,
+        [controls.costs, controls.cost_summary],
         **QUICK_EVENT,
-    ).then(
-        # The slider may have moved meanwhile.
-        None,
-        controls.threshold,
-        js=follow,
-        api_visibility="private",
     )
 
 

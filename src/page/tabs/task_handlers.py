@@ -15,7 +15,7 @@ from src.page.tabs.served_models import ServedModels
 from src.page.tabs.task_controls import TaskControls
 from src.page.views import comparison, result_card
 from src.page.views.class_meanings import class_meanings
-from src.page.views.explanation import heat_map_viewer
+from src.page.views.explanation import heat_map_trust, heat_map_viewer
 from src.page.views.robustness import robustness_section
 from src.results import decisions
 from src.results.result import GateResult, Result
@@ -51,8 +51,10 @@ class TaskHandlers:
             controls.further_row: gr.Row(visible=False),
             controls.other_task: "",
             controls.result: None,
-            controls.details: "",
+            controls.most_probable: result_card.no_classes(self.task),
+            controls.details: result_card.no_details(),
             controls.heat_map: "",
+            controls.heat_map_trust: "",
             controls.robustness_result: None,
             controls.robustness: "",
             controls.model_answers: None,
@@ -91,14 +93,27 @@ class TaskHandlers:
         if result.rejected and not _is_accepted(image, accepted_image):
             return {**self._question(result.gate), **without_result}
         # In a thread, so that other visitors' pages do not wait.
-        heat_map = await anyio.to_thread.run_sync(heat_map_viewer, result, layers, self.models.evaluation(model))
+        heat_map = await anyio.to_thread.run_sync(heat_map_viewer, result, layers)
         return {
             **self.no_answer(result_card.decision(result)),
             **self._curves(threshold, model, result),
             self.controls.further_row: gr.Row(visible=True),
             self.controls.result: as_json(result),
+            self.controls.most_probable: result_card.most_probable(result),
             self.controls.details: result_card.details(result) + class_meanings(result),
             self.controls.heat_map: heat_map,
+            self.controls.heat_map_trust: heat_map_trust(result, self.models.evaluation(model)),
+            self.controls.api_calls: self.models.api_calls(threshold, explain, code, model, _scale(mpp)),
+        }
+
+    def choose_prevalence(self, threshold: Any, prevalence: Any, model: Any) -> Changes:
+        """The costs if another number of people have the disease."""
+        return self._costs(threshold, prevalence, model)
+
+    def _costs(self, threshold: Any, prevalence: Any, model: Any) -> Changes:
+        return {
+            self.controls.costs: self.models.cost_section(threshold, prevalence, model),
+            self.controls.cost_summary: self.models.cost_summary(threshold, prevalence, model),
         }
 
     def _curves(self, threshold: Any, model: Any, result: Result | None = None) -> Changes:
@@ -122,7 +137,8 @@ class TaskHandlers:
             **self._curves(threshold, model),
             self.controls.intro: self.models.intro(model),
             self.controls.threshold: threshold,
-            self.controls.costs: self.models.cost_section(threshold, prevalence, model),
+            **self._costs(threshold, prevalence, model),
+            self.controls.api_calls: self.models.api_calls(threshold, model=model),
             **{column: gr.Column(visible=one == name) for one, column in self.controls.named_thresholds.items()},
         }
 
@@ -187,7 +203,7 @@ class TaskHandlers:
         # The page has the figures for every step of the slider. A threshold that is typed may lie between two steps.
         if at not in self.models.slider_thresholds[self.models.name(model)]:
             changes |= {
-                controls.costs: self.models.cost_section(at, prevalence, model),
+                **self._costs(at, prevalence, model),
                 **self._curves(at, model, result),
             }
         return changes

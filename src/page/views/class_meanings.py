@@ -3,13 +3,15 @@
 Colour is never the only sign: every urgency also has a word and a number of bars.
 """
 
+from typing import Any
+
 from src.page.render import render
 from src.results.class_texts import BARS, CLASS_TEXTS, CONFIDENCE_NOTE, URGENCIES, URGENCY_NOTE
 from src.results.result import Result
 
 
-def class_meanings(result: Result) -> str:
-    """An entry per class. The entry of the most probable class is open, the others are closed."""
+def described(result: Result) -> list[dict[str, Any]]:
+    """Each class with its probability, text and urgency, the most probable first."""
     diagnoses = {diagnosis.code: diagnosis for diagnosis in result.about_task.classes}
     classes = []
     for one in result.classes:
@@ -24,6 +26,14 @@ def class_meanings(result: Result) -> str:
                 "bars": [bar < bars for bar in range(BARS)],
             }
         )
+    return classes
+
+
+def class_meanings(result: Result) -> str:
+    """An entry per class. The entry of the most probable class is open, the others are closed."""
     return render(
-        "class_meanings.html", classes=classes, confidence=result.confidence, notes=(CONFIDENCE_NOTE, URGENCY_NOTE)
+        "class_meanings.html",
+        classes=described(result),
+        confidence=result.confidence,
+        notes=(CONFIDENCE_NOTE, URGENCY_NOTE),
     )

@@ -22,7 +22,7 @@ SMALL = 200
 """Images with no side longer than this, in pixels, are sent as PNG, because a JPEG would save little."""
 
 
-def heat_map_viewer(result: Result, layers: Layers | None, evaluation: Evaluation) -> str:
+def heat_map_viewer(result: Result, layers: Layers | None) -> str:
     """The image under its heat map, with controls for opacity and divider; without a heat map only the caption."""
     if layers is None:
         return heat_map_caption(result)
@@ -37,8 +37,14 @@ def heat_map_viewer(result: Result, layers: Layers | None, evaluation: Evaluatio
         frames=frames,
         opacity=round(100 * heat_map.OPACITY),
         caption=heat_map_caption(result),
-        heat_map_evaluation=_heat_map_evaluation(result, evaluation),
     )
+
+
+def heat_map_trust(result: Result, evaluation: Evaluation) -> str:
+    """How to use the heat map, and how far such heat maps can be trusted, where that was measured; "" without one."""
+    if result.explained_class is None:
+        return ""
+    return render("heat_map_trust.html", heat_map_evaluation=_heat_map_evaluation(result, evaluation))
 
 
 def _data_url(image: Image.Image) -> str:

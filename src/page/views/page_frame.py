@@ -20,6 +20,6 @@ def task_intro(task: Task, checkpoint: Checkpoint) -> str:
     return render("task_intro.html", task=task, checkpoint=checkpoint, model=checkpoint.config.vigil.name)
 
 
-def examples_heading() -> str:
-    """The heading of the examples, with a sentence on their origin."""
-    return render("examples_heading.html")
+def examples_note() -> str:
+    """The origin of the examples."""
+    return render("examples_note.html")

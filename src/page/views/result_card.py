@@ -1,4 +1,4 @@
-"""A Result as HTML: the decision, the class probabilities and the warnings.
+"""A Result as HTML: the decision, the most probable classes with the warnings, and the probabilities of all classes.
 
 Knows nothing of Gradio, pixels or models. Colour is never the only sign: every state has its own word and icon.
 """
@@ -8,6 +8,7 @@ from typing import Final
 
 from src.models.prediction import RegionKind
 from src.page.render import render
+from src.page.views.class_meanings import described
 from src.results.result import GateResult, Result
 from src.tasks import Task
 
@@ -19,9 +20,28 @@ READ_PARTS: Final[Mapping[RegionKind, str]] = {
 }
 
 
+MOST_PROBABLE: Final = 3
+"""The number of classes beside the decision. All classes are in the details."""
+
+
 def no_result() -> str:
     """The text in place of the decision before an image is read."""
     return render("no_result.html")
+
+
+def reading() -> str:
+    """The text in place of the decision while an image is read."""
+    return render("reading.html")
+
+
+def no_classes(task: Task, *, reading: bool = False) -> str:
+    """Empty rows in place of the most probable classes, of the same height. They pulse while an image is read."""
+    return render("classes_pending.html", rows=min(MOST_PROBABLE, len(task.classes)), reading=reading)
+
+
+def no_details() -> str:
+    """The text in place of the details before an image is read."""
+    return render("no_details.html")
 
 
 def refusal(sentence: str) -> str:
@@ -35,12 +55,17 @@ def gate_question(task: Task, verdict: GateResult) -> str:
 
 
 def decision(result: Result) -> str:
-    """The decision, and p(malignant) as a bar with a mark at the threshold."""
+    """The decision in a word and a sentence, and a style sheet that places p(malignant) on the threshold's slider."""
     return render("decision.html", result=result)
 
 
+def most_probable(result: Result) -> str:
+    """The most probable classes with probability, kind and urgency, and the warnings about the image."""
+    return render("most_probable.html", result=result, classes=described(result)[:MOST_PROBABLE])
+
+
 def details(result: Result) -> str:
-    """The warnings, the class probabilities, and the part of the image that was read."""
+    """The probabilities of all classes, and the part of the image that was read."""
     left, upper, right, lower = result.region
     return render(
         "details.html",

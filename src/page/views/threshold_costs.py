@@ -1,8 +1,7 @@
 """What a threshold costs, as HTML: on each held-out set, for a thousand people, and which sensitivity it can promise.
 
 Knows nothing of Gradio or of pixels. `moving_figures` computes every figure that changes with the threshold.
-`moving_columns` has these figures for every threshold of the slider, so that the page's script (page.js) looks them up
-without the server while the slider moves.
+`moving_columns` has these figures for every threshold of the slider (src/page/views/cost_summary.py).
 """
 
 import math
@@ -61,6 +60,13 @@ def named_thresholds(evaluation: Evaluation, default: float) -> list[NamedThresh
     return named
 
 
+def marks(evaluation: Evaluation, default: float) -> list[NamedThreshold]:
+    """The named thresholds in the order of the slider, ascending; then those that cannot be promised."""
+    return sorted(
+        named_thresholds(evaluation, default), key=lambda one: math.inf if one.threshold is None else one.threshold
+    )
+
+
 def slider_thresholds(evaluation: Evaluation, default: float) -> list[float]:
     """Every step of the slider and every named threshold, ascending."""
     steps = (round(i * STEP, 2) for i in range(round(1 / STEP) + 1))
@@ -117,10 +123,8 @@ def number_of_people(people: float) -> str:
     return f"{people:.1f}" if people < 9.95 else f"{people:,.0f}"
 
 
-def cost_section(
-    task: Task, evaluation: Evaluation, threshold: float, prevalence: float, thresholds: Sequence[float]
-) -> str:
-    """What this threshold costs on each held-out set. The script can show the figures of all `thresholds`."""
+def cost_section(task: Task, evaluation: Evaluation, threshold: float, prevalence: float) -> str:
+    """What this threshold costs on each held-out set."""
     if not evaluation.held_out:
         return render("not_evaluated.html")
     names = {diagnosis.code: diagnosis.name for diagnosis in task.classes}
@@ -132,7 +136,6 @@ def cost_section(
             for test_set in evaluation.held_out
         ],
         shown=moving_figures(evaluation, threshold, prevalence),
-        columns=moving_columns(evaluation, thresholds, prevalence),
         alone=[
             (code, names[code])
             for code in task.reported_alone
@@ -154,10 +157,13 @@ def prevalence_hint(evaluation: Evaluation) -> str:
     return f"Choose the number for your setting. In screening, it is about {PREVALENCE}.{split}"
 
 
-def slider_ticks(evaluation: Evaluation, default: float, slider: str) -> str:
-    """A style sheet that draws the named thresholds on the slider, whose element id is `slider`."""
-    named = (one.threshold for one in named_thresholds(evaluation, default))
-    return render("slider_ticks.html", slider=slider, thresholds=[at for at in named if at is not None])
+def threshold_marks(named: Sequence[NamedThreshold]) -> str:
+    """Lines from the named thresholds on the slider to their names below it.
+
+    `named` is in the order of `marks`. Each name has a column of the same width.
+    """
+    thresholds = [one.threshold for one in named if one.threshold is not None]
+    return render("threshold_marks.html", columns=len(named), thresholds=thresholds)
 
 
 def promised_sensitivities(task: Task, evaluation: Evaluation) -> str:

@@ -7,6 +7,8 @@ from jinja2 import UndefinedError
 
 from src.page import render as rendering
 from src.page.render import render
+from src.page.views.api_calls import api_calls
+from src.tasks import TASKS
 from tests.support.markup import parse
 
 PAGE = Path(rendering.__file__).parent
@@ -18,7 +20,7 @@ def test_a_value_is_no_markup_in_a_text_or_an_attribute() -> None:
     shown = parse(render("problem.html", sentence=EVIL))
     assert EVIL in shown.text
     assert not shown.find("script")
-    shown = parse(render("slider_ticks.html", slider=EVIL, thresholds=[]))
+    shown = parse(api_calls(TASKS["skin"], 0.3, EVIL, EVIL, EVIL, None))
     assert not shown.find("script")
     shown = parse(
         render(

@@ -61,8 +61,25 @@ def test_decision_has_a_word_and_an_icon() -> None:
     assert icon(refer) != icon(other)
     assert icon(refer)
     assert icon(other)
-    assert refer.one(classes="v-fill").attributes["style"] == "width:60.00%"
-    assert refer.one(classes="v-mark").attributes["style"] == "left:30.00%"
+    placed = parse(result_card.decision(result())).one("style")
+    assert placed.content == ['#threshold-skin { --v-p: 0.6000; --v-p-text: "p(malignant) 60.0%" }'], "on the bar"
+    spoken = refer.attributes["data-spoken"]
+    assert spoken == (
+        "Refer. p(malignant) is 60.0%, at or above the threshold of 30.0%. The most probable class is Melanoma, 60.0%."
+    )
+
+
+def test_the_most_probable_classes_have_name_probability_kind_and_urgency() -> None:
+    shown = parse(result_card.most_probable(result(quality=["The image is blurred."])))
+    rows = shown.one("tbody").find("tr")
+    assert [row.one("th").text for row in rows][:2] == ["Melanoma", "Melanocytic naevus"]
+    assert len(rows) == result_card.MOST_PROBABLE
+    assert [cell.text for cell in rows[0].find("td")] == ["malignant", "Urgent", "", "60.0%"]
+    assert [cell.text for cell in rows[1].find("td")] == ["not malignant", "Not urgent", "", "40.0%"]
+    assert shown.one(classes="v-warnings").text == "The image is blurred."
+    empty = parse(result_card.no_classes(TASKS["skin"]))
+    assert len(empty.one(classes="v-pending").find("i")) == len(rows), "they keep the room"
+    assert len(parse(result_card.no_classes(TASKS["breastmnist"])).one(classes="v-pending").find("i")) == 2
 
 
 def test_markup_is_escaped() -> None:
@@ -70,7 +87,7 @@ def test_markup_is_escaped() -> None:
     doubted = result(gate=synthetic_results.gate(sentence=evil))
     assert doubted.gate is not None
     named = [{**one.model_dump(), "name": evil} for one in doubted.classes]
-    shown = result_card.details(result(quality=[evil])) + result_card.refusal(evil)
+    shown = result_card.most_probable(result(quality=[evil])) + result_card.refusal(evil)
     shown += explanation.heat_map_caption(result(classes=named))
     shown += result_card.gate_question(TASKS["skin"], doubted.gate) + result_card.decision(doubted)
     shown += robustness.robustness_section(decisions.robustness([(evil, 0.5)], 0.4, 0.3), 0.3, Evaluation())
@@ -105,7 +122,7 @@ def test_the_view_lays_the_map_over_the_part_it_is_of() -> None:
     picture, colours = Image.new("RGB", (300, 200)), Image.new("RGBA", (8, 8))
 
     def viewer(*boxes: tuple[float, float, float, float]) -> Element:
-        return parse(explanation.heat_map_viewer(result(), Layers(picture, colours, *boxes), Evaluation()))
+        return parse(explanation.heat_map_viewer(result(), Layers(picture, colours, *boxes)))
 
     shown = viewer((0.1, 0.2, 0.9, 1), (0.1, 0.2, 0.9, 1))
     placed = "left:10.000%;top:20.000%;width:80.000%;height:80.000%"
@@ -156,10 +173,8 @@ def evaluation_of_versions_and_maps() -> Evaluation:
 
 
 def test_how_far_a_map_can_be_trusted_stands_beside_it() -> None:
-    layers = Layers(Image.new("RGB", (30, 20)), Image.new("RGBA", (8, 8)), WHOLE, WHOLE)
-
     def shown(measured: Evaluation, **changes: Any) -> str:
-        return text(explanation.heat_map_viewer(result(**changes), layers, measured))
+        return text(explanation.heat_map_trust(result(**changes), measured))
 
     trusted = shown(evaluation_of_versions_and_maps())
     assert "falls by 30.0 (25.0 to 35.0) percentage points." in trusted
@@ -169,6 +184,7 @@ def test_how_far_a_map_can_be_trusted_stands_beside_it() -> None:
     assert "wrong decisions" not in trusted, "none was counted"
     assert "trusted" not in shown(evaluation_of_versions_and_maps(), explanation="Guided Grad-CAM")
     assert "trusted" not in shown(Evaluation())
+    assert shown(evaluation_of_versions_and_maps(), explained_class=None) == "", "there is no heat map"
 
 
 ROUND = decisions.robustness([("brighter", 0.5), ("darker", 0.1)], 0.4, 0.3)

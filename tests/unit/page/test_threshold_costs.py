@@ -1,4 +1,4 @@
-"""src/page/views/threshold_costs.py and src/page/views/curves.py: what the page says of a threshold, against the
+"""src/page/views/threshold_costs.py, cost_summary.py and curves.py: what the page says of a threshold, against the
 counts it is made from."""
 
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from src.models import evaluation
 from src.models.evaluation import MALIGNANT, Evaluation
-from src.page.views import curves, threshold_costs
+from src.page.views import cost_summary, curves, threshold_costs
 from src.results import chart_data
 from src.results import thresholds as screening
 from src.tasks import TASKS
@@ -124,21 +124,77 @@ def test_amounts_of_people(people: float, shown: str) -> None:
 def test_the_page_has_the_figures_of_every_threshold(task: str, at: float) -> None:
     model = made_up(task)
     thresholds = threshold_costs.slider_thresholds(model, 0.3)
-    shown = parse(threshold_costs.cost_section(TASKS[task], model, at, 35, thresholds))
-    columns = json.loads(shown.one("section").attributes["data-columns"])
+    summary = parse(cost_summary.cost_summary(TASKS[task], model, at, 35, thresholds))
+    columns = json.loads(summary.one(attribute="data-columns").attributes["data-columns"])
     assert columns["at"] == thresholds
     for row in (0, 30, 77, len(thresholds) - 1):
         for key, value in threshold_costs.moving_figures(model, thresholds[row], 35).items():
             assert columns[key][row] == value
+    shown = parse(threshold_costs.cost_section(TASKS[task], model, at, 35))
+    figures = threshold_costs.moving_figures(model, at, 35)
     drawn = {one.attributes["data-figure"]: one.text for one in shown.find(attribute="data-figure")}
-    assert drawn == threshold_costs.moving_figures(model, at, 35)
+    assert drawn == figures
+    in_summary = {one.attributes["data-figure"]: one.text for one in summary.find(attribute="data-figure")}
+    assert in_summary.items() <= figures.items()
+    assert {"threshold", "0.found", "0.missed", "0.false_alarms"} <= set(in_summary)
     moving = set(parse(curves.curves_section(model, 0.3, thresholds, 0.6)).values("data-move"))
     assert moving == set(curves.moving_positions(model, thresholds)) <= set(columns)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.62, 1.0])
+def test_the_pictograph_has_a_place_for_each_person_in_a_thousand(threshold: float) -> None:
+    model = made_up("skin")
+    (test_set,) = model.held_out
+    point = screening.operating_point(test_set.tables[MALIGNANT], threshold)
+    expected = screening.outcome(point, 0.02)
+    summary = parse(cost_summary.cost_summary(TASKS["skin"], model, threshold, 20, [0.3, threshold]))
+    people = summary.one(classes="v-people")
+    places = dict(part.split(":") for part in people.attributes["style"].split(";"))
+    assert float(places["--v-found"]) == pytest.approx(expected.found.value, abs=0.01)
+    assert float(places["--v-ill"]) == 20
+    assert float(places["--v-referred"]) == pytest.approx(20 + expected.false_alarms.value, abs=0.01)
+    columns = json.loads(summary.one(attribute="data-columns").attributes["data-columns"])
+    assert [columns["people.found"][1], columns["people.referred"][1]] == [
+        float(places["--v-found"]),
+        float(places["--v-referred"]),
+    ]
+    sentence = summary.one(attribute="id")
+    assert people.attributes["aria-labelledby"] == sentence.attributes["id"], "its text equivalent"
+    figures = threshold_costs.moving_figures(model, threshold, 20)
+    assert (
+        f"of 1,000 people like those tested (Home), 20 of them with cancer: {figures['0.found']} found, "
+        f"{figures['0.missed']} missed, {figures['0.false_alarms']} false alarms."
+    ) in sentence.text
+    assert {one.attributes["title"] for one in sentence.find(attribute="data-interval")} == {
+        f"95% interval {figures[f'0.{key}_interval']}" for key in ("found", "missed", "false_alarms")
+    }
+
+
+def test_another_hospital_has_a_sentence_of_its_own() -> None:
+    model = made_up("ultrasound")
+    figures = threshold_costs.moving_figures(model, 0.3, 10)
+    shown = text(cost_summary.cost_summary(TASKS["ultrasound"], model, 0.3, 10, [0.3]))
+    assert f"In another hospital (Elsewhere): {figures['2.found']} found, {figures['2.missed']} missed" in shown
+    assert "another hospital" not in text(cost_summary.cost_summary(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
+
+
+def test_marks_have_the_order_of_the_slider() -> None:
+    model = made_up("skin")
+    marks = threshold_costs.marks(model, 0.044)
+    assert {one.name for one in marks} == {one.name for one in threshold_costs.named_thresholds(model, 0.044)}
+    at = [one.threshold for one in marks if one.threshold is not None]
+    assert at == sorted(at)
+    few = threshold_costs.marks(with_validation(42), 0.3)
+    assert few[-1].threshold is None, "one that cannot be promised has no place on the slider"
+    lines = parse(threshold_costs.threshold_marks(few)).find("path")
+    assert len(lines) == len(few) - 1
+    assert few[0].threshold is not None
+    assert lines[0].attributes["d"] == f"M{len(few) * few[0].threshold:.3f},0L0.5,1"
+
+
 def test_external_dataset_stands_beside_test_split() -> None:
     model = made_up("ultrasound")
-    shown = parse(threshold_costs.cost_section(TASKS["ultrasound"], model, 0.3, 10, [0.3]))
+    shown = parse(threshold_costs.cost_section(TASKS["ultrasound"], model, 0.3, 10))
     heads = [head for head in shown.find("th") if head.attributes["scope"] == "col"]
     assert [head.text for head in heads] == [
         "Test split Home held out from training 60 malignant, 140 not",
@@ -151,26 +207,25 @@ def test_external_dataset_stands_beside_test_split() -> None:
     assert away < home
     assert "not evaluated on an external dataset" not in shown.text
     assert "not evaluated on an external dataset" in text(
-        threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3])
+        threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10)
     )
 
 
 def test_melanoma_has_a_line_of_its_own() -> None:
-    shown = text(threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
+    shown = text(threshold_costs.cost_section(TASKS["skin"], made_up("skin"), 0.3, 10))
     assert "Melanoma alone" in shown
-    assert "Melanoma" not in text(
-        threshold_costs.cost_section(TASKS["ultrasound"], made_up("ultrasound"), 0.3, 10, [0.3])
-    )
+    assert "Melanoma" not in text(threshold_costs.cost_section(TASKS["ultrasound"], made_up("ultrasound"), 0.3, 10))
 
 
 def test_tiles_are_not_called_people() -> None:
-    shown = text(threshold_costs.cost_section(TASKS["histopathology"], made_up("histopathology"), 0.3, 10, [0.3]))
+    shown = text(threshold_costs.cost_section(TASKS["histopathology"], made_up("histopathology"), 0.3, 10))
     assert "Of 1,000 tiles, 10 with metastasis" in shown
     assert "people" not in shown
 
 
 def test_a_checkpoint_without_figures_says_so() -> None:
-    assert "not evaluated" in threshold_costs.cost_section(TASKS["skin"], Evaluation(), 0.3, 10, [0.3])
+    assert "not evaluated" in threshold_costs.cost_section(TASKS["skin"], Evaluation(), 0.3, 10)
+    assert "not evaluated" in cost_summary.cost_summary(TASKS["skin"], Evaluation(), 0.3, 10, [0.3])
     assert curves.curves_section(Evaluation(), 0.3, [0.3]) == ""
 
 
@@ -181,7 +236,8 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
     content["external"] = {evil: content["external"]["elsewhere"] | {"sources": [evil]}}
     model = evaluation.parse(content)
     task = TASKS["ultrasound"]
-    shown = threshold_costs.cost_section(task, model, 0.3, 10, [0.3]) + curves.curves_section(model, 0.3, [0.3], 0.4)
+    shown = cost_summary.cost_summary(task, model, 0.3, 10, [0.3])
+    shown += threshold_costs.cost_section(task, model, 0.3, 10) + curves.curves_section(model, 0.3, [0.3], 0.4)
     assert not parse(shown).find("img")
     assert evil in text(shown)
     assert any(evil in said for said in parse(shown).values("data-readout"))

@@ -1,0 +1,35 @@
+"""The sections of a task's tab that open on a click. The page's address keeps which of them are open."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import gradio as gr
+
+TITLES: Final[Mapping[str, str]] = {
+    "costs": "What this threshold costs",
+    "classes": "What the classes mean",
+    "where": "Where it looked",
+    "sure": "How sure is it?",
+    "curves": "Curves",
+    "report": "Report",
+    "api": "API",
+}
+"""The sections in their order: the name in the page's address -> the title."""
+
+OPEN_AT_FIRST: Final = "costs"
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The sections that were drawn so far, by their names in the page's address."""
+
+    by_name: dict[str, gr.Accordion] = field(default_factory=dict)
+
+    @contextmanager
+    def section(self, name: str, *classes: str) -> Iterator[None]:
+        """Draw the components of the block into the section `name`."""
+        title, is_open = TITLES[name], name == OPEN_AT_FIRST
+        with gr.Accordion(title, open=is_open, elem_classes=["v-section", *classes]) as self.by_name[name]:
+            yield
