@@ -31,6 +31,10 @@ PIECE: Final = 4
 """Images at most that one thread takes at once. More do not fit the processor's caches: two threads that take four
 images each are a third faster than two threads that share thirty-two."""
 _converting = threading.Lock()
+_core: Final = openvino.Core()
+"""One for the whole life of the process. Each Core gives the thread that first uses it a signal stack, and takes the
+stack back when it ends. A second Core that ends out of turn leaves the thread with a stack that does not exist, and the
+next signal kills the process."""
 
 
 class WithoutWeights(ValueError):  # noqa: N818 - a reason, as ImageRefused
@@ -53,7 +57,7 @@ class OpenVINOForward:
         model = converted(module, torch.zeros(1, *input_size))
         if not any(_is_weight(node) for node in model.get_ops()):
             raise WithoutWeights
-        self._compiled = openvino.Core().compile_model(model, DEVICE, self._settings())
+        self._compiled = _core.compile_model(model, DEVICE, self._settings())
         self._idle: deque[openvino.AsyncInferQueue] = deque()
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -89,7 +93,7 @@ class OpenVINOForward:
         # The weights stay in this memory. It is kept, because the compiled model refers to it.
         self._exported = state["exported"]
         exported = openvino.Tensor(self._exported, shared_memory=True)
-        self._compiled = openvino.Core().import_model(exported, DEVICE, self._settings())
+        self._compiled = _core.import_model(exported, DEVICE, self._settings())
         self._idle = deque()
 
     def _settings(self) -> dict[str, Any]:

@@ -293,6 +293,31 @@ def test_openvino_reports_nothing_to_its_maker(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*openvino*")) == []
 
 
+SIGNALLED = """
+import os, signal
+from torch import nn
+from src.models.openvino_engine import OpenVINOForward
+
+def forward():
+    return OpenVINOForward(nn.Conv2d(1, 1, 3).eval().requires_grad_(False), (1, 8, 8))
+
+arrived = []
+signal.signal(signal.SIGUSR1, lambda *_: arrived.append(1))
+first, second = forward(), forward()
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+print("arrived", len(arrived))
+"""
+
+
+def test_a_signal_arrives_after_engines_have_come_and_gone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "arrived 1\n"), done.stderr
+
+
 @pytest.mark.parametrize("architecture", sorted(CLASSIFIERS - {"vigil_linear28"}))
 def test_the_gates_features_cost_little(architecture: str) -> None:
     """Test-time augmentation computes them for every view, although the gate needs those of the first alone."""
