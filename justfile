@@ -26,6 +26,10 @@ card:
 attack *arguments:
     {{python}} -m tests.attack {{arguments}}
 
+# Measure Vigil beside its peers and write docs/BENCHMARKS.md
+benchmarks *arguments:
+    {{python}} -m benchmarks {{arguments}}
+
 # Run the app as a Space would
 space:
     {{python}} -m tests.space

@@ -1,8 +1,17 @@
-"""Types of command-line arguments that several commands share."""
+"""What the commands share: types of arguments, and the exit status where no engine can run the networks."""
 
 import argparse
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, ParamSpec
 
+from src.models import engine
 from src.results.parsing import parse_share
+
+P = ParamSpec("P")
+NO_ENGINE: Final = 2
+"""The exit status where `VIGIL_ENGINE` names no engine, or one that does not work."""
 
 
 def threshold_argument(text: str) -> float:
@@ -19,3 +28,25 @@ def sensitivity_argument(text: str) -> float:
     if value in (0, 1):
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
+
+
+def runs_networks(command: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Decorates the main function of `command`, which runs networks.
+
+    It then returns NO_ENGINE, with one sentence on standard error, where it raises EngineRefused. `VIGIL_ENGINE` is
+    checked before it starts, because a training can take hours.
+    """
+
+    def decorated(main: Callable[P, int]) -> Callable[P, int]:
+        @wraps(main)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> int:
+            try:
+                engine.chosen()
+                return main(*args, **kwargs)
+            except engine.EngineRefused as refusal:
+                print(f"{command}: {refusal}", file=sys.stderr)
+                return NO_ENGINE
+
+        return checked
+
+    return decorated

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.command_line import sensitivity_argument
+from src.command_line import runs_networks, sensitivity_argument
 from src.models import checkpoints
 from src.results.local_validation import TableRefused, as_text, parse_table, read_text, validate
 from src.tasks import TASKS
 
 
+@runs_networks("local")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 1 after an error, with one sentence on standard error."""
     parser = argparse.ArgumentParser(prog="python -m src.local", description=__doc__.splitlines()[0])

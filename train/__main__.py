@@ -13,6 +13,7 @@ import logging
 import sys
 from pathlib import Path
 
+from src.command_line import runs_networks
 from src.models.checkpoints import CheckpointError
 from train import gate, learning, release
 from train.data import DataMissing, load
@@ -20,6 +21,7 @@ from train.training import logistic, loop
 from train.training import recipe as recipes
 
 
+@runs_networks("train")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__.splitlines()[0] if __doc__ else None)

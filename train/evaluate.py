@@ -24,7 +24,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
-from src.command_line import threshold_argument
+from src.command_line import runs_networks, threshold_argument
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.evaluation import Metric
@@ -325,6 +325,7 @@ def differences(folder: Path, data: Path) -> list[str]:
     return [*check.compare_evaluations(published, derived), *check.compare_cards(folder)]
 
 
+@runs_networks("evaluate")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__.splitlines()[0])

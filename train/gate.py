@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from src.command_line import runs_networks
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.config import GATE_FILE, GateConfig
@@ -304,6 +305,7 @@ def auroc(own: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     return {"value": value, "interval": list(proportion_interval(value * n, n))}
 
 
+@runs_networks("gate")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.gate", description=__doc__.splitlines()[0])

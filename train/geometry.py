@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from src.command_line import runs_networks
 from src.models.checkpoints import CheckpointError
 from train.data import DataMissing
 from train.evaluate import measure_geometry, open_run, round_figures, split_names, write_evaluation
@@ -35,6 +36,7 @@ def updated(folder: Path, data: Path) -> dict[str, Any]:
     return content
 
 
+@runs_networks("geometry")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status, 1 with one sentence on standard error where it cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m train.geometry", description=__doc__.splitlines()[0])

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from src.command_line import runs_networks
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.evaluation import TARGETS
@@ -122,6 +123,7 @@ def summary(left_out: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+@runs_networks("leave_out")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.leave_out", description=__doc__.splitlines()[0])

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from src.command_line import runs_networks
 from src.models import checkpoints
 from src.models.checkpoints import CheckpointError
 from src.models.evaluation import TARGETS
@@ -110,6 +111,7 @@ def _per_part(
     return found
 
 
+@runs_networks("members")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.members", description=__doc__.splitlines()[0])

@@ -32,6 +32,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
+from src.command_line import runs_networks
 from src.models import checkpoints, hub
 from src.models.checkpoints import Checkpoint, CheckpointError
 from src.models.config import FILES
@@ -200,6 +201,7 @@ def why(error: BaseException, repo: str, branch: str) -> str:
     return hub.why(error, repo, branch)
 
 
+@runs_networks("publish")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.publish", description=__doc__.splitlines()[0])

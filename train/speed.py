@@ -1,14 +1,16 @@
-"""Measure how much reading and augmentation slow the trainer down.
+"""Measure how much reading and augmentation slow the trainer down, and how much its number format speeds it up.
 
     python -m train.speed skin --data DIR
 
 The command compares images per second of two loops with the same network, loss and optimiser. The real loop augments
 images and copies them to the device; the other loop repeats one batch that is already in the device's memory. A ratio
-of 1 means that augmentation costs no time. Both loops take turns, and the medians over the rounds are compared, because
-other work on the machine changes its speed.
+of 1 means that augmentation costs no time. A third loop repeats the batch in float32, where the trainer uses another
+format. The loops take turns, and the medians over the rounds are compared, because other work on the machine changes
+its speed.
 """
 
 import argparse
+import copy
 import os
 import statistics
 import sys
@@ -85,21 +87,28 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     job, precision = Classification(recipe, samples, validates=False), Precision.best()
-    step = training_step(job, precision)
+    exact = copy.copy(job)
+    exact.network = copy.deepcopy(job.network)
+    step, exact_step = training_step(job, precision), training_step(exact, Precision(precision.device, None))
     order = Order(recipe, job.labels, TASKS[recipe.task].codes, job.sources)
     loader = job.pictures.loader(Batches(order, recipe, 0), options.workers)
     # One epoch after another, without end.
     real: Iterator[Batch] = (batch for epoch in repeat(loader) for batch in epoch)
     ready = tuple(part.to(precision.device) for part in next(real))
     memory: Iterator[Batch] = repeat((ready[0], ready[1]))
-    images_per_second(step, memory, 3, precision.device)  # PyTorch chooses its kernels during the first batches
+    loops = [(step, real), (step, memory)] + ([] if precision.dtype is None else [(exact_step, memory)])
+    for one in dict.fromkeys(one for one, _ in loops):
+        images_per_second(one, memory, 3, precision.device)  # PyTorch chooses its kernels during the first batches
     rates = [
-        [images_per_second(step, batches, options.batches, precision.device) for batches in (real, memory)]
+        [images_per_second(one, batches, options.batches, precision.device) for one, batches in loops]
         for _ in range(options.rounds)
     ]
-    run, best = (statistics.median(column) for column in zip(*rates, strict=True))
-    ratio = statistics.median(a / b for a, b in rates)
+    run, best, *_ = (statistics.median(column) for column in zip(*rates, strict=True))
+    ratio = statistics.median(row[0] / row[1] for row in rates)
     print(f"real loop {run:.0f} images/s, from memory {best:.0f} images/s, ratio {ratio:.2f} ({precision.device})")
+    if precision.dtype is not None:
+        gain = statistics.median(row[1] / row[2] for row in rates)
+        print(f"{str(precision.dtype).removeprefix('torch.')} is {gain:.2f} times as fast as float32")
     return 0
 
 

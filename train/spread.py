@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from src.command_line import runs_networks
 from src.models.checkpoints import CheckpointError
 from src.models.evaluation import parse
 from train import evaluate
@@ -85,6 +86,7 @@ def comparable(folders: Sequence[Path], released: Path) -> None:
         raise SpreadError(f"{released} is not one of the runs.")
 
 
+@runs_networks("spread")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.spread", description=__doc__.splitlines()[0])

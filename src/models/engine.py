@@ -1,24 +1,28 @@
-"""The engine that runs a network's forward pass. Any other engine with the same interface can replace PyTorch.
+"""The engine that runs a network's forward pass: OpenVINO on a processor, or PyTorch.
 
 The engine runs the two networks that need no gradients: the classifier's backbone and the lesion finder's U-Net. Heads,
-heat maps and training always use PyTorch.
+heat maps and training always use PyTorch. `VIGIL_ENGINE` chooses the engine.
 """
 
-from typing import Protocol
+import logging
+import os
+from functools import cache
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from src.models.forward import Forward, Precision
 
-class Forward(Protocol):
-    """A forward pass without gradients: normalised pixels, float32 (N, C, side, side) -> the module's outputs.
+log = logging.getLogger(__name__)
 
-    The outputs are on the module's device.
-    """
+VARIABLE: Final = "VIGIL_ENGINE"
+ENGINES: Final = ("auto", "openvino", "torch")
+"""The values of `VIGIL_ENGINE`. "auto" is OpenVINO where it works, and PyTorch elsewhere."""
 
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, each with N as its first dimension."""
-        ...
+
+class EngineRefused(Exception):  # noqa: N818 - a refusal, as ImageRefused
+    """The engine that was asked for does not exist or does not work. The message is one sentence."""
 
 
 class TorchForward:
@@ -34,6 +38,53 @@ class TorchForward:
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def forward_of(module: nn.Module, device: torch.device) -> Forward:
-    """The forward pass of `module`, which is in eval mode and has its weights, on `device`."""
+def forward_of(
+    module: nn.Module, device: torch.device, input_size: tuple[int, int, int], precision: Precision = "float32"
+) -> Forward:
+    """The forward pass of `module` on `device`. PyTorch runs a module without weights, such as logistic regression's.
+
+    `module`: in eval mode, with its weights, none of which needs a gradient. `input_size`: channels, height and width
+    of the module's input. Raises EngineRefused if `VIGIL_ENGINE` names no engine, if it names OpenVINO and OpenVINO
+    cannot run the module on this processor, or if PyTorch would have to run it in another precision than float32.
+    """
+    engine = chosen()
+    if engine == "torch" or device.type != "cpu":
+        return _by_torch(module, device, precision)
+    try:
+        # Imported here, because Vigil also works without OpenVINO.
+        from src.models.openvino_engine import OpenVINOForward, WithoutWeights
+
+        try:
+            return OpenVINOForward(module, input_size, precision)
+        except WithoutWeights:
+            return TorchForward(module, device)
+    except (ImportError, RuntimeError) as error:
+        if engine == "openvino":
+            raise EngineRefused(f"{VARIABLE} is openvino, and OpenVINO does not work here: {_first(error)}") from error
+        _fall_back(_first(error))
+        return _by_torch(module, device, precision)
+
+
+def _by_torch(module: nn.Module, device: torch.device, precision: Precision) -> Forward:
+    if precision != "float32":
+        raise EngineRefused(f"Only OpenVINO computes in {precision}, and it does not run here.")
     return TorchForward(module, device)
+
+
+def chosen() -> str:
+    """The engine that `VIGIL_ENGINE` names, one of ENGINES. Raises EngineRefused for any other value."""
+    value = os.environ.get(VARIABLE, "").strip() or ENGINES[0]
+    if value not in ENGINES:
+        raise EngineRefused(f"{VARIABLE} must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
+    return value
+
+
+@cache
+def _fall_back(reason: str) -> None:
+    """Log the reason why PyTorch runs a network, once per process."""
+    log.warning("PyTorch runs the networks, because OpenVINO does not work here: %s", reason)
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error's message, as one sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(".") + "."

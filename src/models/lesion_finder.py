@@ -25,7 +25,8 @@ class LesionFinder:
 
     def __init__(self, network: nn.Module, config: LesionFinderConfig) -> None:
         self.config = config
-        self._forward = engine.forward_of(network.eval().requires_grad_(False), torch.device("cpu"))
+        size = len(config.mean), config.side, config.side
+        self._forward = engine.forward_of(network.eval().requires_grad_(False), torch.device("cpu"), size)
 
     def probabilities(self, image: Image.Image) -> np.ndarray:
         """The probability that each pixel belongs to a lesion, float32 (side, side), 0 to 1.

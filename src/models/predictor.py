@@ -20,6 +20,7 @@ from torch import Tensor
 from src.models import engine, gate, grad_cam, part_sentences
 from src.models.backbone import Backbone
 from src.models.checkpoints import Checkpoint
+from src.models.forward import Precision
 from src.models.gate import Verdict
 from src.models.lesion_finder import NOTHING_FOUND
 from src.models.prediction import Explanation, HeatMap, Parts, Prediction, RegionKind
@@ -92,16 +93,18 @@ class ForwardPass:
 class Predictor:
     """A checkpoint, ready to classify images on the CPU or a GPU.
 
-    `checkpoint`: from `src.models.checkpoints`. `device`: torch's name of the device.
+    `checkpoint`: from `src.models.checkpoints`. `device`: torch's name of the device. `precision`: of the
+    backbone. Raises EngineRefused as `engine.forward_of` does.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", precision: Precision = "float32") -> None:
         self.checkpoint = checkpoint
         self.task = TASKS[checkpoint.config.vigil.task]
         self.device = torch.device(device)
         self._network = checkpoint.network.to(self.device)
-        self._backbone = engine.forward_of(Backbone(self._network), self.device)
-        self._transform = transform(checkpoint.config.pretrained_cfg)
+        pretrained = checkpoint.config.pretrained_cfg
+        self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size, precision)
+        self._transform = transform(pretrained)
 
     def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:
         """Classify one image.

@@ -21,12 +21,20 @@ class Symmetry(NamedTuple):
 
     def of(self, x: Tensor) -> Tensor:
         """The view of images or maps (N, C, side, side), in the same shape."""
-        return (x.flip(3) if self.mirrored else x).rot90(self.turns, (2, 3))
+        return _turned(x.flip(3) if self.mirrored else x, self.turns)
 
     def undone(self, x: Tensor) -> Tensor:
         """The inverse of `of`: `undone(of(x))` equals `x`."""
-        upright = x.rot90(-self.turns, (2, 3))
+        upright = _turned(x, -self.turns)
         return upright.flip(3) if self.mirrored else upright
+
+
+def _turned(x: Tensor, turns: int) -> Tensor:
+    """`x.rot90(turns, (2, 3))`, from operations that ONNX has."""
+    turns %= 4
+    if turns == 2:
+        return x.flip((2, 3))
+    return x.transpose(2, 3).flip(2 if turns == 1 else 3) if turns else x
 
 
 AS_IT_IS = Symmetry(mirrored=False, turns=0)

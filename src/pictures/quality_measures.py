@@ -34,11 +34,13 @@ def measure(image: Image.Image, field: Image.Image, task: Task, side: int) -> di
     # The bound keeps a long strip from growing without limit.
     size = min(size[0], 4 * side), min(size[1], 4 * side)
     resized = field if size == field.size else field.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
-    rgb = np.asarray(resized).astype(np.float32)
+    # Channels first, because numpy reduces a last axis of three values forty times more slowly.
+    rgb = np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1)).astype(np.float32)
+    red, green, blue = rgb
     grey = np.asarray(resized.convert("L")).astype(np.float32)
-    chroma = np.ptp(rgb, axis=2)
+    chroma = np.ptp(rgb, axis=0)
     # A tint gives every pixel a chroma, but it is not colour Doppler, so it is removed first.
-    untinted = np.ptp(rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), 1)), axis=2)
+    untinted = np.ptp(rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(1, 2), keepdims=True), 1)), axis=0)
     measures = {
         "short_side": min(width, height),
         "aspect": max(width, height) / min(width, height),
@@ -47,8 +49,8 @@ def measure(image: Image.Image, field: Image.Image, task: Task, side: int) -> di
         "white": np.mean(grey >= WHITE),
         "focus": ndimage.laplace(grey)[1:-1, 1:-1].std() / max(1.0, float(grey.std())),
         "chroma": np.percentile(chroma, 99),
-        "red_green": np.mean(rgb[..., 0] - rgb[..., 1]),
-        "yellow_blue": np.mean((rgb[..., 0] + rgb[..., 1]) / 2 - rgb[..., 2]),
+        "red_green": np.mean(red - green),
+        "yellow_blue": np.mean((red + green) / 2 - blue),
         "tint": np.median(chroma),
         "vivid": np.mean(untinted > VIVID),
     }

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit, ndtri
-from scipy.stats import rankdata
 
 from src.results.parsing import parse_share
 from src.results.thresholds import (
@@ -162,6 +161,9 @@ def auc(scores: Sequence[float], positive: Sequence[bool]) -> Estimate:
     positives, negatives = values[flags], values[~flags]
     if not len(positives) or not len(negatives):
         return Estimate(math.nan, 0.0, 1.0)
+    # Imported here, because it takes half a second, and the app starts without it.
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.concatenate([positives, negatives]))
     # For each positive: the share of negatives that score lower. For each negative: the share of positives that score
     # higher. Ties count half.

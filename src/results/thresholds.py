@@ -10,8 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy.special import betaincinv
-from scipy.stats import nbinom
+from scipy.special import betaincinv, nbdtrik
 
 from src.models.evaluation import Evaluation
 
@@ -64,7 +63,7 @@ def positives_needed(target: float, misses: int = 0, confidence: float = CONFIDE
     It is the smallest number for which `lower_bound` reaches `target`. Without a miss, 59 cancers prove 0.95 and 29
     prove 0.90 with a confidence of 0.95.
     """
-    return int(nbinom.ppf(confidence, misses + 1, 1 - target)) + misses + 1
+    return math.ceil(nbdtrik(confidence, misses + 1, 1 - target)) + misses + 1
 
 
 @dataclass(frozen=True)

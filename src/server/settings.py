@@ -23,6 +23,7 @@ OURS: Final = frozenset(
         "VIGIL_TOTAL_LIMIT",
         "VIGIL_PROXIES",
         "VIGIL_HOSTS",
+        "VIGIL_ENGINE",
         "VIGIL_WEIGHTS_OWNER",
         *(f"VIGIL_WEIGHTS_{task.upper()}" for task in TASKS),
         "VIGIL_WRITER_TOKEN",

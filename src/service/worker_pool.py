@@ -7,7 +7,6 @@ nothing of Gradio, and of a function only that its first argument is the models.
 """
 
 import asyncio
-import io
 import logging
 import multiprocessing
 import os
@@ -25,13 +24,14 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
-import numpy as np
 import torch
 
 from src import outgoing
 from src.fair_queue import TOO_BUSY, Late, Turn, Turns, visitor
 from src.models import device
 from src.models.predictor import Predictor
+from src.service import shared_models
+from src.service.shared_models import SharedModels
 
 log = logging.getLogger(__name__)
 
@@ -243,9 +243,9 @@ class ProcessWorkerPool(WorkerPool):
             self._give_back(started, turn)
 
     @cached_property
-    def _sent(self) -> bytes:
-        """The pickled models. They are kept in memory, because a killed process is then replaced in half the time."""
-        return pickled(self.models)
+    def _sent(self) -> SharedModels:
+        """The models as the processes get them. They are kept, because a killed process is then soon replaced."""
+        return SharedModels(self.models)
 
     def _start(self) -> "Future[_Worker]":
         started: Future[_Worker] = Future()
@@ -282,7 +282,7 @@ def _forks() -> bool:
 class _Worker:
     """A process that holds the models and does one piece of work after the other. Making and asking it both block."""
 
-    def __init__(self, models: bytes) -> None:
+    def __init__(self, models: SharedModels) -> None:
         context = multiprocessing.get_context("forkserver")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), name="worker", daemon=True)
@@ -292,7 +292,7 @@ class _Worker:
         self.killed = False
         assert self._process.pid is not None
         self.pid = self._process.pid
-        self._connection.send_bytes(models)
+        models.send(self._connection, self.pid)
         self._connection.recv_bytes()
 
     def ask(self, request: bytes) -> tuple[bool, Any]:
@@ -327,7 +327,7 @@ def _serve(connection: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
-        models = pickle.loads(connection.recv_bytes())
+        models = shared_models.receive(connection)
         limit_memory(MEMORY)
         os.nice(NICE)  # not before: a visitor may wait until it is ready
         connection.send_bytes(b"ready")
@@ -379,23 +379,3 @@ def _without_faults(function: Callable[..., R], models: Models, *args: Any, **kw
 def _out_of_memory(error: Exception) -> bool:
     # torch's CPU allocator raises a RuntimeError; only its text distinguishes it from others.
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles tensors as numpy arrays. torch's own way needs torch.load, which this app never calls, or /dev/shm."""
-
-    def reducer_override(self, value: object) -> Any:
-        """As pickle.Pickler.reducer_override."""
-        return (_tensor, (value.numpy(),)) if type(value) is torch.Tensor else NotImplemented
-
-
-def _tensor(values: np.ndarray) -> torch.Tensor:
-    # A clone has torch's own alignment. Otherwise sums could differ in the last bit between processes.
-    return torch.from_numpy(values).clone()
-
-
-def pickled(models: Models) -> bytes:
-    """The models as the bytes that each process gets."""
-    stream = io.BytesIO()
-    _Pickler(stream, pickle.HIGHEST_PROTOCOL).dump(models)
-    return stream.getvalue()

@@ -391,6 +391,47 @@ def test_big_pictures_do_not_pile_up(checkpoints: Callable[[str], str], monkeypa
     assert most <= 3
 
 
+@pytest.mark.parametrize("unreadable", [0, 1])
+def test_fast_prints_its_error_on_the_given_images(
+    unreadable: int, checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
+    for i in range(unreadable):
+        (tmp_path / f"broken{i}.png").write_bytes(b"no picture")
+    weights = checkpoints("breastmnist")
+    arguments = ["breastmnist", str(tmp_path), "--weights", weights, "--csv"]
+    assert score.main([*arguments, str(tmp_path / "fast.csv"), "--fast"]) == unreadable
+    printed = capsys.readouterr().err
+    found = re.search(
+        r"^score: bfloat16 differs from float32 on 3 of the (\d) images: p_malignant by at most (0\.\d{4}) and by "
+        r"(0\.\d{4}) on average; 0 decisions differ\.$",
+        printed,
+        re.MULTILINE,
+    )
+    assert found is not None, printed
+    assert score.main([*arguments, str(tmp_path / "exact.csv")]) == unreadable
+    assert "bfloat16" not in capsys.readouterr().err
+    fast, exact = (
+        {row["path"]: row["p_malignant"] for row in read(tmp_path / f"{name}.csv")} for name in ("fast", "exact")
+    )
+    errors = [abs(float(fast[str(path)]) - float(exact[str(path)])) for path in images]
+    assert int(found[1]) == 3 + unreadable
+    assert float(found[2]) == pytest.approx(max(errors), abs=1e-4)
+    assert float(found[3]) == pytest.approx(sum(errors) / 3, abs=1e-4)
+
+
+def test_fast_needs_openvino(
+    checkpoints: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("VIGIL_ENGINE", "torch")
+    image = picture(tmp_path / "a.png", 0)
+    assert score.main(["breastmnist", str(image), "--weights", checkpoints("breastmnist"), "--fast"]) == 2
+    assert capsys.readouterr().err == "score: Only OpenVINO computes in bfloat16, and it does not run here.\n"
+
+
 def test_a_scale_is_taken_for_a_task_that_has_one(
     checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from src import score
-from src.models import checkpoints
+from src.models import checkpoints, engine
 from src.models.predictor import Predictor
 from src.models.probabilities import class_logits
 from src.models.tta import views
@@ -25,8 +25,12 @@ pytestmark = pytest.mark.slow
 RELEASED = card.released()
 
 
+@pytest.mark.parametrize("name", ["openvino", "torch"])
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
-def test_every_example_has_a_golden_value_and_the_predictor_gives_it(folder: Path) -> None:
+def test_every_example_has_a_golden_value_and_each_engine_gives_it(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(engine.VARIABLE, name)
     predictor = Predictor(checkpoints.load(task_of(folder), folder))
     expected = golden(folder)
     drawn = [picture.name for picture in pictures(predictor.task.name)]

@@ -83,7 +83,9 @@ def test_answer_is_timms_for_the_same_folder(name: str, made: Callable[[str], tu
     prediction = predictor.predict(png(image))
     with torch.no_grad():
         logits = class_logits(model(pixels))[0]
-    np.testing.assert_allclose(prediction.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
+    # A sum of large terms is as exact as its terms.
+    exact = 1e-5 * max(1, float(logits.abs().max()))
+    np.testing.assert_allclose(prediction.logits, logits.numpy(), rtol=1e-4, atol=exact)
     np.testing.assert_array_equal(predictor.forward_pass(Picture(image, ())).pixels.numpy(), pixels.numpy())
 
 
@@ -210,14 +212,14 @@ def test_explanation_runs_the_backbone_once(
     made: Callable[[str], tuple[Path, Predictor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, predictor = made("skin")
-    network: Any = predictor.checkpoint.network
-    original, calls = network.forward_intermediates, []
+    original, calls = predictor._backbone, []
 
-    def counted(x: torch.Tensor) -> Any:
-        calls.append(torch.is_grad_enabled())
-        return original(x)
+    def counted(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = original(pixels)
+        calls.append(any(output.requires_grad for output in outputs))
+        return outputs
 
-    monkeypatch.setattr(network, "forward_intermediates", counted)
+    monkeypatch.setattr(predictor, "_backbone", counted)
     predictor.predict(png(photograph(5)), "Grad-CAM")
     assert calls == [False], "one pass of the backbone, without gradients"
 

@@ -1,29 +1,12 @@
 """Models of all tasks."""
 
-from typing import Any
-
 import pytest
 
-from src.models import checkpoints
-from src.models.predictor import Predictor
 from src.service.worker_pool import Models
-from src.tasks import TASKS
-from tests.support import synthetic_checkpoints
-
-SMALL: dict[str, Any] = {name: {"input_size": (3, 32, 32)} for name in ("skin", "ultrasound")}
+from tests.support.small_models import small_models
 
 
 @pytest.fixture(scope="session")
 def all_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """A small random network for each task, and two for BreastMNIST."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    made: dict[str, tuple[str, str | None]] = {name: (name, None) for name in TASKS}
-    made["breastmnist-logistic"] = ("breastmnist", "vigil_linear28")
-    return {
-        name: Predictor(
-            checkpoints.load(
-                task, synthetic_checkpoints.write(folder / name, task, architecture, **SMALL.get(name, {}))
-            )
-        )
-        for name, (task, architecture) in made.items()
-    }
+    return small_models(tmp_path_factory.mktemp("checkpoints"))

@@ -3,21 +3,22 @@
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from src import score
 from src.models import checkpoints, engine
 from src.models.backbone import Backbone
 from src.models.config import LesionFinderConfig
+from src.models.engine import forward_of
 from src.models.lesion_finder import LesionFinder
 from src.models.networks import LesionUNet
 from src.models.predictor import Predictor
@@ -29,14 +30,38 @@ from src.service.read_picture import AnswerWithheld
 from src.service.worker_pool import Models, WorkerPool
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support.small_models import small_models
 
 THRESHOLD = 0.3
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def models(all_models: Models) -> Models:
-    return all_models
+class Counting:
+    """A forward pass by any engine, which counts its calls in `passes`."""
+
+    passes: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, module: nn.Module, *arguments: Any) -> None:
+        assert isinstance(module, Backbone | LesionUNet)
+        self.kind = "pass" if isinstance(module, Backbone) else "lesion"
+        self.forward = forward_of(module, *arguments)
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        self.passes[self.kind] += 1
+        return self.forward(pixels)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counting() -> Iterator[None]:
+    """Every network of this module counts its passes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "forward_of", Counting)
+        yield
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, counting: None) -> Models:  # noqa: ARG001 - counts
+    return small_models(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture
@@ -52,7 +77,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     Guided Grad-CAM's backward pass, which PyTorch makes by itself, is not among them.
     """
-    counts: Counter[str] = Counter()
+    counts = Counting.passes
+    counts.clear()
 
     def count(owner: Any, name: str, kind: str) -> None:
         original = getattr(owner, name)
@@ -63,16 +89,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counting)
 
-    run = engine.TorchForward.__call__
-
-    def counting_run(self: engine.TorchForward, pixels: Tensor) -> tuple[Tensor, ...]:
-        assert isinstance(self.module, Backbone | LesionUNet)
-        counts["pass" if isinstance(self.module, Backbone) else "lesion"] += 1
-        return run(self, pixels)
-
     count(decode, "read", "decode")
     count(scanned_field, "find", "field")
-    monkeypatch.setattr(engine.TorchForward, "__call__", counting_run)
     return counts
 
 

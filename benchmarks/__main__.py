@@ -1,0 +1,145 @@
+"""`python -m benchmarks [--quick] [--out FILE]`: measure Vigil beside its peers, and write docs/BENCHMARKS.md.
+
+All candidates of a table take turns within one run, so that ratios hold on a busy machine too.
+"""
+
+import argparse
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from benchmarks import networks, servers
+from benchmarks.timing import Timing, interleaved
+from src.models.checkpoints import Checkpoint
+from src.models.predictor import Predictor
+
+PACKAGES = ("torch", "timm", "openvino", "onnxruntime", "gradio", "grad-cam", "numpy", "pillow")
+TASKS = {"skin": (600, 450), "histopathology": (96, 96)}
+"""The tasks that are measured, with the width and height of their usual images."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about two minutes instead of ten")
+    parser.add_argument("--out", type=Path, default=servers.ROOT / "docs" / "BENCHMARKS.md", help="file to write")
+    options = parser.parse_args(arguments)
+    seconds, counts = (2.0, (10, 100)) if options.quick else (15.0, (10, 100, 1_000))
+    lines: list[str] = []
+    for line in _report(seconds, counts):
+        print(line, flush=True)
+        lines.append(line)
+    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+def _report(seconds: float, counts: Sequence[int]) -> Iterator[str]:
+    yield from _heading()
+    for task, size in TASKS.items():
+        checkpoint = networks.embedded(task)
+        config = checkpoint.config
+        views, side = config.vigil.test_time_augmentation, config.pretrained_cfg.input_size[1]
+        yield f"\n## {task}: {config.architecture}, {side} px, views: {views}\n"
+        yield "One image, one pass; the Predictor runs all views:\n"
+        yield from _table(interleaved(networks.heat_maps(checkpoint), seconds), networks.EAGER)
+        for batch in (1, 8, 32):
+            yield f"\nA batch of {batch}, one pass:\n"
+            yield from _table(interleaved(networks.engines(checkpoint, batch), seconds), networks.EAGER)
+        yield from _score(size, checkpoint, counts)
+    yield from _served(seconds)
+
+
+def _heading() -> Iterator[str]:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True)
+    yield "# Benchmarks\n"
+    yield "`python -m benchmarks` wrote this page. Candidates of a table take turns within one run. A time is the"
+    yield "median, with the fastest and the slowest in brackets. Ratios hold on other machines; milliseconds do not.\n"
+    yield f"- {datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}"
+    yield f"- {_processor()}, {torch.get_num_threads()} threads, {platform.system()}"
+    yield f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    if torch.cuda.is_available():
+        yield f"- GPU: {torch.cuda.get_device_name()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _table(timings: dict[str, Timing], unit: str) -> Iterator[str]:
+    yield f"| | milliseconds | × {unit} |"
+    yield "| --- | --- | --- |"
+    for name, timing in timings.items():
+        yield f"| {name} | {timing.milliseconds()} | {timing.median / timings[unit].median:.2f} |"
+
+
+def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int]) -> Iterator[str]:
+    """`score` over growing numbers of JPEGs, and the engines' share of it."""
+    yield f"\n`python -m src.score` on JPEGs of {size[0]}×{size[1]} px, without its start:\n"
+    yield "| images | seconds | images a second |"
+    yield "| --- | --- | --- |"
+    predictor = Predictor(checkpoint)
+    taken: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{i}.jpg" for i in range(64)]
+        for i, file in enumerate(files):
+            networks.made_up(*size, seed=i).save(file, quality=90)
+        for count in counts:
+            started = time.perf_counter()
+            for _ in predictor.predict_many(files[i % len(files)] for i in range(count)):
+                pass
+            taken.append(time.perf_counter() - started)
+            yield f"| {count:,} | {taken[-1]:.2f} | {count / taken[-1]:.1f} |"
+    slope = (taken[-1] - taken[-2]) / (counts[-1] - counts[-2])
+    views = max(1, len(predictor._views(torch.zeros(1, *checkpoint.config.pretrained_cfg.input_size))))
+    eager, exact = (
+        interleaved(networks.engines(checkpoint, 32), 0, most=3)[name].median / 32 * views
+        for name in (networks.EAGER, "OpenVINO float32")
+    )
+    yield f"\nA further image costs {1e3 * slope:.1f} ms. Its {views} views alone, in batches of 32, cost eager PyTorch"
+    yield f"{1e3 * eager:.1f} ms and OpenVINO {1e3 * exact:.1f} ms: `score` is {eager / slope:.2f} × as fast as eager"
+    yield f"PyTorch, and {exact / slope:.2f} × as fast as the bare engine, decoding included."
+
+
+def _served(seconds: float) -> Iterator[str]:
+    """Start, memory and round trips of the app, beside those of an empty Gradio app."""
+    yield "\n## The app\n"
+    image = sorted((servers.ROOT / "examples" / "skin").iterdir())[0]
+    importing = servers.imports()
+    with servers.vigil() as app, servers.empty() as blank:
+        ours, theirs = servers.Client(app), servers.Client(blank)
+        ours.answer("skin", image, [0.5, "Grad-CAM"])
+        first = time.perf_counter() - app.started
+        timings = interleaved(
+            {
+                "an empty Gradio app": lambda: theirs.answer("skin", image),
+                "Vigil, no heat map": lambda: ours.answer("skin", image, [0.5, "none"]),
+                "Vigil, Grad-CAM": lambda: ours.answer("skin", image, [0.5, "Grad-CAM"]),
+            },
+            seconds,
+        )
+        yield "One image through the API:\n"
+        yield from _table(timings, "an empty Gradio app")
+        yield "\n| clients at once | answers a second |"
+        yield "| --- | --- |"
+        for clients in (1, 4, 16):
+            rate = servers.answers_a_second(app, "skin", image, [0.5, "Grad-CAM"], clients, 2 * clients + 8)
+            yield f"| {clients} | {rate:.1f} |"
+        yield f"\nMemory after that, of all processes: {app.memory():,.0f} MB; the empty app: {blank.memory():,.0f} MB."
+        yield f"From the start to the first answer: {first:.1f} s. Importing gradio, torch and timm: {importing:.1f} s."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""OpenVINO as the engine of a forward pass: a PyTorch module -> a model that OpenVINO compiled for this processor.
+
+The module is converted in memory, from the weights that were verified. A pickled `OpenVINOForward` carries the compiled
+model, so that the worker processes neither convert nor optimise it again. Nothing is written to the disk. Importing
+this module raises ImportError where OpenVINO is not installed.
+"""
+
+import math
+import sys
+import threading
+import warnings
+from collections import deque
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# OpenVINO's import reports itself to Google Analytics through this package. It does without if the package is missing.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+import openvino  # noqa: E402 - after the line above
+from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
+
+from src.models.forward import Precision  # noqa: E402
+
+DEVICE: Final = "CPU"
+HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16"}
+PIECE: Final = 4
+"""Images at most that one thread takes at once. More do not fit the processor's caches: two threads that take four
+images each are a third faster than two threads that share thirty-two."""
+_converting = threading.Lock()
+_core: Final = openvino.Core()
+"""One for the whole life of the process. Each Core gives the thread that first uses it a signal stack, and takes the
+stack back when it ends. A second Core that ends out of turn leaves the thread with a stack that does not exist, and the
+next signal kills the process."""
+
+
+class WithoutWeights(ValueError):  # noqa: N818 - a reason, as ImageRefused
+    """The module multiplies nothing by weights. OpenVINO gains nothing there, and cannot import such a model again."""
+
+
+class OpenVINOForward:
+    """A forward pass by OpenVINO on the CPU, in as many threads as torch uses when the object is made or unpickled.
+
+    Each thread takes other images of a batch, so a batch of one image uses one thread.
+
+    `module`: in eval mode, with its weights, none of which needs a gradient. It is not kept. `input_size`: channels,
+    height and width of its input. `precision`: of the arithmetic. It is set explicitly, because OpenVINO's default
+    depends on the processor. Raises RuntimeError where OpenVINO does not know the processor or cannot convert the
+    module, and WithoutWeights.
+    """
+
+    def __init__(self, module: nn.Module, input_size: tuple[int, int, int], precision: Precision = "float32") -> None:
+        self._precision = precision
+        model = converted(module, torch.zeros(1, *input_size))
+        if not any(_is_weight(node) for node in model.get_ops()):
+            raise WithoutWeights
+        self._compiled = _core.compile_model(model, DEVICE, self._settings())
+        self._idle: deque[openvino.AsyncInferQueue] = deque()
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The outputs, as `forward.Forward` describes them. `pixels` are on the CPU."""
+        # A queue serves one call at a time. The deque's operations are atomic.
+        try:
+            queue = self._idle.pop()
+        except IndexError:
+            queue = openvino.AsyncInferQueue(self._compiled)
+        outputs: dict[int, tuple[Tensor, ...]] = {}
+
+        def keep(request: openvino.InferRequest, number: int) -> None:
+            # Copied, because the request's next images overwrite its tensors.
+            outputs[number] = tuple(torch.from_numpy(output.data.copy()) for output in request.output_tensors)
+
+        queue.set_callback(keep)
+        size = min(PIECE, math.ceil(len(pixels) / len(queue)))
+        pieces = pixels.contiguous().split(size)
+        for number, piece in enumerate(pieces):
+            queue.start_async([piece.numpy()], number)
+        queue.wait_all()
+        # A queue that raised an error is not used again.
+        self._idle.append(queue)
+        return tuple(map(torch.cat, zip(*(outputs[number] for number in range(len(pieces))), strict=True)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An array, so that processes can share its memory.
+        exported = np.frombuffer(self._compiled.export_model().getbuffer(), np.uint8)
+        return {"precision": self._precision, "exported": exported}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._precision = state["precision"]
+        # The weights stay in this memory. It is kept, because the compiled model refers to it.
+        self._exported = state["exported"]
+        exported = openvino.Tensor(self._exported, shared_memory=True)
+        self._compiled = _core.import_model(exported, DEVICE, self._settings())
+        self._idle = deque()
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": HINTS[self._precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": torch.get_num_threads(),
+            # Several processes would otherwise share the first core.
+            "ENABLE_CPU_PINNING": False,
+        }
+
+
+def _is_weight(node: openvino.Node) -> bool:
+    return node.get_type_name() == "Constant" and node.get_element_type().is_real() and len(node.shape) > 1
+
+
+def converted(module: nn.Module, example: Tensor) -> openvino.Model:
+    """`module` as OpenVINO's model of any batch size. Its constants share the memory of the module's weights.
+
+    `example`: an input of one image, of the type and size of all later ones. Raises RuntimeError where the module
+    cannot be converted.
+    """
+    # Locked, because both the tracer and Python's warning filters are global.
+    with _converting, torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        # OpenVINO's converter reads the graphs of torch.jit.trace, which warns that it will go one day. The tracer also
+        # warns of sizes that become constants; the input has one size.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        # A traced function takes a sixth of the time of a traced module.
+        traced = torch.jit.trace(lambda pixels: module(pixels), (example,), check_trace=False)
+        # Named, because the converter calls the decoder and does not keep it.
+        decoder = TorchScriptPythonDecoder(traced)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape([-1, *example.shape[1:]])
+    return model

@@ -1,0 +1,76 @@
+"""The models, pickled once, with their weights in memory that all worker processes share.
+
+The weights lie in a file that has no name, so that no other program finds it, and that ends with the last process that
+uses it. A process may write into its view of the weights; nobody else sees that.
+"""
+
+import io
+import mmap
+import os
+import pickle
+import tempfile
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+ALIGNED = 64
+"""Bytes: torch's own alignment. With another one, sums could differ in the last bit between processes."""
+
+
+class SharedModels:
+    """An object, pickled, whose arrays, tensors and buffers are shared by all processes that receive it."""
+
+    def __init__(self, models: object) -> None:
+        stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+        _Pickler(stream, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append).dump(models)
+        self._pickled = stream.getvalue()
+        self._spans: list[tuple[int, int]] = []
+        self._file = _nameless()
+        end = 0
+        for buffer in buffers:
+            start = -(-end // ALIGNED) * ALIGNED
+            with buffer.raw() as raw:
+                os.pwrite(self._file, raw, start)
+                end = start + raw.nbytes
+            self._spans.append((start, end))
+
+    def send(self, connection: Connection, pid: int) -> None:
+        """Send the object to the process `pid` at the other end, which calls `receive`. Raises OSError."""
+        connection.send_bytes(pickle.dumps((self._pickled, self._spans)))
+        reduction.send_handle(connection, self._file, pid)
+
+
+def receive(connection: Connection) -> Any:
+    """The object that the process at the other end sends. Raises OSError or EOFError where that process ends."""
+    pickled, spans = pickle.loads(connection.recv_bytes())
+    file = reduction.recv_handle(connection)
+    try:
+        length = os.fstat(file).st_size
+        view = memoryview(mmap.mmap(file, length, mmap.MAP_PRIVATE) if length else b"")
+    finally:
+        os.close(file)
+    return pickle.loads(pickled, buffers=[view[start:end] for start, end in spans])
+
+
+def _nameless() -> int:
+    """A new file without a name: in memory on Linux, else on the disk."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("models")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors as numpy arrays. torch's own way needs torch.load, which this app never calls, or /dev/shm."""
+
+    def reducer_override(self, value: object) -> Any:
+        """As pickle.Pickler.reducer_override."""
+        return (_tensor, (value.numpy(),)) if type(value) is torch.Tensor else NotImplemented
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor if tensor.data_ptr() % ALIGNED == 0 else tensor.clone()
