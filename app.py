@@ -37,30 +37,16 @@ def main() -> int:
     return 0
 
 
-def load() -> dict[str, checkpoints.Checkpoint]:
-    """The checkpoint of every model: each task's own, and its further ones."""
-    # They are loaded at the same time, so that a Hub that does not answer costs one time-out and not four.
-    with ThreadPoolExecutor(len(TASKS)) as executor:
-        found = dict(zip(TASKS, executor.map(checkpoints.find, TASKS), strict=True))
-    for task in TASKS:
-        found |= checkpoints.find_further(task)
-    return found
-
-
 def serve(address: settings.Address) -> None:
     """Serve the page on this address until stopped. Raises SettingRefused."""
     log.begin()
     worker_pool.prepare()
-    with ThreadPoolExecutor(1) as loader:
-        # The checkpoints are read while the page's code is imported.
-        loading = loader.submit(load)
-        # These are imported here, because the worker processes also load this file and do not need the page.
-        from src import outgoing
-        from src.page import layout
-        from src.page.theme import launch_options
-        from src.server import environment, middleware
+    # These are imported here, because the worker processes also load this file and do not need the page.
+    from src import outgoing
+    from src.page import layout
+    from src.page.theme import launch_options
+    from src.server import environment, middleware
 
-        predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in loading.result().items()}
     claimed = environment.prepare()
 
     def stop(*_: object) -> None:
@@ -69,6 +55,12 @@ def serve(address: settings.Address) -> None:
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)  # the signal that ends a Space
+    # They are loaded at the same time, so that a Hub that does not answer costs one time-out and not four.
+    with ThreadPoolExecutor(len(TASKS)) as executor:
+        found = dict(zip(TASKS, executor.map(checkpoints.find, TASKS), strict=True))
+    for task in TASKS:
+        found |= checkpoints.find_further(task)
+    predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
     pool = worker_pool.start(predictors)
     page = layout.build(pool)
     page.space_id = None  # otherwise Gradio adds a Space's header, with fonts and images from other servers
