@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from src.models import engine, gate, grad_cam, part_sentences
@@ -27,7 +28,7 @@ from src.models.prediction import Explanation, HeatMap, Parts, Prediction, Regio
 from src.models.preprocess import select_region, transform, visible
 from src.models.probabilities import calibrated, class_logits, class_score
 from src.models.tta import SYMMETRIES, views
-from src.pictures import decode, magnification, parts, quality
+from src.pictures import decode, magnification, parts, quality, scanned_field
 from src.pictures.limits import MAX_LOCAL_BYTES
 from src.pictures.parts import Division, Part, PartKind
 from src.pictures.picture import Box, ImageRefused, Picture, Shares
@@ -105,6 +106,7 @@ class Predictor:
         pretrained = checkpoint.config.pretrained_cfg
         self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size, precision)
         self._transform = transform(pretrained)
+        self._to_pixels = transform(pretrained, normalise=False)
 
     def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:
         """Classify one image.
@@ -182,6 +184,31 @@ class Predictor:
         """
         return self._run(pixels)[0]
 
+    def prepare_tiles(self, tiles: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+        """Tiles that show the field of the network, RGB -> the arguments of `score_tiles`.
+
+        The pixels, uint8 (N, C, side, side), and `gate.picture_features`, float32 (N, PICTURE_FEATURES).
+        """
+        channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
+        fields = [scanned_field.Field(tile, (0, 0, *tile.size)) for tile in tiles]
+        regions = [select_region(field, self.task, channels, self.checkpoint.finder) for field in fields]
+        pixels = torch.stack([self._to_pixels(region.image) for region in regions])
+        return pixels, torch.from_numpy(gate.picture_features(tiles, self.task, side))
+
+    def score_tiles(self, pixels: Tensor, statistics: Tensor, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
+        """p(malignant) and the gate's scores of prepared tiles, float64 (N,) each; the latter NaN without a gate.
+
+        `all_views`: whether the logits are the mean over the views of the test-time augmentation, as in `predict`, or
+        those of the tile alone. Raises ImageRefused for logits that are not finite.
+        """
+        pretrained = self.checkpoint.config.pretrained_cfg
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (pretrained.mean, pretrained.std))
+        logits, features = self._run(((pixels.float() / 255 - mean) / std).to(self.device), all_views)
+        _, malignant = self._calibrated(logits)
+        if self.checkpoint.gate is None:
+            return malignant, np.full(len(malignant), np.nan)
+        return malignant, np.array([one.score for one in self.checkpoint.gate.verdicts(statistics, features.cpu())])
+
     def predict_many(
         self,
         sources: Iterable[ImageSource],
@@ -208,12 +235,14 @@ class Predictor:
                 batch = []
         yield from self._answers(batch, batch_size)
 
-    def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, pixels: Tensor, all_views: bool = True) -> tuple[Tensor, Tensor]:
         """`logits`, and `gate.network_features` (N, features) of the images without test-time augmentation.
+
+        Without `all_views`, the logits are those of the images alone.
 
         The views run one after another, so that a batch takes the same memory with test-time augmentation as without.
         """
-        first, *others = self._views(pixels)
+        first, *others = self._views(pixels) if all_views else [pixels]
         features, statistics = self._backbone(first)
         logits = [self._class_logits(features), *(self._class_logits(self._backbone(view)[0]) for view in others)]
         return torch.stack(logits).mean(dim=0), statistics
@@ -294,7 +323,7 @@ class Predictor:
             warnings = (*warnings, NOTHING_FOUND)
         if kind is None:
             warnings = (*magnification.warnings(field.image, self.task), *warnings)
-        statistics = torch.from_numpy(gate.picture_features(field.image, self.task, side))[None]
+        statistics = torch.from_numpy(gate.picture_features([field.image], self.task, side))
         pixels = self._transform(region.image)[None]
         return _Part(pixels, region.box, shown, "tile" if kind == "tiles" else region.kind, warnings, statistics)
 
@@ -304,15 +333,23 @@ class Predictor:
         except ImageRefused as refusal:
             return refusal
 
-    def _prediction(self, prepared: _Prepared, logits: Tensor, verdicts: Sequence[Verdict | None]) -> Prediction:
-        """The prediction from the class logits (parts, classes) of all parts and the gate's verdicts on them."""
-        config = self.checkpoint.config
+    def _calibrated(self, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities (N, classes) and p(malignant) (N,) of class logits (N, classes), float64.
+
+        Raises ImageRefused for logits that are not finite.
+        """
         raw = logits.cpu().double().numpy()
         if not np.isfinite(raw).all():
             # Finite weights can still overflow. A NaN is below every threshold, so it would mean "no referral".
             raise ImageRefused("The model's answer for this image is not a number; its weights may be damaged.")
-        probabilities = calibrated(raw, config.vigil.temperature)
-        malignant = probabilities[:, list(self.task.malignant)].sum(axis=1).clip(max=1.0).tolist()
+        probabilities = calibrated(raw, self.checkpoint.config.vigil.temperature)
+        return probabilities, probabilities[:, list(self.task.malignant)].sum(axis=1).clip(max=1.0)
+
+    def _prediction(self, prepared: _Prepared, logits: Tensor, verdicts: Sequence[Verdict | None]) -> Prediction:
+        """The prediction from the class logits (parts, classes) of all parts and the gate's verdicts on them."""
+        config = self.checkpoint.config
+        probabilities, p_malignant = self._calibrated(logits)
+        raw, malignant = logits.cpu().double().numpy(), p_malignant.tolist()
         chosen, read_in = 0, None
         if prepared.kind is not None:
             accepted = [verdict is None or verdict.accepted for verdict in verdicts]
