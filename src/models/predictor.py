@@ -7,9 +7,7 @@ hook modules of their own.
 """
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -32,6 +30,7 @@ from src.pictures import decode, magnification, parts, quality, scanned_field
 from src.pictures.limits import MAX_LOCAL_BYTES
 from src.pictures.parts import Division, Part, PartKind
 from src.pictures.picture import Box, ImageRefused, Picture, Shares
+from src.read_ahead import read_ahead
 from src.tasks import TASKS
 
 ImageSource = Picture | Division | str | os.PathLike[str] | bytes
@@ -228,7 +227,7 @@ class Predictor:
         """
         batch: list[_Prepared | ImageRefused] = []
         prepare = partial(self._prepare_or_refuse, mpp=mpp, in_parts=in_parts)
-        for item in self._ahead(sources, 2 * batch_size, workers, prepare):
+        for item in read_ahead(prepare, sources, workers, 2 * batch_size):
             batch.append(item)
             if len(batch) == batch_size:
                 yield from self._answers(batch, batch_size)
@@ -260,27 +259,6 @@ class Predictor:
             return [None] * len(parts)
         statistics = torch.cat([part.statistics for part in parts])
         return list(self.checkpoint.gate.verdicts(statistics, network_features.cpu()))
-
-    def _ahead(
-        self,
-        sources: Iterable[ImageSource],
-        depth: int,
-        workers: int,
-        prepare: Callable[[ImageSource], _Prepared | ImageRefused],
-    ) -> Iterator[_Prepared | ImageRefused]:
-        """The prepared images in order. At most `depth` of them are being prepared or are waiting."""
-        executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        waiting: deque[Future[_Prepared | ImageRefused]] = deque()
-        try:
-            for source in sources:
-                waiting.append(executor.submit(prepare, source))
-                if len(waiting) == depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            # If the caller stops early, no further image is prepared.
-            executor.shutdown(cancel_futures=True)
 
     def _answers(self, batch: Sequence[_Prepared | ImageRefused], at_once: int) -> Iterator[Prediction | ImageRefused]:
         read = [part for item in batch if isinstance(item, _Prepared) for part in item.parts]
