@@ -183,30 +183,31 @@ class Predictor:
         """
         return self._run(pixels)[0]
 
-    def prepare_tiles(self, tiles: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
-        """Tiles that show the field of the network, RGB -> the arguments of `score_tiles`.
-
-        The pixels, uint8 (N, C, side, side), and `gate.picture_features`, float32 (N, PICTURE_FEATURES).
-        """
-        channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
+    def tile_pixels(self, tiles: Sequence[Image.Image]) -> Tensor:
+        """Tiles that show the network's field, RGB -> its input before it is normalised, uint8 (N, C, side, side)."""
+        channels = self.checkpoint.config.pretrained_cfg.input_size[0]
         fields = [scanned_field.Field(tile, (0, 0, *tile.size)) for tile in tiles]
         regions = [select_region(field, self.task, channels, self.checkpoint.finder) for field in fields]
-        pixels = torch.stack([self._to_pixels(region.image) for region in regions])
-        return pixels, torch.from_numpy(gate.picture_features(tiles, self.task, side))
+        return torch.stack([self._to_pixels(region.image) for region in regions])
 
-    def score_tiles(self, pixels: Tensor, statistics: Tensor, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
-        """p(malignant) and the gate's scores of prepared tiles, float64 (N,) each; the latter NaN without a gate.
+    def score_tiles(self, pixels: Tensor, all_views: bool) -> tuple[np.ndarray, Tensor]:
+        """p(malignant), float64 (N,), and `gate.network_features` (N, features) of `tile_pixels`.
 
         `all_views`: whether the logits are the mean over the views of the test-time augmentation, as in `predict`, or
-        those of the tile alone. Raises ImageRefused for logits that are not finite.
+        those of the tiles alone. Raises ImageRefused for logits that are not finite.
         """
         pretrained = self.checkpoint.config.pretrained_cfg
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (pretrained.mean, pretrained.std))
         logits, features = self._run(((pixels.float() / 255 - mean) / std).to(self.device), all_views)
-        _, malignant = self._calibrated(logits)
+        return self._calibrated(logits)[1], features.cpu()
+
+    def gate_scores(self, tiles: Sequence[Image.Image], network_features: Tensor) -> np.ndarray:
+        """The gate's scores of tiles and their `score_tiles`, float64 (N,); NaN for a checkpoint without a gate."""
         if self.checkpoint.gate is None:
-            return malignant, np.full(len(malignant), np.nan)
-        return malignant, np.array([one.score for one in self.checkpoint.gate.verdicts(statistics, features.cpu())])
+            return np.full(len(tiles), np.nan)
+        side = self.checkpoint.config.pretrained_cfg.input_size[1]
+        statistics = torch.from_numpy(gate.picture_features(tiles, self.task, side))
+        return np.array([one.score for one in self.checkpoint.gate.verdicts(statistics, network_features)])
 
     def predict_many(
         self,

@@ -26,7 +26,8 @@ INK: Final = "#1a1a1a"
 def draw(
     overview: np.ndarray, overview_mpp: float, tiles: Tiles, spots: Sequence[HotSpot], threshold: float
 ) -> Image.Image:
-    """The drawing, RGB. `overview`: RGB, uint8 (H, W, 3), at `overview_mpp` micrometres per pixel."""
+    """The drawing, RGB. `overview`: RGB, uint8 (H, W, 3), at `overview_mpp` micrometres per pixel. Of the spots, those
+    with p(malignant) >= `threshold` are marked."""
     height, width = overview.shape[:2]
     longer = max(width, height)
     scale = min(max(longer, SHORTEST), LONGEST) / longer
@@ -38,7 +39,8 @@ def draw(
     drawn.paste(slide, (0, 0))
     pen = ImageDraw.Draw(drawn)
     for number, spot in enumerate(spots, start=1):
-        _mark(pen, number, spot, tiles.mpp / mpp)
+        if spot.p_malignant >= threshold:
+            _mark(pen, number, spot, tiles.mpp / mpp)
     _scale_bar(pen, mpp, size[0], size[1] + 8)
     _legend(drawn, pen, threshold, size[1] + 40)
     return drawn
@@ -66,7 +68,7 @@ def _over(slide: Image.Image, tiles: Tiles, mpp: float) -> Image.Image:
 def _mark(pen: ImageDraw.ImageDraw, number: int, spot: HotSpot, scale: float) -> None:
     """A ring around a hot spot, and its number. `scale`: pixels of the drawing in a pixel of level 0."""
     x, y = (spot.x + spot.width / 2) * scale, (spot.y + spot.height / 2) * scale
-    radius = max(8.0, spot.width * scale)
+    radius = max(8.0, spot.width * scale / 2)
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=INK, width=2)
     pen.text((x + radius + 2, y - radius), str(number), fill=INK, font=_font(16), stroke_width=2, stroke_fill="white")
 

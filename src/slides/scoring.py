@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -21,16 +22,29 @@ from src.slides.slide import Reading
 
 THREADS: Final = 2
 """Threads that read and prepare tiles, each with a reader process."""
-DEPTH: Final = 4
+DEPTH: Final = 3
 """Blocks that are read or wait for the network, at most: some 15 MB each."""
-BATCH: Final = 64
+BATCH: Final = 32
 """Tiles that the network gets at once."""
-OVERVIEW_SIDE: Final = 128
-"""The side of the parts in which an overview is read, where its level is 32 times finer."""
+OVERVIEW_SOURCE: Final = 2048
+"""The side of the parts in which an overview is read, in pixels of the level that it is read from."""
 MOST_UNREADABLE: Final = 0.1
 """Share of the overview that may be unreadable. In a file that was cut off, it is more."""
 LEAST_COUNTED: Final = 20
 """Parts that must be unreadable, at least, before an overview is given up early."""
+
+
+class Prepared(NamedTuple):
+    """The tiles of a block, ready for the network.
+
+    `pixels`: `Predictor.tile_pixels` (N, C, side, side). `judged_tiles`: those that the gate judges, and `judged` their
+    indices. `group`: for each tile, which of the judged ones stands for it, int (N,).
+    """
+
+    pixels: Tensor
+    judged_tiles: list[Image.Image]
+    judged: np.ndarray
+    group: np.ndarray
 
 
 class FailedBlock(NamedTuple):
@@ -47,7 +61,7 @@ def overview(readers: Readers, how: Reading, size: tuple[int, int], advance: Cal
     MOST_UNREADABLE of the parts cannot be read.
     """
     width, height = size
-    side = max(OVERVIEW_SIDE, int(OVERVIEW_SIDE * 32 / max(how.ratio, 1)))
+    side = int(OVERVIEW_SOURCE / max(how.ratio, 1))
     parts = [
         Region(x, y, min(side, width - x), min(side, height - y))
         for y in range(0, height, side)
@@ -101,11 +115,7 @@ def score_blocks(
         if isinstance(prepared, ImageRefused):
             failed.append(FailedBlock(grid.region(block), str(prepared)))
         else:
-            # A block's batches are always the same, because the last digits of a score depend on its batch.
-            batches = zip(*(tensor.split(BATCH) for tensor in prepared), strict=True)
-            scores = [predictor.score_tiles(pixels, statistics, all_views) for pixels, statistics in batches]
-            p_malignant, gate = (np.concatenate(column).astype(np.float32) for column in zip(*scores, strict=True))
-            store.keep(block.number, BlockScores(p_malignant, gate))
+            store.keep(block.number, _score(predictor, prepared, all_views))
         advance(int(block.chosen.sum()))
     return failed
 
@@ -119,10 +129,8 @@ def stored_tiles(blocks: Sequence[Block], store: ScoreStore) -> Iterator[tuple[n
             yield np.stack([rows + block.row, columns + block.column], axis=1), *scores
 
 
-def _prepare(
-    readers: Readers, how: Reading, grid: Grid, predictor: Predictor, block: Block
-) -> tuple[Tensor, Tensor] | ImageRefused:
-    """The tiles of a block, as `Predictor.score_tiles` takes them, or the reason why they cannot be read."""
+def _prepare(readers: Readers, how: Reading, grid: Grid, predictor: Predictor, block: Block) -> Prepared | ImageRefused:
+    """The tiles of a block, or the reason why they cannot be read."""
     region = grid.region(block)
     try:
         pixels = readers.read(how, *region)
@@ -134,4 +142,14 @@ def _prepare(
         Image.fromarray(pixels[y : y + grid.side, x : x + grid.side])
         for x, y in grid.corners(block) - (region.x, region.y)
     ]
-    return predictor.prepare_tiles(tiles)
+    judged, group = grid.groups(block)
+    return Prepared(predictor.tile_pixels(tiles), [tiles[index] for index in judged], judged, group)
+
+
+def _score(predictor: Predictor, prepared: Prepared, all_views: bool) -> BlockScores:
+    """The scores of a block. Its batches are always the same, because the last digits of a score depend on its batch."""
+    answers = [predictor.score_tiles(pixels, all_views) for pixels in prepared.pixels.split(BATCH)]
+    features = torch.cat([features for _, features in answers])
+    gate = predictor.gate_scores(prepared.judged_tiles, features[prepared.judged])
+    p_malignant = np.concatenate([scores for scores, _ in answers])
+    return BlockScores(p_malignant.astype(np.float32), gate[prepared.group].astype(np.float32))
