@@ -105,8 +105,7 @@ class Memory(threading.Thread):
     def run(self) -> None:
         """Look ten times a second."""
         while not self.over.wait(0.1):
-            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            children += [pid for tid in os.listdir("/proc/self/task") for pid in _children(tid)]
+            children = [pid for task in Path("/proc/self/task").iterdir() for pid in _children(task.name)]
             own = _resident("self")
             self.own = max(self.own, own)
             self.most = max(self.most, own + sum(_resident(pid) for pid in set(children)))
@@ -143,8 +142,9 @@ def measure(file: Path, stride: int, predictor: Predictor, folder: Path) -> str:
     rate = report.tiles / (ended - marks[0])
     return (
         f"{file.stem}, stride {stride}: {report.tiles:,} tiles in {ended - began:.0f} s, {marks[0] - began:.0f} s of "
-        f"them for the overview; {rate:.0f} tiles/s, {rate / network.rate:.2f} of the bare network's {network.rate:.0f}; {spent:.2f} ms of a core per tile, of which "
-        f"the network takes {network.processor:.2f} ({network.processor / spent:.2f}); memory "
+        f"them for the overview; {rate:.0f} tiles/s, {rate / network.rate:.2f} of the bare network's "
+        f"{network.rate:.0f}; {spent:.2f} ms of a core per tile, of which the network takes "
+        f"{network.processor:.2f} ({network.processor / spent:.2f}); memory "
         f"{memory.own / 1e6:.0f} MB, with the readers {memory.most / 1e6:.0f} MB; {report.tissue_fraction:.0%} tissue"
     )
 

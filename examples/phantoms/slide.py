@@ -43,8 +43,10 @@ ISLANDS: Final = (Island(0.35, 0.40, 0.13, 0.10), Island(0.66, 0.62, 0.07, 0.10)
 def draw(
     rng: np.random.Generator, fields: tuple[int, int], islands: Sequence[Island] = ISLANDS, variants: int = 5
 ) -> DrawnSlide:
-    """A slide of `fields` (across, down) fields, each 384 pixels or 93 µm wide. `variants` fields are drawn of each kind
-    of tissue."""
+    """A slide of `fields` (across, down) fields, each 384 pixels or 93 µm wide.
+
+    `variants`: fields that are drawn of each kind of tissue.
+    """
     size = fields[1] * FIELD // COARSE, fields[0] * FIELD // COARSE
     node = _ellipse(rng, size, Island(0.5, 0.5, 0.42, 0.40))
     stroma = node & (noise(rng, size, 40) > 1.2)

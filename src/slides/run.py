@@ -41,8 +41,8 @@ class Options:
     """How a slide is read.
 
     `threshold`: p(malignant) from which a cell counts as hot. `stride`: between tiles, in pixels of the network's
-    scale. `mpp`: micrometres per pixel of level 0, None if the file is to say it. `all_tiles`: read the whole slide, not
-    its tissue alone. `all_views`: as in `Predictor.score_tiles`.
+    scale. `mpp`: micrometres per pixel of level 0, None if the file is to say it. `all_tiles`: read the whole slide,
+    not its tissue alone. `all_views`: as in `Predictor.score_tiles`.
     """
 
     threshold: float

@@ -147,7 +147,7 @@ def _prepare(readers: Readers, how: Reading, grid: Grid, predictor: Predictor, b
 
 
 def _score(predictor: Predictor, prepared: Prepared, all_views: bool) -> BlockScores:
-    """The scores of a block. Its batches are always the same, because the last digits of a score depend on its batch."""
+    """The scores of a block. Its batches are the same in each run, as the last digits of a score depend on them."""
     answers = [predictor.score_tiles(pixels, all_views) for pixels in prepared.pixels.split(BATCH)]
     features = torch.cat([features for _, features in answers])
     gate = predictor.gate_scores(prepared.judged_tiles, features[prepared.judged])

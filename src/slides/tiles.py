@@ -39,7 +39,8 @@ class Tiles:
     """All tiles of a slide that were scored, row by row.
 
     `cells`: row and column of each in the grid, int (N, 2). `p_malignant`: float32 (N,). `unlike`: whether the gate
-    rejects the tile of its group (`Grid.groups`), bool (N,). `scale`: pixels of level 0 in a pixel of the grid. `mpp`: micrometres per pixel of level 0.
+    rejects the tile of its group (`Grid.groups`), bool (N,). `scale`: pixels of level 0 in a pixel of the grid. `mpp`:
+    micrometres per pixel of level 0.
     """
 
     grid: Grid

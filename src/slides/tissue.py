@@ -14,8 +14,9 @@ import numpy as np
 
 OVERVIEW_MPP: Final = 8.0
 """Micrometres per pixel of the overview: a cell is one pixel."""
-FLOOR, CEILING = 8, 20
-"""Levels of saturation, 0 to 255, between which Otsu's threshold is kept."""
+FLOOR, CEILING = 8, 12
+"""Levels of saturation, 0 to 255, between which Otsu's threshold is kept. Noise gives glass up to 6, and the palest
+tissue has some 15."""
 GLASS_LEVEL: Final = 200
 """The brightness of empty glass, at least, in each of red, green and blue."""
 GLASS_SHARE: Final = 0.9

@@ -39,4 +39,8 @@ def reduced(pixels: np.ndarray, factor: float) -> np.ndarray:
     """`pixels` at 1 / `factor` of their width and height."""
     height, width = pixels.shape[:2]
     size = round(width / factor), round(height / factor)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX if factor == int(factor) else 4))
+    return np.asarray(
+        Image.fromarray(pixels).resize(
+            size, Image.Resampling.BOX if factor == int(factor) else Image.Resampling.BICUBIC
+        )
+    )
