@@ -72,6 +72,7 @@ PRELOADED: Final = (
     "src.service.worker_pool",
     "src.service.read_picture",
     "src.service.batch",
+    "src.service.read_slide",
     "src.local",
     "pytorch_grad_cam",
     "matplotlib.colors",

@@ -1,9 +1,9 @@
 """The files of a slide's folder. Each is written beside its place first, so that none is ever half there."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -36,13 +36,11 @@ def write(
 
 def write_csv(folder: Path) -> None:
     """Write the tiles once more, as CSV. Raises OSError."""
-    table = pq.read_table(folder / TILES).to_pydict()
 
     def save(file: Path) -> None:
         with file.open("w", encoding="utf-8", newline="") as out:
             writer = Writer(out, COLUMNS)
-            for row in zip(*(table[name] for name in COLUMNS), strict=True):
-                x, y, width, height, p_malignant, unlike = row
+            for x, y, width, height, p_malignant, unlike in read_tiles(folder, COLUMNS):
                 cells = (f"{x}", f"{y}", f"{width}", f"{height}", f"{p_malignant:.6f}", f"{unlike:d}")
                 writer.write(dict(zip(COLUMNS, cells, strict=True)))
 
@@ -60,3 +58,9 @@ def _table(tiles: Tiles) -> pa.Table:
     x, y, width, height = (pa.array(column, pa.int32()) for column in tiles.boxes.T)
     scores = pa.array(tiles.p_malignant, pa.float32()), pa.array(tiles.unlike, pa.bool_())
     return pa.Table.from_arrays([x, y, width, height, *scores], names=list(COLUMNS))
+
+
+def read_tiles(folder: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The `columns` of the tiles in `folder`, tile by tile. Raises OSError."""
+    table = pq.read_table(folder / TILES, columns=list(columns)).to_pydict()
+    return zip(*(table[name] for name in columns), strict=True)

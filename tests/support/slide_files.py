@@ -26,7 +26,7 @@ def write(
     """
     settings = {"tile": (TILE, TILE), "photometric": "rgb", "compression": compression, "metadata": None, **options}
     if compression == "jpeg":
-        settings["compressionargs"] = {"level": 90}
+        settings.setdefault("compressionargs", {"level": 90})
     if mpp is not None:
         settings |= {"resolution": (MICROMETRES_PER_CM / mpp,) * 2, "resolutionunit": "CENTIMETER"}
     with tifffile.TiffWriter(file, bigtiff=True) as out:
