@@ -110,10 +110,12 @@ def zoom_tile(_: Models, file: str, scale: int, column: int, row: int) -> bytes:
     """A tile of the viewer, JPEG: TILE × TILE pixels of `scale` pixels of level 0 each, smaller at the slide's edge."""
     slide = _opened(file)
     about = slide.about
+    finer = [level for level in about.levels if level.downsample <= scale * 1.01]
+    if scale < 1 or not finer:
+        raise ImageRefused(NO_TILE)
+    how = Reading(max(finer, key=lambda level: level.downsample), float(scale))
     width, height = math.ceil(about.width / scale), math.ceil(about.height / scale)
     x, y = column * TILE, row * TILE
-    finer = [level for level in about.levels if level.downsample <= scale * 1.01]
-    how = Reading(max(finer, key=lambda level: level.downsample), float(scale))
     if not (0 <= x < width and 0 <= y < height) or how.ratio > COARSEST:
         raise ImageRefused(NO_TILE)
     pixels = slide.read(how, x, y, min(TILE, width - x), min(TILE, height - y))
@@ -127,9 +129,9 @@ def tile_at(models: Models, file: str, x: float, y: float) -> TileAnswer:
     slide, predictor = _opened(file), models[TASK.name]
     assert TASK.mpp is not None
     how, side = slide.about.reading(TASK.mpp), TASK.input_side
-    left, upper = round(x / how.scale - side / 2), round(y / how.scale - side / 2)
     if not (0 <= x < slide.about.width and 0 <= y < slide.about.height):
         raise ImageRefused(NO_TILE)
+    left, upper = round(x / how.scale - side / 2), round(y / how.scale - side / 2)
     image = Image.fromarray(slide.read(how, left, upper, side, side))
     return _explained(predictor, image, round(left * how.scale), round(upper * how.scale), round(side * how.scale))
 

@@ -86,8 +86,8 @@ def overview(readers: Readers, how: Reading, size: tuple[int, int], advance: Cal
             number == len(parts) and failed > MOST_UNREADABLE * len(parts)
         ):
             raise ImageRefused(
-                f"{failed:,} of the first {number:,} parts of the slide cannot be read (it has {len(parts):,}); the "
-                "file is cut off or damaged."
+                f"The file is cut off or damaged: {failed:,} of the {number:,} parts of the slide that were tried "
+                "cannot be read."
             )
         advance(100 * number // len(parts))
     return whole

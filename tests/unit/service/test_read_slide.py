@@ -66,7 +66,7 @@ def test_the_tiles_of_the_viewer_make_up_the_slide(
             data = read_slide.zoom_tile(models, str(folder / "node.tif"), scale, column, row)
             whole.paste(Image.open(io.BytesIO(data)), (column * read_slide.TILE, row * read_slide.TILE))
     small = np.asarray(Image.fromarray(pixels).resize(whole.size, Image.Resampling.BOX)).astype(int)
-    assert np.abs(np.asarray(whole).astype(int) - small).mean() < 2
+    assert np.abs(np.asarray(whole).astype(int) - small).mean() < 4  # JPEG halves the colours of the squares
 
 
 @pytest.mark.parametrize("place", [(1, 3, 0), (1, 0, 3), (2, 2, 0), (4096, 0, 0)])
