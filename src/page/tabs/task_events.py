@@ -84,7 +84,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
             page_request,
             [*shown, controls.api_calls],
             trigger_mode="always_last",
-            show_progress_on=[controls.decision],
+            show_progress="hidden",  # the card itself says what happens
             **READING_EVENT,
         )
         read.failure(
