@@ -17,7 +17,7 @@ from src.page.tabs.task_controls import TaskControls
 from src.page.views import comparison, result_card
 from src.page.views.class_meanings import class_meanings
 from src.page.views.explanation import heat_map_trust, heat_map_viewer
-from src.page.views.robustness import robustness_section
+from src.page.views.robustness import no_robustness, robustness_section
 from src.results import decisions
 from src.results.result import GateResult, Result
 from src.service import arguments, read_picture
@@ -57,7 +57,7 @@ class TaskHandlers:
             controls.heat_map: "",
             controls.heat_map_trust: "",
             controls.robustness_result: None,
-            controls.robustness: "",
+            controls.robustness: no_robustness(),
             controls.model_answers: None,
             controls.comparison: "",
         }
