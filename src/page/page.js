@@ -28,6 +28,10 @@ window.vigil = {
   waiting(image, texts) {
     return image ? texts : texts.map(() => ({ __type__: "update" }));
   },
+  // A text that differs from all earlier ones if something is to be done, so that it triggers an event.
+  wanted(isWanted) {
+    return isWanted ? String(performance.now()) : { __type__: "update" };
+  },
   // Let a screen reader say the decision once. The decision itself follows the slider and would be said at each step.
   speak(decision) {
     const found = new DOMParser().parseFromString(decision, "text/html").querySelector("[data-spoken]");
