@@ -62,7 +62,7 @@ def decoded(syntax: str, data: bytes, shape: Shape) -> Values:
 
 
 def _with_sign(array: np.ndarray, shape: Shape) -> np.ndarray:
-    """The values, signed or not as the DICOM file says. Most codecs have no sign, and some writers state the wrong one."""
+    """The values, signed or not as the DICOM file says. Most codecs have no sign, and some streams state the wrong."""
     if shape.signed == (array.dtype.kind == "i"):
         return array
     unused = max(0, 8 * array.itemsize - shape.stored)
@@ -105,8 +105,8 @@ def _jpeg(data: bytes, shape: Shape) -> Values:
 def _is_ycbcr(data: bytes, photometric: str) -> bool:
     """Whether a colour JPEG has YCbCr.
 
-    Some files, as of whole-slide scanners, say RGB over YCbCr. So the stream's own marks come first: subsampled colours,
-    which RGB never has, then Adobe's transform, JFIF, which is always YCbCr, and the names of the components.
+    Some files, as of whole-slide scanners, say RGB over YCbCr. So the stream's own marks come first: subsampled
+    colours, which RGB never has, JFIF, which is always YCbCr, Adobe's transform, and the names of the components.
     """
     adobe, jfif = None, False
     for marker, at, _ in jpeg.segments(data):
@@ -124,10 +124,7 @@ def _is_ycbcr(data: bytes, photometric: str) -> bool:
 
 
 def _jpeg_ls(data: bytes, shape: Shape) -> Values:
-    array = imagecodecs.jpegls_decode(data)
-    if array.ndim == 3 and array.shape[0] == shape.samples != array.shape[2]:
-        array = np.moveaxis(array, 0, 2)
-    return Values(array, shape.photometric)
+    return Values(_by_pixel(imagecodecs.jpegls_decode(data), shape), shape.photometric)
 
 
 def _jpeg_2000(data: bytes, shape: Shape) -> Values:
@@ -137,7 +134,13 @@ def _jpeg_2000(data: bytes, shape: Shape) -> Values:
 
 def _high_throughput(data: bytes, shape: Shape) -> Values:
     check_size(shape.columns, shape.rows, jpeg2000.MOST_PIXELS)
-    return Values(imagecodecs.htj2k_decode(data), _after_transform(data, shape.photometric))
+    return Values(_by_pixel(imagecodecs.htj2k_decode(data), shape), _after_transform(data, shape.photometric))
+
+
+def _by_pixel(array: np.ndarray, shape: Shape) -> np.ndarray:
+    """The values with the colours last; some streams store one plane for each colour."""
+    planes = array.shape == (shape.samples, shape.rows, shape.columns)
+    return np.moveaxis(array, 0, 2) if planes else array
 
 
 def _after_transform(data: bytes, photometric: str) -> str:

@@ -27,7 +27,7 @@ SHIFTED: Final = "Values below zero were shifted to begin at zero."
 
 
 def image(values: Values, file: DicomFile, notes: list[str]) -> Image.Image:
-    """The image, mode L or RGB. Adds sentences to `notes`; raises ImageRefused, or DECODER_ERRORS for malformed data."""
+    """The image, mode L or RGB. Adds sentences to `notes`; raises ImageRefused, or one of DECODER_ERRORS."""
     array, photometric = values
     if photometric == "PALETTE COLOR":
         return _palette(array, file)

@@ -1,7 +1,7 @@
 """A DICOM file's bytes -> the attributes that reading its image needs, and where its pixel data are.
 
-pydicom parses the file. Only the attributes in READ are kept, and none of them describes the patient. Nothing is decoded
-here, and the time and memory that a hostile file can take are bounded: elements are counted, and deflated data are
+pydicom parses the file. Only the attributes in READ are kept, and none of them describes the patient. Nothing is
+decoded here. The time and memory that a hostile file can take are bounded: elements are counted, and deflated data are
 inflated up to a limit.
 """
 
@@ -29,7 +29,7 @@ from src.pictures.limits import MAX_PIXELS
 from src.pictures.picture import ImageRefused
 from src.pictures.reasons import TOO_MANY_PARTS, TOO_MUCH_MEMORY
 
-logging.getLogger("pydicom").disabled = True  # its warnings quote the file, which must not be logged
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its warnings quote the file, which must not be logged
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # so do the warnings of its validation
 
 MAX_READS: Final = 200_000
@@ -61,8 +61,6 @@ _TAGS: Final = [tag for tag in map(tag_for_keyword, READ) if tag is not None]
 
 _VRS: Final = b"|".join(sorted(vr.value.encode() for vr in VR if len(vr.value) == 2))
 _EXPLICIT: Final = re.compile(rb"(?:[\x02\x08]\0..|\0[\x02\x08]..)(?:" + _VRS + rb")", re.DOTALL)
-_ENVELOPE: Final = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03"
-"""The object identifier of enveloped data (RFC 5652), at the start of a Secure DICOM file (PS3.10, 7.4)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class DicomFile:
     """A parsed file. Its `repr` says nothing of its content.
 
     `attributes`: the attributes of READ that the file has. `syntax`: the UID of the transfer syntax. `little_endian`:
-    the byte order of the attributes. `pixels`: the value of Pixel Data and all that follows it; None where there is none.
+    the byte order of the attributes. `pixels`: the value of Pixel Data and all that follows; None where there is none.
     `length`: the length in bytes that the file states for the value, None where it states none. `vr`: the value
     representation of the pixel data, None where it is implicit. `floats`: whether the pixel data are floats.
     """
@@ -101,11 +99,6 @@ def is_dicom(data: bytes) -> bool:
     if data.startswith(b"DICM", PREFIX_AT):
         return True
     return _EXPLICIT.match(data) is not None or _is_implicit(data)
-
-
-def is_encrypted(data: bytes) -> bool:
-    """Whether a file is in an encrypted envelope, as Secure DICOM files are."""
-    return data.startswith(b"\x30") and _ENVELOPE in data[:32]
 
 
 def parse(data: bytes) -> DicomFile:
@@ -149,7 +142,7 @@ class _Counted(BytesIO):
 
 
 def _uncounted_is_refused(stream: _Counted, parse_it: Callable[[], Dataset]) -> Dataset:
-    """What `parse_it` returns. Raises ImageRefused if it read too often: pydicom only ends at that error, or hides it."""
+    """What `parse_it` returns. Raises ImageRefused if it read too often, because pydicom may hide that error."""
     try:
         parsed = parse_it()
     except OSError:

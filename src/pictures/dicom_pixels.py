@@ -8,7 +8,6 @@ from functools import cached_property
 from io import BytesIO
 from typing import Final
 
-import numpy as np
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
@@ -135,6 +134,4 @@ def _shape(file: DicomFile) -> Shape:
         raise ImageRefused(VALUES)
     if (samples > 1 or file.syntax in CODECS) and allocated not in (8, 16):
         raise ImageRefused(VALUES)
-    return Shape(
-        rows, columns, samples, allocated, stored, file.number("PixelRepresentation", 0) == 1, photometric
-    )
+    return Shape(rows, columns, samples, allocated, stored, file.number("PixelRepresentation", 0) == 1, photometric)
