@@ -128,13 +128,9 @@ def _jpeg_ls(data: bytes, shape: Shape) -> Values:
 
 
 def _jpeg_2000(data: bytes, shape: Shape) -> Values:
+    """JPEG 2000, also in its high-throughput form. OpenJPEG refuses what is cut off; OpenJPH (htj2k) does not."""
     check_size(shape.columns, shape.rows, jpeg2000.MOST_PIXELS)
     return Values(imagecodecs.jpeg2k_decode(data), _after_transform(data, shape.photometric))
-
-
-def _high_throughput(data: bytes, shape: Shape) -> Values:
-    check_size(shape.columns, shape.rows, jpeg2000.MOST_PIXELS)
-    return Values(_by_pixel(imagecodecs.htj2k_decode(data), shape), _after_transform(data, shape.photometric))
 
 
 def _by_pixel(array: np.ndarray, shape: Shape) -> np.ndarray:
@@ -173,9 +169,9 @@ CODECS: Final[Mapping[str, tuple[StatedSizes | None, Decode]]] = {
     uid.JPEGLSNearLossless: (_of_jpeg, _jpeg_ls),
     uid.JPEG2000Lossless: (of_jpeg2000, _jpeg_2000),
     uid.JPEG2000: (of_jpeg2000, _jpeg_2000),
-    uid.HTJ2KLossless: (of_jpeg2000, _high_throughput),
-    uid.HTJ2KLosslessRPCL: (of_jpeg2000, _high_throughput),
-    uid.HTJ2K: (of_jpeg2000, _high_throughput),
+    uid.HTJ2KLossless: (of_jpeg2000, _jpeg_2000),
+    uid.HTJ2KLosslessRPCL: (of_jpeg2000, _jpeg_2000),
+    uid.HTJ2K: (of_jpeg2000, _jpeg_2000),
     uid.RLELossless: (None, _run_length),
 }
 """Transfer syntax -> the sizes that a frame's data state, and the decoder."""

@@ -17,6 +17,7 @@ import imagecodecs
 import numpy as np
 import PIL
 import pillow_heif
+import pydicom
 import tifffile
 from PIL import Image
 
@@ -29,7 +30,7 @@ from tests.support.app import ROOT
 from tests.support.tiff_tiles import tiff_tile
 
 SECONDS, MEMORY = 1, 50_000_000
-MUTANTS, FEW_MUTANTS = 100_000, 300
+MUTANTS, DICOM_MUTANTS, FEW_MUTANTS = 100_000, 20_000, 300
 
 
 def png(side: int) -> bytes:
@@ -174,15 +175,27 @@ def bombs(bench: Bench) -> Iterator[Row]:
 def _made_by() -> str:
     """Of what the counts depend on: the code that mutates, the code that reads, the decoders' versions."""
     files = [Path(reading.__file__), *sorted(Path(decode.__file__).parent.glob("*.py"))]
-    decoders = (PIL, imagecodecs, pillow_heif, tifffile)
+    decoders = (PIL, imagecodecs, pillow_heif, tifffile, pydicom)
     versions = " ".join(module.__version__ for module in decoders).encode()
     return hashlib.sha256(b"".join(file.read_bytes() for file in files) + versions).hexdigest()
 
 
 def mutants(bench: Bench) -> Iterator[Row]:
+    """Mutants of pictures."""
+    kinds = "JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF and JPEG 2000 files"
+    yield from _mutants(bench, "images", FEW_MUTANTS if bench.short else MUTANTS, kinds)
+
+
+def dicom_mutants(bench: Bench) -> Iterator[Row]:
+    """Mutants of DICOM files."""
+    yield from _mutants(
+        bench, "dicom", FEW_MUTANTS if bench.short else DICOM_MUTANTS, "DICOM files of every transfer syntax"
+    )
+
+
+def _mutants(bench: Bench, kind: str, wanted: int, kinds: str) -> Iterator[Row]:
     """Read in one process after another; kept in runs/attack, so that what was interrupted goes on where it was."""
-    wanted = FEW_MUTANTS if bench.short else MUTANTS
-    kept = (bench.folder if bench.short else ROOT / "runs" / "attack") / "mutants.json"
+    kept = (bench.folder if bench.short else ROOT / "runs" / "attack") / f"mutants-{kind}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     state: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     if state.get("made_by") != _made_by():
@@ -191,7 +204,15 @@ def mutants(bench: Bench) -> Iterator[Row]:
     while state["next"] < wanted:
         first = state["next"]
         with subprocess.Popen(
-            [sys.executable, "-m", "tests.attack.reading", "--mutants", str(first), str(min(wanted, first + 1000))],
+            [
+                sys.executable,
+                "-m",
+                "tests.attack.reading",
+                "--mutants",
+                kind,
+                str(first),
+                str(min(wanted, first + 1000)),
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libtiff's own words about each
@@ -216,8 +237,7 @@ def mutants(bench: Bench) -> Iterator[Row]:
     some = ", ".join(f"number {number} {how} {verdict}" for number, how, verdict in state["wrong"][:5])
     yield Row(
         3,
-        "Mutated JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF and JPEG 2000 files read: bits flipped, cut off, "
-        "chunks swapped, dropped, repeated, overwritten, spliced",
+        f"Mutated {kinds} read: bits flipped, cut off, chunks swapped, dropped, repeated, overwritten, spliced",
         state["next"],
         f"{seen['refused']:,} refused with a sentence, {seen['read']:,} read whole; "
         f"{len(state['wrong'])} crashes, hangs over {reading.HANGS} s, other errors or parts read as the whole "
@@ -226,4 +246,4 @@ def mutants(bench: Bench) -> Iterator[Row]:
     )
 
 
-CHECKS: Checks = {3: (bombs, mutants)}
+CHECKS: Checks = {3: (bombs, mutants, dicom_mutants)}

@@ -281,7 +281,7 @@ def test_a_stream_that_states_another_size_is_refused_before_decoding(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("decoded")
 
-    for name in ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode", "htj2k_decode"):
+    for name in ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode"):
         monkeypatch.setattr(imagecodecs, name, never)
     with pytest.raises(ImageRefused, match="another size" if syntax != uid.RLELossless else "cut off|damaged"):
         read(made.file_of(data, syntax))
