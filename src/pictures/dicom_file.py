@@ -38,6 +38,8 @@ takes 2 to 5 us for each, and a file of 12 MB could have a million."""
 MAX_INFLATED: Final = 3 * MAX_PIXELS + 10_000_000
 """Bytes that deflated data may become: an 8-bit RGB image of MAX_PIXELS, and its header."""
 
+PIECE: Final = 1_000_000
+
 PIXEL_DATA, FLOAT_DATA, DOUBLE_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 UNDEFINED: Final = 0xFFFFFFFF
 PREFIX_AT: Final = 128
@@ -192,11 +194,17 @@ def _is_implicit(data: bytes) -> bool:
 
 
 def _inflated(data: bytes, start: int) -> bytes:
-    """The data set of a deflated file. Raises ImageRefused where it is larger than MAX_INFLATED."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(memoryview(data)[start:], MAX_INFLATED)
-    if not inflater.eof:
-        if len(inflated) == MAX_INFLATED:
+    """The data set of a deflated file. Raises ImageRefused where it is larger than MAX_INFLATED.
+
+    It is inflated twice, the first time without being kept, so that a bomb takes time but no memory.
+    """
+    packed = memoryview(data)[start:]
+    counter, left, size = zlib.decompressobj(-zlib.MAX_WBITS), packed, 0
+    while not counter.eof:
+        piece = counter.decompress(left, PIECE)
+        size, left = size + len(piece), memoryview(counter.unconsumed_tail)
+        if size > MAX_INFLATED:
             raise ImageRefused(TOO_MUCH_MEMORY)
-        raise EOFError("the deflated data are cut off")
-    return inflated
+        if not piece and not left:
+            raise EOFError("the deflated data are cut off")
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed)

@@ -20,6 +20,8 @@ import pillow_heif
 import pydicom
 import tifffile
 from PIL import Image
+from pydicom import uid
+from pydicom.encaps import encapsulate
 
 from src.pictures import decode
 from tests.attack import reading
@@ -27,6 +29,7 @@ from tests.attack.bench import Bench, Checks, memory
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
 from tests.support.app import ROOT
+from tests.support.dicom_files import attributes, drawn, file_of, of_image
 from tests.support.tiff_tiles import tiff_tile
 
 SECONDS, MEMORY = 1, 50_000_000
@@ -118,6 +121,48 @@ def zstd_gigabyte() -> bytes:
     return bytes(imagecodecs.zstd_encode(bytes(10**9)))
 
 
+def dicom_with(elements: bytes) -> bytes:
+    """A DICOM file with further elements before its image."""
+    data = of_image(drawn(), "RGB", uid.ExplicitVRLittleEndian)
+    start = data.index(b"\x28\0\x02\0")
+    return data[:start] + elements + data[start:]
+
+
+def dicom_claiming(syntax: str, **claims: int) -> bytes:
+    """A small DICOM file with other attributes than its image has."""
+    return of_image(drawn(), "RGB", syntax, **claims)
+
+
+def dicom_of(frame: bytes, syntax: str) -> bytes:
+    """A DICOM file of 128 × 160 pixels with this compressed frame."""
+    data = attributes(128, 160, 3, "RGB")
+    data.PixelData = encapsulate([frame])
+    data["PixelData"].VR = "OB"
+    return file_of(data, syntax)
+
+
+def claiming_jpeg(side: int) -> bytes:
+    """A small JPEG whose header claims side × side pixels."""
+    stream = BytesIO()
+    Image.new("RGB", (64, 64), (120, 60, 30)).save(stream, "JPEG")
+    data = bytearray(stream.getvalue())
+    struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, side, side)
+    return bytes(data)
+
+
+def deflated_gigabyte() -> bytes:
+    """A deflated DICOM file of a few attributes and a gigabyte of zeros."""
+    data = of_image(drawn(), "RGB", uid.DeflatedExplicitVRLittleEndian)
+    start = 132 + 12 + struct.unpack_from("<I", data, 140)[0]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return data[:start] + b"".join(packer.compress(bytes(10**6)) for _ in range(1000)) + packer.flush()
+
+
+NATIVE = uid.ExplicitVRLittleEndian
+NESTED = b"\x09\0\x02\x10SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+"""The start of a private sequence of undefined length, and of its first item."""
+
+
 # What is refused: name -> the file, and a word of the sentence that says why.
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 13,300 × 13,300 pixels": (lambda: png(13_300), "40 megapixels"),
@@ -145,6 +190,22 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "TIFF whose WebP tile claims 16,383 × 16,383 pixels": (lambda: tiff_tile("WebP", 16_383), "larger size"),
     "TIFF whose Deflate strip unpacks to 1 GB": (lambda: unpacking("zlib", zlib_gigabyte), "damaged"),
     "TIFF whose Zstandard strip unpacks to 1 GB": (lambda: unpacking("zstd", zstd_gigabyte), "damaged"),
+    "DICOM that claims 65,000 × 65,000 pixels": (
+        lambda: dicom_claiming(NATIVE, Rows=65_000, Columns=65_000),
+        "40 megapixels",
+    ),
+    "DICOM that claims 1,000,000,000 frames": (lambda: dicom_claiming(NATIVE, NumberOfFrames=10**9), "frames"),
+    "DICOM whose JPEG claims 65,500 × 65,500 pixels": (
+        lambda: dicom_of(claiming_jpeg(65_500), uid.JPEGBaseline8Bit),
+        "another size",
+    ),
+    "DICOM whose JPEG 2000 claims 60,000 × 60,000 pixels": (
+        lambda: dicom_of(claiming("JPEG2000", b"\xff\x51", 6), uid.JPEG2000),
+        "damaged",
+    ),
+    "DICOM that inflates to 1 GB": (deflated_gigabyte, "memory"),
+    "DICOM with a million private elements": (lambda: dicom_with(b"\x09\0\x01\x10LO\0\0" * 10**6), "parts"),
+    "DICOM of 100,000 nested sequences": (lambda: dicom_with(NESTED * 100_000), "damaged"),
     "PDF named .png": (lambda: b"%PDF-1.7\n" + b"1 0 obj <<>> endobj\n" * 10_000, "PDF"),
 }
 
