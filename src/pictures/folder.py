@@ -31,6 +31,7 @@ SUFFIXES: Final = (
     ".jxl",
     ".gif",
     ".dcm",
+    ".dicom",
 )
 """The suffixes of pictures, in lower case."""
 
@@ -43,7 +44,7 @@ NOT_A_PICTURE: Final = "Not an image."
 NOT_A_FILE: Final = "Not an ordinary file."
 LINKED_FOLDER: Final = "A link to a folder is not followed."
 
-_BOOKKEEPING: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+_BOOKKEEPING: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir"})
 _DOCUMENTS: Final = (b"PK\x03\x04", b"PK\x05\x06", b"%PDF", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf", b"Rar!")
 """The first bytes of documents and archives; a spreadsheet is a zip. These files count as no pictures."""
 _CONTROL: Final = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
@@ -62,7 +63,9 @@ class Found:
 
 
 def is_bookkeeping(path: str) -> bool:
-    """Whether macOS or Windows created this file for itself: `._*`, .DS_Store, Thumbs.db and the like."""
+    """Whether macOS or Windows created this file for itself, as `._*`, .DS_Store and Thumbs.db, or it is the table of
+    contents of a DICOM folder.
+    """
     parts = PurePath(path).parts
     return "__MACOSX" in parts or (bool(parts) and (parts[-1].startswith("._") or parts[-1].lower() in _BOOKKEEPING))
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image
 
-from src.pictures import heif, jpeg, jpeg2000, pillow_frame, png, tiff, webp
+from src.pictures import dicom, heif, jpeg, jpeg2000, pillow_frame, png, tiff, webp
 
 
 def _no_parts(_: bytes) -> tuple[int, int]:
@@ -37,6 +37,8 @@ def _begins(*magics: bytes, at: int = 0) -> Callable[[bytes], bool]:
 
 
 FORMATS: Final = (
+    # First, because a DICOM file may begin with 128 bytes of any other format.
+    Format("DICOM", dicom.is_dicom, dicom.first_frame),
     Format("JPEG", _begins(b"\xff\xd8\xff"), jpeg.first_frame, jpeg.count_parts),
     Format("PNG", _begins(b"\x89PNG"), png.first_frame, png.count_parts),
     Format("WebP", _begins(b"WEBP", at=8), webp.first_frame),

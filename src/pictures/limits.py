@@ -18,6 +18,8 @@ network nothing, and steps that scale by the longer side would need gigabytes fo
 MAX_FRAMES = 50
 """A scanner's TIFF has a thumbnail and some ten sizes of the same picture. A file with more frames is a film, a stack
 or a document, which its first frame does not represent."""
+MAX_CINE_FRAMES = 2_000
+"""Frames of a DICOM cine: at 60 frames a second, half a minute."""
 MAX_SCANS = 50
 """Scans of a JPEG. A decoder goes over the whole picture for each (50 ms at 40 megapixels); encoders write 1 to 20."""
 MAX_PARTS = 20_000

@@ -7,7 +7,7 @@ from src.pictures.limits import MAX_FRAMES, MAX_PIXELS
 
 EXPORT: Final = "export it as PNG or JPEG first."
 
-NOT_A_PICTURE: Final = "This file is not an image that can be read (JPEG, PNG, WebP, TIFF, HEIC and others)."
+NOT_A_PICTURE: Final = "This file is not an image that can be read (JPEG, PNG, WebP, TIFF, HEIC, DICOM and others)."
 DAMAGED: Final = "This file is cut off, damaged or of a rare kind that cannot be read; save it again as PNG or JPEG."
 TOO_MUCH_MEMORY: Final = "Reading this image takes more memory than one image may take; make it smaller."
 TOO_MANY_FRAMES: Final = (
@@ -16,13 +16,13 @@ TOO_MANY_FRAMES: Final = (
 TOO_MANY_PARTS: Final = "This file has far more parts than an ordinary image; save it again as PNG or JPEG."
 TOO_MANY_PIXELS: Final = f"The image has more than {MAX_PIXELS // 10**6} megapixels; make it smaller."
 HIGH_DYNAMIC_RANGE: Final = "This is an image of high dynamic range (HDR); export it as an ordinary JPEG or PNG first."
+ENCRYPTED: Final = "This file is encrypted, as Secure DICOM files are; decrypt it first."
 RAW: Final = "This is a camera's raw file; develop it and export it as JPEG or PNG first."
 
 Signature = tuple[int, bytes]
 """An offset, and the bytes that a file of this kind has there."""
 
 REFUSED_BY_NAME: Final[tuple[tuple[Signature, str], ...]] = (
-    ((128, b"DICM"), f"This is a DICOM file (medical archive format); {EXPORT}"),
     ((0, b"GIF8"), f"This is a GIF, whose 256 colours lose detail; {EXPORT}"),
     ((0, b"%PDF"), f"This is a PDF document; {EXPORT}"),
     ((0, b"8BPS"), f"This is a Photoshop file; {EXPORT}"),
@@ -58,9 +58,16 @@ REFUSED_BY_NAME: Final[tuple[tuple[Signature, str], ...]] = (
 
 _SVG: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml[^>]*>.{0,1000}<)?svg", re.DOTALL | re.IGNORECASE)
 
+_ENVELOPE: Final = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03"
+"""The object identifier of enveloped data (RFC 5652), at the start of a Secure DICOM file (PS3.10, 7.4)."""
+
 
 def refusal_by_name(data: bytes) -> str | None:
     """The sentence that refuses a kind of file people often have, None for any other kind."""
+    if data.startswith(b"DICM", 128):
+        return None  # the 128 bytes before may be those of any other kind
+    if data.startswith(b"\x30") and _ENVELOPE in data[:32]:
+        return ENCRYPTED
     for (offset, magic), sentence in REFUSED_BY_NAME:
         if data.startswith(magic, offset):
             return sentence

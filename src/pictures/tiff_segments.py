@@ -7,38 +7,19 @@ size, whatever the TIFF says. So it is compared with the segment's size before a
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from tifffile import COMPRESSION, TiffPage
 
-from src.pictures import jpeg, jpeg2000, webp
+from src.pictures import webp
 from src.pictures.picture import ImageRefused
+from src.pictures.stated_size import Stated, of_jpeg, of_jpeg2000
 
 BLOCK: Final = 16
 """An encoder may fill a segment up to whole blocks. The largest blocks of JPEG and WebP have this side in pixels."""
 CHANNELS: Final = 4
 """The channels that a segment may have even where the page has fewer."""
 LARGER = "The TIFF is damaged: one of its parts states a larger size than the page has room for."
-
-
-class Stated(NamedTuple):
-    """The height and width in pixels, and the number of values per pixel."""
-
-    height: int
-    width: int
-    channels: int
-
-
-def _of_jpeg(data: bytes) -> Iterator[Stated]:
-    for marker, at, _ in jpeg.segments(data):
-        if marker in jpeg.FRAMES:
-            height, width, channels = struct.unpack_from(">HHB", data, at + 3)
-            yield Stated(height, width, channels)
-
-
-def _of_jpeg2000(data: bytes) -> Iterator[Stated]:
-    sizes = jpeg2000.sizes(data)
-    yield Stated(sizes.height, sizes.width, sizes.channels)
 
 
 def _of_webp(data: bytes) -> Iterator[Stated]:
@@ -67,10 +48,10 @@ def _of_lerc(data: bytes) -> Iterator[Stated]:
 
 
 STATED: Final[Mapping[int, Callable[[bytes], Iterator[Stated]]]] = {
-    COMPRESSION.JPEG: _of_jpeg,
-    COMPRESSION.JPEG2000: _of_jpeg2000,
-    COMPRESSION.APERIO_JP2000_YCBC: _of_jpeg2000,
-    COMPRESSION.APERIO_JP2000_RGB: _of_jpeg2000,
+    COMPRESSION.JPEG: of_jpeg,
+    COMPRESSION.JPEG2000: of_jpeg2000,
+    COMPRESSION.APERIO_JP2000_YCBC: of_jpeg2000,
+    COMPRESSION.APERIO_JP2000_RGB: of_jpeg2000,
     COMPRESSION.WEBP: _of_webp,
     COMPRESSION.LERC: _of_lerc,
 }

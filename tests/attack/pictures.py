@@ -17,8 +17,11 @@ import imagecodecs
 import numpy as np
 import PIL
 import pillow_heif
+import pydicom
 import tifffile
 from PIL import Image
+from pydicom import uid
+from pydicom.encaps import encapsulate
 
 from src.pictures import decode
 from tests.attack import reading
@@ -26,10 +29,11 @@ from tests.attack.bench import Bench, Checks, memory
 from tests.attack.row import Row
 from tests.attack.visitor import Visitor, content
 from tests.support.app import ROOT
+from tests.support.dicom_files import attributes, drawn, file_of, of_image
 from tests.support.tiff_tiles import tiff_tile
 
 SECONDS, MEMORY = 1, 50_000_000
-MUTANTS, FEW_MUTANTS = 100_000, 300
+MUTANTS, DICOM_MUTANTS, FEW_MUTANTS = 100_000, 20_000, 300
 
 
 def png(side: int) -> bytes:
@@ -117,6 +121,48 @@ def zstd_gigabyte() -> bytes:
     return bytes(imagecodecs.zstd_encode(bytes(10**9)))
 
 
+def dicom_with(elements: bytes) -> bytes:
+    """A DICOM file with further elements before its image."""
+    data = of_image(drawn(), "RGB", uid.ExplicitVRLittleEndian)
+    start = data.index(b"\x28\0\x02\0")
+    return data[:start] + elements + data[start:]
+
+
+def dicom_claiming(syntax: str, **claims: int) -> bytes:
+    """A small DICOM file with other attributes than its image has."""
+    return of_image(drawn(), "RGB", syntax, **claims)
+
+
+def dicom_of(frame: bytes, syntax: str) -> bytes:
+    """A DICOM file of 128 × 160 pixels with this compressed frame."""
+    data = attributes(128, 160, 3, "RGB")
+    data.PixelData = encapsulate([frame])
+    data["PixelData"].VR = "OB"
+    return file_of(data, syntax)
+
+
+def claiming_jpeg(side: int) -> bytes:
+    """A small JPEG whose header claims side × side pixels."""
+    stream = BytesIO()
+    Image.new("RGB", (64, 64), (120, 60, 30)).save(stream, "JPEG")
+    data = bytearray(stream.getvalue())
+    struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, side, side)
+    return bytes(data)
+
+
+def deflated_gigabyte() -> bytes:
+    """A deflated DICOM file of a few attributes and a gigabyte of zeros."""
+    data = of_image(drawn(), "RGB", uid.DeflatedExplicitVRLittleEndian)
+    start = 132 + 12 + struct.unpack_from("<I", data, 140)[0]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return data[:start] + b"".join(packer.compress(bytes(10**6)) for _ in range(1000)) + packer.flush()
+
+
+NATIVE = uid.ExplicitVRLittleEndian
+NESTED = b"\x09\0\x02\x10SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+"""The start of a private sequence of undefined length, and of its first item."""
+
+
 # What is refused: name -> the file, and a word of the sentence that says why.
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 13,300 × 13,300 pixels": (lambda: png(13_300), "40 megapixels"),
@@ -144,6 +190,22 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "TIFF whose WebP tile claims 16,383 × 16,383 pixels": (lambda: tiff_tile("WebP", 16_383), "larger size"),
     "TIFF whose Deflate strip unpacks to 1 GB": (lambda: unpacking("zlib", zlib_gigabyte), "damaged"),
     "TIFF whose Zstandard strip unpacks to 1 GB": (lambda: unpacking("zstd", zstd_gigabyte), "damaged"),
+    "DICOM that claims 65,000 × 65,000 pixels": (
+        lambda: dicom_claiming(NATIVE, Rows=65_000, Columns=65_000),
+        "40 megapixels",
+    ),
+    "DICOM that claims 1,000,000,000 frames": (lambda: dicom_claiming(NATIVE, NumberOfFrames=10**9), "frames"),
+    "DICOM whose JPEG claims 65,500 × 65,500 pixels": (
+        lambda: dicom_of(claiming_jpeg(65_500), uid.JPEGBaseline8Bit),
+        "another size",
+    ),
+    "DICOM whose JPEG 2000 claims 60,000 × 60,000 pixels": (
+        lambda: dicom_of(claiming("JPEG2000", b"\xff\x51", 6), uid.JPEG2000),
+        "damaged",
+    ),
+    "DICOM that inflates to 1 GB": (deflated_gigabyte, "memory"),
+    "DICOM with a million private elements": (lambda: dicom_with(b"\x09\0\x01\x10LO\0\0" * 10**6), "parts"),
+    "DICOM of 100,000 nested sequences": (lambda: dicom_with(NESTED * 100_000), "damaged"),
     "PDF named .png": (lambda: b"%PDF-1.7\n" + b"1 0 obj <<>> endobj\n" * 10_000, "PDF"),
 }
 
@@ -174,15 +236,27 @@ def bombs(bench: Bench) -> Iterator[Row]:
 def _made_by() -> str:
     """Of what the counts depend on: the code that mutates, the code that reads, the decoders' versions."""
     files = [Path(reading.__file__), *sorted(Path(decode.__file__).parent.glob("*.py"))]
-    decoders = (PIL, imagecodecs, pillow_heif, tifffile)
+    decoders = (PIL, imagecodecs, pillow_heif, tifffile, pydicom)
     versions = " ".join(module.__version__ for module in decoders).encode()
     return hashlib.sha256(b"".join(file.read_bytes() for file in files) + versions).hexdigest()
 
 
 def mutants(bench: Bench) -> Iterator[Row]:
+    """Mutants of pictures."""
+    kinds = "JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF and JPEG 2000 files"
+    yield from _mutants(bench, "images", FEW_MUTANTS if bench.short else MUTANTS, kinds)
+
+
+def dicom_mutants(bench: Bench) -> Iterator[Row]:
+    """Mutants of DICOM files."""
+    yield from _mutants(
+        bench, "dicom", FEW_MUTANTS if bench.short else DICOM_MUTANTS, "DICOM files of every transfer syntax"
+    )
+
+
+def _mutants(bench: Bench, kind: str, wanted: int, kinds: str) -> Iterator[Row]:
     """Read in one process after another; kept in runs/attack, so that what was interrupted goes on where it was."""
-    wanted = FEW_MUTANTS if bench.short else MUTANTS
-    kept = (bench.folder if bench.short else ROOT / "runs" / "attack") / "mutants.json"
+    kept = (bench.folder if bench.short else ROOT / "runs" / "attack") / f"mutants-{kind}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     state: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     if state.get("made_by") != _made_by():
@@ -191,7 +265,15 @@ def mutants(bench: Bench) -> Iterator[Row]:
     while state["next"] < wanted:
         first = state["next"]
         with subprocess.Popen(
-            [sys.executable, "-m", "tests.attack.reading", "--mutants", str(first), str(min(wanted, first + 1000))],
+            [
+                sys.executable,
+                "-m",
+                "tests.attack.reading",
+                "--mutants",
+                kind,
+                str(first),
+                str(min(wanted, first + 1000)),
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libtiff's own words about each
@@ -216,8 +298,7 @@ def mutants(bench: Bench) -> Iterator[Row]:
     some = ", ".join(f"number {number} {how} {verdict}" for number, how, verdict in state["wrong"][:5])
     yield Row(
         3,
-        "Mutated JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF and JPEG 2000 files read: bits flipped, cut off, "
-        "chunks swapped, dropped, repeated, overwritten, spliced",
+        f"Mutated {kinds} read: bits flipped, cut off, chunks swapped, dropped, repeated, overwritten, spliced",
         state["next"],
         f"{seen['refused']:,} refused with a sentence, {seen['read']:,} read whole; "
         f"{len(state['wrong'])} crashes, hangs over {reading.HANGS} s, other errors or parts read as the whole "
@@ -226,4 +307,4 @@ def mutants(bench: Bench) -> Iterator[Row]:
     )
 
 
-CHECKS: Checks = {3: (bombs, mutants)}
+CHECKS: Checks = {3: (bombs, mutants, dicom_mutants)}

@@ -2,9 +2,10 @@
 alone:
 
     python -m tests.attack.reading FILE...               # what each cost, a line of JSON each
-    python -m tests.attack.reading --mutants FIRST END   # mutants of these numbers, a line of JSON each
+    python -m tests.attack.reading --mutants KIND FIRST END   # mutants of these numbers, a line of JSON each
 
-Mutants are made-up pictures of every format, damaged; a number always gives the same one. Reading one for longer than
+Mutants are made-up pictures of every format (KIND is images) or DICOM files of every syntax (KIND is dicom), damaged; a
+number always gives the same one. Reading one for longer than
 HANGS seconds of a core ends the process by a signal. Imports little, for its memory is measured.
 """
 
@@ -28,6 +29,7 @@ from PIL import Image
 
 from src.pictures import decode
 from src.pictures.picture import ImageRefused
+from tests.support.dicom_files import LOSSY, NATIVE, SYNTAXES, drawn, of_frames, of_image, region, regions
 
 HANGS = 5
 WIDE = imagecodecs.cms_profile(
@@ -99,6 +101,25 @@ def originals() -> tuple[bytes, ...]:
     return tuple(made)
 
 
+@cache
+def dicom_files() -> tuple[bytes, ...]:
+    """Small DICOM files of every transfer syntax: grey, colour, palette, cine, with a region and without a preamble."""
+    picture = drawn(96, 72)
+    made = []
+    for syntax in SYNTAXES:
+        transform = "YBR_RCT" if "2000" in syntax.name or "High-Throughput" in syntax.name else "RGB"
+        made += [of_image(picture, "MONOCHROME1", syntax, WindowCenter="128", WindowWidth="256")]
+        made += [of_image(picture, transform, syntax, SequenceOfUltrasoundRegions=regions(region(8, 8, 88, 64)))]
+        made += [of_frames([picture.convert("L"), picture.convert("L").rotate(90)], "MONOCHROME2", syntax)]
+    made += [of_image(picture, "PALETTE COLOR", syntax) for syntax in NATIVE]
+    made += [of_image(picture, "YBR_FULL_422", syntax) for syntax in (*NATIVE, LOSSY[0])]
+    made += [of_image(picture, "RGB", syntax)[132:] for syntax in NATIVE]
+    return tuple(made)
+
+
+KINDS: dict[str, Callable[[], tuple[bytes, ...]]] = {"images": originals, "dicom": dicom_files}
+
+
 def _flipped(data: bytearray, rng: random.Random) -> None:
     for _ in range(rng.randint(1, 16)):
         # Half of them where headers and tables are.
@@ -131,7 +152,7 @@ def _overwritten(data: bytearray, rng: random.Random) -> None:
 
 
 def _spliced(data: bytearray, rng: random.Random) -> None:
-    other = rng.choice(originals())
+    other = rng.choice(rng.choice((originals, dicom_files))())
     data[rng.randrange(len(data)) :] = other[rng.randrange(len(other)) :]
 
 
@@ -159,10 +180,10 @@ MUTATIONS: dict[str, Callable[[bytearray, random.Random], None]] = {
 CUT = ("cut off", "cut off, then ended")
 
 
-def mutant(number: int) -> tuple[str, bytes, bytes]:
+def mutant(kind: str, number: int) -> tuple[str, bytes, bytes]:
     """What was done, to which file, and what came of it."""
     rng = random.Random(number)
-    original, how = rng.choice(originals()), rng.choice(tuple(MUTATIONS))
+    original, how = rng.choice(KINDS[kind]()), rng.choice(tuple(MUTATIONS))
     data = bytearray(original)
     MUTATIONS[how](data, rng)
     return how, original, bytes(data)
@@ -215,8 +236,9 @@ def main(arguments: list[str]) -> None:
         for file in arguments:
             print(json.dumps(cost(Path(file))))
         return
-    for number in range(int(arguments[1]), int(arguments[2])):
-        how, original, data = mutant(number)
+    kind, first, end = arguments[1:]
+    for number in range(int(first), int(end)):
+        how, original, data = mutant(kind, number)
         signal.setitimer(signal.ITIMER_VIRTUAL, HANGS)
         began = time.process_time()
         seen = verdict(how, original, data)

@@ -29,6 +29,7 @@ from tests.support.app import Server
 SHORT = (
     pictures.bombs,
     pictures.mutants,
+    pictures.dicom_mutants,
     memory.largest,
     arguments.calls,
     arguments.functions,
