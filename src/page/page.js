@@ -124,6 +124,8 @@ const ACTIONS = {
   beside: placeBeside,
   enlarge: (viewer) => (document.fullscreenElement ? document.exitFullscreen() : viewer.requestFullscreen?.()),
   copy: (_, button) => copyCode(button),
+  open: (_, button) => window.vigil.openFromBatch(button),
+  sort: (_, button) => window.vigil.sortBatch(button),
 };
 
 document.addEventListener("click", ({ target }) => {
