@@ -27,11 +27,15 @@ MOST_DEATHS: Final = 3
 """Readers of one slide that may die or be killed. A slide that costs more is hostile or has no readable part."""
 
 ENDED: Final = "Reading this slide ended unexpectedly, because the file is damaged or of a rare kind."
-TOO_LONG: Final = f"Reading this slide takes longer than {SECONDS:.0f} seconds; it may be damaged."
+TOO_LONG: Final = f"Reading a part of this slide takes longer than {SECONDS:.0f} seconds; it may be damaged."
 
 
 class ReaderDied(ImageRefused):
     """The process ended or was killed. The message is one sentence."""
+
+
+class ReaderLate(ReaderDied):
+    """The process was killed because it took too long. Waiting for more regions of the slide would take minutes."""
 
 
 class Readers:
@@ -52,7 +56,7 @@ class Readers:
         self._idle.append(first)
 
     def read(self, how: Reading, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """As `Slide.read`. Raises ImageRefused, and ReaderDied once MOST_DEATHS processes died."""
+        """As `Slide.read`. Raises ImageRefused, and ReaderDied once MOST_DEATHS processes died or one took too long."""
         with self._lock:
             if self._deaths >= MOST_DEATHS:
                 raise ReaderDied(ENDED)
@@ -61,6 +65,8 @@ class Readers:
             if reader is None:
                 reader = _Reader(self._slide, self._seconds)
             region = reader.ask((how, x, y, width, height))
+        except ReaderLate:
+            raise
         except ReaderDied:
             with self._lock:
                 self._deaths += 1
@@ -137,7 +143,7 @@ class _Reader:
             done, value = receive(self._process.stdout)
         except (OSError, EOFError) as error:
             self.kill()
-            raise ReaderDied(TOO_LONG if late.is_set() else ENDED) from error
+            raise (ReaderLate(TOO_LONG) if late.is_set() else ReaderDied(ENDED)) from error
         finally:
             timer.cancel()
         if not done:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from tqdm import tqdm
 
 from src.pictures.picture import ImageRefused
 from src.slides import grid, scoring, tissue
@@ -111,7 +112,7 @@ def main() -> int:
     memory = [0]
     with tempfile.TemporaryDirectory() as made:
         well_formed = [(file.suffix, file.read_bytes()) for file in originals(Path(made))]
-        for number in range(options.count):
+        for number in tqdm(range(options.count), unit="slide"):
             suffix, data = well_formed[number % len(well_formed)]
             file = Path(made) / f"mutated{suffix}"
             file.write_bytes(mutated(data, rng))

@@ -11,7 +11,7 @@ import pytest
 
 from src.pictures.picture import ImageRefused
 from src.slides import readers
-from src.slides.readers import ReaderDied, Readers
+from src.slides.readers import ReaderDied, ReaderLate, Readers
 from tests.support.app import ROOT
 
 
@@ -38,7 +38,7 @@ def test_a_reader_that_hangs_is_killed(slide_file: Path) -> None:
         (pid,) = opened.pids()
         os.kill(pid, signal.SIGSTOP)
         began = time.monotonic()
-        with pytest.raises(ImageRefused):
+        with pytest.raises(ReaderLate):
             opened.read(opened.about.reading(0.97), 0, 0, 64, 64)
         assert 2 < time.monotonic() - began < 6
 
