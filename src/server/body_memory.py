@@ -1,7 +1,7 @@
 """The memory of request bodies: a limit per visitor and a limit for all visitors.
 
-A body of a call is in memory until its request ends; an upload is written to the disk instead. A request may have twelve
-megabytes, and a visitor may open many.
+The body of a call stays in memory until its request ends. An upload is written to the disk instead. A request may have
+twelve megabytes, and a visitor may open many.
 """
 
 from collections import Counter

@@ -48,8 +48,7 @@ class FileArguments:
     """The arguments of a page's functions that are files.
 
     `functions` has the positions of these arguments by the function's number, for every function that the server runs.
-    The browser runs the others. `endpoints` has their positions and names
-    by the endpoint's name.
+    The browser runs the others. `endpoints` has their positions and names by the endpoint's name.
     """
 
     functions: Mapping[int, Set[int | str]]

@@ -99,7 +99,8 @@ def test_a_function_that_the_server_does_not_run_is_refused() -> None:
         return calls.check(path, json.dumps({"fn_index": number, "data": ["a"], "session_hash": "s"}).encode())[0]
 
     assert check(0) is None
-    for number in (1, 2, -1, 10**30, "0", 0.5, [0], {}):
+    others: tuple[object, ...] = (1, 2, -1, 10**30, "0", 0.5, [0], {})
+    for number in others:
         assert check(number) == NOT_UNDERSTOOD
         assert check(number, RUN + "predict") == NOT_UNDERSTOOD
 
