@@ -1,6 +1,6 @@
 """`python -m benchmarks [--quick] [--out FILE]`: measure Vigil beside its peers, and write docs/BENCHMARKS.md.
 
-All candidates of a table take turns within one run, so that ratios hold on a busy machine too.
+All candidates of a table take turns within one run, so their ratios are right on a busy machine too.
 """
 
 import argparse
@@ -61,8 +61,9 @@ def _heading() -> Iterator[str]:
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True)
     yield "# Benchmarks\n"
-    yield "`python -m benchmarks` wrote this page. Candidates of a table take turns within one run. A time is the"
-    yield "median, with the fastest and the slowest in brackets. Ratios hold on other machines; milliseconds do not.\n"
+    yield "`python -m benchmarks` wrote this page. The candidates of a table take turns within one run. Each time is a"
+    yield "median, with the fastest and slowest time in brackets. Expect similar ratios on other machines, and other"
+    yield "milliseconds.\n"
     yield f"- {datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}"
     yield f"- {_processor()}, {torch.get_num_threads()} threads, {platform.system()}"
     yield f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -86,9 +87,9 @@ def _table(timings: dict[str, Timing], unit: str) -> Iterator[str]:
 
 
 def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int]) -> Iterator[str]:
-    """`score` over growing numbers of JPEGs, and the engines' share of it."""
+    """The time of `score` for growing numbers of JPEGs, beside the time that the engines alone need."""
     yield f"\n`python -m src.score` on JPEGs of {size[0]}×{size[1]} px, without its start:\n"
-    yield "| images | seconds | images a second |"
+    yield "| images | seconds | images per second |"
     yield "| --- | --- | --- |"
     predictor = Predictor(checkpoint)
     taken: list[float] = []
@@ -114,7 +115,7 @@ def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int])
 
 
 def _served(seconds: float) -> Iterator[str]:
-    """Start, memory and round trips of the app, beside those of an empty Gradio app."""
+    """The start, the memory and the round trips of the app, beside those of an empty Gradio app."""
     yield "\n## The app\n"
     image = sorted((servers.ROOT / "examples" / "skin").iterdir())[0]
     importing = servers.imports()
@@ -132,10 +133,10 @@ def _served(seconds: float) -> Iterator[str]:
         )
         yield "One image through the API:\n"
         yield from _table(timings, "an empty Gradio app")
-        yield "\n| clients at once | answers a second |"
+        yield "\n| clients at once | answers per second |"
         yield "| --- | --- |"
         for clients in (1, 4, 16):
-            rate = servers.answers_a_second(app, "skin", image, [0.5, "Grad-CAM"], clients, 2 * clients + 8)
+            rate = servers.answers_per_second(app, "skin", image, [0.5, "Grad-CAM"], clients, 2 * clients + 8)
             yield f"| {clients} | {rate:.1f} |"
         yield f"\nMemory after that, of all processes: {app.memory():,.0f} MB; the empty app: {blank.memory():,.0f} MB."
         yield f"From the start to the first answer: {first:.1f} s. Importing gradio, torch and timm: {importing:.1f} s."

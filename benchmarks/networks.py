@@ -1,4 +1,4 @@
-"""The network alone and in its usual surroundings: eager PyTorch, the usual Grad-CAM, ONNX Runtime, OpenVINO, Vigil."""
+"""The candidates that read an image: eager PyTorch, the usual Grad-CAM, ONNX Runtime, OpenVINO and Vigil."""
 
 import tempfile
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def embedded(task: str) -> Checkpoint:
 
 
 def made_up(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A made-up RGB image with coarse and fine structure, so that its JPEG has a usual size."""
+    """A made-up RGB image with coarse and fine structure, so that its JPEG is as large as that of a photo."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(40, 216, (6, 8, 3), dtype=np.uint8)).resize((width, height))
     noise = random.normal(0, 6, (height, width, 3))
@@ -37,7 +37,7 @@ def made_up(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def engines(checkpoint: Checkpoint, batch: int) -> Candidates:
-    """One pass of the network over a batch, by engine: the backbone and, for all but OpenVINO, the head."""
+    """Each engine's pass over a batch: through the backbone and, except with OpenVINO, through the head."""
     size = checkpoint.config.pretrained_cfg.input_size
     pixels = torch.randn(batch, *size)
     network, session = checkpoint.network, _onnx(checkpoint)
@@ -53,7 +53,7 @@ def engines(checkpoint: Checkpoint, batch: int) -> Candidates:
 
 
 def heat_maps(checkpoint: Checkpoint) -> Candidates:
-    """One image with a heat map: as in the usual Space, and by Vigil's Predictor."""
+    """One image with and without a heat map: by PyTorch and pytorch-grad-cam, and by Vigil's Predictor."""
     network = checkpoint.network
     size = checkpoint.config.pretrained_cfg.input_size
     pixels, picture = torch.randn(1, *size), Picture(made_up(600, 450), ())

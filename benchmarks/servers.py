@@ -1,4 +1,4 @@
-"""Servers under measurement: Vigil's app and an empty Gradio app, started here, called by HTTP, and measured.
+"""Starts Vigil's app and an empty Gradio app, calls them over HTTP, and measures their memory and speed.
 
 All traffic goes to 127.0.0.1.
 """
@@ -39,7 +39,7 @@ class Server:
     started: float
 
     def memory(self) -> float:
-        """Megabytes of memory of its processes together, shared pages counted once (PSS). NaN except on Linux."""
+        """The memory of all its processes in megabytes; shared pages count once (PSS). NaN except on Linux."""
         pids = [self.process.pid, *_descendants(self.process.pid)]
         sizes = [_pss(pid) for pid in pids]
         return sum(sizes) if sizes else float("nan")
@@ -55,7 +55,7 @@ def vigil(**environment: str) -> Iterator[Server]:
 
 @contextmanager
 def empty() -> Iterator[Server]:
-    """A Gradio app that takes an image and returns an empty text: the least that any Gradio page costs."""
+    """A Gradio app that takes an image and returns an empty text: no Gradio page costs less."""
     with _running(["-c", EMPTY], {}) as server:
         yield server
 
@@ -86,8 +86,10 @@ class Client:
         return json.loads(data.removeprefix("data: "))
 
 
-def answers_a_second(server: Server, endpoint: str, file: Path, further: Sequence[Any], clients: int, n: int) -> float:
-    """The answers a second that `clients` get together who call `n` times altogether without a pause."""
+def answers_per_second(
+    server: Server, endpoint: str, file: Path, further: Sequence[Any], clients: int, n: int
+) -> float:
+    """The answers per second that all `clients` together get. They make `n` calls in all, without a pause."""
     callers = [Client(server) for _ in range(clients)]
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
@@ -118,7 +120,7 @@ def _running(program: Sequence[str], environment: Mapping[str, str]) -> Iterator
 
 
 def _wait(server: Server) -> None:
-    """Wait until the server answers. Raises RuntimeError where it ends before, or takes longer than STARTS_WITHIN."""
+    """Wait until the server answers. Raises RuntimeError if it ends before, or takes longer than STARTS_WITHIN."""
     while server.process.poll() is None and time.perf_counter() < server.started + STARTS_WITHIN:
         try:
             httpx.get(server.url, timeout=5)

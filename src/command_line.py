@@ -1,4 +1,4 @@
-"""What the commands share: types of arguments, and the exit status where no engine can run the networks."""
+"""The parts that the commands share: types of arguments, and the exit status if no engine can run the networks."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from src.results.parsing import parse_share
 
 P = ParamSpec("P")
 NO_ENGINE: Final = 2
-"""The exit status where `VIGIL_ENGINE` names no engine, or one that does not work."""
+"""The exit status if `VIGIL_ENGINE` names no engine, or one that does not work."""
 
 
 def threshold_argument(text: str) -> float:
@@ -33,8 +33,8 @@ def sensitivity_argument(text: str) -> float:
 def runs_networks(command: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Decorates the main function of `command`, which runs networks.
 
-    It then returns NO_ENGINE, with one sentence on standard error, where it raises EngineRefused. `VIGIL_ENGINE` is
-    checked before it starts, because a training can take hours.
+    If that function raises EngineRefused, the decorated one returns NO_ENGINE and prints one sentence on standard
+    error. `VIGIL_ENGINE` is checked before the function starts, because a training can take hours.
     """
 
     def decorated(main: Callable[P, int]) -> Callable[P, int]:

@@ -1,8 +1,8 @@
 """A checkpoint -> a network without PyTorch: `python -m src.export TASK --out DIR [--format onnx|openvino]`.
 
-Writes the network with all that follows the resizing of an image in its graph, and preprocessing, calibration,
-threshold and class names as its metadata. For ONNX it also writes predict.py, a program that needs onnxruntime, numpy
-and pillow alone.
+The network's graph contains every step after the resizing of an image. Its metadata has the preprocessing, the
+temperature, the threshold and the names of the classes. For ONNX the command also writes predict.py, a program that
+needs only onnxruntime, numpy and pillow.
 """
 
 import argparse
@@ -31,7 +31,8 @@ def to_onnx(network: standalone.Standalone, about: standalone.Metadata, folder: 
 
     file = folder / "model.onnx"
     with warnings.catch_warnings():
-        # The exporter that needs no further package warns that it will go one day, and of sizes that become constants.
+        # This exporter needs no further package. It warns that a later version of torch removes it, and of sizes that
+        # become constants.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -70,7 +71,7 @@ FORMATS: Final[dict[str, Callable[[standalone.Standalone, standalone.Metadata, P
 
 @runs_networks("export")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status, 1 with one sentence on standard error where nothing was written."""
+    """The command line. Returns the exit status: 1, with one sentence on standard error, if nothing was written."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
     try:
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (checkpoints.CheckpointError, OSError) as error:
         return _failed(str(error))
     if about.read != "picture":
-        print(f"export: the network reads the {about.read} of a picture, which must be cut out first.", file=sys.stderr)
+        print(f"export: the network reads the {about.read} of an image, which must be cut out first.", file=sys.stderr)
     return 0
 
 

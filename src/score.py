@@ -1,8 +1,7 @@
 """Images to CSV: `python -m src.score TASK PATH... [--weights DIR|owner/repo@rev] [--threshold T] [--csv FILE]`.
 
 With `--target-sensitivity S` in place of `--threshold`, the threshold is the one at which validation promises the
-sensitivity S.
-`--mpp M` states the micrometres per pixel of the images.
+sensitivity S. `--mpp M` states the micrometres per pixel of the images. `--fast` computes in bfloat16.
 
 This module writes the rows and counts the failures. `src.pictures.folder` finds the images, the Predictor reads them,
 and `src.models.checkpoints` finds the weights.
@@ -32,9 +31,9 @@ from src.service.arguments import ArgumentRefused, mpp_of
 from src.tasks import TASKS
 
 COMPARED = 64
-"""Images at most on which --fast is compared with float32."""
+"""The most images on which --fast is compared with float32."""
 MAX_NAMED = 20
-"""The most files that are named for one reason why they are left out."""
+"""The most files that are named for each reason why files are left out."""
 
 EPILOG = """\
 Standard error reports the sensitivity and specificity at this threshold, with 95% intervals, on each set on which the

@@ -22,7 +22,7 @@ ENGINES: Final = ("auto", "openvino", "torch")
 
 
 class EngineRefused(Exception):  # noqa: N818 - a refusal, as ImageRefused
-    """The engine that was asked for does not exist or does not work. The message is one sentence."""
+    """The engine that was requested does not exist or does not work. The message is one sentence."""
 
 
 class TorchForward:
@@ -41,11 +41,11 @@ class TorchForward:
 def forward_of(
     module: nn.Module, device: torch.device, input_size: tuple[int, int, int], precision: Precision = "float32"
 ) -> Forward:
-    """The forward pass of `module` on `device`. PyTorch runs a module without weights, such as logistic regression's.
+    """The forward pass of `module` on `device`. PyTorch runs a backbone without weights, such as logistic regression's.
 
     `module`: in eval mode, with its weights, none of which needs a gradient. `input_size`: channels, height and width
     of the module's input. Raises EngineRefused if `VIGIL_ENGINE` names no engine, if it names OpenVINO and OpenVINO
-    cannot run the module on this processor, or if PyTorch would have to run it in another precision than float32.
+    cannot run the module on this processor, or if `precision` is not float32 and PyTorch would have to run the module.
     """
     engine = chosen()
     if engine == "torch" or device.type != "cpu":

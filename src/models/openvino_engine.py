@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# OpenVINO's import reports itself to Google Analytics through this package. It does without if the package is missing.
+# OpenVINO's import sends usage statistics to Google Analytics through this package. If the package is missing, the
+# import works without it.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import openvino  # noqa: E402 - after the line above
@@ -28,17 +29,18 @@ from src.models.forward import Precision  # noqa: E402
 DEVICE: Final = "CPU"
 HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16"}
 PIECE: Final = 4
-"""Images at most that one thread takes at once. More do not fit the processor's caches: two threads that take four
+"""The most images that one thread takes at once. More do not fit the processor's caches: two threads that take four
 images each are a third faster than two threads that share thirty-two."""
 _converting = threading.Lock()
 _core: Final = openvino.Core()
-"""One for the whole life of the process. Each Core gives the thread that first uses it a signal stack, and takes the
-stack back when it ends. A second Core that ends out of turn leaves the thread with a stack that does not exist, and the
+"""The only Core of the process, for its whole life. Each Core gives the thread that first uses it a signal stack, and
+takes the stack back when it ends. If two Cores end in the wrong order, the thread is left with a freed stack, and the
 next signal kills the process."""
 
 
 class WithoutWeights(ValueError):  # noqa: N818 - a reason, as ImageRefused
-    """The module multiplies nothing by weights. OpenVINO gains nothing there, and cannot import such a model again."""
+    """The module multiplies nothing by weights. OpenVINO would not run it faster, and cannot import such a model
+    again."""
 
 
 class OpenVINOForward:
@@ -47,7 +49,7 @@ class OpenVINOForward:
     Each thread takes other images of a batch, so a batch of one image uses one thread.
 
     `module`: in eval mode, with its weights, none of which needs a gradient. It is not kept. `input_size`: channels,
-    height and width of its input. `precision`: of the arithmetic. It is set explicitly, because OpenVINO's default
+    height and width of its input. `precision`: that of the arithmetic. It is set explicitly, because OpenVINO's default
     depends on the processor. Raises RuntimeError where OpenVINO does not know the processor or cannot convert the
     module, and WithoutWeights.
     """
@@ -70,7 +72,7 @@ class OpenVINOForward:
         outputs: dict[int, tuple[Tensor, ...]] = {}
 
         def keep(request: openvino.InferRequest, number: int) -> None:
-            # Copied, because the request's next images overwrite its tensors.
+            # Copied, because the next images of this request overwrite its tensors.
             outputs[number] = tuple(torch.from_numpy(output.data.copy()) for output in request.output_tensors)
 
         queue.set_callback(keep)
@@ -90,7 +92,7 @@ class OpenVINOForward:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._precision = state["precision"]
-        # The weights stay in this memory. It is kept, because the compiled model refers to it.
+        # The weights stay in this memory, which is kept because the compiled model refers to it.
         self._exported = state["exported"]
         exported = openvino.Tensor(self._exported, shared_memory=True)
         self._compiled = _core.import_model(exported, DEVICE, self._settings())
@@ -118,13 +120,13 @@ def converted(module: nn.Module, example: Tensor) -> openvino.Model:
     """
     # Locked, because both the tracer and Python's warning filters are global.
     with _converting, torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        # OpenVINO's converter reads the graphs of torch.jit.trace, which warns that it will go one day. The tracer also
-        # warns of sizes that become constants; the input has one size.
+        # OpenVINO's converter reads the graphs of torch.jit.trace, which warns that a later version of torch removes
+        # it. The tracer also warns of sizes that become constants, which is harmless, because the input has one size.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         # A traced function takes a sixth of the time of a traced module.
         traced = torch.jit.trace(lambda pixels: module(pixels), (example,), check_trace=False)
-        # Named, because the converter calls the decoder and does not keep it.
+        # In a variable, because the converter calls the decoder but keeps no reference to it.
         decoder = TorchScriptPythonDecoder(traced)
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(decoder))

@@ -61,7 +61,7 @@ class _Part:
 class _Prepared:
     """An image ready for the network.
 
-    `parts`: the parts that are read, and `kind` what they are, None for an image that is read whole. `size`: as in
+    `parts`: the parts that are read, and `kind` is their kind, None for an image that is read whole. `size`: as in
     `Prediction`. `mpp`: the image's micrometres per pixel, None where they play no part.
     """
 
@@ -192,8 +192,8 @@ class Predictor:
     ) -> Iterator[Prediction | ImageRefused]:
         """Classify many images in batches of `batch_size`. Yields a prediction or a refusal per image, in order.
 
-        `mpp`: the micrometres per pixel of their files, whatever the files say; None if the files are to say it.
-        `in_parts`: whether images are read in parts where they call for it, or whole.
+        `mpp`: the micrometres per pixel of the images, whatever their files state; None for the scale that each file
+        states. `in_parts`: whether an image may be read in parts (`parts.divide`); otherwise it is read whole.
 
         `workers` threads decode and resize images up to two batches ahead of the network. Memory does not grow with the
         number of images, because only the network's input is kept. At most `workers` images are in memory at full size,

@@ -1,7 +1,8 @@
 """A classifier as one module without Vigil: resized 8-bit pixels -> calibrated probabilities.
 
-The module does all that follows the resizing of an image: it normalises the pixels, runs the views of the test-time
-augmentation, averages their logits, and calibrates. What precedes it is `Preprocessing`. `src.export` writes both.
+The module does everything that follows the resizing of an image: it normalises the pixels, runs the views of the
+test-time augmentation, averages their logits, and calibrates. `Metadata` says how to prepare the image. `src.export`
+writes both.
 """
 
 from collections.abc import Sequence
@@ -19,14 +20,14 @@ from src.tasks import TASKS
 
 
 class Metadata(BaseModel):
-    """All that a program needs to know of an exported network, besides the network.
+    """Everything that a program needs besides an exported network.
 
     `read`: the part of an image that the network reads: the whole picture, the scanned field of an ultrasound image, or
-    the lesion in it. `mode`: Pillow's mode of that part. `grey`: whether it is converted to grey first. `side`: pixels
-    of the network's input. `squash`: both sides are resized to that; otherwise the shorter side is, and the central
-    square is cut out. `filter`: the number of
-    Pillow's resampling filter. `classes`: names by code, in the order of the probabilities.
-    `malignant`: the codes whose probabilities are added. `threshold`: refer from here.
+    the lesion in it. `mode`: Pillow's mode of that part. `grey`: whether it is converted to grey first. `side`: the
+    side of the network's input in pixels. `squash`: whether both sides are resized to `side`; otherwise the shorter
+    side is, and the central square is cut out. `filter`: the number of Pillow's resampling filter. `classes`: names by
+    code, in the order of the probabilities. `malignant`: the codes whose probabilities add up to p(malignant).
+    `threshold`: the decision is `refer` from this p(malignant) on.
     """
 
     task: str
@@ -64,7 +65,7 @@ class Standalone(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """The probabilities, which add up to 1."""
         normalised = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        # One view after another, as `Predictor.logits`, so that memory does not grow with the views.
+        # One view after another, as in `Predictor.logits`, so that memory does not grow with the number of views.
         logits = [class_logits(self.network(view)) for view in views(normalised, self.augmentation)]
         return torch.softmax(torch.stack(logits).mean(dim=0) / self.temperature, dim=1)
 

@@ -1,6 +1,7 @@
-"""Reads pictures with an exported network: `python predict.py PICTURE...`. Needs onnxruntime, numpy and pillow alone.
+"""Reads images with an exported network: `python predict.py IMAGE...`. Needs only onnxruntime, numpy and pillow.
 
-Research and education only, not a diagnosis. The picture must show what `read` in the metadata says, and nothing else.
+Research and education only, not a diagnosis. Each image must show the part that `read` in the metadata names, and
+nothing else.
 """
 
 import json

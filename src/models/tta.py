@@ -30,7 +30,7 @@ class Symmetry(NamedTuple):
 
 
 def _turned(x: Tensor, turns: int) -> Tensor:
-    """`x.rot90(turns, (2, 3))`, from operations that ONNX has."""
+    """The same as `x.rot90(turns, (2, 3))`, by operations that ONNX has."""
     turns %= 4
     if turns == 2:
         return x.flip((2, 3))

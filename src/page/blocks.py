@@ -176,7 +176,7 @@ def uploaded_file(value: object) -> dict[str, Any] | None:
 def forget(state: SessionState | None, blocks: Iterable[Block]) -> None:
     """Delete the values of these blocks from the session, such as answers and a visitor's token.
 
-    Gradio stores them for deep links, which Vigil does not offer, for as long as the session lasts or longer.
+    Gradio stores them for its deep links, for as long as the session lasts or longer. Vigil has no deep links.
     """
     for block in blocks:
         stored = state.config_values.get(block._id, {}) if state else {}

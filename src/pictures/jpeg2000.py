@@ -17,7 +17,7 @@ from src.pictures.size import check_size
 CODESTREAM = b"\xff\x4f\xff\x51"
 """The markers SOC and SIZ (ISO 15444-1, annex A) at the start of the compressed data."""
 MOST_PIXELS = 16_000_000
-"""OpenJPEG takes 0.16 s per megapixel on one core (at 4 bits per pixel). Larger pictures could exceed the time and
+"""OpenJPEG takes 0.16 s per megapixel on one core (at 4 bits per pixel). Larger images could exceed the time and
 memory of one call.
 """
 
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
 
 def first_frame(data: bytes, notes: list[str]) -> Image.Image:
-    """The picture, 8 bits a channel. Adds sentences to `notes`; raises ImageRefused."""
+    """The image with 8 bits per channel. Adds sentences to `notes`; raises ImageRefused."""
     with refused_if_damaged():
         stated = sizes(data)
     check_size(stated.width, stated.height, MOST_PIXELS)
@@ -52,7 +52,7 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
 
 
 def sizes(data: bytes) -> Sizes:
-    """What the header of the codestream states. Raises ValueError or struct.error if there is none."""
+    """The sizes that the codestream's header states. Raises ValueError or struct.error if there is no header."""
     start = _codestream(data) + len(CODESTREAM)
     _, _, right, lower, left, upper, *_, channels = struct.unpack_from(">HH8IH", data, start)
     bits = max((data[start + 38 + 3 * i] & 127) + 1 for i in range(channels))
@@ -62,7 +62,7 @@ def sizes(data: bytes) -> Sizes:
 def _codestream(data: bytes) -> int:
     """The offset of the codestream: 0, or the content of the box jp2c (ISO 15444-1, annex I), as OpenJPEG finds it.
 
-    Another box could hold the same bytes as the start of a codestream, to state a smaller size.
+    A search for the marker's bytes would not do: another box could contain them, with a smaller size.
     """
     if data.startswith(CODESTREAM):
         return 0

@@ -1,7 +1,7 @@
 """The size that a compressed segment (strip or tile) of a TIFF states for itself.
 
 JPEG, JPEG 2000, WebP and LERC data begin with a width and height of their own. Their decoders allocate memory for that
-size, whatever the TIFF says. So it is compared with the segment's size before anything is decoded.
+size, whatever size the TIFF states. So it is compared with the segment's size before anything is decoded.
 """
 
 import math
@@ -15,9 +15,9 @@ from src.pictures import jpeg, jpeg2000, webp
 from src.pictures.picture import ImageRefused
 
 BLOCK: Final = 16
-"""An encoder may fill a segment up to whole blocks. The largest blocks of JPEG and WebP have this side in pixels."""
+"""An encoder may pad a segment to whole blocks. The largest blocks of JPEG and WebP have this side in pixels."""
 CHANNELS: Final = 4
-"""The channels that a segment may have even where the page has fewer."""
+"""The number of channels that a segment may have even if the page has fewer."""
 LARGER = "The TIFF is damaged: one of its parts states a larger size than the page has room for."
 
 

@@ -1,6 +1,6 @@
-"""WebP, decoded by Pillow, after the size that the header states is checked.
+"""WebP, decoded by Pillow.
 
-Pillow allocates the whole canvas as soon as it opens a file.
+The size that the header states is checked first, because Pillow allocates the whole canvas as soon as it opens a file.
 """
 
 import struct
@@ -13,7 +13,7 @@ from src.pictures.decoder_errors import refused_if_damaged
 from src.pictures.size import check_size
 
 SIDE_BITS: Final = 0x3FFF
-"""The 14 bits of a side; the two bits above it are a scale for display."""
+"""The 14 bits of a side. The two bits above them are a scale for display."""
 
 
 def first_frame(data: bytes, notes: list[str]) -> Image.Image:
@@ -25,7 +25,7 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
 
 
 def canvas(data: bytes) -> tuple[int, int]:
-    """The width and height in pixels. Raises ValueError or struct.error for a header of another form.
+    """The width and height in pixels. Raises ValueError or struct.error for any other header.
 
     Source: https://developers.google.com/speed/webp/docs/riff_container and RFC 6386, section 9.1.
     """

@@ -159,10 +159,10 @@ class Result(_Frozen):
 
     `classes` has every class of the task, the most probable first; `p_malignant` is the sum over the malignant ones.
     `quality` has warnings, one sentence each. `operating_point` is None if the checkpoint was not evaluated.
-    `explained_class` is the code of the class that the heat map explains; it and `heatmap_empty` (no evidence for
-    the class) are None without a heat map. `size` is width and height; `region` is the left, upper, right and
-    lower edge of the part that the network read. `gate` is None for a checkpoint without a gate.
-    `parts` is None for an image that was not read in parts.
+    `explained_class` is the code of the class that the heat map explains; it and `heatmap_empty` (no evidence for the
+    class) are None without a heat map. `size` is width and height; `region` is the left, upper, right and lower edge of
+    the part that the network read. `gate` is None for a checkpoint without a gate. `parts` is None for an image that
+    was not read in parts.
     """
 
     task: str

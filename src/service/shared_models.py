@@ -1,7 +1,7 @@
 """The models, pickled once, with their weights in memory that all worker processes share.
 
-The weights lie in a file that has no name, so that no other program finds it, and that ends with the last process that
-uses it. A process may write into its view of the weights; nobody else sees that.
+The weights are in a file without a name, so no other program finds it. It disappears with the last process that uses
+it. A process may write into its view of the weights, and no other process sees the change.
 """
 
 import io
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 ALIGNED = 64
-"""Bytes: torch's own alignment. With another one, sums could differ in the last bit between processes."""
+"""Torch's own alignment in bytes. With another one, sums could differ in the last bit between processes."""
 
 
 class SharedModels:
@@ -44,7 +44,7 @@ class SharedModels:
 
 
 def receive(connection: Connection) -> Any:
-    """The object that the process at the other end sends. Raises OSError or EOFError where that process ends."""
+    """The object that the process at the other end sends. Raises OSError or EOFError if that process ends."""
     pickled, spans = pickle.loads(connection.recv_bytes())
     file = reduction.recv_handle(connection)
     try:

@@ -80,7 +80,8 @@ def batch_tab(pool: WorkerPool) -> Controls:
         running_batches[visitor] += 1
         try:
             task, checked_threshold = task_of(name), arguments.threshold_of(threshold)
-            # A number that was typed for another kind of images is out of sight; 0 is sent where none was typed.
+            # A number that was typed for another kind of image is hidden now and does not count. If none was typed, 0
+            # is sent.
             scale = arguments.mpp_of(mpp or None, task) if task.mpp is not None else None
             if not uploads:
                 raise BatchRefused(NO_IMAGES)

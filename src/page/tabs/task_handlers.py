@@ -210,7 +210,7 @@ class TaskHandlers:
 
 
 def _scale(mpp: Any) -> Any:
-    """The number that was typed. Gradio's field for a number sends 0 as well as None where nothing was typed."""
+    """The number that was typed, else None. If nothing was typed, Gradio's number field sends either 0 or None."""
     return mpp or None
 
 

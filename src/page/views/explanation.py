@@ -41,7 +41,7 @@ def heat_map_viewer(result: Result, layers: Layers | None) -> str:
 
 
 def heat_map_trust(result: Result, evaluation: Evaluation) -> str:
-    """How to use the heat map, and how far such heat maps can be trusted, where that was measured; "" without one."""
+    """How to use the heat map, and how far such heat maps can be trusted; "" if there is no heat map."""
     if result.explained_class is None:
         return ""
     return render("heat_map_trust.html", heat_map_evaluation=_heat_map_evaluation(result, evaluation))

@@ -162,8 +162,9 @@ def test_the_pictograph_has_a_place_for_each_person_in_a_thousand(threshold: flo
     assert people.attributes["aria-labelledby"] == sentence.attributes["id"], "its text equivalent"
     figures = threshold_costs.moving_figures(model, threshold, 20)
     assert (
-        f"of 1,000 people like those tested (Home), 20 of them with cancer: {figures['0.found']} found, "
-        f"{figures['0.missed']} missed, {figures['0.false_alarms']} false alarms."
+        f"If 20 of 1,000 people like those tested (Home) have cancer, the threshold {figures['threshold']} finds "
+        f"{figures['0.found']} of them, misses {figures['0.missed']} "
+        f"and raises {figures['0.false_alarms']} false alarms."
     ) in sentence.text
     assert {one.attributes["title"] for one in sentence.find(attribute="data-interval")} == {
         f"95% interval {figures[f'0.{key}_interval']}" for key in ("found", "missed", "false_alarms")
@@ -174,7 +175,9 @@ def test_another_hospital_has_a_sentence_of_its_own() -> None:
     model = made_up("ultrasound")
     figures = threshold_costs.moving_figures(model, 0.3, 10)
     shown = text(cost_summary.cost_summary(TASKS["ultrasound"], model, 0.3, 10, [0.3]))
-    assert f"In another hospital (Elsewhere): {figures['2.found']} found, {figures['2.missed']} missed" in shown
+    assert (
+        f"In another hospital (Elsewhere), it finds {figures['2.found']} of them, misses {figures['2.missed']}" in shown
+    )
     assert "another hospital" not in text(cost_summary.cost_summary(TASKS["skin"], made_up("skin"), 0.3, 10, [0.3]))
 
 
