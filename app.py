@@ -44,8 +44,10 @@ def serve(address: settings.Address) -> None:
     # These are imported here, because the worker processes also load this file and do not need the page.
     from src import outgoing
     from src.page import layout
+    from src.page.slide_tiles import SlideTiles
     from src.page.theme import launch_options
     from src.server import environment, middleware
+    from src.slides import library
 
     claimed = environment.prepare()
 
@@ -62,7 +64,8 @@ def serve(address: settings.Address) -> None:
         found |= checkpoints.find_further(task)
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
     pool = worker_pool.start(predictors)
-    page = layout.build(pool)
+    slides = library.offered(settings.folder("VIGIL_SLIDES"))
+    page = layout.build(pool, slides)
     page.space_id = None  # otherwise Gradio adds a Space's header, with fonts and images from other servers
     outgoing.shut(lambda: middleware.addresses(page))
     try:
@@ -80,7 +83,7 @@ def serve(address: settings.Address) -> None:
                 state_session_capacity=SESSIONS,
                 max_threads=layout.MAX_EVENTS,
                 ssr_mode=False,
-                app_kwargs=middleware.app_kwargs(claimed, pool.turns),
+                app_kwargs=middleware.app_kwargs(claimed, pool.turns, SlideTiles(pool, slides)),
                 mcp_server=True,
                 # Otherwise Gradio requests its own page, and ends the app if a busy machine needs more than 3 seconds.
                 _frontend=False,

@@ -26,6 +26,10 @@ card:
 attack *arguments:
     {{python}} -m tests.attack {{arguments}}
 
+# Make the pictures of the documents again, or with --states FOLDER a picture of every state of the page
+pictures *arguments:
+    {{python}} -m tests.browser.pictures {{arguments}}
+
 # Measure Vigil beside its peers and write docs/BENCHMARKS.md
 benchmarks *arguments:
     {{python}} -m benchmarks {{arguments}}

@@ -10,11 +10,11 @@ import heapq
 import math
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 visitor: ContextVar[str] = ContextVar("visitor", default="")
 """The visitor of the current request. The page sets it before it calls a function."""
@@ -33,6 +33,8 @@ ON_ITS_WAY: Final = 2.0
 """Seconds for which a place is kept for work that was let in but has not arrived."""
 CHECK_SECONDS: Final = 1.0
 """Seconds between two checks that all waiting work will still end in time."""
+PLACE_SECONDS: Final = 0.5
+"""Seconds between two reports of a visitor's place in the queue."""
 SOON: Final = 0.02
 """Every estimate assumes that a taken place stays taken for at least this many seconds."""
 LONGEST_RETRY: Final = 60
@@ -56,14 +58,15 @@ class Late(Exception):  # noqa: N818 - a refusal, not an error
 class Turn:
     """One piece of work. It waits until `granted` is done.
 
-    `waited`: the seconds that it waited. `started`: the time at which it began to run. `charged`: the seconds that were
-    charged to its visitor in advance.
+    `task`: the asyncio task that waits for it. `waited`: the seconds that it waited. `started`: the time at which it
+    began to run. `charged`: the seconds that were charged to its visitor in advance.
     """
 
     visitor: str
     arrived: float
     number: int
     granted: "asyncio.Future[None] | None" = None
+    task: "asyncio.Task[Any] | None" = None
     waited: float = 0
     started: float | None = None
     charged: float = 0
@@ -117,6 +120,7 @@ class Turns:
             if (after := self._too_late(turn, now)) is not None:
                 raise Late(after)
         turn.granted = asyncio.get_running_loop().create_future()
+        turn.task = asyncio.current_task()
         self._line(who).waiting.append(turn)
         self._serve()
         try:
@@ -125,6 +129,24 @@ class Turns:
             self._leave(turn)
             raise
         return turn
+
+    async def places(self, task: "asyncio.Task[Any]") -> AsyncIterator[int | None]:
+        """The place in the queue of the work that `task` waits for, whenever it changes, until the task ends.
+
+        1 is the next to begin. None means that the work has begun.
+        """
+        shown: int | None = None
+        while not task.done():
+            if (place := self._place(task)) != shown:
+                shown = place
+                yield place
+            await asyncio.wait({task}, timeout=PLACE_SECONDS)
+
+    def _place(self, task: "asyncio.Task[Any]") -> int | None:
+        if not self.waiting:
+            return None
+        planned, _ = self._foresee(self._clock())  # in the order in which they will begin
+        return next((place for place, turn in enumerate(planned, 1) if turn.task is task), None)
 
     def start(self, turn: Turn) -> None:
         """Measure the work from now on. Time spent before, such as for the start of a process, does not count."""

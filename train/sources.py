@@ -50,7 +50,7 @@ def plain_statistics(image: Image.Image, task: Task) -> dict[str, np.ndarray]:
     grey = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BILINEAR)).astype(float) / 255
     corners = np.array([grey[y, x].mean() for y in (slice(6), slice(-6, None)) for x in (slice(6), slice(-6, None))])
     edges = np.array([grey[0].std(), grey[-1].std(), grey[:, 0].std(), grey[:, -1].std()])
-    features = gate.picture_features(image, task, SIDE)
+    features = gate.picture_features([image], task, SIDE)[0]
     return {
         "shape": np.array([image.width / image.height]),
         # The brightness of the four corners, and the share of black pixels.

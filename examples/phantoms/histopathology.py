@@ -97,6 +97,27 @@ def tumour_glands(rng: np.random.Generator) -> NDArray[np.uint8]:
     return _slide(rng, tissue)
 
 
+def node_field(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Densely packed lymphocytes at the fine scale, (384, 384, 3)."""
+    tissue = _ground(rng, eosin=0.2)
+    _lymphocytes(rng, tissue, np.ones(SIZE))
+    return _fine(rng, tissue)
+
+
+def tumour_field(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Tumour cells without an end at the fine scale, (384, 384, 3)."""
+    tissue = _ground(rng, eosin=0.22)
+    _tumour(rng, tissue, np.ones(SIZE), spacing=54)
+    return _fine(rng, tissue)
+
+
+def stroma_field(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Wavy pink fibres with a few spindle nuclei at the fine scale, (384, 384, 3)."""
+    tissue = _ground(rng, eosin=0.3)
+    _fibres(rng, tissue, angle=-1.1)
+    return _fine(rng, tissue)
+
+
 def _ground(rng: np.random.Generator, eosin: float) -> Tissue:
     """Loose pink ground substance."""
     mesh = 0.5 * clouds(rng, SIZE, 14) + 0.5 * noise(rng, SIZE, 3)
@@ -170,12 +191,21 @@ def _at(points: Field, field: Field) -> Field:
     return field[rows.clip(0, SIZE[0] - 1), columns.clip(0, SIZE[1] - 1)]
 
 
-def _slide(rng: np.random.Generator, tissue: Tissue) -> NDArray[np.uint8]:
-    """The tile a scanner makes of the tissue: slightly uneven staining, reduced in intensity, sharpened, with noise."""
+def _light(rng: np.random.Generator, tissue: Tissue) -> Field:
+    """The light through the slightly unevenly stained tissue, 0 to 1, at the fine scale."""
     uneven = 1 + 0.05 * noise(rng, SIZE, 60)
     layers = ((np.clip(tissue.haematoxylin, 0, None) * uneven, HAEMATOXYLIN), (tissue.eosin * uneven, EOSIN))
-    image = through(np.array(GLASS), layers)
-    tile = image.reshape(96, FINE, 96, FINE, 3).mean((1, 3))
+    return through(np.array(GLASS), layers)
+
+
+def _fine(rng: np.random.Generator, tissue: Tissue) -> NDArray[np.uint8]:
+    """What a scanner with a 40× objective sees of the tissue, with noise."""
+    return to_bytes(_light(rng, tissue) + 0.02 * rng.standard_normal((*SIZE, 3)))
+
+
+def _slide(rng: np.random.Generator, tissue: Tissue) -> NDArray[np.uint8]:
+    """The tile a scanner makes of the tissue: slightly uneven staining, reduced in intensity, sharpened, with noise."""
+    tile = _light(rng, tissue).reshape(96, FINE, 96, FINE, 3).mean((1, 3))
     tile = tile + 0.010 * rng.standard_normal(tile.shape)
     sharp = Image.fromarray(to_bytes(tile)).filter(ImageFilter.UnsharpMask(radius=1, percent=70, threshold=0))
     return np.asarray(sharp)

@@ -187,11 +187,11 @@ def network_features(stages: Sequence[Tensor]) -> Tensor:
     return torch.cat([part for m in maps for part in (m.mean(dim=2), m.std(dim=2, correction=0))], dim=1)
 
 
-def picture_features(field: Image.Image, task: Task, input_side: int) -> np.ndarray:
-    """Plain statistics of an image, float32 (PICTURE_FEATURES,).
+def picture_features(fields: Sequence[Image.Image], task: Task, input_side: int) -> np.ndarray:
+    """Plain statistics of N images, float32 (N, PICTURE_FEATURES).
 
-    `field`: the part that the model reads, RGB (`scanned_field.crop`). `input_side`: the side of the network's input in
-    pixels. A tint is removed first for a grey task. In this order, the features are:
+    `fields`: the part of each image that the model reads, RGB (`scanned_field.crop`). `input_side`: the side of the
+    network's input in pixels. A tint is removed first for a grey task. In this order, the features are:
 
     - two differences between colours: mean, standard deviation and two outer quantiles;
     - brightness: mean, standard deviation and QUANTILES;
@@ -199,22 +199,34 @@ def picture_features(field: Image.Image, task: Task, input_side: int) -> np.ndar
     - the steps between neighbouring pixels, across and down, at OCTAVES sizes: log mean and log standard deviation.
     """
     side = min(MAX_SIDE, input_side)
-    small = field.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3)
-    rgb = np.asarray(small).astype(np.float32) / 255
+    small = [field.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3) for field in fields]
+    rgb = np.stack([np.asarray(image) for image in small]).astype(np.float32) / 255
     if task.colour == "grey":
         # Many scanners tint their grey. An image of another kind keeps its differences between colours.
-        rgb = rgb * (rgb.mean() / np.maximum(rgb.mean(axis=(0, 1)), EPSILON))
+        means = rgb.mean(axis=(1, 2), keepdims=True)
+        rgb = rgb * (means.mean(axis=3, keepdims=True) / np.maximum(means, EPSILON))
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
-    features: list[float] = []
+    features: list[np.ndarray] = []
     for difference in (red - green, (red + green) / 2 - blue):
-        features += [difference.mean(), difference.std(), *np.quantile(difference, (0.05, 0.95))]
-    features += [grey.mean(), grey.std(), *np.quantile(grey, QUANTILES)]
-    for bands in (np.array_split(grey, BANDS, axis=0), np.array_split(grey, BANDS, axis=1)):
-        features += [band.mean() for band in bands] + [band.std() for band in bands]
+        features += [*_mean_and_std(difference), *_quantiles(difference, (0.05, 0.95))]
+    features += [*_mean_and_std(grey), *_quantiles(grey, QUANTILES)]
+    for axis in (1, 2):
+        bands = [_mean_and_std(band) for band in np.array_split(grey, BANDS, axis=axis)]
+        features += [mean for mean, _ in bands] + [std for _, std in bands]
     for _ in range(OCTAVES):
-        across, down = np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0))
-        features += [float(np.log(step + EPSILON)) for step in (across.mean(), down.mean(), across.std(), down.std())]
-        even = grey.shape[0] // 2 * 2
-        grey = grey[:even, :even].reshape(even // 2, 2, even // 2, 2).mean(axis=(1, 3))
-    return np.array(features, dtype=np.float32)
+        across, down = (_mean_and_std(np.abs(np.diff(grey, axis=axis))) for axis in (2, 1))
+        features += [np.log(step + EPSILON) for pair in zip(across, down, strict=True) for step in pair]
+        even = grey.shape[1] // 2 * 2
+        grey = grey[:, :even, :even].reshape(-1, even // 2, 2, even // 2, 2).mean(axis=(2, 4))
+    return np.stack(features, axis=1).astype(np.float32)
+
+
+def _mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each of N maps (N, height, width)."""
+    return values.mean(axis=(1, 2)), values.std(axis=(1, 2))
+
+
+def _quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """The quantiles of each of N maps (N, height, width), (shares, N)."""
+    return np.quantile(values.reshape(len(values), -1), shares, axis=1)

@@ -7,14 +7,13 @@ hook modules of their own.
 """
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from src.models import engine, gate, grad_cam, part_sentences
@@ -27,10 +26,11 @@ from src.models.prediction import Explanation, HeatMap, Parts, Prediction, Regio
 from src.models.preprocess import select_region, transform, visible
 from src.models.probabilities import calibrated, class_logits, class_score
 from src.models.tta import SYMMETRIES, views
-from src.pictures import decode, magnification, parts, quality
+from src.pictures import decode, magnification, parts, quality, scanned_field
 from src.pictures.limits import MAX_LOCAL_BYTES
 from src.pictures.parts import Division, Part, PartKind
 from src.pictures.picture import Box, ImageRefused, Picture, Shares
+from src.read_ahead import read_ahead
 from src.tasks import TASKS
 
 ImageSource = Picture | Division | str | os.PathLike[str] | bytes
@@ -105,6 +105,7 @@ class Predictor:
         pretrained = checkpoint.config.pretrained_cfg
         self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size, precision)
         self._transform = transform(pretrained)
+        self._to_pixels = transform(pretrained, normalise=False)
 
     def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:
         """Classify one image.
@@ -182,6 +183,32 @@ class Predictor:
         """
         return self._run(pixels)[0]
 
+    def tile_pixels(self, tiles: Sequence[Image.Image]) -> Tensor:
+        """Tiles that show the network's field, RGB -> its input before it is normalised, uint8 (N, C, side, side)."""
+        channels = self.checkpoint.config.pretrained_cfg.input_size[0]
+        fields = [scanned_field.Field(tile, (0, 0, *tile.size)) for tile in tiles]
+        regions = [select_region(field, self.task, channels, self.checkpoint.finder) for field in fields]
+        return torch.stack([self._to_pixels(region.image) for region in regions])
+
+    def score_tiles(self, pixels: Tensor, all_views: bool) -> tuple[np.ndarray, Tensor]:
+        """p(malignant), float64 (N,), and `gate.network_features` (N, features) of `tile_pixels`.
+
+        `all_views`: whether the logits are the mean over the views of the test-time augmentation, as in `predict`, or
+        those of the tiles alone. Raises ImageRefused for logits that are not finite.
+        """
+        pretrained = self.checkpoint.config.pretrained_cfg
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (pretrained.mean, pretrained.std))
+        logits, features = self._run(((pixels.float() / 255 - mean) / std).to(self.device), all_views)
+        return self._calibrated(logits)[1], features.cpu()
+
+    def gate_scores(self, tiles: Sequence[Image.Image], network_features: Tensor) -> np.ndarray:
+        """The gate's scores of tiles and their `score_tiles`, float64 (N,); NaN for a checkpoint without a gate."""
+        if self.checkpoint.gate is None:
+            return np.full(len(tiles), np.nan)
+        side = self.checkpoint.config.pretrained_cfg.input_size[1]
+        statistics = torch.from_numpy(gate.picture_features(tiles, self.task, side))
+        return np.array([one.score for one in self.checkpoint.gate.verdicts(statistics, network_features)])
+
     def predict_many(
         self,
         sources: Iterable[ImageSource],
@@ -201,19 +228,21 @@ class Predictor:
         """
         batch: list[_Prepared | ImageRefused] = []
         prepare = partial(self._prepare_or_refuse, mpp=mpp, in_parts=in_parts)
-        for item in self._ahead(sources, 2 * batch_size, workers, prepare):
+        for item in read_ahead(prepare, sources, workers, 2 * batch_size):
             batch.append(item)
             if len(batch) == batch_size:
                 yield from self._answers(batch, batch_size)
                 batch = []
         yield from self._answers(batch, batch_size)
 
-    def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, pixels: Tensor, all_views: bool = True) -> tuple[Tensor, Tensor]:
         """`logits`, and `gate.network_features` (N, features) of the images without test-time augmentation.
+
+        Without `all_views`, the logits are those of the images alone.
 
         The views run one after another, so that a batch takes the same memory with test-time augmentation as without.
         """
-        first, *others = self._views(pixels)
+        first, *others = self._views(pixels) if all_views else [pixels]
         features, statistics = self._backbone(first)
         logits = [self._class_logits(features), *(self._class_logits(self._backbone(view)[0]) for view in others)]
         return torch.stack(logits).mean(dim=0), statistics
@@ -231,27 +260,6 @@ class Predictor:
             return [None] * len(parts)
         statistics = torch.cat([part.statistics for part in parts])
         return list(self.checkpoint.gate.verdicts(statistics, network_features.cpu()))
-
-    def _ahead(
-        self,
-        sources: Iterable[ImageSource],
-        depth: int,
-        workers: int,
-        prepare: Callable[[ImageSource], _Prepared | ImageRefused],
-    ) -> Iterator[_Prepared | ImageRefused]:
-        """The prepared images in order. At most `depth` of them are being prepared or are waiting."""
-        executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        waiting: deque[Future[_Prepared | ImageRefused]] = deque()
-        try:
-            for source in sources:
-                waiting.append(executor.submit(prepare, source))
-                if len(waiting) == depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            # If the caller stops early, no further image is prepared.
-            executor.shutdown(cancel_futures=True)
 
     def _answers(self, batch: Sequence[_Prepared | ImageRefused], at_once: int) -> Iterator[Prediction | ImageRefused]:
         read = [part for item in batch if isinstance(item, _Prepared) for part in item.parts]
@@ -294,7 +302,7 @@ class Predictor:
             warnings = (*warnings, NOTHING_FOUND)
         if kind is None:
             warnings = (*magnification.warnings(field.image, self.task), *warnings)
-        statistics = torch.from_numpy(gate.picture_features(field.image, self.task, side))[None]
+        statistics = torch.from_numpy(gate.picture_features([field.image], self.task, side))
         pixels = self._transform(region.image)[None]
         return _Part(pixels, region.box, shown, "tile" if kind == "tiles" else region.kind, warnings, statistics)
 
@@ -304,15 +312,23 @@ class Predictor:
         except ImageRefused as refusal:
             return refusal
 
-    def _prediction(self, prepared: _Prepared, logits: Tensor, verdicts: Sequence[Verdict | None]) -> Prediction:
-        """The prediction from the class logits (parts, classes) of all parts and the gate's verdicts on them."""
-        config = self.checkpoint.config
+    def _calibrated(self, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities (N, classes) and p(malignant) (N,) of class logits (N, classes), float64.
+
+        Raises ImageRefused for logits that are not finite.
+        """
         raw = logits.cpu().double().numpy()
         if not np.isfinite(raw).all():
             # Finite weights can still overflow. A NaN is below every threshold, so it would mean "no referral".
             raise ImageRefused("The model's answer for this image is not a number; its weights may be damaged.")
-        probabilities = calibrated(raw, config.vigil.temperature)
-        malignant = probabilities[:, list(self.task.malignant)].sum(axis=1).clip(max=1.0).tolist()
+        probabilities = calibrated(raw, self.checkpoint.config.vigil.temperature)
+        return probabilities, probabilities[:, list(self.task.malignant)].sum(axis=1).clip(max=1.0)
+
+    def _prediction(self, prepared: _Prepared, logits: Tensor, verdicts: Sequence[Verdict | None]) -> Prediction:
+        """The prediction from the class logits (parts, classes) of all parts and the gate's verdicts on them."""
+        config = self.checkpoint.config
+        probabilities, p_malignant = self._calibrated(logits)
+        raw, malignant = logits.cpu().double().numpy(), p_malignant.tolist()
         chosen, read_in = 0, None
         if prepared.kind is not None:
             accepted = [verdict is None or verdict.accepted for verdict in verdicts]

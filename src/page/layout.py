@@ -1,7 +1,8 @@
-"""The whole page: the header, a tab per task, and the tabs for many images, evidence and a clinic's own table."""
+"""The whole page: the header, a tab per task, and the tabs for many images, slides, evidence and a clinic's table."""
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import gradio as gr
 
@@ -9,12 +10,14 @@ from src.models.checkpoints import Checkpoint
 from src.page import link
 from src.page.blocks import Page, example_files, html
 from src.page.endpoints import robustness_endpoint
-from src.page.tabs.batch_tab import batch_tab
+from src.page.tabs.batch_tab import BatchTab, batch_tab
 from src.page.tabs.clinic_tab import clinic_tab
+from src.page.tabs.slide_tab import slide_tab
 from src.page.tabs.task_tab import TaskTab
 from src.page.views import evidence, page_frame
-from src.service import arguments, read_picture
+from src.service import arguments, read_picture, read_slide
 from src.service.worker_pool import Models, WorkerPool
+from src.slides.library import Offered
 from src.tasks import TASKS
 
 MAX_EVENTS = 500
@@ -25,8 +28,8 @@ SWEEP_SECONDS, KEPT_SECONDS = 300, 2700
 """Gradio deletes its files before src/server/disk.py does, because it only forgets a file that it deletes itself."""
 
 
-def build(pool: WorkerPool) -> gr.Blocks:
-    """The page for the models of `pool`, with the tabs in the order of src/tasks.py."""
+def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})) -> gr.Blocks:
+    """The page for the models of `pool` and the offered slides, with the tabs in the order of src/tasks.py."""
     checkpoints = {name: predictor.checkpoint for name, predictor in pool.models.items()}
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
     gr.set_static_paths([str(path) for path in example_files()])
@@ -44,12 +47,15 @@ def build(pool: WorkerPool) -> gr.Blocks:
                         served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
                         task_tabs[name] = TaskTab(served, speeds(pool.models, list(served)), pool)
             with gr.Tab("Many images", id="batch") as tab_by_id["batch"]:
-                batch_controls = batch_tab(pool)
+                batch = batch_tab(pool)
+            if slides and read_slide.TASK.name in defaults:
+                with gr.Tab("Whole slide", id="slide") as tab_by_id["slide"]:
+                    slide_tab(pool, slides, tab_by_id["slide"])
             with gr.Tab("Evidence", id="evidence") as tab_by_id["evidence"]:
                 evidence_tab(list(defaults.values()))
             with gr.Tab("Your clinic", id="clinic") as tab_by_id["clinic"]:
                 clinic_tab(pool)
-        hand_over(tabs, task_tabs)
+        hand_over(tabs, task_tabs, batch)
         controls = {
             name: link.Controls(
                 one.controls.threshold,
@@ -59,7 +65,7 @@ def build(pool: WorkerPool) -> gr.Blocks:
             )
             for name, one in task_tabs.items()
         }
-        link.keep(page, tabs, tab_by_id, {**controls, "batch": batch_controls})
+        link.keep(page, tabs, tab_by_id, {**controls, "batch": batch.controls})
         robustness_endpoint(pool)
     page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
     return page
@@ -76,9 +82,17 @@ def speeds(models: Models, names: Sequence[str]) -> dict[str, float]:
     return {name: read_picture.milliseconds(models, name, image) for name in names}
 
 
-def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab]) -> None:
-    """Let a button move an image to the tab of the task that it looks like."""
+def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab], batch: BatchTab) -> None:
+    """Let a button move an image to the tab of the task that it looks like, and the table of many images to its tab."""
     images = [one.controls.image for one in task_tabs.values()]
+    task_of = f"({json.dumps(batch.tasks)})[model]"
+    batch.opened.success(
+        None,
+        [batch.image, batch.controls.model],
+        [tabs, *images],
+        js=f"(image, model) => vigil.handOver({json.dumps(list(task_tabs))}, image, {task_of})",
+        api_visibility="private",
+    )
     for one in task_tabs.values():
         one.controls.open_other_tab.click(
             None,

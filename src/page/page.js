@@ -28,6 +28,10 @@ window.vigil = {
   waiting(image, texts) {
     return image ? texts : texts.map(() => ({ __type__: "update" }));
   },
+  // A text that differs from all earlier ones if something is to be done, so that it triggers an event.
+  wanted(isWanted) {
+    return isWanted ? String(performance.now()) : { __type__: "update" };
+  },
   // Let a screen reader say the decision once. The decision itself follows the slider and would be said at each step.
   speak(decision) {
     const found = new DOMParser().parseFromString(decision, "text/html").querySelector("[data-spoken]");
@@ -120,6 +124,8 @@ const ACTIONS = {
   beside: placeBeside,
   enlarge: (viewer) => (document.fullscreenElement ? document.exitFullscreen() : viewer.requestFullscreen?.()),
   copy: (_, button) => copyCode(button),
+  open: (_, button) => window.vigil.openFromBatch(button),
+  sort: (_, button) => window.vigil.sortBatch(button),
 };
 
 document.addEventListener("click", ({ target }) => {

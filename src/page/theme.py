@@ -6,8 +6,8 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).resolve().parent
-STYLE_SHEETS = ("tokens.css", "page.css", "task.css", "sections.css", "evidence.css", "batch.css")
-SCRIPTS = ("page.js", "batch.js", "link.js")
+STYLE_SHEETS = ("tokens.css", "page.css", "task.css", "sections.css", "evidence.css", "batch.css", "slide.css")
+SCRIPTS = ("page.js", "batch.js", "slide.js", "link.js")
 
 
 def launch_options() -> dict[str, Any]:

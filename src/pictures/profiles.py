@@ -24,6 +24,8 @@ differently, and a picture in sRGB must not change at all."""
 SAME_GAMMA = 0.05
 """PNG: gammas within 5% of each other look the same (libpng's PNG_GAMMA_THRESHOLD), so 1/2.2 counts as sRGB's curve."""
 
+UNUSABLE: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
+"""The exceptions that LittleCMS and Pillow raise for a profile that cannot be used."""
 DAMAGED: Final = b"damaged"
 """Stands for a profile that cannot be used."""
 
@@ -64,26 +66,34 @@ def to_srgb(pixels: Image.Image, source: Image.Image, notes: list[str]) -> Image
     if profile is None:
         return None
     try:
-        if len(profile) > MAX_PROFILE_BYTES:
-            raise ValueError("too large")
-        opened = ImageCms.ImageCmsProfile(BytesIO(profile))
-        transform = ImageCms.buildTransform(
-            opened,
-            _srgb(),
-            pixels.mode,
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        if pixels.mode != "CMYK" and _changes_nothing(transform, pixels.mode):
+        transform = conversion(profile, pixels.mode)
+        if transform is None:
             return None
         converted = ImageCms.applyTransform(pixels, transform)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+    except UNUSABLE:
         notes.append(IGNORED)
         return None
     assert converted is not None  # it is None only for a conversion in place
     notes.append(CONVERTED)
     return converted
+
+
+def conversion(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The conversion of pixels of `mode` (L, RGB or CMYK) from an ICC profile to sRGB; None where it changes nothing.
+
+    Raises one of UNUSABLE for a profile that is damaged or does not fit the mode.
+    """
+    if len(profile) > MAX_PROFILE_BYTES:
+        raise ValueError("too large")
+    transform = ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(BytesIO(profile)),
+        _srgb(),
+        mode,
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    return None if mode != "CMYK" and _changes_nothing(transform, mode) else transform
 
 
 @cache

@@ -24,12 +24,14 @@ from src.server.hosts import AllowedHosts, Hosts
 from src.server.open_requests import OpenRequests
 from src.server.pages import Pages
 from src.server.rate_limit import Allowed, RateLimits, Visitors
-from src.server.routes import Routes
+from src.server.routes import Routes, is_slide
 from src.server.sessions import Sessions
 
 
-def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
+def app_kwargs(claimed: Claim, turns: Turns, slides: ASGIApp | None = None) -> dict[str, Any]:
     """The argument `app_kwargs` of launch(), for an app with uploads in the claimed folder and a queue of `turns`.
+
+    `slides` serves the paths of the slide viewer, if there is one.
 
     Raises SettingRefused if a limit in the environment is invalid.
     """
@@ -45,7 +47,13 @@ def app_kwargs(claimed: Claim, turns: Turns) -> dict[str, Any]:
         assert app.middleware_stack
         most = most_connections()
         app.middleware_stack = guarded(
-            app.middleware_stack, app.get_blocks(), disk, allowed, hosts, turns, most_requests(most)
+            _with_slides(app.middleware_stack, slides),
+            app.get_blocks(),
+            disk,
+            allowed,
+            hosts,
+            turns,
+            most_requests(most),
         )
         # Otherwise the garbage collector would sometimes visit all loaded objects. That takes nearly a second, in which
         # nobody gets an answer, and a request with many values can trigger it.
@@ -82,6 +90,17 @@ def guarded(
             await inside(scope, receive, send)
         else:  # a websocket, which Gradio does not use
             await send({"type": "websocket.close", "code": 1008})
+
+    return serve
+
+
+def _with_slides(app: ASGIApp, slides: ASGIApp | None) -> ASGIApp:
+    """`app`, and `slides` for the paths of the slide viewer."""
+    if slides is None:
+        return app
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await (slides if is_slide(scope["path"]) else app)(scope, receive, send)
 
     return serve
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from src.server import settings
 from src.server.bodies import LIMIT
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import MOUNTED, PAGES, is_call
+from src.server.routes import MOUNTED, PAGES, VIEWER, is_call, is_slide
 
 VISITOR: Final = "120/minute"
 """Images that one visitor may have read. The same number may be uploaded. Two cores read 780 a minute (dev/LOG.md)."""
@@ -35,6 +35,8 @@ needs about a hundred requests and PAGE_UNITS.
 UNIT_SECONDS: Final = 0.003
 PAGE_UNITS: Final = 30
 """The cost of the page itself in units. Gradio writes its whole configuration for every request, which takes 70 ms."""
+TILE_UNITS: Final = 10
+"""The cost of a tile of the slide viewer in units: it is decoded, scaled and encoded in 30 ms."""
 MOST_UNITS: Final = 100
 """The largest cost of one call in units. Its time is wall-clock time, so a busy machine lengthens it."""
 
@@ -156,6 +158,13 @@ def upload_cost(scope: Scope) -> int:
     return 1 + min(int(length), LIMIT) // 10**6
 
 
+def _units(path: str) -> int:
+    """The cost of a request that is neither a call nor an upload, in units."""
+    if is_slide(path) and path != VIEWER:
+        return TILE_UNITS
+    return PAGE_UNITS if path in PAGES else 1
+
+
 class Visitors:
     """ASGI middleware that names the visitor of each request and counts the requests whose cost needs no body.
 
@@ -185,7 +194,7 @@ class Visitors:
             return self.limits.call(visitor)
         if scope["method"] == "POST" and scope["path"] == UPLOAD:
             return self.limits.upload(visitor, upload_cost(scope))
-        return self.limits.light(visitor, PAGE_UNITS if scope["path"] in PAGES else 1)
+        return self.limits.light(visitor, _units(scope["path"]))
 
     def _vouched_for(self, scope: Scope) -> str:
         """The visitor whom this process named in the header VOUCHER; "" without one. Removes the header in any case."""

@@ -52,6 +52,11 @@ OPEN: Final = frozenset(
 )
 """Method and path, in Gradio's notation."""
 
+SLIDES: Final = "/slides/"
+"""The beginning of the paths of the slide viewer, which an app of our own serves."""
+VIEWER: Final = f"{SLIDES}viewer.js"
+"""The script of the viewer."""
+
 MOUNTED: Final = "/gradio_api/mcp"
 """The path of the MCP server, which is an app of its own."""
 
@@ -85,7 +90,14 @@ def is_open(method: str, path: str, endpoints: Collection[str]) -> bool:
         return False
     if is_mcp(path):
         return method in ("GET", "POST", "DELETE")
+    if is_slide(path):
+        return method == "GET"
     return any(method == known and pattern.match(path) for known, pattern in _OPEN)
+
+
+def is_slide(path: str) -> bool:
+    """Whether a path belongs to the slide viewer."""
+    return path.startswith(SLIDES)
 
 
 def is_mcp(path: str) -> bool:

@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from limits import RateLimitItem, parse_many
@@ -24,6 +25,7 @@ OURS: Final = frozenset(
         "VIGIL_PROXIES",
         "VIGIL_HOSTS",
         "VIGIL_ENGINE",
+        "VIGIL_SLIDES",
         "VIGIL_WEIGHTS_OWNER",
         *(f"VIGIL_WEIGHTS_{task.upper()}" for task in TASKS),
         "VIGIL_WRITER_TOKEN",
@@ -81,6 +83,7 @@ def _unset(effect: str) -> tuple[Callable[[str], bool], str]:
 CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "VIGIL_VISITOR_LIMIT": _RATE,
     "VIGIL_TOTAL_LIMIT": _RATE,
+    "VIGIL_SLIDES": (lambda text: Path(text).is_dir(), "a folder"),
     "VIGIL_PROXIES": (_whole(0), "a whole number, 0 or more"),
     "VIGIL_WRITER_URL": (_address, "an address that begins with http:// or https://"),
     PORT: (_whole(1, LARGEST_PORT), f"a port, 1 to {LARGEST_PORT}"),
@@ -131,6 +134,17 @@ def count(name: str, default: int) -> int:
     if not fits(value):
         raise SettingRefused(f"{name} must be {wanted}.")
     return int(value)
+
+
+def folder(name: str) -> Path | None:
+    """The folder in a variable; None where it is not set. Raises SettingRefused."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return None
+    fits, wanted = CHECKED[name]
+    if not fits(value):
+        raise SettingRefused(f"{name} must be {wanted}.")
+    return Path(value)
 
 
 def listen(address: Address) -> None:

@@ -20,6 +20,7 @@ from src.exports.spreadsheet import Writer
 from src.pictures import decode
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
 from src.pictures.folder import is_bookkeeping
+from src.pictures.formats import recognised
 from src.pictures.limits import MAX_BYTES
 from src.pictures.picture import ImageRefused, Picture
 from src.results.gate_sentences import rejected, sentence
@@ -44,6 +45,7 @@ TOO_MUCH: Final = f"These images have more than {MAX_SUM // 10**6} MB in total; 
 TOO_LARGE: Final = f"This archive has more than {MAX_BYTES // 10**6} MB; upload it in parts."
 EMPTY: Final = "There is no file in this archive."
 NO_IMAGE: Final = "There is no image among these files."
+GONE: Final = "This image is not there any more; read the images again."
 NO_ROWS: Final = "There are no results; read the images again."
 
 
@@ -126,6 +128,18 @@ def read_items(
     return [_row(models, name, item, archives, threshold, mpp) for item in chunk]
 
 
+def member_file(_: Models, path: str, member: int) -> tuple[str, bytes]:
+    """A name for the member with this index of the zip at `path`, and its content. Raises BatchRefused without one."""
+    try:
+        content = _member(Archive(Path(path).read_bytes()), member)
+    except ArchiveRefused as refusal:
+        raise BatchRefused(str(refusal)) from refusal
+    except (OSError, StopIteration) as error:
+        raise BatchRefused(GONE) from error
+    found = recognised(content)
+    return f"image.{found.name.lower().replace(' ', '')}" if found else "image", content
+
+
 def unread(task: Task, chunk: Sequence[Item], reason: str) -> list[Row]:
     """The rows of images that were not read; `reason` is the sentence that says why."""
     return [Row(line=row(task, item.name, reason, 0)) for item in chunk]
@@ -206,8 +220,11 @@ def _content(item: Item, archives: dict[str, Archive]) -> str | bytes:
         return item.path
     if item.path not in archives:
         archives[item.path] = Archive(Path(item.path).read_bytes())
-    archive = archives[item.path]
-    return archive.read(next(member for member in archive.members if member.index == item.member))
+    return _member(archives[item.path], item.member)
+
+
+def _member(archive: Archive, index: int) -> bytes:
+    return archive.read(next(member for member in archive.members if member.index == index))
 
 
 def _thumbnail(picture: Picture) -> str:

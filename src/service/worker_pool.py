@@ -19,7 +19,6 @@ from concurrent.futures import Future
 from functools import cached_property, partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
@@ -28,6 +27,7 @@ import torch
 
 from src import outgoing
 from src.fair_queue import TOO_BUSY, Late, Turn, Turns, visitor
+from src.memory_limit import limit_memory
 from src.models import device
 from src.models.predictor import Predictor
 from src.service import shared_models
@@ -59,8 +59,6 @@ NICE = 5
 MEMORY = 2_000_000_000
 """Bytes of address space that a piece of work may take, besides those of its process with all models loaded. The
 costliest image within the limits, a transparent PNG, took 1.5 GB (tests/attack/memory.py)."""
-STATM = Path("/proc/self/statm")
-"""The size of the process, on Linux. Without it, no useful limit on memory can be set."""
 
 NOT_STARTED = "The page has just started and is not ready yet; try again in a minute."
 TOO_LONG = (
@@ -74,6 +72,7 @@ PRELOADED: Final = (
     "src.service.worker_pool",
     "src.service.read_picture",
     "src.service.batch",
+    "src.service.read_slide",
     "src.local",
     "pytorch_grad_cam",
     "matplotlib.colors",
@@ -340,19 +339,6 @@ def _serve(connection: Connection) -> None:
             connection.send_bytes(pickle.dumps(reply))
     except (OSError, EOFError):
         return
-
-
-def limit_memory(further: int) -> None:
-    """Limit the address space of this process to its present size and so many `further` bytes: code that asks for more
-    gets a MemoryError. Without effect on systems other than Linux."""
-    if not STATM.exists():
-        return
-    import resource  # Unix alone has it
-
-    held = int(STATM.read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    lowest = min(limit for limit in (soft, hard, held + further) if limit != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_AS, (lowest, hard))
 
 
 def _end_with_parent() -> None:

@@ -27,8 +27,9 @@ def seconds_to_wait(answer: str) -> int | None:
 
 
 def content(answer: str) -> Any:
-    """The JSON of an answer, be it an event or not. Raises ArithmeticError for NaN and infinities."""
-    body = answer.partition("data: ")[2] if answer.startswith("event: ") else answer
+    """The JSON of an answer: of the last event, if there are events. Raises ArithmeticError for NaN and infinities."""
+    lines = [line.removeprefix("data: ") for line in answer.splitlines() if line.startswith("data: ")]
+    body = lines[-1] if answer.startswith("event: ") and lines else answer
     return json.loads(body.strip(), parse_constant=_not_finite)
 
 

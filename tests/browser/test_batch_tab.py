@@ -38,12 +38,12 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
 
     panel.get_by_role("spinbutton").fill(str(values[1]))
     referred = sum(p >= values[1] for p in values)
-    expect(panel.locator("[data-referred]")).to_have_text(str(referred))
+    expect(panel.locator("[data-referred]").first).to_have_text(str(referred))
     decisions = [rows.nth(at).locator(".v-decided") for at in (0, -1)]
     for decision, word in zip(decisions, ("Refer", "No referral"), strict=True):
         expect(decision).to_have_text(word, use_inner_text=True)
     with page.expect_download() as download:
-        panel.get_by_role("button", name="Save as CSV").click()
+        panel.get_by_role("button", name=f"Save as CSV ({len(EXAMPLES) + 3} rows)").click()
     assert re.fullmatch(r"vigil-breastmnist-[\d-]+\.csv", download.value.suggested_filename)
     download.value.save_as(tmp_path / "saved.csv")
     with (tmp_path / "saved.csv").open(newline="", encoding="utf-8") as lines:
@@ -52,3 +52,26 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
         found = list(table)
     assert sum(line["decision"] == "refer" for line in found) == referred
     assert [line["error"] for line in found if line["error"]] == [archive.OUTSIDE]
+
+    panel.get_by_role("radio", name=f"Refer ({referred})").check()
+    expect(rows.filter(visible=True)).to_have_count(referred)
+    panel.get_by_role("radio", name=f"No referral ({len(values) - referred})").check()
+    expect(rows.filter(visible=True)).to_have_count(len(values) - referred)
+    panel.get_by_role("radio", name=f"All ({len(values)})").check()
+    panel.get_by_role("button", name="p(malignant)").click()
+    expect(panel.get_by_role("columnheader", name="p(malignant)")).to_have_attribute("aria-sort", "ascending")
+    assert [float(p) for p in rows.evaluate_all("rows => rows.map(row => row.dataset.p)")] == sorted(values)
+    panel.get_by_role("button", name="Name", exact=True).click()
+    names = rows.evaluate_all("rows => rows.map(row => row.dataset.name)")
+    assert names[0].startswith("loose")
+    assert names[1:] == sorted(names[1:], key=str.lower)
+
+    # A click opens an image in the tab of its kind: one that was uploaded alone, and one from the zip.
+    for image in ("loose of ward nine.png", f"ward.zip/a/{EXAMPLES[0].name}"):
+        page.get_by_role("tab", name="Many images").click()
+        panel.get_by_role("button", name=image, exact=True).click()
+        tab = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name=TASK.title, exact=True))
+        expect(tab.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+        expect(tab.locator(".v-base")).to_be_visible()
+        tab.get_by_role("button", name="Remove").click()
+        expect(tab.locator(".v-word")).to_have_count(0)

@@ -284,12 +284,11 @@ def test_any_class_can_be_explained_and_the_map_is_moved_without_the_server(page
     assert not asked
 
 
-def test_how_sure_it_is_is_told_on_request_and_decided_again_by_the_slider(page: Page) -> None:
+def test_how_sure_it_is_is_shown_once_opened_and_decided_again_by_the_slider(page: Page) -> None:
     panel = open_tab(page, "histopathology")
-    open_section(panel, "How sure is it?")
-    expect(panel.get_by_role("button", name="Read altered versions")).to_have_count(0)
     upload(panel, ROOT / "examples" / EXAMPLE["histopathology"])
-    panel.get_by_role("button", name="Read altered versions").click()
+    expect(panel.locator(".v-word")).to_be_visible()
+    open_section(panel, "How sure is it?")
     chips = panel.locator(".v-chips li")
     expect(chips).to_have_count(len(perturbations.perturbations(TASKS["histopathology"])))
     queued: list[str] = []
@@ -303,6 +302,18 @@ def test_how_sure_it_is_is_told_on_request_and_decided_again_by_the_slider(page:
     # ... and goes with its picture
     panel.locator(".v-example").first.click()
     expect(chips).to_have_count(0)
+    panel.get_by_role("button", name="Read altered versions").click()
+    expect(chips.first).to_contain_text(", no referral")
+
+
+def test_the_section_without_an_image_reads_nothing(page: Page) -> None:
+    panel = open_tab(page, "histopathology")
+    queued: list[str] = []
+    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
+    open_section(panel, "How sure is it?")
+    expect(panel.get_by_text("Once an image is read, this section reads")).to_be_visible()
+    expect(panel.get_by_role("button", name="Read altered versions")).to_have_count(0)
+    assert not queued
 
 
 def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:

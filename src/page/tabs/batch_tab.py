@@ -5,12 +5,17 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from time import monotonic
+from typing import Any, Final, NamedTuple, TypeVar
 
 import gradio as gr
+from gradio.events import Dependency
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
 
 from src import fair_queue
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
+from src.page.endpoints import MODEL_EVENT
 from src.page.link import Controls
 from src.page.views import batch_table, comparison, result_card, threshold_costs
 from src.service import arguments, batch
@@ -26,14 +31,29 @@ MAX_BATCHES = 2
 TRIES: Final = 3
 """How often a chunk asks for its turn. The queue may refuse it while many new visitors arrive."""
 
+WHOLE: Final = -1
+"""The number that the page sends in place of a zip's member if the upload itself is the image."""
+
 NO_IMAGES: Final = "Choose images or a zip first."
 NO_MODEL: Final = "Choose the kind of images."
 TOO_MANY: Final = f"{MAX_BATCHES} of your batches are already running. Wait until one is done."
 NOT_NOW: Final = "The images could not be read just now. Upload them again in a moment."
 
 
-def batch_tab(pool: WorkerPool) -> Controls:
-    """Draw the tab inside the current gr.Blocks. Returns the controls whose values a link keeps."""
+class BatchTab(NamedTuple):
+    """`controls`: those whose values a link keeps. `image`: the image of the table that a visitor opens.
+
+    `opened`: the event after which `image` has it. `tasks`: the task of each value of `controls.model`.
+    """
+
+    controls: Controls
+    image: gr.Image
+    opened: Dependency
+    tasks: dict[str, str]
+
+
+def batch_tab(pool: WorkerPool) -> BatchTab:
+    """Draw the tab inside the current gr.Blocks."""
     checkpoints = {name: predictor.checkpoint for name, predictor in pool.models.items()}
     names = [name for task in TASKS for name in arguments.models_of(task, checkpoints)]
     defaults = {name: checkpoints[name].config.vigil.default_threshold for name in names}
@@ -87,17 +107,38 @@ def batch_tab(pool: WorkerPool) -> Controls:
                 raise BatchRefused(NO_IMAGES)
             if running_batches[visitor] > MAX_BATCHES:
                 raise BatchRefused(TOO_MANY)
-            items, rows = await call_with_retries(batch.items, uploads), list[Row]()
+            items, rows, began = await call_with_retries(batch.items, uploads), list[Row](), monotonic()
             while len(rows) < len(items):
-                progress((len(rows), len(items)), desc="Read", unit="images")
+                progress(
+                    (len(rows), len(items)), desc=_remaining(len(rows), len(items), monotonic() - began), unit="images"
+                )
                 rows += await read_chunk(name, items[len(rows) : len(rows) + CHUNK_SIZE], checked_threshold, scale)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
-            return None, result_card.refusal(str(refusal)), None, gr.Button(visible=False)
+            return None, None, *no_table(result_card.refusal(str(refusal)))
         finally:
             running_batches[visitor] -= 1
             if not running_batches[visitor]:
                 del running_batches[visitor]
-        return None, batch_table.table(task, rows, checked_threshold), batch.dump_rows(rows), gr.Button(visible=True)
+        paths = [path for path, _ in uploads]
+        sources = [(paths.index(item.path), item.member) for item in items]
+        shown = batch_table.table(task, rows, sources, checked_threshold)
+        save = gr.Button(f"Save as CSV ({len(rows):,} {'row' if len(rows) == 1 else 'rows'})", visible=True)
+        return None, paths, shown, batch.dump_rows(rows), save
+
+    async def open_image(files: Any, member: Any) -> str:
+        if not files or len(files) != 1 or Path(files[0]["path"]) in example_files():
+            raise refused(NOT_UPLOADED)
+        path = str(files[0]["path"])
+        if member == WHOLE:
+            return path
+        if not isinstance(member, int) or isinstance(member, bool) or member < 0:
+            raise refused(batch.GONE)
+        try:
+            name, content = await pool.call(batch.member_file, path, member)
+        except (BatchRefused, WorkFailed) as refusal:
+            raise refused(str(refusal)) from refusal
+        # It is saved beside the uploads, so that it is deleted with them.
+        return save_bytes_to_cache(content, name, get_upload_folder())
 
     def make_csv(rows: Any, name: Any, threshold: Any) -> dict[str, str]:
         try:
@@ -138,6 +179,10 @@ def batch_tab(pool: WorkerPool) -> Controls:
     save = gr.Button("Save as CSV", size="sm", visible=False)
     # Only the visitor's browser keeps these.
     rows, csv_file = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
+    # The uploads behind the table. The server deletes them as all uploads; a row of the table names one of them.
+    uploads = gr.File(visible="hidden", file_count="multiple")
+    member, image = gr.Number(None, visible="hidden"), gr.Image(type="filepath", visible="hidden")
+    open_button = gr.Button("Open", visible="hidden", elem_id="batch-open")
 
     def no_table(message: str) -> tuple[Any, ...]:
         return message, None, gr.Button(visible=False)
@@ -150,7 +195,7 @@ def batch_tab(pool: WorkerPool) -> Controls:
     reading = read_button.click(
         read,
         [files, model, threshold, mpp],
-        [files, table, rows, save],
+        [files, uploads, table, rows, save],
         api_visibility="private",
         concurrency_id="batch",
         concurrency_limit=None,
@@ -179,4 +224,21 @@ def batch_tab(pool: WorkerPool) -> Controls:
     save.click(
         make_csv, [rows, model, threshold], csv_file, api_visibility="private", queue=False, preprocess=False
     ).success(None, csv_file, js="(csv) => vigil.saveText(csv.text, csv.name)", api_visibility="private")
-    return Controls(threshold, model, names)
+    opened = open_button.click(
+        open_image,
+        [uploads, member],
+        image,
+        js=f"(uploads) => vigil.chosenUpload(uploads, {WHOLE})",
+        api_visibility="private",
+        show_progress_on=table,
+        **MODEL_EVENT,
+    )
+    return BatchTab(Controls(threshold, model, names), image, opened, {name: task_of(name).name for name in names})
+
+
+def _remaining(read: int, of: int, seconds: float) -> str:
+    """The time that the remaining images will take if they take as long as the earlier ones."""
+    if not read:
+        return "Reading"
+    left = round(seconds / read * (of - read))
+    return f"About {left} s left" if left < 100 else f"About {round(left / 60)} min left"

@@ -11,6 +11,7 @@ from src.page.tabs.sections import Sections
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.summary_part import written_part
 from src.page.views import comparison, page_frame, result_card, threshold_costs
+from src.page.views.robustness import no_robustness
 from src.service.read_picture import REPORTS
 
 # The back camera of a phone at a high resolution. It is not mirrored, because left and right matter for a lesion.
@@ -171,10 +172,12 @@ class TaskControls:
             with gr.Row(visible=False) as self.further_row:
                 self.ask_robustness = gr.Button("Read altered versions of the image", size="md")
                 self.ask_models = gr.Button("Compare the models", size="md", visible=several)
-            self.robustness, self.comparison = html(""), html("")
+            self.robustness, self.comparison = html(no_robustness()), html("")
             if several:
                 html(comparison.models_table(self.models.checkpoints, speeds))
         self.robustness_result, self.model_answers = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
+        # Another text whenever the opened section is to read the altered versions.
+        self.robustness_wanted = gr.Textbox("", visible="hidden")
 
     def _draw_exports(self) -> None:
         with self.sections.section("report"), gr.Row():

@@ -84,7 +84,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
             page_request,
             [*shown, controls.api_calls],
             trigger_mode="always_last",
-            show_progress_on=[controls.decision],
+            show_progress="hidden",  # the card itself says what happens
             **READING_EVENT,
         )
         read.failure(
@@ -148,11 +148,22 @@ def _connect_threshold(handlers: TaskHandlers) -> None:
 def _connect_further_requests(handlers: TaskHandlers, page_request: list[Any]) -> None:
     """Connect the buttons that request more about the image that was read."""
     controls = handlers.controls
-    for button, ask, shown in (
-        (controls.ask_robustness, handlers.check_robustness, [controls.robustness, controls.robustness_result]),
-        (controls.ask_models, handlers.compare_models, [controls.comparison, controls.model_answers]),
+    controls.sections.by_name["sure"].expand(
+        None,
+        [controls.result, controls.robustness_result],
+        controls.robustness_wanted,
+        js="(result, found) => vigil.wanted(result && !found)",
+        api_visibility="private",
+    )
+    for triggers, ask, shown in (
+        (
+            [controls.ask_robustness.click, controls.robustness_wanted.change],
+            handlers.check_robustness,
+            [controls.robustness, controls.robustness_result],
+        ),
+        ([controls.ask_models.click], handlers.compare_models, [controls.comparison, controls.model_answers]),
     ):
-        button.click(ask, page_request, shown, show_progress_on=shown[:1], **READING_EVENT)
+        gr.on(triggers, ask, page_request, shown, show_progress_on=shown[:1], **READING_EVENT)
     for kind, (button, file) in controls.reports.items():
         button.click(
             handlers.report_maker(kind), page_request, file, show_progress_on=[button], **READING_EVENT

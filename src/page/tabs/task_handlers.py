@@ -1,6 +1,7 @@
 """The event handlers of one task's tab: they return the new values of its components."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from src.page.tabs.task_controls import TaskControls
 from src.page.views import comparison, result_card
 from src.page.views.class_meanings import class_meanings
 from src.page.views.explanation import heat_map_trust, heat_map_viewer
-from src.page.views.robustness import robustness_section
+from src.page.views.robustness import no_robustness, robustness_section
 from src.results import decisions
 from src.results.result import GateResult, Result
 from src.service import arguments, read_picture
@@ -56,7 +57,7 @@ class TaskHandlers:
             controls.heat_map: "",
             controls.heat_map_trust: "",
             controls.robustness_result: None,
-            controls.robustness: "",
+            controls.robustness: no_robustness(),
             controls.model_answers: None,
             controls.comparison: "",
         }
@@ -69,6 +70,18 @@ class TaskHandlers:
         return {**self.no_answer(result_card.refusal(NOT_NOW)), **self._curves(threshold, model)}
 
     async def show(
+        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
+    ) -> AsyncIterator[Changes]:
+        """The answer to the image. While it waits, its place in the queue stands in place of the decision."""
+        answer = asyncio.ensure_future(self.answer(image, threshold, explain, code, model, accepted_image, mpp))
+        try:
+            async for place in self.pool.turns.places(answer):
+                yield {self.controls.decision: result_card.reading(place)}
+            yield await answer
+        finally:
+            answer.cancel()
+
+    async def answer(
         self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
     ) -> Changes:
         """Read the image. If the gate rejects it, ask the visitor before anything is shown."""

@@ -4,6 +4,9 @@ Knows nothing of Gradio. Each row has the words of both decisions, and src/page/
 table follows the threshold without the server.
 """
 
+from collections.abc import Sequence
+from typing import Any, Final
+
 from src.page.render import render
 from src.pictures.limits import MAX_BYTES
 from src.results.thresholds import decide
@@ -11,6 +14,11 @@ from src.service.batch import MAX_IMAGES, MAX_SUM, THUMBNAIL, Rows
 from src.tasks import Task
 
 _MB = 10**6
+BINS: Final = 20
+"""The bars of the histogram of p(malignant)."""
+
+Source = tuple[int, int | None]
+"""The number of the upload that has an image, from 0, and the image's index in it if the upload is a zip."""
 
 
 def intro() -> str:
@@ -23,16 +31,22 @@ def empty() -> str:
     return render("batch_empty.html")
 
 
-def table(task: Task, rows: Rows, threshold: float) -> str:
-    """The table of all rows. Images with an answer are sorted by p(malignant), the highest first."""
-    read = [(row.p_malignant, row) for row in rows if row.p_malignant is not None]
-    answered = sorted(((p, row) for p, row in read if row.unlike is None), key=lambda scored: -scored[0])
+def table(task: Task, rows: Rows, sources: Sequence[Source], threshold: float) -> str:
+    """The table of all rows. Images with an answer are sorted by p(malignant), the highest first.
+
+    `sources` has a source for each row.
+    """
+    read = [
+        (row.p_malignant, row, source) for row, source in zip(rows, sources, strict=True) if row.p_malignant is not None
+    ]
+    answered = sorted(((p, row, source) for p, row, source in read if row.unlike is None), key=lambda one: -one[0])
     names = {diagnosis.code: diagnosis.name for diagnosis in task.classes}
     return render(
         "batch_table.html",
         task=task,
         threshold=threshold,
-        referred=sum(decide(p, threshold) == "refer" for p, _ in answered),
+        referred=sum(decide(p, threshold) == "refer" for p, *_ in answered),
+        histogram=_histogram([p for p, *_ in answered]),
         answered=[
             {
                 "path": row.line["path"],
@@ -41,10 +55,23 @@ def table(task: Task, rows: Rows, threshold: float) -> str:
                 "prediction": names.get(row.line["prediction"], ""),
                 "warnings": row.line["quality"],
                 "thumbnail": row.thumbnail,
+                "source": source,
             }
-            for p, row in answered
+            for p, row, source in answered
         ],
-        unlike=[row for _, row in read if row.unlike is not None],
+        unlike=[(row, source) for _, row, source in read if row.unlike is not None],
         failed=[row for row in rows if row.p_malignant is None],
         side=THUMBNAIL,
     )
+
+
+def _histogram(scores: Sequence[float]) -> list[dict[str, Any]]:
+    """A bar for each of BINS equal parts of 0 to 1: its ends, its count and its height as a share of the highest."""
+    counts = [0] * BINS
+    for p in scores:
+        counts[min(int(p * BINS), BINS - 1)] += 1
+    highest = max(counts, default=0) or 1
+    return [
+        {"low": at / BINS, "high": (at + 1) / BINS, "count": count, "height": count / highest}
+        for at, count in enumerate(counts)
+    ]

@@ -23,7 +23,7 @@ from src.models.evaluation import (
     WithoutNearDuplicates,
 )
 from src.page.render import render
-from src.page.views import published
+from src.page.views import evidence_plot, published
 from src.page.views.learning_curves import learning_curves
 from src.results.formatting import (
     METRIC_NAMES,
@@ -87,13 +87,15 @@ def models(served: Iterable[Checkpoint]) -> list[Model]:
 
 
 def overview(shown: Iterable[Model]) -> str:
-    """All models beside each other: AUC, and sensitivity and specificity at the default threshold, on each set.
+    """All models beside each other: sensitivity and specificity at the default threshold on each set, and the AUC.
 
     A model whose figures are incomplete has no row; its own page says that they cannot be shown.
     """
-    rows = [row for model in shown if _problem(model) is None for row in _overview_rows(model)]
+    complete = [model for model in shown if _problem(model) is None]
+    rows = [row for model in complete for row in _overview_rows(model)]
+    plot = evidence_plot.plot((model.title, model.evaluation) for model in complete)
     head = ("Model", "Dataset", "AUC, malignant", "Sensitivity", "Specificity", "Threshold")
-    return render("evidence_overview.html", head=head, rows=rows)
+    return render("evidence_overview.html", head=head, rows=rows, plot=plot)
 
 
 def _problem(model: Model) -> str | None:

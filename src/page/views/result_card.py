@@ -29,9 +29,9 @@ def no_result() -> str:
     return render("no_result.html")
 
 
-def reading() -> str:
-    """The text in place of the decision while an image is read."""
-    return render("reading.html")
+def reading(place: int | None = None) -> str:
+    """The text in place of the decision while an image is read, or while it waits at `place` in the queue."""
+    return render("reading.html", place=place)
 
 
 def no_classes(task: Task, *, reading: bool = False) -> str:

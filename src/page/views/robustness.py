@@ -12,6 +12,11 @@ from src.results.formatting import percent
 from src.results.result import Robustness
 
 
+def no_robustness() -> str:
+    """The text in place of the section before altered versions were read."""
+    return render("no_robustness.html")
+
+
 def robustness_section(found: Robustness, threshold: float, evaluation: Evaluation) -> str:
     """Whether the decision holds, the range of p(malignant), and a chip for each altered version of the image.
 

@@ -53,18 +53,19 @@ def test_the_stages_are_had_in_the_pass_that_gives_the_answer(name: str) -> None
 def test_statistics_of_any_picture_are_finite_and_keep_their_size(task: str, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    for image in (noise, Image.new("RGB", size), Image.new("RGB", size, "white")):
-        found = gate.picture_features(image, TASKS[task], 28)
-        assert found.shape == (gate.PICTURE_FEATURES,)
-        assert np.isfinite(found).all()
+    images = [noise, Image.new("RGB", size), Image.new("RGB", size, "white")]
+    found = gate.picture_features(images, TASKS[task], 28)
+    assert found.shape == (3, gate.PICTURE_FEATURES)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:1], gate.picture_features(images[:1], TASKS[task], 28), rtol=1e-4, atol=1e-4)
 
 
 def test_a_large_picture_has_the_statistics_of_its_small_copy() -> None:
     small = Image.fromarray(synthetic_datasets.colour(np.random.default_rng(0), 1, 3, 64, 64))
     large = small.resize((512, 512), Image.Resampling.BICUBIC)
-    ours, theirs = (gate.picture_features(image, TASKS["skin"], 224) for image in (small, large))
+    ours, theirs = (gate.picture_features([image], TASKS["skin"], 224)[0] for image in (small, large))
     np.testing.assert_allclose(ours[:17], theirs[:17], atol=0.02)
-    assert not gate.picture_features(small.convert("L").convert("RGB"), TASKS["skin"], 224)[:8].any()
+    assert not gate.picture_features([small.convert("L").convert("RGB")], TASKS["skin"], 224)[0, :8].any()
 
 
 def test_a_display_that_tints_a_grey_picture_changes_little() -> None:
@@ -72,7 +73,7 @@ def test_a_display_that_tints_a_grey_picture_changes_little() -> None:
     tinted = grey * (0.85, 1.0, 1.15)
     for name, most in (("breastmnist", 0.02), ("ultrasound", 0.02), ("skin", 1.0)):
         ours, theirs = (
-            gate.picture_features(Image.fromarray(pixels.astype(np.uint8)), TASKS[name], 28)
+            gate.picture_features([Image.fromarray(pixels.astype(np.uint8))], TASKS[name], 28)[0]
             for pixels in (grey, tinted)
         )
         assert np.abs(ours - theirs)[:8].max() < most

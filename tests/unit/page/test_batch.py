@@ -13,7 +13,7 @@ from src.page.tabs import batch_tab
 from src.page.views import batch_table
 from src.results.gate_sentences import sentence
 from src.service import batch
-from src.service.batch import Row
+from src.service.batch import BatchRefused, Row
 from src.service.worker_pool import TOO_LONG, Models, WorkerPool, WorkFailed
 from tests.support.batches import EXAMPLES, NASTY, TASK, packed, read
 from tests.support.event_loop import run
@@ -34,7 +34,7 @@ def test_the_table_is_sorted_escaped_and_says_what_it_leaves_out() -> None:
         row("gone.png", None),
         row("middle.png", 0.3),
     ]
-    shown = batch_table.table(TASK, rows, 0.3)
+    shown = batch_table.table(TASK, rows, [(0, at) for at in range(len(rows))], 0.3)
     order = [shown.index(name) for name in ("&lt;img", "middle.png", "low.png", "cat.png", "gone.png")]
     assert order == sorted(order)
     assert re.findall(r'data-decision="([^"]+)"', shown) == ["refer", "refer", "no referral"]
@@ -42,6 +42,7 @@ def test_the_table_is_sorted_escaped_and_says_what_it_leaves_out() -> None:
     assert "<img src=x" not in shown
     assert "&lt;b&gt;Dark" in shown
     assert "no &lt;ultrasound&gt;" in shown
+    assert re.findall(r'title="[^"]+: ([1-9])"></i>', shown) == ["1", "1", "1"], "the bars of the histogram"
     assert "99.0%" not in shown, "no probability beside an image of another kind"
 
 
@@ -49,7 +50,7 @@ def test_an_image_of_another_kind_says_so(models: Models, tmp_path: Path, monkey
     monkeypatch.setattr(Predictor, "_verdicts", lambda _, prepared, __: [Verdict(9, 1)] * len(prepared))
     rows = read(models, packed(tmp_path))
     assert {one.unlike for one in rows} == {sentence(TASK)}
-    assert "no answer" in batch_table.table(TASK, rows, 0.3)
+    assert "no answer" in batch_table.table(TASK, rows, [(0, None)] * len(rows), 0.3)
 
 
 class Slow(WorkerPool):
@@ -72,8 +73,21 @@ def test_what_takes_too_long_together_is_read_alone(models: Models, tmp_path: Pa
     steps: list[tuple[int, int]] = []
     files = [{"path": path, "orig_name": name}]
     reading = read_all(files, TASK.name, 0.3, None, lambda step, **_: steps.append(step))
-    _, shown, kept, _ = run(reading)
+    _, _, shown, kept, _ = run(reading)
     assert [row["p_malignant"] is None for row in kept] == [file == EXAMPLES[-1] for file in EXAMPLES]
     assert TOO_LONG in shown
     assert steps[0] == (0, len(EXAMPLES))
     assert Path(path).exists(), "somebody else may have uploaded the same, and still read it"
+
+
+def test_a_zip_gives_the_image_that_is_opened(models: Models, tmp_path: Path) -> None:
+    path, name = packed(tmp_path, {"../outside.png": b"x"})
+    items = batch.items(models, [(path, name)])
+    for item, example in zip(items[:-1], EXAMPLES, strict=True):
+        assert item.member is not None
+        found, content = batch.member_file(models, path, item.member)
+        assert content == example.read_bytes()
+        assert found == "image.png"
+    for member in (items[-1].member or 0, 10**6):
+        with pytest.raises(BatchRefused):
+            batch.member_file(models, path, member)

@@ -249,3 +249,13 @@ def test_every_embedded_model_can_be_shown(folder: Path) -> None:
     assert "format, so its figures" not in page
     assert "<polyline" in page
     assert text_of(content["splits"]["test"]["metrics"]["auc_malignant"]) in evidence.overview([shown])
+
+
+def test_the_plot_has_each_set_with_counts_and_interval(evaluation: dict[str, Any]) -> None:
+    overview = evidence.overview([model(evaluation)])
+    sets = [evaluation["splits"]["test"], *evaluation["external"].values()]
+    for one in sets:
+        point = one["at_default_threshold"]["malignant"]
+        assert f"{point['tp']:,} of {point['tp'] + point['fn']:,} malignant images are referred" in overview
+        assert f"{point['tn']:,} of {point['tn'] + point['fp']:,} other images are not referred" in overview
+        assert f'style="left:{100 * point["sensitivity"]["value"]:.1f}%"' in overview

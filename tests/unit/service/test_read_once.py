@@ -152,13 +152,22 @@ def readers(models: Models) -> list[Callable[..., Any]]:
     return [function for function in found if "image" in inspect.signature(function).parameters]
 
 
+async def end(answer: Any) -> None:
+    """Wait for a handler, or for all that a generator of answers yields."""
+    if inspect.isasyncgen(answer):
+        async for _ in answer:
+            pass
+    else:
+        await answer
+
+
 def test_every_action_of_page_and_api_reads_a_picture_once(models: Models, file: str, counted: Counter[str]) -> None:
     image = {"path": file, "orig_name": "a.png"}
     given = {"task": "skin", "image": image, "threshold": THRESHOLD, "explain": "Grad-CAM", "code": "", "model": ""}
     passes = []
     for read in readers(models):
         counted.clear()
-        asyncio.run(read(*(given.get(name.lstrip("_"), "") for name in inspect.signature(read).parameters)))
+        asyncio.run(end(read(*(given.get(name.lstrip("_"), "") for name in inspect.signature(read).parameters))))
         assert counted["decode"] == 1, read
         passes.append((read.__name__, counted["pass"]))
     each_tab = ["show", "check_robustness", *["make_report"] * len(read_picture.REPORTS)]

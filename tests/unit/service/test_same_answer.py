@@ -97,7 +97,7 @@ def by_page_and_api(
     result, _ = asyncio.run(endpoint(image, THRESHOLD, "none"))
     shows: list[Any] = [function for function in functions if function.__name__ == "show"]
     (tab,) = (show.__self__ for show in shows if show.__self__.task.name == task)
-    return asyncio.run(tab.show(image, THRESHOLD, "none", "", "", None))[tab.controls.result], result
+    return asyncio.run(tab.answer(image, THRESHOLD, "none", "", "", None))[tab.controls.result], result
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from src import fair_queue
+from src import fair_queue, memory_limit
 from src.models import checkpoints, networks
 from src.pictures import archive, picture
 from src.pictures.picture import ImageRefused
@@ -208,7 +208,7 @@ def test_a_process_killed_while_it_starts_costs_nobody_anything(
         started.close()
 
 
-@pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
+@pytest.mark.skipif(not memory_limit.STATM.exists(), reason="elsewhere no limit on memory is set")
 @pytest.mark.parametrize(
     "hungry",
     [worker_functions.hungry, worker_functions.hungry_network, worker_functions.hungry_bit_by_bit],
@@ -225,13 +225,13 @@ def test_work_may_take_so_much_memory_and_no_more(processes: ProcessWorkerPool, 
     run(ask())
 
 
-@pytest.mark.skipif(not worker_pool.STATM.exists(), reason="elsewhere no limit on memory is set")
+@pytest.mark.skipif(not memory_limit.STATM.exists(), reason="elsewhere no limit on memory is set")
 def test_a_lower_limit_of_the_operators_stays() -> None:
     code = (
-        "import resource; from src.service import worker_pool as pool; "
+        "import resource; from src.memory_limit import limit_memory; "
         "resource.setrlimit(resource.RLIMIT_AS, (2**45, 2**46)); "
-        "pool.limit_memory(2**44); first = resource.getrlimit(resource.RLIMIT_AS); "
-        "pool.limit_memory(2**47); print(first[0] < 2**45, resource.getrlimit(resource.RLIMIT_AS) == first)"
+        "limit_memory(2**44); first = resource.getrlimit(resource.RLIMIT_AS); "
+        "limit_memory(2**47); print(first[0] < 2**45, resource.getrlimit(resource.RLIMIT_AS) == first)"
     )
     said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
     assert said.split() == ["True", "True"]

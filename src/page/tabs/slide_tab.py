@@ -1,0 +1,90 @@
+"""The tab "Whole slide": a viewer of the offered slides with their scores, hot spots, and the tile under a click."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import gradio as gr
+
+from src.page.blocks import html, refused
+from src.page.endpoints import MODEL_EVENT, as_json
+from src.page.views import slide_report
+from src.pictures.picture import ImageRefused
+from src.service import read_slide
+from src.service.worker_pool import WorkerPool, WorkFailed
+from src.slides.library import Offered
+
+NO_SLIDE: Final = "There is no such slide; open the page again."
+NO_POINT: Final = "Click on the slide first."
+
+
+def slide_tab(pool: WorkerPool, slides: Mapping[str, Offered], tab: gr.Tab) -> None:
+    """Draw the tab inside the current gr.Blocks. `slides`: the offered slides by their ids."""
+
+    def offered(chosen: Any) -> Offered:
+        if not isinstance(chosen, str) or chosen not in slides:
+            raise refused(NO_SLIDE)
+        return slides[chosen]
+
+    async def read(chosen: Any) -> tuple[dict[str, Any] | None, str, str]:
+        slide = offered(chosen)
+        try:
+            viewed = await pool.call(read_slide.view, str(slide.file), str(slide.scores))
+        except (ImageRefused, WorkFailed) as refusal:
+            return None, slide_report.problem(str(refusal)), ""
+        return as_json(viewed), slide_report.report(viewed), ""
+
+    async def read_tile(chosen: Any, point: Any) -> str:
+        slide = offered(chosen)
+        x, y = _numbers(point)
+        try:
+            found = await pool.call(read_slide.tile_at, str(slide.file), x, y)
+        except (ImageRefused, WorkFailed) as refusal:
+            return slide_report.problem(str(refusal))
+        return slide_report.tile(found)
+
+    html(slide_report.intro())
+    chosen = gr.Dropdown(
+        [(one.name, key) for key, one in slides.items()], value=next(iter(slides)), label="Slide", filterable=False
+    )
+    with gr.Row():
+        with gr.Column(scale=3):
+            html(slide_report.viewer())
+            with gr.Row():
+                opacity = gr.Slider(0, 1, 0.6, step=0.05, label="Opacity of the scores")
+                threshold = gr.Slider(0, 1, 0.3, step=0.01, label="Show scores from")
+        with gr.Column(scale=2):
+            tile = html("")
+            shown = html("")
+    viewed = gr.JSON(visible="hidden")
+    point = gr.Textbox("", visible="hidden", elem_id="slide-point")
+    ask = gr.Button("Read this tile", visible="hidden", elem_id="slide-ask")
+    for event in (tab.select, chosen.input):
+        event(
+            read, chosen, [viewed, shown, tile], api_visibility="private", show_progress_on=shown, **MODEL_EVENT
+        ).then(
+            None,
+            [viewed, chosen, opacity],
+            threshold,
+            js="(viewed, id, opacity) => vigil.slide.open(viewed, id, opacity)",
+            api_visibility="private",
+        )
+    opacity.change(None, opacity, None, js="(value) => vigil.slide.fade(value)", api_visibility="private")
+    threshold.change(None, threshold, None, js="(value) => vigil.slide.cut(value)", api_visibility="private")
+    ask.click(
+        read_tile,
+        [chosen, point],
+        tile,
+        js="(id) => [id, vigil.slide.point()]",
+        api_visibility="private",
+        show_progress_on=tile,
+        **MODEL_EVENT,
+    )
+
+
+def _numbers(point: Any) -> tuple[float, float]:
+    """A point "x,y" in pixels of level 0. Raises gr.Error for anything else."""
+    try:
+        x, y = (float(number) for number in point.split(","))
+    except (ValueError, AttributeError) as error:
+        raise refused(NO_POINT) from error
+    return x, y

@@ -1,0 +1,35 @@
+"""The tab of whole slides: what a slide's scores say, its hot spots, and the answer about one tile."""
+
+from typing import Final
+
+from markupsafe import Markup
+
+from src.page.render import render
+from src.service.read_slide import TASK, TileAnswer, Viewed
+
+HEAT_MAP: Final = "Grad-CAM"
+
+
+def intro() -> Markup:
+    """The text above the viewer."""
+    return render("slide_intro.html")
+
+
+def viewer() -> Markup:
+    """The place of the viewer, which src/page/slide.js fills."""
+    return render("slide_viewer.html")
+
+
+def report(viewed: Viewed) -> Markup:
+    """What is known of a slide, and the list of its hot spots."""
+    return render("slide_report.html", viewed=viewed, report=viewed.report, look=TASK.look)
+
+
+def tile(answer: TileAnswer) -> Markup:
+    """The answer about one tile."""
+    return render("slide_tile.html", answer=answer, method=HEAT_MAP, look=TASK.look)
+
+
+def problem(sentence: str) -> Markup:
+    """The sentence that says why a slide or a tile cannot be shown."""
+    return render("problem.html", sentence=sentence)

@@ -1,0 +1,37 @@
+"""The slides that the page offers: those of the operator's folder, and a drawn example. Each has an unguessable id.
+
+The scores of a slide in DIR are those that `python -m src.slide DIR/SLIDE --out DIR/scores` wrote.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SUFFIXES: Final = frozenset(
+    (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".tif", ".tiff")
+)
+"""The suffixes of slides. OpenSlide decides by the content when a slide is opened."""
+SCORES: Final = "scores"
+EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples" / "slide"
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A slide on the page: its name, its file, and the folder of its scores, which may not exist."""
+
+    name: str
+    file: Path
+    scores: Path
+
+
+def offered(folder: Path | None, examples: Path = EXAMPLES) -> Mapping[str, Offered]:
+    """The slides by their ids: the examples first, then those of `folder`, by name."""
+    found = [*_slides(examples, "Drawn example: "), *(_slides(folder, "") if folder is not None else ())]
+    return {secrets.token_urlsafe(16): one for one in found}
+
+
+def _slides(folder: Path, prefix: str) -> Sequence[Offered]:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    return [Offered(prefix + file.name, file.resolve(), (folder / SCORES / file.name).resolve()) for file in files]

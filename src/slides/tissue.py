@@ -1,0 +1,74 @@
+"""Where a slide shows tissue: an overview of the slide -> a mask.
+
+Tissue is what has colour. The threshold of saturation is Otsu's, between a floor above the noise of an empty slide and
+a ceiling below pale tissue: a pen mark or blood would otherwise raise it until pale tissue vanishes. What is doubtful
+counts as tissue, because an unread tile can hide a metastasis and a needless one costs milliseconds. So folds, blood
+and pen marks are read; the gate says how many tiles are no lymph node.
+"""
+
+import math
+from typing import Final
+
+import cv2
+import numpy as np
+
+OVERVIEW_MPP: Final = 8.0
+"""Micrometres per pixel of the overview: a cell is one pixel."""
+FLOOR, CEILING = 8, 12
+"""Levels of saturation, 0 to 255, between which Otsu's threshold is kept. Noise gives glass up to 6, and the palest
+tissue has some 15."""
+GLASS_LEVEL: Final = 200
+"""The brightness of empty glass, at least, in each of red, green and blue."""
+GLASS_SHARE: Final = 0.9
+"""The quantile of brightness from which pixels count as glass where the slide has any."""
+DARK: Final = 50
+"""A pixel whose brightest channel is below this has no hue that could be measured. It counts as tissue if it is not a
+part of the frame that a scanner leaves black."""
+CLOSING_UM: Final = 40.0
+"""Micrometres: gaps of this width are closed."""
+LEAST_MM2: Final = 0.0025
+"""Square millimetres of the smallest piece of tissue, 50 µm across: smaller ones are dust."""
+LITTLE: Final = 0.001
+"""Share of the slide below which there is said to be little tissue."""
+
+
+def mask(overview: np.ndarray, mpp: float) -> np.ndarray:
+    """Where tissue is, bool (H, W).
+
+    `overview`: the slide, RGB, uint8 (H, W, 3), over white. `mpp`: its micrometres per pixel.
+    """
+    saturation = cv2.medianBlur(_saturation(_without_tint(overview)), 3)
+    threshold, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    found = saturation >= min(max(threshold, FLOOR), CEILING)
+    found |= _dark(overview)
+    side = 2 * max(1, math.ceil(CLOSING_UM / mpp / 2)) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    # Closing first: scattered cells of pale tissue become one piece that is large enough.
+    closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, disc)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+    large = statistics[:, cv2.CC_STAT_AREA] * (mpp / 1000) ** 2 >= LEAST_MM2
+    large[0] = False  # the background
+    return large[labels]
+
+
+def _without_tint(overview: np.ndarray) -> np.ndarray:
+    """The overview with white glass, float32: a lamp gives glass a tint, which is no colour of tissue."""
+    brightness = overview.min(axis=2)
+    glass = overview[brightness >= max(np.quantile(brightness, GLASS_SHARE), GLASS_LEVEL)]
+    white = glass.mean(axis=0) if len(glass) else np.full(3, 255.0)
+    return np.minimum(overview * (255 / white).astype(np.float32), np.float32(255))
+
+
+def _saturation(rgb: np.ndarray) -> np.ndarray:
+    """The saturation (HSV) of each pixel, uint8 (H, W); 0 for dark pixels."""
+    brightest = rgb.max(axis=2)
+    share = (brightest - rgb.min(axis=2)) / np.maximum(brightest, 1)
+    return np.where(brightest >= DARK, np.rint(255 * share), 0).astype(np.uint8)
+
+
+def _dark(overview: np.ndarray) -> np.ndarray:
+    """The dark pixels that do not belong to a black area at the edge of the slide, bool (H, W)."""
+    dark = (overview.max(axis=2) < DARK).astype(np.uint8)
+    _, labels = cv2.connectedComponents(dark, connectivity=8)
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return (dark > 0) & ~np.isin(labels, edge[edge > 0])
