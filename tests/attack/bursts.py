@@ -20,8 +20,8 @@ from tests.attack.server import MB, PATIENCE, Peak
 AT_ONCE: Final = 20
 SECONDS: Final = 20.0
 SHORT: Final = 3.0
-PROMISED: Final = 1.0
-"""The longest acceptable time of another visitor's answer, in seconds."""
+PROMISED: Final = 10
+"""The longest acceptable time of another visitor's answer, in times that the page takes with nobody else there."""
 BODY: Final = 12 * MB
 VISITORS: Final = 8
 GREEDY: Final = {"X-Forwarded-For": "203.0.113.1"}
@@ -34,40 +34,45 @@ def whole_pages(bench: Bench) -> Iterator[Row]:
     paths = sorted(path for method, path in OPEN if method == "GET" and "{" not in path and "events" not in path)
     slowest: dict[str, float] = {}
     answered: Counter[int] = Counter()
-    longest = 0.0
+    greedy = httpx.Client(base_url=bench.app.url, timeout=PATIENCE, headers=GREEDY)
+    other = httpx.Client(base_url=bench.app.url, timeout=PATIENCE)
+    alone, longest = max(_seconds(other, "/") for _ in range(10)), 0.0
     for path in paths:
         over = threading.Event()
 
         def ask(path: str = path, over: threading.Event = over) -> None:
-            with httpx.Client(base_url=bench.app.url, timeout=PATIENCE, headers=GREEDY) as greedy:
-                while not over.is_set():
-                    answered[greedy.get(path).status_code] += 1
+            while not over.is_set():
+                answered[greedy.get(path).status_code] += 1
 
         threads = [threading.Thread(target=ask) for _ in range(AT_ONCE)]
         for thread in threads:
             thread.start()
         until = time.monotonic() + seconds / len(paths)
         times: list[float] = []
-        with httpx.Client(base_url=bench.app.url, timeout=PATIENCE) as other:
-            while time.monotonic() < until or not times:
-                for asked in ("/theme.css", "/"):
-                    began = time.monotonic()
-                    other.get(asked).raise_for_status()
-                    times.append(time.monotonic() - began)
+        while time.monotonic() < until or not times:
+            times += [_seconds(other, asked) for asked in ("/theme.css", "/")]
         over.set()
         for thread in threads:
             thread.join()
         slowest[path] = max(times)
         longest = max(longest, *times)
+    greedy.close()
+    other.close()
     worst = max(slowest, key=lambda path: slowest[path])
     yield Row(
         5,
         f"Each of the {len(paths)} pages and lists that need no upload, asked for {AT_ONCE} at once by one visitor for "
         f"{seconds:.0f} s; another opens the page",
         answered.total(),
-        f"The other was always answered, within {longest:.1f} s at most (beside {worst}).",
-        longest < PROMISED,
+        f"The other was always answered, within {longest:.2f} s at most (beside {worst}), alone within {alone:.2f} s.",
+        longest < PROMISED * alone,
     )
+
+
+def _seconds(visitor: httpx.Client, path: str) -> float:
+    began = time.monotonic()
+    visitor.get(path).raise_for_status()
+    return time.monotonic() - began
 
 
 def open_bodies(bench: Bench) -> Iterator[Row]:

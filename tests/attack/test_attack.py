@@ -35,7 +35,6 @@ SHORT = (
     arguments.calls,
     arguments.functions,
     bursts.open_bodies,
-    bursts.whole_pages,
     odd_json.odd_json,
     fetching.fetching,
     fuzz_calls.generated_calls,
