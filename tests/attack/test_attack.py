@@ -9,7 +9,6 @@ import pytest
 from tests.attack import __main__ as attack
 from tests.attack import (
     arguments,
-    bursts,
     fetching,
     files,
     fuzz_calls,
@@ -34,7 +33,6 @@ SHORT = (
     memory.largest,
     arguments.calls,
     arguments.functions,
-    bursts.open_bodies,
     odd_json.odd_json,
     fetching.fetching,
     fuzz_calls.generated_calls,
