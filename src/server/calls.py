@@ -172,10 +172,10 @@ class Calls:
             found = json.loads(body)
         except (ValueError, RecursionError):
             return NOT_UNDERSTOOD, 0
-        if not self.files.has(path, found) or not _is_text(found):
-            return NOT_UNDERSTOOD, 0
         if any(map(names_a_file, self.files.others(path, found))):
             return NO_FILE, 0
+        if not self.files.has(path, found) or not _is_text(found):
+            return NOT_UNDERSTOOD, 0
         return None, self.files.images(path, found)
 
 
