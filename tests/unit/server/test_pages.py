@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from src.server.pages import Pages
+from tests.support import event_loop
 
 
 async def nothing() -> Message:
@@ -53,7 +54,7 @@ def test_one_page_at_a_time_and_each_visitor_in_turn() -> None:
         await asyncio.gather(*(get("greedy", "/theme.css") for _ in range(5)))
         assert most == 5
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_visitor_who_does_not_receive_keeps_nobody_waiting() -> None:
@@ -79,7 +80,7 @@ def test_a_visitor_who_does_not_receive_keeps_nobody_waiting() -> None:
         assert [message.get("body") for message in received] == [None, b"page"] * 2
         stuck.cancel()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 PAGE = b"<p>the page</p>" * 1000
@@ -96,7 +97,7 @@ def answer_to(accepted: list[str], response: Response) -> tuple[Headers, bytes]:
         headers = [(b"accept-encoding", value.encode()) for value in accepted]
         await Pages(response)({**scope_of("anyone"), "headers": headers}, nothing, take)
 
-    asyncio.run(get())
+    event_loop.run(get())
     return Headers(raw=received[0]["headers"]), b"".join(message.get("body", b"") for message in received)
 
 
