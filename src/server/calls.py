@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.server.errors import NOT_UNDERSTOOD
 from src.server.rate_limit import RateLimits, is_repeated, visitor_of
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import CALLED, is_call, is_mcp
+from src.server.routes import CALLED, CALLS, is_call, is_mcp
 
 FILES: Final = (gr.Image, gr.File)
 """The components that take a file."""
@@ -47,8 +47,8 @@ def names_a_file(value: object) -> bool:
 class FileArguments:
     """The arguments of a page's functions that are files.
 
-    `functions` has the positions of these arguments by the function's number. `endpoints` has their positions and names
-    by the endpoint's name.
+    `functions` has the positions of these arguments by the function's number, for every function that the server runs.
+    The browser runs the others. `endpoints` has their positions and names by the endpoint's name.
     """
 
     functions: Mapping[int, Set[int | str]]
@@ -60,10 +60,12 @@ class FileArguments:
         functions: dict[int, Set[int | str]] = {}
         endpoints: dict[str, Set[int | str]] = {}
         for number, function in page.fns.items():
+            if function.fn is None:
+                continue
             positions: set[int | str] = {
                 position for position, block in enumerate(function.inputs) if isinstance(block, FILES)
             }
-            names = [name for name, *_ in get_function_params(function.fn)] if function.fn else []
+            names = [name for name, *_ in get_function_params(function.fn)]
             functions[number] = positions
             endpoints[str(function.api_name)] = positions | {
                 name for position, name in enumerate(names) if position in positions
@@ -98,6 +100,13 @@ class FileArguments:
             messages = body if isinstance(body, list) else [body]
             return sum(isinstance(each, Mapping) and each.get("method") == "tools/call" for each in messages)
         return int(isinstance(body, Mapping) and bool(self._files(path, body)))
+
+    def has(self, path: str, body: object) -> bool:
+        """Whether the server runs the function that a request names by its number, if it names one."""
+        if not path.startswith(CALLS) or CALLED.match(path) or not isinstance(body, Mapping) or "fn_index" not in body:
+            return True
+        number = body["fn_index"]
+        return number is None or (isinstance(number, int) and number in self.functions)
 
     def _files(self, path: str, body: Mapping[str, object]) -> Set[int | str]:
         """The arguments of the called function that are files."""
@@ -165,4 +174,16 @@ class Calls:
             return NOT_UNDERSTOOD, 0
         if any(map(names_a_file, self.files.others(path, found))):
             return NO_FILE, 0
+        if not self.files.has(path, found) or not _is_text(found):
+            return NOT_UNDERSTOOD, 0
         return None, self.files.images(path, found)
+
+
+def _is_text(value: object) -> bool:
+    """Whether every string of a JSON value can be written as UTF-8. Half of a surrogate pair cannot, and an answer that
+    repeats it fails."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -14,6 +14,7 @@ from src.fair_queue import Turns
 from src.server import errors
 from src.server.admission import Admission
 from src.server.bodies import Bodies
+from src.server.body_memory import BodyMemory
 from src.server.calls import Calls, FileArguments
 from src.server.connections import Connections, most_connections, most_requests
 from src.server.disk import Claim, Disk, DiskSpace
@@ -21,6 +22,7 @@ from src.server.errors import Errors
 from src.server.headers import Headers
 from src.server.hosts import AllowedHosts, Hosts
 from src.server.open_requests import OpenRequests
+from src.server.pages import Pages
 from src.server.rate_limit import Allowed, RateLimits, Visitors
 from src.server.routes import Routes, is_slide
 from src.server.sessions import Sessions
@@ -79,7 +81,8 @@ def guarded(
     files = FileArguments.of(page)
     # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.
     limits = RateLimits(allowed)
-    limited = OpenRequests(Bodies(Calls(Admission(DiskSpace(app, disk), turns), files, limits)), most_open)
+    called = Calls(Admission(DiskSpace(Pages(app), disk), turns), files, limits)
+    limited = OpenRequests(BodyMemory(Bodies(called)), most_open)
     inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.ensure_folder), hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.attack.bench import CANARIES, Bench, Checks
 from tests.attack.row import Row
-from tests.attack.visitor import Visitor, content
+from tests.attack.visitor import Visitor, content, is_complete
 from tests.support.app import ROOT
 
 CALLS, FEW_CALLS = 10_000, 120
@@ -71,7 +71,7 @@ def judged(text: str, secrets: Sequence[str] = tuple(CANARIES.values())) -> str:
         return "no JSON"
     except ArithmeticError as error:
         return str(error)
-    if text.startswith("event: complete"):
+    if is_complete(text):
         return "answered"
     sentence = (told or {}).get("error") or (told or {}).get("detail")
     return "refused" if isinstance(sentence, str) and sentence.endswith(".") else "no sentence"

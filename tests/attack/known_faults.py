@@ -170,6 +170,28 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "2026-11-29",
         "The size that a strip or tile states is compared with the page's before it is decoded.",
     ),
+    Fault(
+        "medium",
+        "Bodies of calls had no common limit: 160 of 12 MB, sent without their last byte, took 1.9 GB of memory.",
+        "2026-11-29",
+        "2026-11-29",
+        "The bodies of all open calls share a limit, and a visitor's share is a quarter.",
+    ),
+    Fault(
+        "low",
+        "Twenty requests for the page at once delayed another visitor's answers by seconds on a busy machine.",
+        "2026-11-29",
+        "2026-11-29",
+        "The page is written for one request at a time, and visitors take turns.",
+    ),
+    Fault(
+        "low",
+        "A call of a function that does not exist got status 500. Half a surrogate pair in an MCP request got an empty "
+        "answer.",
+        "2026-11-29",
+        "2026-11-29",
+        "Both are refused with status 400 and a sentence.",
+    ),
 )
 
 

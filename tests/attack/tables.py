@@ -88,7 +88,7 @@ def formulas(bench: Bench) -> Iterator[Row]:
             packed.writestr(name, EXAMPLE.read_bytes() if name == names[0] else b"none")
     visitor = Visitor(bench.app.url)
     said = read_many(visitor, visitor.upload(archive.getvalue(), "=1;=2.zip"), "formulas")
-    rows = content(said)["output"]["data"][2]
+    rows = content(said)["output"]["data"][3]
     dependencies = visitor.http.get("/config").json()["dependencies"]
     save = next(each for each in dependencies if each["api_name"] == "make_csv")
     made = visitor.call_by_number(save, f'{json.dumps(rows)}, "skin", 0.3', "save")

@@ -27,9 +27,18 @@ def seconds_to_wait(answer: str) -> int | None:
 
 
 def content(answer: str) -> Any:
-    """The JSON of an answer, be it an event or not. Raises ArithmeticError for NaN and infinities."""
-    body = answer.partition("data: ")[2] if answer.startswith("event: ") else answer
+    """The JSON of an answer: of the last event, if there are events. Raises ArithmeticError for NaN and infinities."""
+    body = _last(answer, "data: ") if answer.startswith("event: ") else answer
     return json.loads(body.strip(), parse_constant=_not_finite)
+
+
+def is_complete(answer: str) -> bool:
+    """Whether the last event of an answer is the result of a call."""
+    return answer.startswith("event: ") and _last(answer, "event: ") == "complete"
+
+
+def _last(answer: str, field: str) -> str:
+    return [line.removeprefix(field) for line in answer.splitlines() if line.startswith(field)][-1]
 
 
 def _not_finite(token: str) -> float:

@@ -196,7 +196,7 @@ def test_tabs_are_the_tasks_and_then_a_group(sized: Any) -> None:
     page = sized(1440, 900)
     open_tab(page, "skin")
     titles = page.get_by_role("tab").all_inner_texts()
-    assert titles == [*(task.title for task in TASKS.values()), "Many images", "Evidence", "Your clinic"]
+    assert titles == [*(task.title for task in TASKS.values()), "Many images", "Whole slide", "Evidence", "Your clinic"]
     boxes = [box for tab in page.get_by_role("tab").all() if (box := tab.bounding_box())]
     gaps = [after["x"] - before["x"] - before["width"] for before, after in pairwise(boxes)]
     assert max(gaps) == gaps[len(TASKS) - 1] > 50, "between the two groups"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,8 +31,17 @@ class Took:
 
 @contextlib.contextmanager
 def serving(app: ASGIApp) -> Iterator[tuple[str, uvicorn.Server]]:
-    """`app` on loopback, under uvicorn with the settings of Gradio and of src/server/environment.py."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", forwarded_allow_ips=""))
+    """`app` on loopback, under uvicorn with the settings of Gradio and of src/server/environment.py.
+
+    The header "visitor" names the visitor, whom Visitors names in the server itself.
+    """
+
+    async def named(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "visitor" not in scope:
+            scope["visitor"] = Headers(scope=scope).get("visitor", "127.0.0.1")
+        await app(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(named, port=0, log_level="error", lifespan="off", forwarded_allow_ips=""))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

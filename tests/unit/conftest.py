@@ -1,5 +1,6 @@
 """A model and datasets for the tests of several rooms."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,16 @@ def gated_folders(gate_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def gated_models(gated_folders: dict[str, Path]) -> dict[str, Predictor]:
     """The predictors of `gated_folders`."""
     return {name: Predictor(checkpoints.load(name.split("-")[0], folder)) for name, folder in gated_folders.items()}
+
+
+@pytest.fixture(scope="session")
+def made_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The folder of a task's made-up checkpoint, which is written once. Tests only read it."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def get(task: str) -> str:
+        if not (folder / task).exists():
+            synthetic_checkpoints.write(folder / task, task)
+        return str(folder / task)
+
+    return get

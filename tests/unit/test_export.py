@@ -104,7 +104,7 @@ def test_both_formats_carry_the_same_network_and_metadata(folder: tuple[str, Pat
 def test_a_network_that_reads_a_part_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = synthetic_checkpoints.write(tmp_path / "checkpoint", "ultrasound", "vigil_cnn28")
     assert export.main(["ultrasound", "--out", str(tmp_path), "--weights", str(weights)]) == 0
-    assert "reads the scanned field of a picture" in capsys.readouterr().err
+    assert "reads the scanned field of an image" in capsys.readouterr().err
 
 
 def test_failures_are_one_sentence(

@@ -1,10 +1,8 @@
 """python -m src.score: columns, rows, errors, exit status, interruption and continuation."""
 
 import csv
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +12,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,51 +22,24 @@ from src.models.predictor import Predictor
 from src.pictures import decode, folder
 from src.pictures.picture import Picture
 from src.results.gate_sentences import all_warnings
-from src.results.thresholds import operating_point, promise, threshold_table
 from src.tasks import TASKS
-from tests.support import synthetic_checkpoints
+from tests.support.scoring import picture, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """The folder of a task's made-up checkpoint, written once."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-
-    def get(task: str) -> str:
-        if not (folder / task).exists():
-            synthetic_checkpoints.write(folder / task, task)
-        return str(folder / task)
-
-    return get
-
-
-def picture(path: Path, seed: int = 0, side: int = 100) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    blotches = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    # The format is PNG whatever the suffix: what a file is, its bytes say.
-    Image.fromarray(blotches).resize((side, side)).save(path, "PNG")
-    return path
-
-
-def read(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="", encoding="utf-8") as rows:
-        return list(csv.DictReader(rows))
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_columns_and_values(
-    task: str, checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    task: str, made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = picture(tmp_path / "a.png"), tmp_path / "out.csv"
-    assert score.main([task, str(file), "--weights", checkpoints(task), "--csv", str(out)]) == 0
+    assert score.main([task, str(file), "--weights", made_checkpoint(task), "--csv", str(out)]) == 0
     codes = [code for code in TASKS[task].codes if code != "malignant"]
     header = ["path", "p_malignant", "decision", "prediction", *(f"p_{code}" for code in codes), "quality", "error"]
     (row,) = read(out)
     assert list(row) == header
 
-    checkpoint = load(task, checkpoints(task))
+    checkpoint = load(task, made_checkpoint(task))
     prediction = Predictor(checkpoint).predict(file)
     assert row["path"] == str(file)
     assert float(row["p_malignant"]) == pytest.approx(prediction.p_malignant, abs=1e-5)
@@ -85,7 +55,7 @@ def test_columns_and_values(
 
 
 def test_folder_is_searched_and_bad_files_get_a_row(
-    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = tmp_path / "in"
     good = ["b.JPG", "a/c.jpeg", "a/d.Png", "a/b/e.webp", "a/b/f.tif", "g.TIFF", "h.bmp", ".hidden/i.png", "j.gif"]
@@ -98,7 +68,7 @@ def test_folder_is_searched_and_bad_files_get_a_row(
     out = tmp_path / "out.csv"
     missing, odd = tmp_path / "missing.png", 'a\nb,"c" ü.png'
     paths = [images, missing, picture(tmp_path / odd), images / "b.JPG"]
-    arguments = [*map(str, paths), "--weights", checkpoints("histopathology"), "--csv", str(out)]
+    arguments = [*map(str, paths), "--weights", made_checkpoint("histopathology"), "--csv", str(out)]
     assert score.main(["histopathology", *arguments]) == 1
     rows = read(out)
     assert [row["path"] for row in rows] == [
@@ -117,7 +87,7 @@ def test_folder_is_searched_and_bad_files_get_a_row(
 
 
 def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
-    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, out = tmp_path / "in", tmp_path / "out.csv"
     names = ["a.jpg", "b.jfif", "c.JPE", "d.HEIC", "e", "f.jpg "]
@@ -128,7 +98,7 @@ def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
     for name in ("._a.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._a.jpg", "__MACOSX/a.jpg"):
         (images / name).parent.mkdir(exist_ok=True)
         (images / name).write_bytes(b"\0\5\x16\7")
-    arguments = [str(images), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
+    arguments = [str(images), "--weights", made_checkpoint("breastmnist"), "--csv", str(out)]
     assert score.main(["breastmnist", *arguments]) == 0
     rows = read(out)
     assert [row["path"] for row in rows] == [str(images / name) for name in names]
@@ -138,11 +108,11 @@ def test_pictures_are_found_by_content_and_what_is_none_is_no_failure(
     assert printed.count("left out") == 1
 
 
-def test_many_batches_keep_their_order(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+def test_many_batches_keep_their_order(made_checkpoint: Callable[[str], str], tmp_path: Path) -> None:
     for i in range(75):
         picture(tmp_path / f"{i:02}.png", i, side=40)
     (tmp_path / "33.png").write_bytes(b"")
-    predictor = Predictor(load("breastmnist", checkpoints("breastmnist")))
+    predictor = Predictor(load("breastmnist", made_checkpoint("breastmnist")))
     rows = list(score.score(predictor, folder.find([str(tmp_path)]).entries, 0.5))
     assert [Path(row["path"]).name for row in rows] == [f"{i:02}.png" for i in range(75)]
     assert [i for i, row in enumerate(rows) if row.get("error")] == [33]
@@ -151,10 +121,10 @@ def test_many_batches_keep_their_order(checkpoints: Callable[[str], str], tmp_pa
         assert float(rows[i]["p_malignant"]) == pytest.approx(alone, abs=1e-5)
 
 
-def test_folder_without_a_picture_is_said(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+def test_folder_without_a_picture_is_said(made_checkpoint: Callable[[str], str], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     (tmp_path / "empty").mkdir()
-    arguments = [str(tmp_path / "empty"), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
+    arguments = [str(tmp_path / "empty"), "--weights", made_checkpoint("breastmnist"), "--csv", str(out)]
     assert score.main(["breastmnist", *arguments]) == 1
     assert [(row["path"], row["error"]) for row in read(out)] == [
         (str(tmp_path / "empty"), "There is no image in this folder.")
@@ -173,112 +143,21 @@ def test_no_path_reads_as_a_formula_and_each_still_names_its_file(
     assert Path(written).samefile(tmp_path / name)
 
 
-def test_name_that_is_not_utf8_leaves_the_csv_readable(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+def test_name_that_is_not_utf8_leaves_the_csv_readable(made_checkpoint: Callable[[str], str], tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff.png")
     picture(tmp_path / "in" / name)
     out = tmp_path / "out.csv"
-    arguments = [str(tmp_path / "in"), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
+    arguments = [str(tmp_path / "in"), "--weights", made_checkpoint("breastmnist"), "--csv", str(out)]
     assert score.main(["breastmnist", *arguments]) == 0
     assert Path(read(out)[0]["path"]).name == "\\udcff.png"
 
 
-@pytest.mark.parametrize(("threshold", "decision"), [("0", "refer"), ("1", "no referral")])
-def test_threshold(threshold: str, decision: str, checkpoints: Callable[[str], str], tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    arguments = [str(picture(tmp_path / "a.png")), "--weights", checkpoints("breastmnist"), "--csv", str(out)]
-    assert score.main(["breastmnist", *arguments, "--threshold", threshold]) == 0
-    assert read(out)[0]["decision"] == decision
-
-
-@pytest.mark.parametrize("target", [0.9, 0.95, 0.8])
-def test_target_sensitivity_takes_the_promised_threshold(
-    target: float, checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, out = checkpoints("breastmnist"), tmp_path / "out.csv"
-    by_group = json.loads((Path(folder) / "evaluation.json").read_text())["splits"]["validation"][
-        "threshold_table_groups"
-    ]["malignant"]
-    threshold = promise(by_group, target).threshold
-    assert threshold is not None
-    files = [str(picture(tmp_path / f"{i}.png", i)) for i in range(8)]
-    arguments = ["breastmnist", *files, "--weights", folder, "--csv", str(out)]
-    assert score.main([*arguments, "--target-sensitivity", str(target)]) == 0
-    chosen = read(out)
-    assert f"score: threshold {threshold:g}; Home: sensitivity 0." in capsys.readouterr().err
-    assert score.main([*arguments, "--threshold", str(threshold)]) == 0
-    assert read(out) == chosen
-    for row in chosen:
-        assert row["decision"] == ("refer" if float(row["p_malignant"]) >= threshold else "no referral")
-
-
-def test_target_sensitivity_that_cannot_be_promised_is_refused(
-    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, out = tmp_path / "few", tmp_path / "out.csv"
-    shutil.copytree(checkpoints("breastmnist"), folder)
-    content = json.loads((folder / "evaluation.json").read_text())
-    few = threshold_table([0.9] * 42 + [0.1] * 42, [True] * 42 + [False] * 42)
-    arguments = ["breastmnist", str(picture(tmp_path / "a.png")), "--weights", str(folder), "--csv", str(out)]
-    for tables, sentence in (
-        (
-            {"malignant": few},
-            "A sensitivity of 0.95 cannot be promised: the 42 malignant images of validation can prove 0.931 at most, "
-            "and 59 without a miss are needed.",
-        ),
-        ({}, "No sensitivity can be promised, because evaluation.json does not count validation by image."),
-    ):
-        content["splits"]["validation"]["threshold_table_groups"] = tables
-        (folder / "evaluation.json").write_text(json.dumps(content))
-        assert score.main([*arguments, "--target-sensitivity", "0.95"]) == 1
-        assert capsys.readouterr().err == f"score: {sentence}\n"
-        assert not out.exists()
-        assert score.main([*arguments, "--target-sensitivity", "0.9"]) == (0 if tables else 1)
-        capsys.readouterr()
-        out.unlink(missing_ok=True)
-
-
-def test_costs_are_said_at_home_and_away(
-    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = checkpoints("ultrasound")
-    arguments = [str(picture(tmp_path / "a.png")), "--weights", folder, "--csv", str(tmp_path / "out.csv")]
-    assert score.main(["ultrasound", *arguments]) == 0
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("score: threshold"))
-    away = operating_point(
-        json.loads((Path(folder) / "evaluation.json").read_text())["external"]["elsewhere"]["threshold_table"][
-            "malignant"
-        ],
-        0.3,
-    )
-    low, high = away.sensitivity_interval
-    assert line.startswith("score: threshold 0.3; Home: sensitivity ")
-    assert f"; external, Elsewhere: sensitivity {away.sensitivity:.3f} ({low:.3f} to {high:.3f}), specificity " in line
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [[f"--target-sensitivity={text}"] for text in ("1", "0", "x")] + [["--target-sensitivity=0.9", "--threshold=0.3"]],
-)
-def test_impossible_target_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        score.main(["skin", "a.png", *arguments])
-    assert stopped.value.code == 2
-
-
-@pytest.mark.parametrize("threshold", ["nan", "-0.1", "1.01", "inf", "half", ""])
-def test_impossible_threshold_is_refused(threshold: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        score.main(["skin", "a.png", f"--threshold={threshold}"])
-    assert stopped.value.code == 2
-    assert "is not a number from 0 to 1" in capsys.readouterr().err
-
-
 def test_weights_asked_for_are_used_or_refused(
-    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.csv"
     out.write_text("of an earlier run\n")
-    for asked in (checkpoints("skin"), str(tmp_path), str(tmp_path / "nowhere"), ""):
+    for asked in (made_checkpoint("skin"), str(tmp_path), str(tmp_path / "nowhere"), ""):
         arguments = [str(picture(tmp_path / "a.png")), "--weights", asked, "--csv", str(out)]
         assert score.main(["breastmnist", *arguments]) == 1
         printed = capsys.readouterr()
@@ -289,12 +168,12 @@ def test_weights_asked_for_are_used_or_refused(
 
 
 def test_fallback_to_the_embedded_weights_is_said(
-    checkpoints: Callable[[str], str],
+    made_checkpoint: Callable[[str], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("src.models.checkpoints.EMBEDDED", Path(checkpoints("breastmnist")).parent)
+    monkeypatch.setattr("src.models.checkpoints.EMBEDDED", Path(made_checkpoint("breastmnist")).parent)
     monkeypatch.setenv("VIGIL_WEIGHTS_BREASTMNIST", str(tmp_path / "nowhere"))
     file = picture(tmp_path / "a.png")
     assert score.main(["breastmnist", str(file), "--csv", str(tmp_path / "out.csv")]) == 0
@@ -302,9 +181,9 @@ def test_fallback_to_the_embedded_weights_is_said(
 
 
 def test_csv_that_cannot_be_written(
-    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [str(picture(tmp_path / "a.png")), "--weights", checkpoints("breastmnist")]
+    arguments = [str(picture(tmp_path / "a.png")), "--weights", made_checkpoint("breastmnist")]
     assert score.main(["breastmnist", *arguments, "--csv", str(tmp_path / "nowhere" / "out.csv")]) == 1
     assert "cannot be written: No such file or directory." in capsys.readouterr().err
 
@@ -323,10 +202,10 @@ def run(arguments: list[str]) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.slow
-def test_command_writes_csv_alone_to_standard_output(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+def test_command_writes_csv_alone_to_standard_output(made_checkpoint: Callable[[str], str], tmp_path: Path) -> None:
     name = picture(tmp_path / "ü.png")
     (tmp_path / "broken.JPG").write_bytes(b"no picture")
-    process = run(["breastmnist", str(tmp_path), "--weights", checkpoints("breastmnist")])
+    process = run(["breastmnist", str(tmp_path), "--weights", made_checkpoint("breastmnist")])
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     rows = list(csv.DictReader(out.decode("utf-8").splitlines()))
@@ -337,12 +216,12 @@ def test_command_writes_csv_alone_to_standard_output(checkpoints: Callable[[str]
 
 
 @pytest.mark.slow
-def test_interrupt_leaves_whole_rows(checkpoints: Callable[[str], str], tmp_path: Path) -> None:
+def test_interrupt_leaves_whole_rows(made_checkpoint: Callable[[str], str], tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out.csv"
     first = picture(folder / "0000.png", side=400)
     for i in range(1, 2000):
         os.link(first, folder / f"{i:04}.png")
-    process = run(["histopathology", str(folder), "--weights", checkpoints("histopathology"), "--csv", str(out)])
+    process = run(["histopathology", str(folder), "--weights", made_checkpoint("histopathology"), "--csv", str(out)])
     deadline = time.monotonic() + 120
     while not (out.exists() and out.stat().st_size > 2000) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -357,7 +236,7 @@ def test_interrupt_leaves_whole_rows(checkpoints: Callable[[str], str], tmp_path
     assert out.read_bytes().endswith(b"\n")
 
 
-def test_big_pictures_do_not_pile_up(checkpoints: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_big_pictures_do_not_pile_up(made_checkpoint: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     lock, alive, most = threading.Lock(), 0, 0
 
     def gone() -> None:
@@ -375,7 +254,7 @@ def test_big_pictures_do_not_pile_up(checkpoints: Callable[[str], str], monkeypa
         return Picture(image, ())
 
     monkeypatch.setattr(decode, "read", read)
-    predictor = Predictor(load("breastmnist", checkpoints("breastmnist")))
+    predictor = Predictor(load("breastmnist", made_checkpoint("breastmnist")))
     taken = 0
 
     def paths() -> Iterator[str]:
@@ -393,12 +272,12 @@ def test_big_pictures_do_not_pile_up(checkpoints: Callable[[str], str], monkeypa
 
 @pytest.mark.parametrize("unreadable", [0, 1])
 def test_fast_prints_its_error_on_the_given_images(
-    unreadable: int, checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unreadable: int, made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
     for i in range(unreadable):
         (tmp_path / f"broken{i}.png").write_bytes(b"no picture")
-    weights = checkpoints("breastmnist")
+    weights = made_checkpoint("breastmnist")
     arguments = ["breastmnist", str(tmp_path), "--weights", weights, "--csv"]
     assert score.main([*arguments, str(tmp_path / "fast.csv"), "--fast"]) == unreadable
     printed = capsys.readouterr().err
@@ -421,22 +300,22 @@ def test_fast_prints_its_error_on_the_given_images(
 
 
 def test_fast_needs_openvino(
-    checkpoints: Callable[[str], str],
+    made_checkpoint: Callable[[str], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("VIGIL_ENGINE", "torch")
     image = picture(tmp_path / "a.png", 0)
-    assert score.main(["breastmnist", str(image), "--weights", checkpoints("breastmnist"), "--fast"]) == 2
+    assert score.main(["breastmnist", str(image), "--weights", made_checkpoint("breastmnist"), "--fast"]) == 2
     assert capsys.readouterr().err == "score: Only OpenVINO computes in bfloat16, and it does not run here.\n"
 
 
 def test_a_scale_is_taken_for_a_task_that_has_one(
-    checkpoints: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(tmp_path / "in" / "tile.png", side=192)
-    weights = ["--weights", checkpoints("histopathology"), "--csv", str(tmp_path / "out.csv")]
+    weights = ["--weights", made_checkpoint("histopathology"), "--csv", str(tmp_path / "out.csv")]
     whole: list[dict[str, str]] = []
     tiles: list[dict[str, str]] = []
     for given, rows in (([], whole), (["--mpp", "0.97"], tiles)):

@@ -8,9 +8,13 @@ import pytest
 from gradio_client.utils import is_file_obj, is_file_obj_with_meta, is_file_obj_with_url
 
 from src.page.blocks import no_file
-from src.server.calls import NO_FILE, FileArguments, names_a_file
-from src.server.routes import JOIN, MOUNTED
+from src.server.calls import NO_FILE, Calls, FileArguments, names_a_file
+from src.server.errors import NOT_UNDERSTOOD
+from src.server.rate_limit import Allowed, RateLimits
+from src.server.refusal import Refusal
+from src.server.routes import JOIN, MOUNTED, RUN
 from tests.attack.fetching import FILE
+from tests.support.asgi import Took
 
 ADDRESS = "http://n1.vigil.invalid/x.png"
 NAMED: list[Any] = [
@@ -82,3 +86,28 @@ def test_which_arguments_are_files() -> None:
     assert '"b"' in others(f"{MOUNTED}/", [{}, call])
     assert others(MOUNTED, {"params": {"capabilities": {"elicitation": {"url": {}}}}}) == "[null]"
     assert others(MOUNTED, ["x", 5, {"params": []}]) == "[null, null, null]"
+
+
+def test_a_function_that_the_server_does_not_run_is_refused() -> None:
+    with gr.Blocks() as page:
+        text = gr.Textbox()
+        gr.on([], lambda words: words, text, text)
+        gr.on([], None, text, text, js="(words) => words")
+    calls = Calls(Took(), FileArguments.of(page), RateLimits(Allowed.from_environment()))
+
+    def check(number: object, path: str = JOIN) -> Refusal | None:
+        return calls.check(path, json.dumps({"fn_index": number, "data": ["a"], "session_hash": "s"}).encode())[0]
+
+    assert check(0) is None
+    others: tuple[object, ...] = (1, 2, -1, 10**30, "0", 0.5, [0], {})
+    for number in others:
+        assert check(number) == NOT_UNDERSTOOD
+        assert check(number, RUN + "predict") == NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize("path", [JOIN, MOUNTED, "/gradio_api/call/skin"])
+def test_half_of_a_surrogate_pair_is_refused(path: str) -> None:
+    calls = Calls(Took(), FileArguments({}, {}), RateLimits(Allowed.from_environment()))
+    for body in (r'{"id": "\ud800"}', r'{"\udc00": 1}', r'["\ud83d\ud83d\ude00"]'):
+        assert calls.check(path, body.encode())[0] == NOT_UNDERSTOOD
+    assert calls.check(path, rb'{"id": "\ud83d\ude00"}')[0] is None

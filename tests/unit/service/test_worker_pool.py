@@ -77,8 +77,11 @@ async def gone(pid: int) -> None:
 
 
 def running(pid: int) -> bool:
+    """Whether any thread of a process runs. Its pipe is closed only when the last one has ended."""
+    process = Path(f"/proc/{pid}")
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list((process / "task").iterdir())) > 1
     except OSError:
         return False
 

@@ -1,0 +1,70 @@
+"""The memory of request bodies: a limit per visitor and a limit for all visitors.
+
+The body of a call stays in memory until its request ends. An upload is written to the disk instead. A request may have
+twelve megabytes, and a visitor may open many.
+"""
+
+from collections import Counter
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from src.pictures.limits import MAX_BYTES
+from src.server.rate_limit import visitor_of
+from src.server.refusal import UPLOAD, Refusal, answer
+
+MOST: Final = 20 * MAX_BYTES
+"""Bytes of all bodies together."""
+
+TOO_MUCH_OF_YOURS: Final = Refusal(429, "You are sending too much at once; wait for your earlier requests.", 10)
+TOO_MUCH: Final = Refusal(503, "Too much is being sent at once; try again in a moment.", 10)
+
+
+class BodyMemory:
+    """ASGI middleware that lets the bodies of open requests, without the uploads, have `most` bytes together. One
+    visitor's may have a quarter of that."""
+
+    def __init__(self, app: ASGIApp, most: int = MOST) -> None:
+        self.app, self.most, self.share = app, most, most // 4
+        self.held: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == UPLOAD:
+            await self.app(scope, receive, send)
+            return
+        visitor = visitor_of(scope)
+        size, refusal, started = 0, None, False
+
+        async def counted() -> Message:
+            nonlocal size, refusal
+            message = await receive()
+            length = len(message.get("body", b""))
+            size += length
+            self.held[visitor] += length
+            refusal = refusal or self._refusal(visitor) if length else refusal
+            # To the app, a refused body looks like a visitor who left.
+            return {"type": "http.disconnect"} if refusal else message
+
+        async def pass_on(message: Message) -> None:
+            nonlocal started
+            if refusal is None or started:  # an answer that has begun cannot be replaced
+                started = True
+                await send(message)
+
+        try:
+            await self.app(scope, counted, pass_on)
+        except Exception:
+            # After the body was cut off, the app may raise anything; the refusal says why.
+            if refusal is None:
+                raise
+        finally:
+            self.held[visitor] -= size
+            if not self.held[visitor]:
+                del self.held[visitor]
+        if refusal and not started:
+            await answer(refusal, scope, receive, send)
+
+    def _refusal(self, visitor: str) -> Refusal | None:
+        if self.held[visitor] > self.share:
+            return TOO_MUCH_OF_YOURS
+        return TOO_MUCH if self.held.total() > self.most else None
