@@ -60,13 +60,14 @@ def test_a_single_image_is_no_cine() -> None:
 def test_a_long_cine_takes_the_memory_of_a_few_frames(tmp_path: Path) -> None:
     file = tmp_path / "cine.dcm"
     file.write_bytes(of_frames(greys(100, 240), "MONOCHROME2", uid.JPEGBaseline8Bit))
+    Film(file, "black").picture()  # so that libraries have loaded what they keep
     tracemalloc.start()
     try:
         cine.chosen(Film(file, "black", 250_000_000), by_brightness)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < file.stat().st_size + 20 * 3 * 240 * 240
+    assert peak < file.stat().st_size + 100 * 3 * 240 * 240 / 4
 
 
 @pytest.mark.parametrize(
