@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.models import engine, gate, grad_cam, part_sentences
+from src.models import cine, engine, gate, grad_cam, part_sentences
 from src.models.backbone import Backbone
 from src.models.checkpoints import Checkpoint
 from src.models.forward import Precision
@@ -27,7 +27,7 @@ from src.models.preprocess import select_region, transform, visible
 from src.models.probabilities import calibrated, class_logits, class_score
 from src.models.tta import SYMMETRIES, views
 from src.pictures import decode, magnification, parts, quality, scanned_field
-from src.pictures.limits import MAX_LOCAL_BYTES
+from src.pictures.limits import MAX_BYTES, MAX_LOCAL_BYTES
 from src.pictures.parts import Division, Part, PartKind
 from src.pictures.picture import Box, ImageRefused, Picture, Shares
 from src.read_ahead import read_ahead
@@ -106,6 +106,14 @@ class Predictor:
         self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size, precision)
         self._transform = transform(pretrained)
         self._to_pixels = transform(pretrained, normalise=False)
+
+    def read(self, source: decode.Source, most: int = MAX_BYTES, mpp: float | None = None) -> Picture:
+        """The image of a file of at most `most` bytes; of a cine, the frame with the highest p(malignant).
+
+        `mpp`: the micrometres per pixel of the file; None if the file is to say it. Raises ImageRefused.
+        """
+        film = decode.Film(source, self.task.background, most)
+        return cine.chosen(film, lambda picture: self.predict(picture.at(mpp))).at(mpp)
 
     def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:
         """Classify one image.
@@ -286,9 +294,7 @@ class Predictor:
         if isinstance(source, Division):
             (kind, found), picture = source, source.parts[0].picture
         else:
-            if not isinstance(source, Picture):
-                source = decode.read(source, self.task.background, MAX_LOCAL_BYTES)
-            picture = source.at(mpp)
+            picture = source.at(mpp) if isinstance(source, Picture) else self.read(source, MAX_LOCAL_BYTES, mpp)
             kind, found = parts.divide(picture, self.task) if in_parts else parts.undivided(picture, self.task)
         prepared = tuple(self._prepare_part(part, kind) for part in found)
         return _Prepared(prepared, kind, picture.image.size, picture.mpp if kind == "tiles" else None)

@@ -32,9 +32,9 @@ Answer = tuple[dict[str, Any], str | None]
 """A Result as JSON, and the file of its heat map."""
 
 IMAGE_ARGUMENT = (
-    f"An image file (JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF or JPEG 2000, at most {MAX_BYTES // 10**6} MB) that the "
-    f"client uploaded. Over MCP, the path or address of a file uploaded earlier (POST to {API_PREFIX}/upload, as "
-    "`gradio upload-mcp` does)."
+    "An image file (JPEG, PNG, WebP, TIFF, BMP, HEIC, AVIF, JPEG 2000 or DICOM, at most "
+    f"{MAX_BYTES // 10**6} MB) that the client uploaded. Over MCP, the path or address of a file uploaded "
+    f"earlier (POST to {API_PREFIX}/upload, as `gradio upload-mcp` does)."
 )
 
 
@@ -98,8 +98,9 @@ model's own.
 (on the test split, with 95% intervals; or null), disclaimer, explanation, explained_class, heatmap_empty, size, \
 region, region_kind, screening (the operating point on each held-out set, and the thresholds that promise a \
 sensitivity), confidence in the most probable class (high, medium or low), the meaning of every class, gate (whether \
-the image looks like one of this task; if accepted is false, the answer means little; or null), and parts (of an image \
-that was read in parts: their kind, count and mean_p_malignant; or null).
+the image looks like one of this task; if accepted is false, the answer means little; or null), parts (of an image \
+that was read in parts: their kind, count and mean_p_malignant; or null), cine (of a DICOM cine: its frames and \
+p_malignant of each; or null) and spacing (millimetres per pixel; or null).
         heatmap: The image with the heat map over it; null for none.
     """
 

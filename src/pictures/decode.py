@@ -11,6 +11,8 @@ its `count_parts` bounds the work, its `first_frame` decodes it to 8 bits a chan
 import os
 from pathlib import Path
 
+from PIL import Image
+
 from src.pictures import resolution
 from src.pictures.colour import Background, to_rgb
 from src.pictures.decoder_errors import refused_if_damaged
@@ -21,8 +23,11 @@ from src.pictures.orientation import upright
 from src.pictures.picture import ImageRefused, Picture
 from src.pictures.reasons import NOT_A_PICTURE, TOO_MANY_PARTS, refusal_by_name
 
+Source = str | os.PathLike[str] | bytes | None
+"""The path of a file, or its bytes."""
 
-def read(source: str | os.PathLike[str] | bytes | None, background: Background, most: int = MAX_BYTES) -> Picture:
+
+def read(source: Source, background: Background, most: int = MAX_BYTES) -> Picture:
     """Decode one picture from a path or from the file's bytes; both give the same result.
 
     The file's bytes decide what it is, not its suffix. Transparent parts are filled with `background`, which the task's
@@ -31,12 +36,38 @@ def read(source: str | os.PathLike[str] | bytes | None, background: Background, 
     """
     data = _contents(source, most)
     notes: list[str] = []
-    frame = _format(data).first_frame(data, notes)
+    return _picture(_format(data).first_frame(data, notes), background, notes)
+
+
+class Film:
+    """The frames of a file, of which most files have one: `count` is their number. Each is decoded when it is read.
+
+    Takes the arguments of `read`, and raises ImageRefused as it does.
+    """
+
+    def __init__(self, source: Source, background: Background, most: int = MAX_BYTES) -> None:
+        self._data, self._background = _contents(source, most), background
+        self._format = _format(self._data)
+        self._frames = self._format.frames(self._data) if self._format.frames else None
+        self.count = self._frames.count if self._frames else 1
+
+    def picture(self, index: int = 0) -> Picture:
+        """One frame, counted from 0."""
+        notes: list[str] = []
+        if self._frames is None:
+            frame = self._format.first_frame(self._data, notes)
+        else:
+            frame = self._frames.frame(index, notes)
+        return _picture(frame, self._background, notes)
+
+
+def _picture(frame: Image.Image, background: Background, notes: list[str]) -> Picture:
     image = upright(to_rgb(frame, background, notes), frame, notes)
-    return Picture(image, tuple(notes), resolution.plausible(frame.info), frame.info.get(REDUCTION, 1))
+    mpp, spacing = resolution.plausible(frame.info), resolution.millimetres(frame.info)
+    return Picture(image, tuple(notes), mpp, frame.info.get(REDUCTION, 1), spacing)
 
 
-def _contents(source: str | os.PathLike[str] | bytes | None, most: int) -> bytes:
+def _contents(source: Source, most: int) -> bytes:
     if isinstance(source, bytes):
         data, size = source, len(source)
     else:

@@ -78,6 +78,7 @@ class Cine:
             profile = self._file.get("ICCProfile")
         if spacing is not None:
             image.info[resolution.KEY] = tuple(1000 * side for side in spacing)
+            image.info[resolution.MEASURED] = True
         if isinstance(profile, bytes) and image.mode == "RGB":
             image.info["icc_profile"] = profile
         return image

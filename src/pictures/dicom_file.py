@@ -128,13 +128,15 @@ def parse(data: bytes) -> DicomFile:
         return DicomFile(attributes, syntax, little, None, None, None, False)
     tag, start, size, vr = found[-1]
     length = None if size == UNDEFINED else size
-    return DicomFile(attributes, syntax, little, stream.getbuffer()[start:], length, vr, tag != PIXEL_DATA)
+    return DicomFile(attributes, syntax, little, stream.data[start:], length, vr, tag != PIXEL_DATA)
 
 
 class _Counted(BytesIO):
-    """Bytes that can be read MAX_READS times."""
+    """Bytes that can be read MAX_READS times. `data` are all of them, not copied."""
 
-    reads = 0
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.data, self.reads = memoryview(data), 0
 
     def read(self, size: int | None = -1) -> bytes:
         self.reads += 1
@@ -162,7 +164,7 @@ def _transfer_syntax(stream: _Counted) -> str | None:
         stream.seek(start)
         return None
     stream.seek(start)
-    implicit = _EXPLICIT.match(stream.getbuffer()[start : start + 6]) is None
+    implicit = _EXPLICIT.match(stream.data[start : start + 6]) is None
     for element in data_element_generator(stream, implicit, True, stop_when=lambda tag, *_: tag >> 16 != 2):
         value = element.value
         if element.tag == TRANSFER_SYNTAX and isinstance(value, bytes):

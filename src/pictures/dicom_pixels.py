@@ -5,7 +5,6 @@ Frames are decoded one at a time.
 """
 
 from functools import cached_property
-from io import BytesIO
 from typing import Final
 
 from pydicom.encaps import get_frame
@@ -93,23 +92,27 @@ class Frames:
         return Values(array, "YBR_FULL" if shape.photometric == "YBR_FULL_422" else shape.photometric)
 
     def _compressed(self, index: int) -> bytes:
-        value = self._value
-        if value[:4] != ITEM:
-            raise ImageRefused(CUT_OFF)
-        if self._fragments > MAX_PARTS + self.count:
-            raise ImageRefused(TOO_MANY_PARTS)
-        return get_frame(BytesIO(value), index, number_of_frames=self.count)
+        value, fragments = self._value, self._fragments
+        if len(fragments) == self.count:
+            return bytes(value[fragments[index]])
+        if self.count == 1:
+            return b"".join(value[fragment] for fragment in fragments)
+        # Frames of several fragments are told apart by a table of offsets, or by the ends of their streams.
+        return get_frame(bytes(value), index, number_of_frames=self.count)
 
     @cached_property
-    def _fragments(self) -> int:
-        """The number of fragments, counted up to a limit."""
-        value, at, count = self._value, 0, 0
-        while count <= MAX_PARTS + self.count and value[at : at + 4] == ITEM:
-            at += 8 + int.from_bytes(value[at + 4 : at + 8], "little")
-            count += 1
-        if at > len(value):
+    def _fragments(self) -> list[slice]:
+        """Where the fragments lie in the value, without the table of offsets, which is the first item."""
+        value, at, found = self._value, 0, list[slice]()
+        while value[at : at + 4] == ITEM:
+            end = at + 8 + int.from_bytes(value[at + 4 : at + 8], "little")
+            found.append(slice(at + 8, end))
+            at = end
+            if len(found) > MAX_PARTS + self.count:
+                raise ImageRefused(TOO_MANY_PARTS)
+        if at > len(value) or len(found) < 2:
             raise ImageRefused(CUT_OFF)
-        return count
+        return found[1:]
 
 
 def _shape(file: DicomFile) -> Shape:

@@ -22,6 +22,7 @@ class Format:
 
     `recognises` checks a file's first bytes. `first_frame` returns the picture with 8 bits per channel, and with the
     file's colour space and orientation in `info`; it adds sentences to its list of notes, and raises ImageRefused.
+    `frames` opens a file that may hold a cine, of which each frame is an image; None for the other formats.
     `count_parts` returns the number of scans and of parts that are handled one by one; for a damaged file it may raise
     any of DECODER_ERRORS.
     """
@@ -30,6 +31,7 @@ class Format:
     recognises: Callable[[bytes], bool]
     first_frame: Callable[[bytes, list[str]], Image.Image]
     count_parts: Callable[[bytes], tuple[int, int]] = _no_parts
+    frames: Callable[[bytes], dicom.Cine] | None = None
 
 
 def _begins(*magics: bytes, at: int = 0) -> Callable[[bytes], bool]:
@@ -38,7 +40,7 @@ def _begins(*magics: bytes, at: int = 0) -> Callable[[bytes], bool]:
 
 FORMATS: Final = (
     # First, because a DICOM file may begin with 128 bytes of any other format.
-    Format("DICOM", dicom.is_dicom, dicom.first_frame),
+    Format("DICOM", dicom.is_dicom, dicom.first_frame, frames=dicom.Cine),
     Format("JPEG", _begins(b"\xff\xd8\xff"), jpeg.first_frame, jpeg.count_parts),
     Format("PNG", _begins(b"\x89PNG"), png.first_frame, png.count_parts),
     Format("WebP", _begins(b"WEBP", at=8), webp.first_frame),

@@ -17,6 +17,8 @@ LEAST, MOST = 0.1, 4.0
 flatbed scanners, up to 4,800 per inch, give more."""
 SAME = 0.05
 """Pixels count as square where their width and height differ by at most this share."""
+MEASURED: Final = "measured"
+"""The key of a frame's `info` that says whether that size is a measured one, as in DICOM, and no printer's."""
 KEY: Final = "mpp"
 """The key of a frame's `info`: the width and the height of a pixel in micrometres."""
 
@@ -40,6 +42,12 @@ def plausible(info: Mapping[Any, Any]) -> float | None:
     if not (LEAST <= width <= MOST and LEAST <= height <= MOST) or abs(width - height) > SAME * max(width, height):
         return None
     return (width + height) / 2
+
+
+def millimetres(info: Mapping[Any, Any]) -> Pair | None:
+    """The width and the height of a pixel in millimetres, where a file states them for what is larger than a slide."""
+    width, height = info.get(KEY, (0.0, 0.0))
+    return (width / 1000, height / 1000) if min(width, height) > MOST and info.get(MEASURED) else None
 
 
 def of_dpi(dpi: tuple[float, float]) -> Pair:

@@ -7,9 +7,11 @@ from dataclasses import fields
 from src.models.checkpoints import Checkpoint
 from src.models.evaluation import MALIGNANT, TARGETS, EvaluatedSet
 from src.models.prediction import Explanation, Parts, Prediction
+from src.pictures.picture import CineFrames, Picture
 from src.results import class_texts
 from src.results.gate_sentences import all_warnings, gate_result
 from src.results.result import (
+    CineResult,
     ClassResult,
     ClassSensitivity,
     EstimateResult,
@@ -43,10 +45,12 @@ def decided(
     explanation: Explanation,
     threshold: float,
     other_task: str | None = None,
+    picture: Picture | None = None,
 ) -> Result:
     """The result of `prediction`, which `checkpoint` made, at `threshold` (0 to 1).
 
     `other_task` names the task that the image looks like if the gate rejected it and another task's gate did not.
+    `picture` is the image that was read: it has the size of a pixel and the frames of a cine.
     """
     heat_map = prediction.heat_map
     return Result(
@@ -71,6 +75,20 @@ def decided(
         meaning=class_texts.meanings(prediction.task),
         gate=gate_result(prediction.gate, prediction.task, other_task),
         parts=_parts(prediction.parts),
+        cine=_cine(picture.cine) if picture is not None else None,
+        spacing=picture.spacing if picture is not None else None,
+    )
+
+
+def _cine(frames: CineFrames | None) -> CineResult | None:
+    if frames is None:
+        return None
+    return CineResult(
+        count=frames.count,
+        frame=frames.chosen,
+        median_p_malignant=frames.median,
+        read=frames.read,
+        p_malignant=frames.p_malignant,
     )
 
 

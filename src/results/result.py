@@ -154,6 +154,20 @@ class PartsResult(_Frozen):
     mpp: Finite | None
 
 
+class CineResult(_Frozen):
+    """What the model said of the frames of a cine, of which the result reports one. Frames are counted from 0.
+
+    `count`: the number of frames in the file. `read`: the frames that were read, and `p_malignant` one value for each.
+    `frame`: the one that the result reports. `median_p_malignant`: the median over the frames that were read.
+    """
+
+    count: PositiveCount
+    frame: Count
+    median_p_malignant: Share
+    read: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)]
+    p_malignant: Annotated[tuple[Share, ...], Field(min_length=1, max_length=100)]
+
+
 class Result(_Frozen):
     """The answer of one checkpoint to one image, decided at one threshold.
 
@@ -162,7 +176,8 @@ class Result(_Frozen):
     `explained_class` is the code of the class that the heat map explains; it and `heatmap_empty` (no evidence for the
     class) are None without a heat map. `size` is width and height; `region` is the left, upper, right and lower edge of
     the part that the network read. `gate` is None for a checkpoint without a gate. `parts` is None for an image that
-    was not read in parts.
+    was not read in parts, and `cine` for a file of one image. `spacing` is the width and height of a pixel in
+    millimetres, None where the file does not state them.
     """
 
     task: str
@@ -186,6 +201,8 @@ class Result(_Frozen):
     meaning: dict[str, ClassMeaning]
     gate: GateResult | None
     parts: PartsResult | None = None
+    cine: CineResult | None = None
+    spacing: tuple[Finite, Finite] | None = None
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "Result":

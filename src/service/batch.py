@@ -17,7 +17,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
-from src.pictures import decode
 from src.pictures.archive import Archive, ArchiveRefused, is_archive, printable
 from src.pictures.folder import is_bookkeeping
 from src.pictures.formats import recognised
@@ -202,7 +201,7 @@ def _row(
     try:
         if item.refusal is not None:
             raise ArchiveRefused(item.refusal)
-        picture = decode.read(_content(item, archives), predictor.task.background).at(mpp)
+        picture = predictor.read(_content(item, archives), mpp=mpp)
         prediction = predictor.predict(picture)
     except (ArchiveRefused, ImageRefused) as refusal:
         return Row(line=row(predictor.task, item.name, str(refusal), threshold))

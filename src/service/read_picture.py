@@ -17,7 +17,6 @@ from PIL import Image
 from src.exports import heat_map, json_report, pdf
 from src.models.perturbations import predict_perturbed
 from src.models.prediction import Prediction
-from src.pictures import decode
 from src.pictures.picture import Picture
 from src.results import decisions
 from src.results.decisions import decided
@@ -120,7 +119,7 @@ def robustness(
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
     scale = mpp_of(mpp, TASKS[task])
-    prediction, perturbed = predict_perturbed(predictor, decode.read(file, TASKS[task].background).at(scale))
+    prediction, perturbed = predict_perturbed(predictor, predictor.read(file, mpp=scale))
     _check_gate(prediction, despite_gate)
     return decisions.robustness(perturbed, prediction.p_malignant, at)
 
@@ -133,7 +132,7 @@ def compare_models(
     Raises AnswerWithheld if the gate of `model` ("" means the default) rejects the image, unless `despite_gate`.
     """
     chosen, scale = model_of(model, task, models), mpp_of(mpp, TASKS[task])
-    picture = decode.read(file, TASKS[task].background).at(scale)
+    picture = models[chosen].read(file, mpp=scale)
     predictions = {name: models[name].predict(picture) for name in models_of(task, models)}
     _check_gate(predictions[chosen], despite_gate)
     return [
@@ -173,12 +172,12 @@ def _read(
     explained_class = code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
     scale = mpp_of(mpp, TASKS[task])
-    picture = decode.read(file, TASKS[task].background).at(scale)
+    picture = predictor.read(file, mpp=scale)
     prediction = predictor.predict(picture, explanation, explained_class)
     _check_gate(prediction, despite_gate)
     # Only another task's gate can tell that a rejected image is of that task's kind.
     other = accepting_task(models, picture, prediction.task) if rejected(prediction.gate) else None
-    result = decided(predictor.checkpoint, prediction, explanation, checked_threshold, other)
+    result = decided(predictor.checkpoint, prediction, explanation, checked_threshold, other, picture)
     return result, picture, prediction
 
 

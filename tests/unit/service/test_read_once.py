@@ -89,7 +89,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counting)
 
-    count(decode, "read", "decode")
+    count(decode.Film, "picture", "decode")
     count(scanned_field, "find", "field")
     return counts
 

@@ -1,0 +1,53 @@
+"""A cine -> the frame that stands for it: the one with the highest p(malignant).
+
+Frames are decoded and read one at a time, so that a cine takes the memory of one frame.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from src.models.prediction import Prediction
+from src.pictures.decode import Film
+from src.pictures.picture import CineFrames, Picture
+
+MOST_READ: Final = 64
+"""Frames of a cine that are read: a longer cine is read in steps."""
+
+
+def chosen(film: Film, predict: Callable[[Picture], Prediction]) -> Picture:
+    """The frame of `film` with the highest p(malignant), among those that the gate accepts if there are any.
+
+    A sentence in its notes says what was read. Raises ImageRefused if a frame that is to be read cannot be.
+    """
+    if film.count == 1:
+        return film.picture()
+    step = math.ceil(film.count / MOST_READ)
+    indexes = tuple(range(0, film.count, step))
+    best: tuple[bool, float] | None = None
+    values: list[float] = []
+    for index in indexes:
+        picture = film.picture(index)
+        prediction = predict(picture)
+        values.append(prediction.p_malignant)
+        rank = (prediction.gate is None or prediction.gate.accepted, prediction.p_malignant)
+        if best is None or rank > best:
+            best, frame, at = rank, picture, index
+    cine = CineFrames(film.count, indexes, tuple(values), at)
+    return replace(frame, notes=(sentence(cine, step), *frame.notes), cine=cine)
+
+
+def sentence(cine: CineFrames, step: int) -> str:
+    """What was read of a cine; frames are counted from 1."""
+    read = "all" if step == 1 else f"every {step}{_ending(step)} ({len(cine.read)})"
+    return (
+        f"This is a cine of {cine.count:,} frames, of which {read} were read. Frame {cine.chosen + 1:,} is reported, "
+        f"because it has the highest p(malignant); the median of all frames read is {cine.median:.2f}."
+    )
+
+
+def _ending(number: int) -> str:
+    if number % 100 in (11, 12, 13):
+        return "th"
+    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
