@@ -82,6 +82,8 @@ def as_dict(task: str = "skin", **changes: Any) -> dict[str, Any]:
         "meaning": {code: text.model_dump(mode="json") for code, text in meanings(TASKS[task]).items()},
         "gate": None,
         "parts": None,
+        "cine": None,
+        "spacing": None,
         **changes,
     }
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from src.models import checkpoints
 from src.models.predictor import Predictor
-from src.pictures.picture import Picture
+from src.pictures.picture import CineFrames, Picture
 from src.results import decisions
 from src.results.result import Result
 from tests.support import synthetic_checkpoints, synthetic_results
@@ -80,6 +80,8 @@ RESULT = {
     "meaning": dict.fromkeys(("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"), MEANING),
     "gate": NOTHING,
     "parts": NOTHING,
+    "cine": {"count": WHOLE, "frame": WHOLE, "median_p_malignant": NUMBER, "read": [WHOLE] * 2, "p_malignant": PAIR},
+    "spacing": PAIR,
 }
 
 
@@ -95,13 +97,14 @@ def shape(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A dark image, read by a made-up model for skin."""
+    """A dark image, the second frame of a cine, read by a made-up model for skin."""
     folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("skin"), "skin")
     predictor = Predictor(checkpoints.load("skin", folder))
     noise = np.random.default_rng(0).integers(0, 9, (90, 120, 3), dtype=np.uint8)
-    picture = Picture(Image.fromarray(noise), ("A note.",))
+    cine = CineFrames(2, (0, 1), (0.25, 0.75), 1)
+    picture = Picture(Image.fromarray(noise), ("A note.",), spacing=(0.1, 0.1), cine=cine)
     prediction = predictor.predict(picture, "Grad-CAM", "mel")
-    return decisions.decided(predictor.checkpoint, prediction, "Grad-CAM", 0.3)
+    return decisions.decided(predictor.checkpoint, prediction, "Grad-CAM", 0.3, picture=picture)
 
 
 def test_the_json_has_the_names_the_order_and_the_types_that_clients_know(answered: Result) -> None:
