@@ -22,6 +22,8 @@ DIFFERENT: Final = "The DICOM file is damaged: its image states another size tha
 CUT_OFF: Final = "The DICOM file is cut off: its pixel data are incomplete."
 YCBCR: Final = ("YBR_FULL", "YBR_FULL_422")
 JFIF, ADOBE = 0xE0, 0xEE  # the markers of application segments
+ADOBE_LENGTH: Final = 14
+"""The length that an Adobe segment with all its fields states. The last field says whether the colours are YCbCr."""
 MCT_AT: Final = 6
 """The offset of the flag for the multiple component transform from the length of the marker segment COD."""
 
@@ -105,12 +107,15 @@ def _jpeg(data: bytes, shape: Shape) -> Values:
 def _is_ycbcr(data: bytes, photometric: str) -> bool:
     """Whether a colour JPEG has YCbCr.
 
-    Some files, as of whole-slide scanners, say RGB over YCbCr. So the stream's own marks come first: subsampled
-    colours, which RGB never has, JFIF, which is always YCbCr, Adobe's transform, and the names of the components.
+    Some files, as of whole-slide scanners, say RGB over YCbCr. So the stream's own marks come first, in this order:
+    subsampled colours, which RGB never has; JFIF, which is always YCbCr; the transform in a complete Adobe segment; the
+    names of the components. Without any of these marks, the DICOM file decides.
     """
     adobe, jfif = None, False
     for marker, at, _ in jpeg.segments(data):
-        if marker == ADOBE and data.startswith(b"Adobe", at + 2):
+        # Some writers leave out the byte for the transform. Decoders then ignore the segment, as libjpeg does.
+        length = int.from_bytes(data[at : at + 2])
+        if marker == ADOBE and length >= ADOBE_LENGTH and data.startswith(b"Adobe", at + 2):
             adobe = data[at + 13] != 0
         jfif |= marker == JFIF and data.startswith(b"JFIF", at + 2)
         if marker in jpeg.FRAMES:
