@@ -4,6 +4,7 @@ Each frame is a stream with a header of its own, and decoders allocate memory fo
 compared with the size of the DICOM file before anything is decoded. imagecodecs decodes all kinds.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -24,6 +25,13 @@ YCBCR: Final = ("YBR_FULL", "YBR_FULL_422")
 JFIF, ADOBE = 0xE0, 0xEE  # the markers of application segments
 ADOBE_LENGTH: Final = 14
 """The length that an Adobe segment with all its fields states. The last field says whether the colours are YCbCr."""
+MAX_SAMPLES: Final = 3
+"""The most values per pixel, so the most scans of a JPEG-LS."""
+JPEG_LS_MARKER: Final = re.compile(rb"\xff[\x80-\xff]")
+JPEG_LS_SCAN: Final = b"\xff\xda"
+ONES: Final = b"\x7f\xff\xd9"
+LEFT_OVER: Final = "still contains encoded data"
+"""What CharLS says where data are left over behind the last pixel."""
 MCT_AT: Final = 6
 """The offset of the flag for the multiple component transform from the length of the marker segment COD."""
 
@@ -128,7 +136,30 @@ def _is_ycbcr(data: bytes, photometric: str) -> bool:
     raise ValueError("no frame")
 
 
+def _check_scans(data: bytes) -> None:
+    """Raise JpeglsError where a scan of a JPEG-LS ends before its last pixel.
+
+    CharLS counts the zeros of a code, and where the scan ends within them, it counts on to 2^31, for seconds. So each
+    scan is first decoded with ones behind it, which end such a code. A scan that is complete leaves them over.
+    """
+    start, scans = data.find(JPEG_LS_SCAN), 0
+    while start >= 0:
+        scans += 1
+        if scans > MAX_SAMPLES:
+            raise ImageRefused(TOO_MANY_PARTS)
+        end = JPEG_LS_MARKER.search(data, start + len(JPEG_LS_SCAN))
+        if end is None:
+            raise ImageRefused(CUT_OFF)
+        try:
+            imagecodecs.jpegls_decode(data[: end.start()] + ONES)
+        except imagecodecs.JpeglsError as error:
+            if LEFT_OVER not in str(error):
+                raise
+        start = data.find(JPEG_LS_SCAN, end.start())
+
+
 def _jpeg_ls(data: bytes, shape: Shape) -> Values:
+    _check_scans(data)
     return Values(_by_pixel(imagecodecs.jpegls_decode(data), shape), shape.photometric)
 
 

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
@@ -145,49 +144,6 @@ def test_deep_values_without_a_window_follow_the_rule_of_all_formats() -> None:
     as_dicom = decode.read(made.file_of(data, NATIVE), "black")
     assert np.array_equal(np.asarray(as_dicom.image), np.asarray(as_png.image))
     assert set(as_png.notes) <= set(as_dicom.notes)
-
-
-def adobe(transform: int | None) -> bytes:
-    """An Adobe segment. Some writers leave out its last fields, of which one is the transform of the colours."""
-    fields = b"Adobe\0d\0\0\0" + (b"" if transform is None else bytes((0, transform)))
-    return b"\xff\xee" + (len(fields) + 2).to_bytes(2) + fields
-
-
-JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
-
-
-@pytest.mark.parametrize(
-    ("marks", "subsampling", "names", "photometric", "ycbcr"),
-    [
-        (b"", "444", b"\1\2\3", "RGB", False),
-        (b"", "444", b"\1\2\3", "YBR_FULL", True),
-        (b"", "444", b"RGB", "YBR_FULL", False),
-        (b"", "420", b"\1\2\3", "RGB", True),
-        (JFIF, "444", b"\1\2\3", "RGB", True),
-        (adobe(0), "444", b"\1\2\3", "YBR_FULL", False),
-        (adobe(1), "444", b"\1\2\3", "RGB", True),
-        (JFIF + adobe(0), "444", b"\1\2\3", "RGB", True),
-        (adobe(None), "444", b"\0\1\2", "RGB", False),
-        (adobe(None), "444", b"\0\1\2", "YBR_FULL", True),
-    ],
-)
-def test_the_marks_of_a_jpeg_say_its_colours(
-    marks: bytes, subsampling: str, names: bytes, photometric: str, ycbcr: bool
-) -> None:
-    """Some writers say RGB over frames of YCbCr. Only a stream without marks leaves the answer to the DICOM file."""
-    picture = made.drawn()
-    stored = np.asarray(picture.convert("YCbCr") if ycbcr else picture)
-    frame = bytearray(
-        imagecodecs.jpeg8_encode(stored, 95, colorspace="ycbcr", outcolorspace="ycbcr", subsampling=subsampling)
-    )
-    tables, start, scan = (frame.index(marker) for marker in (b"\xff\xdb", b"\xff\xc0", b"\xff\xda"))
-    for index, name in enumerate(names):
-        frame[start + 10 + 3 * index] = frame[scan + 5 + 2 * index] = name
-    data = made.attributes(128, 160, 3, photometric)
-    data.PixelData = encapsulate([bytes(frame[:2] + marks + frame[tables:])])
-    data["PixelData"].VR = "OB"
-    difference = np.abs(read(made.file_of(data, uid.JPEGBaseline8Bit)) - reference("RGB"))
-    assert difference.mean() <= 2
 
 
 def without_meta(data: bytes) -> bytes:
