@@ -1,0 +1,145 @@
+"""What a DICOM file says of a patient goes nowhere: unique texts in every element are searched in all that is made."""
+
+import io
+import logging
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image, ImageDraw
+from pydicom import uid
+from pydicom.datadict import DicomDictionary
+from pydicom.tag import Tag
+
+from src import score
+from src.pictures import dicom_file
+from src.pictures.picture import ImageRefused
+from src.service import batch, read_picture
+from src.service.worker_pool import Models
+from tests.support import dicom_files as made
+from tests.support.app import ROOT
+from tests.support.small_models import small_models
+
+CANARY = "CANARY"
+TEXTS = ("PN", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "AE")
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+INNER = (20, 16, 140, 120)
+BURNT_IN = (255, 0, 255)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return small_models(tmp_path_factory.mktemp("checkpoints"))
+
+
+def personal(**others: object) -> bytes:
+    """A file with a unique text in every element of text, in private elements, in an overlay, and burnt in."""
+    picture = made.drawn()
+    outside = Image.new("RGB", picture.size, BURNT_IN)
+    outside.paste(picture.crop(INNER), INNER[:2])
+    ImageDraw.Draw(outside).text((2, 2), CANARY, fill=(0, 255, 0))
+    regions = made.regions(made.region(*INNER))
+    data = pydicom.dcmread(
+        io.BytesIO(made.of_image(outside, "RGB", uid.ExplicitVRLittleEndian, SequenceOfUltrasoundRegions=regions))
+    )
+    for number, (vr, *_) in DicomDictionary.items():
+        tag = Tag(number)
+        if vr in TEXTS and tag.group > 2 and tag not in data:
+            data.add_new(tag, vr, f"{CANARY}{number:08X}"[:16])
+    block = data.private_block(0x0011, f"{CANARY} CREATOR", create=True)
+    for element, vr in enumerate(TEXTS):
+        block.add_new(element, vr, f"{CANARY} P{element}")
+    data.add_new(0x60000010, "US", 8)
+    data.add_new(0x60000011, "US", 8)
+    data.add_new(0x60003000, "OW", CANARY.encode())
+    data.add_new(0x00080005, "CS", f"{CANARY}SET")
+    for keyword, value in others.items():
+        setattr(data, keyword, value)
+    return made.file_of(data, uid.ExplicitVRLittleEndian)
+
+
+def test_nothing_of_the_patient_is_in_what_is_made(
+    models: Models,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = personal()
+    assert content.count(CANARY.encode()) > 700
+    capfd.readouterr()
+    caplog.set_level(logging.DEBUG)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    file = tmp_path / "image"
+    file.write_bytes(content)
+    result, heat = read_picture.answer(models, "ultrasound", str(file), 0.3, "Grad-CAM")
+    texts = [result.model_dump_json(), repr(dicom_file.parse(content)), repr(result)]
+    shown = np.asarray(models["ultrasound"].read(str(file)).image)
+    assert shown.shape == (INNER[3] - INNER[1], INNER[2] - INNER[0], 3)
+    assert not (shown == BURNT_IN).all(axis=2).any()
+    assert heat is not None
+    drawn = Image.open(io.BytesIO(heat)).convert("RGB")
+    assert not (np.asarray(drawn) == BURNT_IN).all(axis=2).any()
+    reports = [
+        read_picture.report(models, "ultrasound", str(file), 0.3, "Grad-CAM", kind, NOON)
+        for kind in read_picture.REPORTS
+    ]
+    rows = batch.read_items(models, "ultrasound", batch.items(models, [(str(file), "a.dcm")]), 0.3)
+    assert rows[0].p_malignant is not None
+    texts += [repr(rows), repr(list(score.score(models["ultrasound"], [(str(file), None)], 0.3)))]
+    texts += [repr(read_picture.robustness(models, "ultrasound", str(file), 0.3))]
+    made_files = [heat, *reports, *(each.read_bytes() for each in temporary.rglob("*") if each.is_file())]
+    said = capfd.readouterr()
+    texts += [said.out, said.err, caplog.text]
+    assert not [text[:300] for text in texts if CANARY in text]
+    assert not [data[:100] for data in made_files if CANARY.encode() in data]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Modality": CANARY, "Rows": 10**4},
+        {"PhotometricInterpretation": CANARY},
+        {"BitsAllocated": 64},
+        {"WindowCenter": "1e999", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11"},
+    ],
+)
+def test_no_refusal_quotes_the_file(
+    change: dict[str, object],
+    models: Models,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    content = personal(**change)
+    capfd.readouterr()
+    with pytest.raises(ImageRefused) as refused:
+        models["ultrasound"].read(content)
+    said = capfd.readouterr()
+    texts = [str(refused.value), said.out, said.err, caplog.text]
+    cause: BaseException | None = refused.value
+    while cause is not None:
+        texts.append(repr(cause))
+        cause = cause.__cause__ or cause.__context__
+    assert not [text for text in texts if CANARY in text]
+
+
+def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
+    """In a process of its own, since pytest takes all warnings for itself."""
+    inner = made.region(*INNER)
+    inner.add_new(0x00080005, "CS", f"{CANARY}SET")
+    file = tmp_path / "image"
+    file.write_bytes(personal(SequenceOfUltrasoundRegions=made.regions(inner)))
+    reads = "import sys; from src.pictures import decode; print(decode.read(sys.argv[1], 'black').notes)"
+    done = subprocess.run(
+        [sys.executable, "-c", reads, str(file)], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ultrasound region" in done.stdout
+    assert CANARY not in done.stdout + done.stderr
