@@ -1,6 +1,7 @@
 """DICOM is read as a viewer shows it, in every transfer syntax and with every photometric interpretation."""
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from src.pictures import decode, dicom_codecs, dicom_file, dicom_regions, reasons
+from src.pictures import decode, dicom, dicom_codecs, dicom_file, dicom_regions, reasons
 from src.pictures.dicom import Cine
 from src.pictures.dicom_display import BAD_WINDOW
 from src.pictures.limits import MAX_PIXELS
@@ -197,6 +198,18 @@ def test_undefined_lengths_and_private_sequences() -> None:
 def test_other_modalities_are_refused_by_name(modality: str) -> None:
     with pytest.raises(ImageRefused, match=rf"\b{modality}\b.*no model"):
         read(made.of_image(made.drawn(), "MONOCHROME2", NATIVE, Modality=modality))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "name"),
+    [
+        *(("Modality", modality, name) for modality, name in dicom.MODALITIES.items()),
+        *(("SOPClassUID", f"{start}1".replace("..", "."), name) for start, name in dicom.CLASSES.items()),
+    ],
+)
+def test_every_kind_that_no_task_reads_is_named(keyword: str, value: str, name: str) -> None:
+    with pytest.raises(ImageRefused, match=re.escape(name)):
+        read(made.of_image(made.drawn(), "MONOCHROME2", NATIVE, **{keyword: value}))
 
 
 def test_what_is_missing_is_named() -> None:
