@@ -208,8 +208,9 @@ def test_other_modalities_are_refused_by_name(modality: str) -> None:
     ],
 )
 def test_every_kind_that_no_task_reads_is_named(keyword: str, value: str, name: str) -> None:
+    change: dict[str, Any] = {keyword: value}
     with pytest.raises(ImageRefused, match=re.escape(name)):
-        read(made.of_image(made.drawn(), "MONOCHROME2", NATIVE, **{keyword: value}))
+        read(made.of_image(made.drawn(), "MONOCHROME2", NATIVE, **change))
 
 
 def test_what_is_missing_is_named() -> None:
