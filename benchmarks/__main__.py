@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import networks, servers
+from benchmarks import networks, page, servers
 from benchmarks.timing import Timing, interleaved
 from src.models.checkpoints import Checkpoint
 from src.models.predictor import Predictor
@@ -140,6 +140,28 @@ def _served(seconds: float) -> Iterator[str]:
             yield f"| {clients} | {rate:.1f} |"
         yield f"\nMemory after that, of all processes: {app.memory():,.0f} MB; the empty app: {blank.memory():,.0f} MB."
         yield f"From the start to the first answer: {first:.1f} s. Importing gradio, torch and timm: {importing:.1f} s."
+        yield from _in_a_browser(app.url, blank.url)
+
+
+def _in_a_browser(ours: str, theirs: str, rounds: int = 7) -> Iterator[str]:
+    """How soon the page of the app can be used, beside that of an empty Gradio app, and the bytes that it takes."""
+    pages = {"an empty Gradio app": theirs, "Vigil": ours}
+    painted: dict[str, list[float]] = {name: [] for name in pages}
+    usable: dict[str, list[float]] = {name: [] for name in pages}
+    with page.chromium() as browser:
+        for url in pages.values():
+            page.opened(browser, url)  # warms up
+        for _ in range(rounds):
+            for name, url in pages.items():
+                paint, drop_zone = page.opened(browser, url)
+                painted[name].append(paint)
+                usable[name].append(drop_zone)
+        sent, unpacked = page.weight(browser, ours)
+    for what, taken in (("The first paint in Chromium", painted), ("The page takes an image", usable)):
+        yield f"\n{what}:\n"
+        yield from _table({name: Timing.of(seconds) for name, seconds in taken.items()}, "an empty Gradio app")
+    yield f"\nThe page with its configuration and scripts: {sent / 1e3:,.0f} kB sent, {unpacked / 1e3:,.0f} kB"
+    yield "unpacked."
 
 
 if __name__ == "__main__":
