@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import networks, page, servers
+from benchmarks import exported, networks, page, servers
 from benchmarks.timing import Timing, interleaved
 from src.models.checkpoints import Checkpoint
 from src.models.predictor import Predictor
@@ -54,6 +54,7 @@ def _report(seconds: float, counts: Sequence[int]) -> Iterator[str]:
             yield f"\nA batch of {batch}, one pass:\n"
             yield from _table(interleaved(networks.engines(checkpoint, batch), seconds), networks.EAGER)
         yield from _score(size, checkpoint, counts)
+    yield from _exported()
     yield from _served(seconds)
 
 
@@ -112,6 +113,17 @@ def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int])
     yield f"\nA further image costs {1e3 * slope:.1f} ms. Its {views} views alone, in batches of 32, cost eager PyTorch"
     yield f"{1e3 * eager:.1f} ms and OpenVINO {1e3 * exact:.1f} ms: `score` is {eager / slope:.2f} × as fast as eager"
     yield f"PyTorch, and {exact / slope:.2f} × as fast as the bare engine, decoding included."
+
+
+def _exported() -> Iterator[str]:
+    """What the exported networks take on one core."""
+    yield "\n## Exported networks, on one core\n"
+    yield "`python -m src.export` writes ONNX and a program that runs it without PyTorch. One view of each image:\n"
+    yield "| task | MB on the disk | MB of memory | seconds to the first answers | images per second |"
+    yield "| --- | --- | --- | --- | --- |"
+    for task, size in TASKS.items():
+        cost = exported.cost(task, size)
+        yield f"| {task} | {cost.disk:.0f} | {cost.memory:.0f} | {cost.start:.1f} | {cost.rate:.1f} |"
 
 
 def _served(seconds: float) -> Iterator[str]:
