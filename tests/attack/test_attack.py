@@ -13,6 +13,7 @@ from tests.attack import (
     files,
     fuzz_calls,
     fuzz_readers,
+    incomplete,
     memory,
     names,
     odd_json,
@@ -30,6 +31,7 @@ from tests.support.app import Server
 SHORT = (
     pictures.bombs,
     pictures.mutants,
+    incomplete.incomplete,
     memory.largest,
     arguments.calls,
     arguments.functions,
