@@ -22,8 +22,8 @@ memory of one call.
 """
 
 
-START_OF_TILE = 0xFF90
-"""The marker SOT, at the start of each tile-part."""
+MARKERS, START_OF_TILE = 0xFF00, 0xFF90
+"""The lowest marker, and SOT, at the start of each tile-part (ISO 15444-1, table A.2)."""
 
 
 class Sizes(NamedTuple):
@@ -75,6 +75,8 @@ def check_complete(data: bytes) -> None:
     tiles = -(-(right - left) // width) * -(-(lower - upper) // height)
     at = start + 4 + length
     while (marker := struct.unpack_from(">HH", data, at))[0] != START_OF_TILE:
+        if marker[0] < MARKERS:
+            raise ValueError("no marker")
         at += 2 + marker[1]
     parts: dict[int, list[int]] = {}
     while struct.unpack_from(">H", data, at)[0] == START_OF_TILE:

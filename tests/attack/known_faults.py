@@ -216,6 +216,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "low",
+        "Warnings of the decoders reached the log.",
+        "2026-11-29",
+        "2026-11-29",
+        "They are dropped, because they may quote a file.",
+    ),
+    Fault(
+        "low",
         "A clinic's table that is empty or no text was refused for a missing column.",
         "2026-11-29",
         "2026-11-29",
