@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import networks, servers
+from benchmarks import exported, networks, page, servers
 from benchmarks.timing import Timing, interleaved
 from src.models.checkpoints import Checkpoint
 from src.models.predictor import Predictor
@@ -54,6 +54,7 @@ def _report(seconds: float, counts: Sequence[int]) -> Iterator[str]:
             yield f"\nA batch of {batch}, one pass:\n"
             yield from _table(interleaved(networks.engines(checkpoint, batch), seconds), networks.EAGER)
         yield from _score(size, checkpoint, counts)
+    yield from _exported()
     yield from _served(seconds)
 
 
@@ -114,6 +115,17 @@ def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int])
     yield f"PyTorch, and {exact / slope:.2f} × as fast as the bare engine, decoding included."
 
 
+def _exported() -> Iterator[str]:
+    """What the exported networks take on one core."""
+    yield "\n## Exported networks, on one core\n"
+    yield "`python -m src.export` writes ONNX and a program that runs it without PyTorch. One view of each image:\n"
+    yield "| task | MB on the disk | MB of memory | seconds to the first answers | images per second |"
+    yield "| --- | --- | --- | --- | --- |"
+    for task, size in TASKS.items():
+        cost = exported.cost(task, size)
+        yield f"| {task} | {cost.disk:.0f} | {cost.memory:.0f} | {cost.start:.1f} | {cost.rate:.1f} |"
+
+
 def _served(seconds: float) -> Iterator[str]:
     """The start, the memory and the round trips of the app, beside those of an empty Gradio app."""
     yield "\n## The app\n"
@@ -140,6 +152,28 @@ def _served(seconds: float) -> Iterator[str]:
             yield f"| {clients} | {rate:.1f} |"
         yield f"\nMemory after that, of all processes: {app.memory():,.0f} MB; the empty app: {blank.memory():,.0f} MB."
         yield f"From the start to the first answer: {first:.1f} s. Importing gradio, torch and timm: {importing:.1f} s."
+        yield from _in_a_browser(app.url, blank.url)
+
+
+def _in_a_browser(ours: str, theirs: str, rounds: int = 7) -> Iterator[str]:
+    """How soon the page of the app can be used, beside that of an empty Gradio app, and the bytes that it takes."""
+    pages = {"an empty Gradio app": theirs, "Vigil": ours}
+    painted: dict[str, list[float]] = {name: [] for name in pages}
+    usable: dict[str, list[float]] = {name: [] for name in pages}
+    with page.chromium() as browser:
+        for url in pages.values():
+            page.opened(browser, url)  # warms up
+        for _ in range(rounds):
+            for name, url in pages.items():
+                paint, drop_zone = page.opened(browser, url)
+                painted[name].append(paint)
+                usable[name].append(drop_zone)
+        sent, unpacked = page.weight(browser, ours)
+    for what, taken in (("The first paint in Chromium", painted), ("The page takes an image", usable)):
+        yield f"\n{what}:\n"
+        yield from _table({name: Timing.of(seconds) for name, seconds in taken.items()}, "an empty Gradio app")
+    yield f"\nThe page with its configuration and scripts: {sent / 1e3:,.0f} kB sent, {unpacked / 1e3:,.0f} kB"
+    yield "unpacked."
 
 
 if __name__ == "__main__":

@@ -99,10 +99,8 @@ def _jpeg(data: bytes, shape: Shape) -> Values:
     scans, parts = jpeg.count_parts(data)
     if scans > MAX_SCANS or parts > MAX_PARTS:
         raise ImageRefused(TOO_MANY_PARTS)
-    marker, at = next((marker, at) for marker, at, _ in jpeg.segments(data) if marker in jpeg.FRAMES)
-    lossless, bits = marker in jpeg.LOSSLESS, data[at + 2]
-    if not lossless and bits == 8:
-        jpeg.check_complete(data)
+    lossless = next(marker for marker, _, _ in jpeg.segments(data) if marker in jpeg.FRAMES) in jpeg.LOSSLESS
+    jpeg.check_stream(data)
     if shape.samples == 1:
         return Values(imagecodecs.jpeg8_decode(data), shape.photometric)
     ycbcr = not lossless and _is_ycbcr(data, shape.photometric)
@@ -166,6 +164,7 @@ def _jpeg_ls(data: bytes, shape: Shape) -> Values:
 def _jpeg_2000(data: bytes, shape: Shape) -> Values:
     """JPEG 2000, also in its high-throughput form. OpenJPEG refuses what is cut off; OpenJPH (htj2k) does not."""
     check_size(shape.columns, shape.rows, jpeg2000.MOST_PIXELS)
+    jpeg2000.check_complete(data)
     return Values(imagecodecs.jpeg2k_decode(data), _after_transform(data, shape.photometric))
 
 

@@ -7,7 +7,6 @@ inflated up to a limit.
 
 import logging
 import re
-import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,10 +29,8 @@ from src.pictures.limits import MAX_PIXELS
 from src.pictures.picture import ImageRefused
 from src.pictures.reasons import TOO_MANY_PARTS, TOO_MUCH_MEMORY
 
-# pydicom's messages quote the file, which must not be logged. It sends each to its logger and as a warning.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-warnings.filterwarnings("ignore", module=r"pydicom\b")
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its warnings quote the file, which must not be logged
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # so do the warnings of its validation
 
 MAX_READS: Final = 200_000
 """Reads of a file, about two for each element of it. A header of an ultrasound film has some 1,000 elements. pydicom

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image
 
-from src.pictures import dicom, heif, jpeg, jpeg2000, pillow_frame, png, tiff, webp
+from src.pictures import bmp, dicom, heif, jpeg, jpeg2000, png, tiff, webp
 
 
 def _no_parts(_: bytes) -> tuple[int, int]:
@@ -45,7 +45,7 @@ FORMATS: Final = (
     Format("PNG", _begins(b"\x89PNG"), png.first_frame, png.count_parts),
     Format("WebP", _begins(b"WEBP", at=8), webp.first_frame),
     Format("TIFF", _begins(*tiff.PREFIXES), tiff.first_frame, tiff.count_parts),
-    Format("BMP", _begins(b"BM"), lambda data, notes: pillow_frame.first_frame(data, "BMP", notes)),
+    Format("BMP", _begins(b"BM"), bmp.first_frame),
     Format("AVIF", heif.is_avif, heif.avif_frame),
     Format("HEIC", heif.is_heic, heif.heic_frame),
     Format("JPEG 2000", _begins(b"\0\0\0\x0cjP  \r\n\x87\n", jpeg2000.CODESTREAM), jpeg2000.first_frame),

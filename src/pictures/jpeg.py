@@ -17,7 +17,7 @@ from src.pictures.reasons import EXPORT
 
 # Markers (ITU-T T.81, table B.1, and T.87).
 SCAN, PROGRESSIVE, LOSSLESS, JPEG_LS = 0xDA, (0xC2, 0xCA), (0xC3, 0xC7, 0xCB, 0xCF), 0xF7
-PROFILE = 0xE2
+PROFILE, END = 0xE2, 0xD9
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), JPEG_LS)
 
 MOST_PIXELS = 4 * MAX_PIXELS
@@ -92,6 +92,18 @@ def _without_profile(data: bytes) -> bytes:
             kept.append(data[start : at - 2])
             start = at + int.from_bytes(data[at : at + 2])
     return b"".join((*kept, data[start:]))
+
+
+def check_stream(data: bytes) -> None:
+    """Raise ValueError or EOFError where a JPEG of any kind, as in other files, ends early.
+
+    Only baseline and progressive data of 8 bits are decoded to find out. The others must have their end marker.
+    """
+    kinds = [(marker, data[at + 2]) for marker, at, _ in segments(data) if marker in FRAMES]
+    if kinds and kinds[0][0] not in LOSSLESS and kinds[0] != (JPEG_LS, 8) and kinds[0][1] == 8:
+        check_complete(data)
+    elif [marker for marker, _, _ in segments(data)][-1] != END:
+        raise EOFError("the end of a JPEG is missing")
 
 
 def check_complete(data: bytes) -> None:

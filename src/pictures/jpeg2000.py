@@ -22,6 +22,10 @@ memory of one call.
 """
 
 
+MARKERS, START_OF_TILE = 0xFF00, 0xFF90
+"""The lowest marker, and SOT, at the start of each tile-part (ISO 15444-1, table A.2)."""
+
+
 class Sizes(NamedTuple):
     """The width and height in pixels, the number of channels, and the bits of the deepest channel."""
 
@@ -39,6 +43,8 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
     frame = opened(data, "JPEG2000", notes, MOST_PIXELS)
     if frame.size != (stated.width, stated.height):
         raise ImageRefused(DAMAGED)
+    with refused_if_damaged():
+        check_complete(data)
     profile = _profile(data)
     if stated.bits > 8:
         with refused_if_damaged():
@@ -57,6 +63,32 @@ def sizes(data: bytes) -> Sizes:
     _, _, right, lower, left, upper, *_, channels = struct.unpack_from(">HH8IH", data, start)
     bits = max((data[start + 38 + 3 * i] & 127) + 1 for i in range(channels))
     return Sizes(right - left, lower - upper, channels, bits)
+
+
+def check_complete(data: bytes) -> None:
+    """Raise EOFError, or another decoder's error, if a tile or one of its parts is missing (ISO 15444-1, A.4.2).
+
+    OpenJPEG leaves such a tile black.
+    """
+    start = _codestream(data)
+    length, _, right, lower, _, _, width, height, left, upper = struct.unpack_from(">HH8I", data, start + 4)
+    tiles = -(-(right - left) // width) * -(-(lower - upper) // height)
+    at = start + 4 + length
+    while (marker := struct.unpack_from(">HH", data, at))[0] != START_OF_TILE:
+        if marker[0] < MARKERS:
+            raise ValueError("no marker")
+        at += 2 + marker[1]
+    parts: dict[int, list[int]] = {}
+    while struct.unpack_from(">H", data, at)[0] == START_OF_TILE:
+        tile, size, _, number = struct.unpack_from(">HIBB", data, at + 4)
+        parts.setdefault(tile, []).append(number)
+        if size == 0:  # the last tile-part, up to the end of the codestream
+            break
+        if size < 14:
+            raise ValueError("a tile-part is smaller than its header")
+        at += size
+    if len(parts) < tiles or any(len(numbers) < max(numbers) for numbers in parts.values()):
+        raise EOFError("tiles are missing")
 
 
 def _codestream(data: bytes) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from io import BytesIO
 
+import numpy as np
 from PIL import Image
 
 from src.pictures.decoder_errors import DECODER_ERRORS, refused_if_damaged
@@ -41,6 +42,10 @@ def loaded(image: Image.Image) -> Image.Image:
     """The same image with all pixels decoded. Raises ImageRefused if that fails."""
     with refused_if_damaged():
         image.load()
+        if image.mode == "P" and image.palette:
+            colours = len(image.palette.palette) // len(image.palette.mode)
+            if np.asarray(image).max() >= colours:
+                raise LookupError("a pixel has a colour that the palette lacks")
     return image
 
 

@@ -1,5 +1,7 @@
-"""PNG features that Pillow lacks: a limit on parts, 16 bits per channel, and the chunk cICP."""
+"""PNG features that Pillow lacks: a limit on parts, whether the data are complete, 16 bits per channel, and cICP."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 
 import imagecodecs
@@ -13,16 +15,23 @@ from src.pictures.profiles import CodePoints
 
 COLOUR_PROFILE_PARTS = 1000
 """Pillow unpacks each colour profile, to 1 MB at most; a picture has one."""
-BIT_DEPTH_AT = 24
-"""Offset of the bit depth in a file: IHDR is always the first chunk."""
+HEADER_AT, BIT_DEPTH_AT = 16, 24
+"""Offsets in a file of the content of IHDR, which is always the first chunk, and of the bit depth in it."""
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""The number of channels by the colour type (PNG specification, 11.2.1)."""
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""For each pass of an interlaced image: the first column and row, and the steps to the next (8.2)."""
+PIECE = 2**20
+"""Bytes that are unpacked at once to count them."""
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The kind and the first four bytes of each chunk."""
-    position = 8
+def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """The kind and the content of each chunk."""
+    whole, position = memoryview(data), 8
     while position < len(data):
-        yield data[position + 4 : position + 8], data[position + 8 : position + 12]
-        position += 12 + int.from_bytes(data[position : position + 4])
+        end = position + 8 + int.from_bytes(data[position : position + 4])
+        yield data[position + 4 : position + 8], whole[position + 8 : end]
+        position = end + 4
 
 
 def count_parts(data: bytes) -> tuple[int, int]:
@@ -38,6 +47,8 @@ def count_parts(data: bytes) -> tuple[int, int]:
 def first_frame(data: bytes, notes: list[str]) -> Image.Image:
     """The first frame, 8 bits a channel. Adds sentences to `notes`; raises ImageRefused."""
     frame = pillow_first_frame(data, "PNG", notes)
+    with refused_if_damaged():
+        check_complete(data)
     if data[BIT_DEPTH_AT] == 16:
         with refused_if_damaged():
             values = imagecodecs.png_decode(data)
@@ -46,7 +57,28 @@ def first_frame(data: bytes, notes: list[str]) -> Image.Image:
         frame = deep
     if "dpi" in frame.info:  # from pHYs, where that has a unit
         frame.info[resolution.KEY] = resolution.of_dpi(frame.info["dpi"])
-    code_points = next((body for kind, body in chunks(data) if kind == b"cICP"), b"")
+    code_points = next((bytes(content) for kind, content in chunks(data) if kind == b"cICP"), b"")
     if len(code_points) == 4:
         frame.info["code_points"] = CodePoints(*code_points[:2])
     return frame
+
+
+def check_complete(data: bytes) -> None:
+    """Raise EOFError if rows or passes are missing, or if the file has no end.
+
+    Pillow stops at the last row that it finds, without an error, and leaves the others black.
+    """
+    width, height, bits, colours, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, HEADER_AT)
+    needed = 0
+    for left, upper, right, lower in PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right), -(-(height - upper) // lower)
+        if columns > 0 and rows > 0:
+            needed += rows * (1 + -(-columns * bits * CHANNELS[colours] // 8))
+    unpacked, inflate, kind = 0, zlib.decompressobj(), b""
+    for kind, content in chunks(data):
+        packed: bytes | memoryview = content if kind == b"IDAT" else b""
+        while packed and unpacked < needed:
+            unpacked += len(inflate.decompress(packed, PIECE))
+            packed = inflate.unconsumed_tail
+    if unpacked < needed or kind != b"IEND":
+        raise EOFError("image data are missing")

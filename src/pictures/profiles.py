@@ -29,7 +29,7 @@ UNUSABLE: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 DAMAGED: Final = b"damaged"
 """Stands for a profile that cannot be used."""
 
-CONVERTED = "Its colours were converted to sRGB by its colour profile."
+CONVERTED = "Its colours were converted to sRGB from the colour space that the file states."
 IGNORED = "Its colour profile is damaged or does not fit the image and was ignored; colours may be off."
 
 Chromaticities = tuple[float, float, float, float, float, float]

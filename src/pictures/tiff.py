@@ -20,7 +20,7 @@ from src.pictures.pillow_frame import FIRST_ONLY
 from src.pictures.reasons import DAMAGED, EXPORT, RAW, TOO_MANY_FRAMES, TOO_MANY_PARTS
 from src.pictures.size import check_size
 from src.pictures.tiff_directories import count_pages, count_parts
-from src.pictures.tiff_segments import check_stated_size
+from src.pictures.tiff_segments import check_complete, check_stated_size
 
 __all__ = ["PREFIXES", "count_parts", "first_frame"]
 
@@ -180,6 +180,7 @@ def _values(page: TiffPage, data: bytes) -> np.ndarray:
             raise EOFError("a part is outside the file")
         segment = data[start : start + size]
         check_stated_size(page, index, segment)
+        check_complete(page, segment)
         part, (sample, _, upper, left, _), _ = page.decode(
             segment, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )

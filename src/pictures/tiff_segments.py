@@ -1,7 +1,8 @@
-"""The size that a compressed segment (strip or tile) of a TIFF states for itself.
+"""Checks of a compressed segment (strip or tile) of a TIFF before it is decoded: its own size, and its end.
 
 JPEG, JPEG 2000, WebP and LERC data begin with a width and height of their own. Their decoders allocate memory for that
-size, whatever size the TIFF states. So it is compared with the segment's size before anything is decoded.
+size, whatever size the TIFF states. So it is compared with the segment's size. The decoders of JPEG and JPEG 2000 fill
+in what is missing without an error, so these are checked as whole files are.
 """
 
 import math
@@ -71,3 +72,13 @@ def check_stated_size(page: TiffPage, index: int, data: bytes) -> None:
     for size in stated(data):
         if size.height > height or size.width > width or size.channels > max(samples, CHANNELS):
             raise ImageRefused(LARGER)
+
+
+def check_complete(page: TiffPage, data: bytes) -> None:
+    """Raise an error of src/pictures/decoder_errors.py if a segment's JPEG or JPEG 2000 data end early."""
+    if page.compression == COMPRESSION.JPEG:
+        tables = page.jpegtables
+        # A file's own tables stand in a JPEG without an image: its end marker and the segment's start marker go.
+        jpeg.check_stream(tables[:-2] + data[2:] if tables else (page.jpegheader or b"") + data)
+    elif STATED.get(page.compression) is _of_jpeg2000:
+        jpeg2000.check_complete(data)

@@ -286,13 +286,17 @@ def read_text(file: Path) -> str:
     """The text of a table: UTF-16 if it has its byte order mark, as Excel's "Unicode text" does, else UTF-8.
 
     Bytes that are not UTF-8 are replaced, because they may be in a column that is not used. Raises TableRefused for a
-    file that cannot be opened.
+    file that cannot be opened, is empty or is not text.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise TableRefused(f"The table cannot be opened: {error.strerror}.") from error
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not content:
+        raise TableRefused("The file is empty.")
+    if b"\0" in content and not utf16:
+        raise TableRefused("This file is not a table of text; save the table as CSV.")
     return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
 
 

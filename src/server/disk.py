@@ -4,6 +4,7 @@ Only the sweep deletes files. Gradio gives two visitors the same path if they up
 A visitor who deleted an image after use could delete it while another visitor still needs it.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -11,7 +12,8 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Final
 from filelock import BaseFileLock, FileLock, Timeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from src.server.rate_limit import visitor_of
 from src.server.refusal import UPLOAD, Refusal, answer
 from src.server.routes import leaves_files
 
@@ -37,7 +40,8 @@ EVERY: Final = 60.0
 """Seconds between two sweeps."""
 
 ROOM: Final = 2_000_000_000
-"""The largest size of the folder in bytes. A sweep that finds more than half of it deletes the oldest files."""
+"""The largest size of the folder in bytes. A sweep that finds more than half of it deletes the oldest files of the
+visitors who have uploaded the most."""
 SPARE: Final = 500_000_000
 """Bytes of the disk that are left free."""
 
@@ -138,6 +142,7 @@ class Disk:
         self.claimed, self.folder = claimed, claimed.folder
         self.ages, self.room, self.spare = ages or Ages(), room, spare
         self._held, self._ended = 0, threading.Event()
+        self._visitors: dict[str, str] = {}
         self._sweeper = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
@@ -164,11 +169,16 @@ class Disk:
         """Count `size` bytes of an upload."""
         self._held += size
 
+    def uploaded(self, paths: Iterable[str], visitor: str) -> None:
+        """Remember who uploaded these files."""
+        self._visitors.update(dict.fromkeys(paths, visitor))
+
     def sweep(self, now: float) -> None:
-        """Delete the files that are too old at `now` (seconds since the epoch), and the oldest of a full folder."""
+        """Delete the files that are too old at `now` (seconds since the epoch), and make room in a full folder."""
         if not self.claimed.ensure_folder():
             return  # a link in its place would lead the sweep to other files
         kept: list[tuple[float, int, str]] = []
+        held = 0
         for entry in files_in(self.folder):
             try:
                 status = entry.stat(follow_symlinks=False)
@@ -179,14 +189,32 @@ class Disk:
                 _delete(entry.path, status.st_mtime)
             else:
                 kept.append((status.st_mtime, status.st_size, entry.path))
-        held = sum(size for _, size, _ in kept)
-        for modified, size, path in sorted(kept):
-            if held <= self.room // 2 or now - modified < self.ages.in_use:
-                break
-            _delete(path, modified)
-            held -= size
-        self._held = held
+                held += status.st_size
+        known = {path for _, _, path in kept}
+        self._visitors = {path: visitor for path, visitor in self._visitors.copy().items() if path in known}
+        self._held = held - self._make_room(held - self.room // 2, kept, now)
         self._delete_empty(now)
+
+    def _make_room(self, excess: int, kept: list[tuple[float, int, str]], now: float) -> int:
+        """Delete files until `excess` bytes are gone; returns the bytes that are. Of the visitor who has the most, the
+        oldest file goes first, so that a visitor who uploads much does not shorten the time of the others."""
+        files: dict[str, deque[tuple[float, int, str]]] = defaultdict(deque)
+        sizes: Counter[str] = Counter()
+        for modified, size, path in sorted(kept):
+            visitor = self._visitors.get(path, "")
+            sizes[visitor] += size
+            if now - modified >= self.ages.in_use:
+                files[visitor].append((modified, size, path))
+        deleted = 0
+        while deleted < excess and files:
+            visitor = max(files, key=sizes.__getitem__)
+            modified, size, path = files[visitor].popleft()
+            if not files[visitor]:
+                del files[visitor]
+            _delete(path, modified)
+            sizes[visitor] -= size
+            deleted += size
+        return deleted
 
     def _delete_empty(self, now: float) -> None:
         for folder, _, _ in os.walk(self.folder, topdown=False):
@@ -228,7 +256,10 @@ def _delete(path: str, modified: float) -> None:
 
 
 class DiskSpace:
-    """ASGI middleware that refuses requests which may write a file, while `disk` is full or missing."""
+    """ASGI middleware that refuses requests which may write a file, while `disk` is full or missing.
+
+    Visitors, which names the visitor, must come before it.
+    """
 
     def __init__(self, app: ASGIApp, disk: Disk) -> None:
         self.app = app
@@ -240,8 +271,26 @@ class DiskSpace:
             self.disk.add(len(message.get("body", b"")))
             return message
 
+        answered: list[bytes] = []
+
+        async def keep(message: Message) -> None:
+            answered.append(message.get("body", b""))
+            await send(message)
+
         refusal = self.disk.refusal() if leaves_files(scope) else None
         if refusal:
             await answer(refusal, scope, receive, send)
+        elif scope["path"] == UPLOAD:
+            await self.app(scope, count, keep)
+            self.disk.uploaded(_paths(b"".join(answered)), visitor_of(scope))
         else:
-            await self.app(scope, count if scope["path"] == UPLOAD else receive, send)
+            await self.app(scope, receive, send)
+
+
+def _paths(answered: bytes) -> list[str]:
+    """The paths in Gradio's answer to an upload; none if the answer is another."""
+    try:
+        found = json.loads(answered)
+    except ValueError:
+        return []
+    return [path for path in found if isinstance(path, str)] if isinstance(found, list) else []

@@ -14,6 +14,7 @@ import pickle
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import cached_property, partial
@@ -332,10 +333,12 @@ def _serve(connection: Connection) -> None:
         connection.send_bytes(b"ready")
         while True:
             function, args, kwargs = pickle.loads(connection.recv_bytes())
-            try:
-                reply = True, _without_faults(function, models, *args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - raised again in the app
-                reply = False, error
+            # A library's warning may quote the file, and standard error is the log. No other thread does work here.
+            with warnings.catch_warnings(record=True):
+                try:
+                    reply = True, _without_faults(function, models, *args, **kwargs)
+                except Exception as error:  # noqa: BLE001 - raised again in the app
+                    reply = False, error
             connection.send_bytes(pickle.dumps(reply))
     except (OSError, EOFError):
         return

@@ -28,7 +28,7 @@ from tests.support.app import ROOT, running
 MODULES = (
     *("server", "files", "routes", "load", "greedy", "dying", "lasting", "pictures", "memory", "arguments", "fetching"),
     *("tables", "output", "weights", "supply", "operators", "nesting", "names", "fuzz_calls", "fuzz_readers"),
-    *("bursts", "odd_json"),
+    *("bursts", "odd_json", "incomplete"),
 )
 POINTS = {
     1: "Bodies and files",

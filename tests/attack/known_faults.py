@@ -192,6 +192,42 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "2026-11-29",
         "Both are refused with status 400 and a sentence.",
     ),
+    Fault(
+        "high",
+        "A PNG whose last rows or passes were missing, a TIFF whose JPEG strips or tiles were cut off, and a JPEG 2000 "
+        "file without one of its tiles got a score (fifth attack).",
+        "2026-11-29",
+        "2026-11-29",
+        "The rows, passes, strips and tiles are counted, and JPEG strips are checked as JPEG files are.",
+    ),
+    Fault(
+        "low",
+        "A BMP whose run-length encoded rows end early, and pixels with a colour that the palette lacks, got a score.",
+        "2026-11-29",
+        "2026-11-29",
+        "Both are refused.",
+    ),
+    Fault(
+        "low",
+        "A visitor who uploads much shortened the time that other visitors' images were kept.",
+        "2026-11-29",
+        "2026-11-29",
+        "A full folder loses the files of the visitor who has uploaded the most.",
+    ),
+    Fault(
+        "low",
+        "Warnings of the decoders reached the log.",
+        "2026-11-29",
+        "2026-11-29",
+        "They are dropped, because they may quote a file.",
+    ),
+    Fault(
+        "low",
+        "A clinic's table that is empty or no text was refused for a missing column.",
+        "2026-11-29",
+        "2026-11-29",
+        "The refusal gives the true reason.",
+    ),
 )
 
 

@@ -1,14 +1,18 @@
 """Functions that tests run in a worker process. This module is quick to import, because each process imports it."""
 
+import contextlib
+import io
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from src.pictures import decode
 from src.pictures.picture import ImageRefused
 from src.service.worker_pool import Models
 
@@ -24,6 +28,18 @@ def process(_models: Models, seconds: float = 0, started: Path | None = None) ->
         started.write_text(str(os.getpid()))
     time.sleep(seconds)
     return os.getpid()
+
+
+def notes(_models: Models, file: str) -> tuple[str, ...]:
+    """The notes on the decoding of an image."""
+    return decode.read(file, "black").notes
+
+
+def warned(_models: Models, text: str) -> str:
+    """Warn as a library does, and return what stands on standard error after that."""
+    with contextlib.redirect_stderr(io.StringIO()) as written:
+        warnings.warn(text, stacklevel=1)
+    return written.getvalue()
 
 
 def busy(_models: Models, started: Path) -> None:

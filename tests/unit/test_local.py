@@ -18,7 +18,7 @@ from src.page.endpoints import MODEL_EVENT
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.views import clinic
 from src.results import local_validation, thresholds
-from src.results.local_validation import TARGETS, Cases, TableRefused, as_text, auc, parse_table, validate
+from src.results.local_validation import TARGETS, Cases, TableRefused, as_text, auc, parse_table, read_text, validate
 from src.results.thresholds import proportion_interval
 from src.service.clinic_table import validate_table
 from src.service.worker_pool import TOO_LONG, Models, WorkerPool, WorkFailed
@@ -121,6 +121,22 @@ def test_a_malformed_table_gets_one_sentence_with_the_row(text: str, said: str) 
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert "<b>" not in sentence, "no cell is repeated"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "The file is empty."),
+        (b"PK\x03\x04\x14\0\x06\0", "This file is not a table of text; save the table as CSV."),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "This file is not a table of text; save the table as CSV."),
+    ],
+)
+def test_a_file_that_is_no_table_gets_its_reason(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_bytes(content)
+    with pytest.raises(TableRefused) as refused:
+        read_text(file)
+    assert str(refused.value) == said
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """src/server/disk.py: each run has its own upload folder, which is swept, limited in size and private."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -104,11 +105,53 @@ def test_where_there_is_little_room_the_oldest_goes_first(tmp_path: Path) -> Non
     assert swept.refusal() == disk.FULL
 
 
+def test_who_uploads_much_makes_room_alone(tmp_path: Path) -> None:
+    theirs = [put(tmp_path / f"theirs{age}" / "picture.png", age, 100) for age in (900, 800)]
+    much = [put(tmp_path / f"much{age}" / "picture.png", age, 100) for age in (600, 500, 400, 300, 200)]
+    swept = Disk(ours(tmp_path), room=800, spare=0)
+    swept.uploaded(map(str, theirs), "a")
+    swept.uploaded(map(str, much), "b")
+    swept.sweep(time.time())
+    assert [path.exists() for path in theirs] == [True, True]
+    assert [path.exists() for path in much] == [False] * 3 + [True] * 2
+    # Nobody is spared if that does not suffice.
+    small = Disk(ours(tmp_path), room=200, spare=0)
+    small.uploaded(map(str, theirs), "a")
+    small.uploaded(map(str, much), "b")
+    small.sweep(time.time())
+    assert sum(path.exists() for path in (*theirs, *much)) == 1
+
+
+def test_the_visitor_of_an_upload_is_remembered(tmp_path: Path) -> None:
+    paths = [put(tmp_path / f"hash{i}" / "picture.png", 900 - i, 100) for i in range(4)]
+
+    async def stored(_: Any, receive: Any, send: Any) -> None:
+        answered = (await receive())["body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answered[:5], "more_body": True})
+        await send({"type": "http.response.body", "body": answered[5:]})
+
+    swept = Disk(ours(tmp_path), room=600, spare=0)
+    space = DiskSpace(stored, swept)
+    for visitor, some in (("a", paths[:1]), ("b", paths[1:])):
+
+        async def named(scope: Any, receive: Any, send: Any, visitor: str = visitor) -> None:
+            await space({**scope, "visitor": visitor}, receive, send)
+
+        ask(named, UPLOAD, json.dumps(list(map(str, some))).encode())
+    ask(named, UPLOAD, b"no JSON")
+    swept.sweep(time.time())
+    assert [path.exists() for path in paths] == [True, False, True, True]
+
+
 def ask(
     app: Any, path: str, body: bytes | AsyncIterator[bytes], headers: dict[str, str] | None = None
 ) -> httpx.Response:
+    async def visited(scope: Any, receive: Any, send: Any) -> None:
+        await app({"visitor": "x", **scope}, receive, send)
+
     async def post() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(visited), base_url="http://x") as client:
             return await client.post(path, content=body, headers=headers)
 
     return run(post())

@@ -131,12 +131,16 @@ def test_no_refusal_quotes_the_file(
 
 
 def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
-    """In a process of its own, since pytest takes all warnings for itself."""
+    """Where visitors' images are read, which is a worker process. pytest takes the warnings of its own for itself."""
     inner = made.region(*INNER)
     inner.add_new(0x00080005, "CS", f"{CANARY}SET")
     file = tmp_path / "image"
     file.write_bytes(personal(SequenceOfUltrasoundRegions=made.regions(inner)))
-    reads = "import sys; from src.pictures import decode; print(decode.read(sys.argv[1], 'black').notes)"
+    reads = (
+        "import asyncio, sys; from src.service.worker_pool import ProcessWorkerPool; "
+        "from tests.support.worker_functions import notes; "
+        "print(asyncio.run(ProcessWorkerPool({}).call(notes, sys.argv[1])))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", reads, str(file)], capture_output=True, text=True, timeout=60, cwd=ROOT
     )

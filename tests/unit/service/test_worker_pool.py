@@ -57,6 +57,10 @@ def impatient(processes: ProcessWorkerPool, monkeypatch: pytest.MonkeyPatch) -> 
     return processes
 
 
+def test_a_warning_of_a_library_is_not_logged(processes: ProcessWorkerPool) -> None:
+    assert run(processes.call(worker_functions.warned, "/nowhere/jane-doe-1960.png")) == ""
+
+
 async def both_ready(started: ProcessWorkerPool) -> set[int]:
     """Wait until both processes stand idle; which they are."""
     while len(pids := started.pids()) < 2:

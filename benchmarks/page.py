@@ -1,0 +1,51 @@
+"""How soon a browser shows the page and can take an image, and what the page weighs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu"]
+DROP_ZONE = "input[type=file]"
+# The time of the browser's own clock, so that the way to this process does not count.
+READY = """(selector) => new Promise((resolve) => {
+  const look = () => document.querySelector(selector)
+    ? resolve([performance.getEntriesByName("first-contentful-paint")[0].startTime, performance.now()])
+    : requestAnimationFrame(look);
+  look();
+})"""
+
+WEIGHT = """() => {
+  const [page] = performance.getEntriesByType("navigation");
+  return [page.transferSize, page.decodedBodySize];
+}"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, url: str) -> tuple[float, float]:
+    """Seconds from the request of a page until its first paint, and until it takes an image. Nothing is cached."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.goto(url, wait_until="commit")
+    painted, ready = page.evaluate(READY, DROP_ZONE)
+    context.close()
+    return painted / 1e3, ready / 1e3
+
+
+def weight(browser: Browser, url: str) -> tuple[int, int]:
+    """Bytes of the page itself, which holds the configuration and our scripts: sent and unpacked."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    sent, unpacked = page.evaluate(WEIGHT)
+    context.close()
+    return sent, unpacked
