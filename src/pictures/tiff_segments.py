@@ -12,7 +12,7 @@ from typing import Final
 
 from tifffile import COMPRESSION, TiffPage
 
-from src.pictures import webp
+from src.pictures import jpeg, jpeg2000, webp
 from src.pictures.picture import ImageRefused
 from src.pictures.stated_size import Stated, of_jpeg, of_jpeg2000
 
@@ -80,5 +80,5 @@ def check_complete(page: TiffPage, data: bytes) -> None:
         tables = page.jpegtables
         # A file's own tables stand in a JPEG without an image: its end marker and the segment's start marker go.
         jpeg.check_stream(tables[:-2] + data[2:] if tables else (page.jpegheader or b"") + data)
-    elif STATED.get(page.compression) is _of_jpeg2000:
+    elif STATED.get(page.compression) is of_jpeg2000:
         jpeg2000.check_complete(data)
