@@ -15,7 +15,7 @@ TARGETS: Final = ("images", "archives", "tables")
 SECONDS, FEW_SECONDS = 300, 5
 
 
-# libFuzzer limits the most memory that its process has had. Linux counts the memory of the process that started it, too,
+# libFuzzer limits the most memory that its process has had. Linux counts in the memory of the process that started it,
 # which may have gigabytes after many tests. So a shell, which is small, starts it.
 SHELL: Final = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
 
