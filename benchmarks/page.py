@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu"]
+from tests.support.chromium import CHROMIUM, FLAGS
+
 DROP_ZONE = "input[type=file]"
 # The time of the browser's own clock, so that the way to this process does not count.
 READY = """(selector) => new Promise((resolve) => {

@@ -78,16 +78,16 @@ def check_complete(data: bytes) -> None:
         if marker[0] < MARKERS:
             raise ValueError("no marker")
         at += 2 + marker[1]
-    parts: dict[int, list[int]] = {}
+    parts: dict[int, list[int]] = {}  # for each tile, the number of its parts as each of them states it; 0 if unknown
     while struct.unpack_from(">H", data, at)[0] == START_OF_TILE:
-        tile, size, _, number = struct.unpack_from(">HIBB", data, at + 4)
-        parts.setdefault(tile, []).append(number)
+        tile, size, _, count = struct.unpack_from(">HIBB", data, at + 4)
+        parts.setdefault(tile, []).append(count)
         if size == 0:  # the last tile-part, up to the end of the codestream
             break
         if size < 14:
             raise ValueError("a tile-part is smaller than its header")
         at += size
-    if len(parts) < tiles or any(len(numbers) < max(numbers) for numbers in parts.values()):
+    if len(parts) < tiles or any(len(counts) < max(counts) for counts in parts.values()):
         raise EOFError("tiles are missing")
 
 

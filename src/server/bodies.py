@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.pictures.limits import MAX_BYTES
 from src.server.json_limits import JsonLimits
-from src.server.refusal import UPLOAD, Refusal, answer
+from src.server.refusal import UPLOAD, Refusal, answer, call
 
 LIMIT: Final = MAX_BYTES + 2**16
 """Bytes of a body: the largest image that is read, and the form around it."""
@@ -50,22 +50,7 @@ class Bodies:
             await answer(TOO_LARGE, scope, receive, send)
             return
         body = _Body(self, receive, headers, is_upload=scope["path"] == UPLOAD)
-        started = False
-
-        async def pass_on(message: Message) -> None:
-            nonlocal started
-            if body.refused is None or started:  # an answer that has begun cannot be replaced
-                started = True
-                await send(message)
-
-        try:
-            await self.app(scope, body.receive, pass_on)
-        except Exception:
-            # After we cut the body off, the app may raise anything; the refusal says why.
-            if body.refused is None:
-                raise
-        if body.refused is not None and not started:
-            await answer(body.refused, scope, receive, send)
+        await call(self.app, scope, body.receive, receive, send, lambda: body.refused)
 
 
 class _Body:

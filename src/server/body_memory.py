@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.pictures.limits import MAX_BYTES
 from src.server.rate_limit import visitor_of
-from src.server.refusal import UPLOAD, Refusal, answer
+from src.server.refusal import UPLOAD, Refusal, call
 
 MOST: Final = 20 * MAX_BYTES
 """Bytes of all bodies together."""
@@ -33,36 +33,23 @@ class BodyMemory:
             await self.app(scope, receive, send)
             return
         visitor = visitor_of(scope)
-        size, refusal, started = 0, None, False
+        size, refusal = 0, None
 
         async def counted() -> Message:
             nonlocal size, refusal
             message = await receive()
-            length = len(message.get("body", b""))
-            size += length
-            self.held[visitor] += length
-            refusal = refusal or self._refusal(visitor) if length else refusal
-            # To the app, a refused body looks like a visitor who left.
+            if length := len(message.get("body", b"")):
+                size += length
+                self.held[visitor] += length
+                refusal = refusal or self._refusal(visitor)
             return {"type": "http.disconnect"} if refusal else message
 
-        async def pass_on(message: Message) -> None:
-            nonlocal started
-            if refusal is None or started:  # an answer that has begun cannot be replaced
-                started = True
-                await send(message)
-
         try:
-            await self.app(scope, counted, pass_on)
-        except Exception:
-            # After the body was cut off, the app may raise anything; the refusal says why.
-            if refusal is None:
-                raise
+            await call(self.app, scope, counted, receive, send, lambda: refusal)
         finally:
             self.held[visitor] -= size
             if not self.held[visitor]:
                 del self.held[visitor]
-        if refusal and not started:
-            await answer(refusal, scope, receive, send)
 
     def _refusal(self, visitor: str) -> Refusal | None:
         if self.held[visitor] > self.share:

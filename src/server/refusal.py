@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LINGER: Final = 0.3
 """Seconds in which the rest of a refused body is read and dropped. Closing the connection at once would reset it, and
@@ -44,6 +45,33 @@ async def answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -
     await send({"type": "http.response.body", "body": body.encode(), "more_body": True})
     await _linger(receive)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def call(
+    app: ASGIApp, scope: Scope, limited: Receive, receive: Receive, send: Send, refused: Callable[[], Refusal | None]
+) -> None:
+    """Call `app` with a body that `limited` may cut off. To the app, that must look like a visitor who left.
+
+    If the body was cut off, `refused` returns the refusal. It is sent, unless the app's answer has begun. `receive`
+    returns the rest of the body.
+    """
+    started = False
+
+    async def pass_on(message: Message) -> None:
+        nonlocal started
+        if refused() is None or started:  # an answer that has begun cannot be replaced
+            started = True
+            await send(message)
+
+    try:
+        await app(scope, limited, pass_on)
+    except Exception:
+        # After the body was cut off, the app may raise anything; the refusal says why.
+        if refused() is None:
+            raise
+    refusal = refused()
+    if refusal is not None and not started:
+        await answer(refusal, scope, receive, send)
 
 
 async def _linger(receive: Receive) -> None:

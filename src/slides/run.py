@@ -4,6 +4,7 @@ Knows the order of the steps and the names of the files. It knows neither the co
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -81,11 +82,11 @@ def run(path: Path, folder: Path, predictor: Predictor, options: Options, progre
     side, mpp = predictor.task.input_side, predictor.task.mpp
     assert mpp is not None
     check(options, side)
-    with Readers(path, options.mpp) as readers:
+    with closing(Readers(path, options.mpp)) as readers:
         about = readers.about
         how, coarse = about.reading(mpp), about.reading(tissue.OVERVIEW_MPP)
         folder.mkdir(parents=True, exist_ok=True)
-        with ScoreStore(folder, _depends_on(about, how, side, predictor, options)) as store:
+        with closing(ScoreStore(folder, _depends_on(about, how, side, predictor, options))) as store:
             overview = scoring.overview(readers, coarse, grid.size(about, coarse), progress.overview)
             coarse_mpp = coarse.scale * about.mpp
             mask = tissue.mask(overview, coarse_mpp)

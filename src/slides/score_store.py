@@ -8,8 +8,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -76,14 +75,6 @@ class ScoreStore:
     def close(self) -> None:
         """Close the file and give up its lock."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _check_same(found: Mapping[str, Any], run: Mapping[str, Any]) -> None:

@@ -15,10 +15,15 @@ TARGETS: Final = ("images", "archives", "tables")
 SECONDS, FEW_SECONDS = 300, 5
 
 
+# libFuzzer limits the most memory that its process has had. Linux counts in the memory of the process that started it,
+# which may have gigabytes after many tests. So a shell, which is small, starts it.
+SHELL: Final = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
+
+
 def fuzz(name: str, folder: Path, seconds: int) -> subprocess.CompletedProcess[str]:
     """Fuzz one target in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "tests.attack.fuzz_target", name, str(folder), str(seconds)],
+        [*SHELL, sys.executable, "-m", "tests.attack.fuzz_target", name, str(folder), str(seconds)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

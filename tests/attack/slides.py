@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 def read(file: Path, memory: list[int]) -> Iterator[str]:
     """All that a run reads of a slide before the network; yields the outcome. Adds the most memory of a reader."""
     try:
-        with Readers(file) as readers:
+        with closing(Readers(file)) as readers:
             about = readers.about
             how, coarse = about.reading(0.97), about.reading(tissue.OVERVIEW_MPP)
             overview = scoring.overview(readers, coarse, grid.size(about, coarse), lambda _: None)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.app import ROOT
 
 
 def test_a_reader_that_dies_costs_one_region_and_three_end_the_slide(slide_file: Path) -> None:
-    with Readers(slide_file) as opened:
+    with closing(Readers(slide_file)) as opened:
         how = opened.about.reading(0.97)
         whole = opened.read(how, 0, 0, 64, 64)
         for _ in range(readers.MOST_DEATHS - 1):
@@ -34,7 +35,7 @@ def test_a_reader_that_dies_costs_one_region_and_three_end_the_slide(slide_file:
 
 
 def test_a_reader_that_hangs_is_killed(slide_file: Path) -> None:
-    with Readers(slide_file, seconds=3) as opened:
+    with closing(Readers(slide_file, seconds=3)) as opened:
         (pid,) = opened.pids()
         os.kill(pid, signal.SIGSTOP)
         began = time.monotonic()
@@ -44,7 +45,7 @@ def test_a_reader_that_hangs_is_killed(slide_file: Path) -> None:
 
 
 def test_a_slide_that_takes_all_memory_is_refused(slide_file: Path) -> None:
-    with Readers(slide_file) as opened, pytest.raises(ImageRefused):
+    with closing(Readers(slide_file)) as opened, pytest.raises(ImageRefused):
         opened.read(opened.about.reading(0.243), 0, 0, 30_000, 30_000)
 
 
