@@ -137,6 +137,7 @@ def _served(seconds: float) -> Iterator[str]:
         first = time.perf_counter() - app.started
         timings = interleaved(
             {
+                networks.EAGER: networks.eager(networks.embedded("skin")),
                 "an empty Gradio app": lambda: theirs.answer("skin", image),
                 "Vigil, no heat map": lambda: ours.answer("skin", image, [0.5, "none"]),
                 "Vigil, Grad-CAM": lambda: ours.answer("skin", image, [0.5, "Grad-CAM"]),
@@ -145,6 +146,9 @@ def _served(seconds: float) -> Iterator[str]:
         )
         yield "One image through the API:\n"
         yield from _table(timings, "an empty Gradio app")
+        beyond = timings["Vigil, Grad-CAM"].median - timings["an empty Gradio app"].median
+        yield f"\nBeyond the empty app, an image with its Grad-CAM takes {1e3 * beyond:.1f} ms:"
+        yield f"{beyond / timings[networks.EAGER].median:.2f} × one pass of eager PyTorch."
         yield "\n| clients at once | answers per second |"
         yield "| --- | --- |"
         for clients in (1, 4, 16):

@@ -52,6 +52,12 @@ def engines(checkpoint: Checkpoint, batch: int) -> Candidates:
     }
 
 
+def eager(checkpoint: Checkpoint) -> Callable[[], object]:
+    """One pass of eager PyTorch over one view of one image."""
+    pixels = torch.randn(1, *checkpoint.config.pretrained_cfg.input_size)
+    return lambda: _eager(checkpoint.network, pixels)
+
+
 def heat_maps(checkpoint: Checkpoint) -> Candidates:
     """One image with and without a heat map: by PyTorch and pytorch-grad-cam, and by Vigil's Predictor."""
     network = checkpoint.network
@@ -63,7 +69,7 @@ def heat_maps(checkpoint: Checkpoint) -> Candidates:
     def usual() -> None:
         _eager(network, pixels)
         with torch.enable_grad(), GradCAM(model=network, target_layers=[layer]) as cam:
-            cam(input_tensor=pixels.clone().requires_grad_())
+            cam(input_tensor=pixels.clone().requires_grad_(), targets=None)
 
     return {
         EAGER: lambda: _eager(network, pixels),

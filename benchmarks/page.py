@@ -10,9 +10,11 @@ from tests.support.chromium import CHROMIUM, FLAGS
 DROP_ZONE = "input[type=file]"
 # The time of the browser's own clock, so that the way to this process does not count.
 READY = """(selector) => new Promise((resolve) => {
-  const look = () => document.querySelector(selector)
-    ? resolve([performance.getEntriesByName("first-contentful-paint")[0].startTime, performance.now()])
-    : requestAnimationFrame(look);
+  const look = () => {
+    const [paint] = performance.getEntriesByName("first-contentful-paint");
+    if (paint && document.querySelector(selector)) resolve([paint.startTime, performance.now()]);
+    else requestAnimationFrame(look);
+  };
   look();
 })"""
 
