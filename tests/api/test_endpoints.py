@@ -40,6 +40,8 @@ KEYS = [
     "meaning",
     "gate",
     "parts",
+    "cine",
+    "spacing",
 ]
 
 
