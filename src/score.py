@@ -1,7 +1,8 @@
 """Images to CSV: `python -m src.score TASK PATH... [--weights DIR|owner/repo@rev] [--threshold T] [--csv FILE]`.
 
 With `--target-sensitivity S` in place of `--threshold`, the threshold is the one at which validation promises the
-sensitivity S. `--mpp M` states the micrometres per pixel of the images. `--fast` computes in bfloat16.
+sensitivity S. `--mpp M` states the micrometres per pixel of the images. `--fast` computes in bfloat16. `--dicom DIR`
+writes a DICOM report on each DICOM file.
 
 This module writes the rows and counts the failures. `src.pictures.folder` finds the images, the Predictor reads them,
 and `src.models.checkpoints` finds the weights.
@@ -13,7 +14,8 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -29,6 +31,9 @@ from src.pictures.picture import ImageRefused
 from src.results.thresholds import operating_point, validation_promise
 from src.service.arguments import ArgumentRefused, mpp_of
 from src.tasks import TASKS
+
+if TYPE_CHECKING:
+    from src.exports.dicom_folder import DicomFolder
 
 COMPARED = 64
 """The most images on which --fast is compared with float32."""
@@ -59,11 +64,19 @@ Research and education only, not a diagnosis.
 
 
 def score(
-    predictor: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float, mpp: float | None = None
+    predictor: Predictor,
+    entries: Sequence[tuple[str, str | None]],
+    threshold: float,
+    mpp: float | None = None,
+    reports: "DicomFolder | None" = None,
 ) -> Iterator[dict[str, str]]:
-    """A CSV row for each entry that `folder.find` returns, in order. An image is read when its row is requested. `mpp`
-    is the scale of all images in micrometres per pixel; None means the scale that each file states."""
-    answers = predictor.predict_many((path for path, error in entries if error is None), mpp=mpp)
+    """A CSV row for each entry that `folder.find` returns, in order. An image is read when its row is requested.
+
+    `mpp`: the scale of all images in micrometres per pixel; None means the scale that each file states. `reports`: the
+    folder for DICOM reports.
+    """
+    paths = (path for path, error in entries if error is None)
+    answers = predictor.predict_many(paths, mpp=mpp) if reports is None else reports.read(paths)
     for path, error in entries:
         answer = error or next(answers)
         yield row(predictor.task, path, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
@@ -101,11 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     entries = found.entries
     if options.fast:
         print(f"score: {_error_of(predictor, Predictor(checkpoint), entries, threshold)}", file=sys.stderr)
+    reports = _dicom_folder(options.dicom, predictor, threshold, mpp)
     failed = written = 0
     try:
         with _output(options.csv) as out:
             writer = Writer(out, columns(task))
-            rows = score(predictor, entries, threshold, mpp)
+            rows = score(predictor, entries, threshold, mpp, reports)
             # There is no progress bar if the rows go to the same terminal.
             same_terminal = options.csv is None and sys.stdout.isatty()
             for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal):
@@ -119,12 +133,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1  # the program that read standard output has ended
     except OSError as error:
-        return _failed(f"{options.csv or 'standard output'} cannot be written: {error.strerror}.")
+        return _failed(f"{error.filename or options.csv or 'standard output'} cannot be written: {error.strerror}.")
     for sentence in _left_out(found.left_out):
         print(f"score: {sentence}", file=sys.stderr)
     if failed:
         print(f"score: {failed} of {len(entries)} failed; the column error says why.", file=sys.stderr)
+    if reports is not None:
+        for sentence in reports.summary():
+            print(f"score: {sentence}", file=sys.stderr)
+        failed += len(reports.refused)
     return 1 if failed else 0
+
+
+def _dicom_folder(
+    folder: str | None, predictor: Predictor, threshold: float, mpp: float | None
+) -> "DicomFolder | None":
+    """Where DICOM reports are written; None without `folder`."""
+    if folder is None:
+        return None
+    # Imported here, because it takes a second.
+    from src.exports.dicom_folder import DicomFolder
+
+    return DicomFolder(Path(folder), predictor, threshold, mpp)
 
 
 def _error_of(fast: Predictor, exact: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float) -> str:
@@ -254,6 +284,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compute in bfloat16, which is less exact; standard error says how far p_malignant is from float32 on "
         f"up to {COMPARED} of the images",
+    )
+    parser.add_argument(
+        "--dicom",
+        metavar="DIR",
+        help="write a DICOM structured report and the heat map (as a secondary capture) for each DICOM file into this "
+        "folder; they name the patient, as the file does; the images are then read one by one, which takes longer",
     )
     parser.add_argument(
         "--csv", metavar="FILE", help="the file to write, which is replaced if it exists (default: standard output)"

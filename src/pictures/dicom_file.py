@@ -1,14 +1,14 @@
-"""A DICOM file's bytes -> the attributes that reading its image needs, and where its pixel data are.
+"""A DICOM file's bytes -> the attributes that the caller names, and where the pixel data are.
 
-pydicom parses the file. Only the attributes in READ are kept, and none of them describes the patient. Nothing is
-decoded here. The time and memory that a hostile file can take are bounded: elements are counted, and deflated data are
-inflated up to a limit.
+pydicom parses the file. To read an image, the attributes in READ are kept, and none of them describes the patient. Only
+a report for the patient's study needs others. Nothing is decoded here. The time and memory that a hostile file can take
+are bounded: elements are counted, and deflated data are inflated up to a limit.
 """
 
 import logging
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
@@ -58,8 +58,7 @@ READ: Final = (
     *("SegmentedBluePaletteColorLookupTableData", "EncryptedAttributesSequence", "FrameTime", "CineRate"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "TotalPixelMatrixColumns", "TotalPixelMatrixRows"),
 )
-"""The keywords of the attributes that are kept."""
-_TAGS: Final = [tag for tag in map(tag_for_keyword, READ) if tag is not None]
+"""The keywords of the attributes that reading an image needs."""
 
 _VRS: Final = b"|".join(sorted(vr.value.encode() for vr in VR if len(vr.value) == 2))
 _EXPLICIT: Final = re.compile(rb"(?:[\x02\x08]\0..|\0[\x02\x08]..)(?:" + _VRS + rb")", re.DOTALL)
@@ -69,7 +68,7 @@ _EXPLICIT: Final = re.compile(rb"(?:[\x02\x08]\0..|\0[\x02\x08]..)(?:" + _VRS + 
 class DicomFile:
     """A parsed file. Its `repr` says nothing of its content.
 
-    `attributes`: the attributes of READ that the file has. `syntax`: the UID of the transfer syntax. `little_endian`:
+    `attributes`: the requested attributes that the file has. `syntax`: the UID of the transfer syntax. `little_endian`:
     the byte order of the attributes. `pixels`: the value of Pixel Data and all that follows; None where there is none.
     `length`: the length in bytes that the file states for the value, None where it states none. `vr`: the value
     representation of the pixel data, None where it is implicit. `floats`: whether the pixel data are floats.
@@ -103,8 +102,11 @@ def is_dicom(data: bytes) -> bool:
     return _EXPLICIT.match(data) is not None or _is_implicit(data)
 
 
-def parse(data: bytes) -> DicomFile:
-    """Parse a file up to its pixel data. Raises ImageRefused, or one of DECODER_ERRORS for a malformed file."""
+def parse(data: bytes, keywords: Sequence[str] = READ) -> DicomFile:
+    """Parse a file up to its pixel data, and keep the attributes with these keywords.
+
+    Raises ImageRefused, or one of DECODER_ERRORS for a malformed file.
+    """
     stream = _Counted(data)
     stream.seek(PREFIX_AT + 4 if data.startswith(b"DICM", PREFIX_AT) else 0)
     syntax = _transfer_syntax(stream)
@@ -112,6 +114,7 @@ def parse(data: bytes) -> DicomFile:
         stream = _Counted(_inflated(data, stream.tell()))
     implicit, little = _encoding(stream, syntax)
     found: list[tuple[int, int, int, str | None]] = []
+    tags = [tag for tag in map(tag_for_keyword, keywords) if tag is not None]
 
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:
         if tag not in (PIXEL_DATA, FLOAT_DATA, DOUBLE_DATA):
@@ -120,7 +123,7 @@ def parse(data: bytes) -> DicomFile:
         return True
 
     attributes = _uncounted_is_refused(
-        stream, lambda: read_dataset(stream, implicit, little, stop_when=at_pixels, specific_tags=[*_TAGS])
+        stream, lambda: read_dataset(stream, implicit, little, stop_when=at_pixels, specific_tags=tags)
     )
     if syntax is None:
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian

@@ -6,9 +6,11 @@ AnswerWithheld, each with one sentence for the visitor. They know the Predictor 
 HTTP or HTML. They keep nothing of an image.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -17,7 +19,8 @@ from PIL import Image
 from src.exports import heat_map, json_report, pdf
 from src.models.perturbations import predict_perturbed
 from src.models.prediction import Prediction
-from src.pictures.picture import Picture
+from src.pictures.dicom import is_dicom
+from src.pictures.picture import ImageRefused, Picture
 from src.results import decisions
 from src.results.decisions import decided
 from src.results.gate_sentences import rejected
@@ -33,6 +36,15 @@ Answer = tuple[Result, bytes | None]
 Report = Callable[[Result, Image.Image, Image.Image | None, datetime], bytes]
 
 REPORTS: Final[Mapping[str, Report]] = {"pdf": pdf.pdf, "json": json_report.json_report}
+DICOM: Final = "dicom"
+"""The kind of a report for the study of a DICOM file."""
+SUFFIXES: Final[Mapping[str, str]] = {**{kind: kind for kind in REPORTS}, DICOM: "zip"}
+"""The kinds of reports, and the suffixes of their files."""
+DICOM_HEAD: Final = 4096
+"""Bytes of a file that show whether it is DICOM."""
+NOT_DICOM: Final = "The image is not a DICOM file, so it has no study that a DICOM report could be filed in."
+KEEP_IDENTITY: Final = "VIGIL_KEEP_IDENTITY"
+"""The setting that is 1 where DICOM reports name the patient."""
 
 NOT_SHOWN: Final = "The answer is not shown yet; choose “Show the answer anyway” first."
 
@@ -94,13 +106,33 @@ def report(
     despite_gate: bool = False,
     mpp: object = None,
 ) -> bytes:
-    """The report on one image file. `kind` is a key of REPORTS and `date` its date; the rest is as for `answer`.
+    """The report on one image file. `kind` is a key of SUFFIXES and `date` its date; the rest is as for `answer`.
 
     The image is read again, because a result from a browser could belong to another image or be made up. Raises
-    AnswerWithheld if the gate rejects the image, unless `despite_gate`.
+    AnswerWithheld if the gate rejects the image, unless `despite_gate`, and ImageRefused for a DICOM report on a file
+    that is not DICOM.
     """
+    if kind == DICOM and not is_dicom_file(file):
+        raise ImageRefused(NOT_DICOM)
     result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp, despite_gate)
-    return REPORTS[kind](result, picture.image, _drawn(picture, prediction), date)
+    drawn = _drawn(picture, prediction)
+    if kind != DICOM:
+        return REPORTS[kind](result, picture.image, drawn, date)
+    # Imported here, because it takes more than a second and few visitors have DICOM files.
+    from src.exports import dicom_report
+
+    weights = models[model_of(model, task, models)].checkpoint.config.vigil.sha256
+    with_identity = os.environ.get(KEEP_IDENTITY, "").strip() == "1"
+    return dicom_report.zipped(dicom_report.objects(Path(file).read_bytes(), weights, result, drawn, with_identity))
+
+
+def is_dicom_file(file: str) -> bool:
+    """Whether a file begins as DICOM. False where it cannot be opened."""
+    try:
+        with Path(file).open("rb") as opened:
+            return is_dicom(opened.read(DICOM_HEAD))
+    except OSError:
+        return False
 
 
 def robustness(

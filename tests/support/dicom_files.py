@@ -61,8 +61,8 @@ def file_of(data: Dataset, syntax: str, preamble: bool = True) -> bytes:
     """The bytes of the file, with its meta information."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = uid.UID(syntax)
-    meta.MediaStorageSOPClassUID = data.get("SOPClassUID", ULTRASOUND)
-    meta.MediaStorageSOPInstanceUID = data.get("SOPInstanceUID", "2.25.1")
+    meta.MediaStorageSOPClassUID = data.get("SOPClassUID") or ULTRASOUND
+    meta.MediaStorageSOPInstanceUID = data.get("SOPInstanceUID") or "2.25.1"
     data.file_meta = meta
     out = io.BytesIO()
     dcmwrite(out, data, enforce_file_format=preamble)

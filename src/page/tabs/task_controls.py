@@ -12,7 +12,7 @@ from src.page.tabs.served_models import ServedModels
 from src.page.tabs.summary_part import written_part
 from src.page.views import comparison, page_frame, result_card, threshold_costs
 from src.page.views.robustness import no_robustness
-from src.service.read_picture import REPORTS
+from src.service.read_picture import DICOM, SUFFIXES
 
 # The back camera of a phone at a high resolution. It is not mirrored, because left and right matter for a lesion.
 CAMERA = gr.WebcamOptions(
@@ -182,8 +182,12 @@ class TaskControls:
     def _draw_exports(self) -> None:
         with self.sections.section("report"), gr.Row():
             self.reports = {
-                kind: (gr.Button(f"Report ({kind.upper()})", size="md"), gr.DownloadButton(visible="hidden"))
-                for kind in REPORTS
+                kind: (
+                    # A DICOM report needs a DICOM file.
+                    gr.Button(f"Report ({kind.upper()})", size="md", visible=kind != DICOM),
+                    gr.DownloadButton(visible="hidden"),
+                )
+                for kind in SUFFIXES
             }
         with self.sections.section("api"):
             self.api_calls = html(

@@ -50,6 +50,7 @@ class TaskHandlers:
             controls.gate_row: gr.Row(visible=False),
             controls.open_other_tab: gr.skip(),
             controls.further_row: gr.Row(visible=False),
+            controls.reports[read_picture.DICOM][0]: gr.Button(visible=False),
             controls.other_task: "",
             controls.result: None,
             controls.most_probable: result_card.no_classes(self.task),
@@ -111,6 +112,7 @@ class TaskHandlers:
             **self.no_answer(result_card.decision(result)),
             **self._curves(threshold, model, result),
             self.controls.further_row: gr.Row(visible=True),
+            self.controls.reports[read_picture.DICOM][0]: gr.Button(visible=read_picture.is_dicom_file(image)),
             self.controls.result: as_json(result),
             self.controls.most_probable: result_card.most_probable(result),
             self.controls.details: result_card.details(result) + class_meanings(result),
@@ -186,7 +188,8 @@ class TaskHandlers:
             details = (threshold, explain, kind, date, code, model, accepted, _scale(mpp))
             data = await call_service(self.pool, read_picture.report, self.task.name, image, *details)
             # It is saved beside the uploads, so that it is deleted with them.
-            return save_bytes_to_cache(data, f"vigil-{self.task.name}-{date:%Y-%m-%d}.{kind}", get_upload_folder())
+            name = f"vigil-{self.task.name}-{date:%Y-%m-%d}.{read_picture.SUFFIXES[kind]}"
+            return save_bytes_to_cache(data, name, get_upload_folder())
 
         return make_report
 
