@@ -142,7 +142,7 @@ def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
         "print(asyncio.run(ProcessWorkerPool({}).call(notes, sys.argv[1])))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", reads, str(file)], capture_output=True, text=True, timeout=60, cwd=ROOT
+        [sys.executable, "-c", reads, str(file)], capture_output=True, text=True, timeout=300, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     assert "ultrasound region" in done.stdout
