@@ -2,9 +2,10 @@
 
 With `--target-sensitivity S` in place of `--threshold`, the threshold is the one at which validation promises the
 sensitivity S. `--mpp M` states the micrometres per pixel of the images. `--fast` computes in bfloat16. `--dicom DIR`
-writes a DICOM report on each DICOM file.
+writes a DICOM report on each DICOM file, and `--stow URL` stores these reports in an archive. A PATH may be a study in
+an archive, dicomweb://HOST/PATH/studies/UID.
 
-This module writes the rows and counts the failures. `src.pictures.folder` finds the images, the Predictor reads them,
+This module writes the rows and counts the failures. `src.sources` finds the images, the Predictor reads them,
 and `src.models.checkpoints` finds the weights.
 """
 
@@ -12,20 +13,21 @@ import argparse
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
+from src import sources
 from src.command_line import runs_networks, sensitivity_argument, threshold_argument
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
 from src.models import checkpoints
 from src.models.evaluation import MALIGNANT
 from src.models.predictor import Predictor
-from src.pictures import folder
 from src.pictures.archive import printable
 from src.pictures.picture import ImageRefused
 from src.results.thresholds import operating_point, validation_promise
@@ -56,8 +58,8 @@ names the same file. If one of these characters follows a comma, a semicolon, a 
 path, an apostrophe is written before it; src.exports.spreadsheet.restored removes it. Bytes of a path that are not
 UTF-8 are written as \\udcXX. Every cell is quoted.
 
-Exit status: 0 if every image was read; 1 if any failed, or if the weights or the CSV file could not be used; 2 for a
-wrong argument or a wrong VIGIL_ENGINE; 130 if interrupted (the rows that were written are complete).
+Exit status: 0 if every image was read; 1 if any image or report failed, or if the weights or the CSV file could not be
+used; 2 for a wrong argument or a wrong VIGIL_ENGINE; 130 if interrupted (the rows that were written are complete).
 
 Research and education only, not a diagnosis.
 """
@@ -69,17 +71,44 @@ def score(
     threshold: float,
     mpp: float | None = None,
     reports: "DicomFolder | None" = None,
+    names: Mapping[str, str] | None = None,
+    frames: bool = False,
 ) -> Iterator[dict[str, str]]:
-    """A CSV row for each entry that `folder.find` returns, in order. An image is read when its row is requested.
+    """A CSV row for each entry that `sources.find` returns, in order. An image is read when its row is requested.
 
     `mpp`: the scale of all images in micrometres per pixel; None means the scale that each file states. `reports`: the
-    folder for DICOM reports.
+    folder for DICOM reports. `names`: what to write for a path in place of it. `frames`: whether each frame of a
+    cine gets a row, with its number from 1 as in FILE#2.
     """
+    if frames:
+        yield from _frames(predictor, entries, threshold, mpp, names or {})
+        return
     paths = (path for path, error in entries if error is None)
     answers = predictor.predict_many(paths, mpp=mpp) if reports is None else reports.read(paths)
     for path, error in entries:
         answer = error or next(answers)
-        yield row(predictor.task, path, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
+        name = (names or {}).get(path, path)
+        yield row(predictor.task, name, str(answer) if isinstance(answer, ImageRefused) else answer, threshold)
+
+
+def _frames(
+    predictor: Predictor,
+    entries: Sequence[tuple[str, str | None]],
+    threshold: float,
+    mpp: float | None,
+    names: Mapping[str, str],
+) -> Iterator[dict[str, str]]:
+    for path, error in entries:
+        name = names.get(path, path)
+        if error is not None:
+            yield row(predictor.task, name, error, threshold)
+            continue
+        try:
+            for number, answer in enumerate(predictor.predict_frames(path, mpp), 1):
+                found = str(answer) if isinstance(answer, ImageRefused) else answer
+                yield row(predictor.task, f"{name}#{number}", found, threshold)
+        except ImageRefused as refusal:
+            yield row(predictor.task, name, str(refusal), threshold)
 
 
 @runs_networks("score")
@@ -87,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.stow is not None and options.dicom is None:
+        parser.error("--stow needs --dicom")
+    if options.frames and options.dicom is not None:
+        parser.error("--dicom reports a cine by one frame, so it excludes --frames")
     try:
         mpp = mpp_of(options.mpp, TASKS[options.task])
     except ArgumentRefused as refusal:
@@ -103,32 +136,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(error))
     if checkpoint.problem:
         print(f"score: {checkpoint.problem}", file=sys.stderr)
-    task = TASKS[options.task]
     try:
         threshold = _threshold_of(checkpoint, options.threshold, options.target_sensitivity)
     except NotPromised as refusal:
         return _failed(str(refusal))
     print(f"score: {_operating_points(checkpoint, threshold)}", file=sys.stderr)
 
-    found = folder.find(options.paths)
+    with TemporaryDirectory() as fetched:
+        return _run(options, predictor, threshold, mpp, Path(fetched))
+
+
+def _run(options: argparse.Namespace, predictor: Predictor, threshold: float, mpp: float | None, fetched: Path) -> int:
+    """Read the images and write the rows; returns the exit status. Images of an archive are kept in `fetched`."""
+    task = predictor.task
+    found = sources.find(options.paths, fetched)
     entries = found.entries
     if options.fast:
-        print(f"score: {_error_of(predictor, Predictor(checkpoint), entries, threshold)}", file=sys.stderr)
+        print(f"score: {_error_of(predictor, Predictor(predictor.checkpoint), entries, threshold)}", file=sys.stderr)
     reports = _dicom_folder(options.dicom, predictor, threshold, mpp)
     failed = written = 0
     try:
         with _output(options.csv) as out:
             writer = Writer(out, columns(task))
-            rows = score(predictor, entries, threshold, mpp, reports)
+            rows = score(predictor, entries, threshold, mpp, reports, found.names, options.frames)
             # There is no progress bar if the rows go to the same terminal.
             same_terminal = options.csv is None and sys.stdout.isatty()
-            for line in tqdm(rows, total=len(entries), desc=task.name, unit="image", disable=same_terminal):
+            total = None if options.frames else len(entries)
+            for line in tqdm(rows, total=total, desc=task.name, unit="image", disable=same_terminal):
                 # Counted first, because an interrupt during the writing comes into effect after it.
                 written += 1
                 writer.write(line)
                 failed += "error" in line
     except KeyboardInterrupt:
-        print(f"score: interrupted; {written} of {len(entries)} rows are written.", file=sys.stderr)
+        print(f"score: interrupted; {written} of {total or 'the'} rows are written.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1  # the program that read standard output has ended
@@ -137,12 +177,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for sentence in _left_out(found.left_out):
         print(f"score: {sentence}", file=sys.stderr)
     if failed:
-        print(f"score: {failed} of {len(entries)} failed; the column error says why.", file=sys.stderr)
+        print(f"score: {failed} of {written} failed; the column error says why.", file=sys.stderr)
     if reports is not None:
         for sentence in reports.summary():
             print(f"score: {sentence}", file=sys.stderr)
+        for path, reason in reports.refused:
+            print(f"score: no report on {printable(found.names.get(path, path))}: {reason}", file=sys.stderr)
         failed += len(reports.refused)
+        if options.stow is not None:
+            failed += _stored(options.stow, reports.written)
     return 1 if failed else 0
+
+
+def _stored(url: str, files: Sequence[Path]) -> int:
+    """Store the files in the archive at `url`, and say what became of them. Returns the number of failures."""
+    from src import dicomweb
+
+    stored = duplicates = failures = 0
+    try:
+        archive = dicomweb.Archive(url)
+    except dicomweb.ArchiveError as error:
+        print(f"score: {error}", file=sys.stderr)
+        return 1
+    for file in files:
+        try:
+            if archive.store(file.read_bytes()):
+                stored += 1
+            else:
+                duplicates += 1
+        except dicomweb.ArchiveError as error:
+            failures += 1
+            print(f"score: {file.name}: {error}", file=sys.stderr)
+    print(f"score: {stored} objects stored, {duplicates} were there already, {failures} failed.", file=sys.stderr)
+    return failures
 
 
 def _dicom_folder(
@@ -251,7 +318,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="an image, or a folder of images")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="an image, a folder of images, or a study in a DICOMweb archive: dicomweb://HOST/PATH/studies/UID",
+    )
     parser.add_argument(
         "--weights",
         metavar="DIR|owner/repo@rev",
@@ -286,10 +358,22 @@ def _parser() -> argparse.ArgumentParser:
         f"up to {COMPARED} of the images",
     )
     parser.add_argument(
+        "--frames",
+        action="store_true",
+        help="write a row for each frame of a file, FILE#1, FILE#2, … (default: one row for each file; of a cine, that "
+        "of the frame with the highest p_malignant)",
+    )
+    parser.add_argument(
         "--dicom",
         metavar="DIR",
         help="write a DICOM structured report and the heat map (as a secondary capture) for each DICOM file into this "
         "folder; they name the patient, as the file does; the images are then read one by one, which takes longer",
+    )
+    parser.add_argument(
+        "--stow",
+        metavar="URL",
+        help="with --dicom: store what was written in the DICOMweb archive at this address; VIGIL_DICOMWEB_TOKEN has "
+        "the token that it asks for",
     )
     parser.add_argument(
         "--csv", metavar="FILE", help="the file to write, which is replaced if it exists (default: standard output)"

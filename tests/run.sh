@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install what the tests need, then run ruff, mypy and pytest.
-#   bash tests/run.sh [pytest arguments]          every test, the browser's too; on Debian it installs chromium itself
+#   bash tests/run.sh [pytest arguments]          every test, the browser's too; on Debian it installs chromium itself,
+#                                                and dicom3tools, which validates DICOM files
 #   bash tests/run.sh --fast [pytest arguments]   the unit tests that are not marked slow; no browser
 # Needs Python 3.11 and the package registries. A test that is skipped fails (tests/conftest.py).
 set -euo pipefail
@@ -12,10 +13,10 @@ if [ "${1:-}" = --fast ]; then
   shift
 fi
 
-if [ -z "$fast" ] && ! command -v chromium >/dev/null; then
+if [ -z "$fast" ] && ! { command -v chromium && command -v dciodvfy; } >/dev/null; then
   as_root=$([ "$(id -u)" = 0 ] || echo sudo)
   $as_root apt-get update -qq
-  $as_root apt-get install -y -qq chromium >/dev/null
+  $as_root apt-get install -y -qq chromium dicom3tools >/dev/null
 fi
 
 python=$(command -v python3.11 || command -v python3)

@@ -46,8 +46,6 @@ class DicomFolder:
         yield f"{len(self.written):,} DICOM objects are in {printable(str(self.folder))}."
         if self.other:
             yield f"{self.other:,} images are not DICOM files, so no report was written for them."
-        for path, reason in self.refused:
-            yield f"no report for {printable(path)}: {reason}"
 
     def _read(self, path: str) -> Prediction:
         picture = self.predictor.read(path, MAX_LOCAL_BYTES, self.mpp)

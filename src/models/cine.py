@@ -4,13 +4,13 @@ Frames are decoded and read one at a time, so that a cine takes the memory of on
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from src.models.prediction import Prediction
 from src.pictures.decode import Film
-from src.pictures.picture import CineFrames, Picture
+from src.pictures.picture import CineFrames, ImageRefused, Picture
 
 MOST_READ: Final = 64
 """Frames of a cine that are read: a longer cine is read in steps."""
@@ -36,6 +36,15 @@ def chosen(film: Film, predict: Callable[[Picture], Prediction]) -> Picture:
             best, frame, at = rank, picture, index
     cine = CineFrames(film.count, indexes, tuple(values), at)
     return replace(frame, notes=(sentence(cine, step), *frame.notes), cine=cine)
+
+
+def each_frame(film: Film, predict: Callable[[Picture], Prediction]) -> Iterator[Prediction | ImageRefused]:
+    """The prediction for each frame of `film`, or the refusal of it, in order."""
+    for index in range(film.count):
+        try:
+            yield predict(film.picture(index))
+        except ImageRefused as refusal:
+            yield refusal
 
 
 def sentence(cine: CineFrames, step: int) -> str:

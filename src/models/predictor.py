@@ -115,6 +115,14 @@ class Predictor:
         film = decode.Film(source, self.task.background, most)
         return cine.chosen(film, lambda picture: self.predict(picture.at(mpp))).at(mpp)
 
+    def predict_frames(self, source: decode.Source, mpp: float | None = None) -> Iterator[Prediction | ImageRefused]:
+        """Classify each frame of a file; most files have one. Yields a prediction or a refusal per frame, in order.
+
+        Raises ImageRefused for a file that cannot be opened. `mpp` is as for `read`.
+        """
+        film = decode.Film(source, self.task.background, MAX_LOCAL_BYTES)
+        yield from cine.each_frame(film, lambda picture: self.predict(picture.at(mpp)))
+
     def predict(self, source: ImageSource, explanation: Explanation = "none", code: str | None = None) -> Prediction:
         """Classify one image.
 

@@ -185,3 +185,34 @@ for (const kind of ["pointerover", "click"]) {
     if (part) part.closest("figure").querySelector(".v-readout").textContent = part.dataset.readout;
   });
 }
+
+// Gradio takes files of a type image/* alone. A browser finds no such type for DICOM, and on some systems none for HEIC or
+// TIFF. The server recognises a file by its content. So every file that a visitor gives as an image passes as one.
+const FILES = "image/*,.dcm,.dicom,application/dicom,.heic,.heif,.avif,.jp2,.tif,.tiff";
+const isImage = (file) => file.type.startsWith("image/");
+
+function asImages(files) {
+  const given = new DataTransfer();
+  for (const file of files) {
+    given.items.add(isImage(file) ? file : new File([file], file.name, { type: "image/unknown" }));
+  }
+  return given;
+}
+
+document.addEventListener("click", ({ target }) => {
+  if (target.matches?.(".v-image input[type=file]")) target.accept = FILES;
+}, true);
+document.addEventListener("change", (event) => {
+  const { target } = event;
+  if (!target.matches?.(".v-image input[type=file]") || [...target.files].every(isImage)) return;
+  event.stopImmediatePropagation();
+  target.files = asImages(target.files).files;
+  target.dispatchEvent(new Event("change", { bubbles: true }));
+}, true);
+document.addEventListener("drop", (event) => {
+  if (!event.target.closest?.(".v-image") || [...event.dataTransfer.files].every(isImage)) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  const dataTransfer = asImages(event.dataTransfer.files);
+  event.target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
+}, true);

@@ -27,6 +27,7 @@ OURS: Final = frozenset(
         "VIGIL_ENGINE",
         "VIGIL_SLIDES",
         "VIGIL_KEEP_IDENTITY",
+        "VIGIL_DICOMWEB_TOKEN",
         "VIGIL_WEIGHTS_OWNER",
         *(f"VIGIL_WEIGHTS_{task.upper()}" for task in TASKS),
         "VIGIL_WRITER_TOKEN",

@@ -112,7 +112,7 @@ class TaskHandlers:
             **self.no_answer(result_card.decision(result)),
             **self._curves(threshold, model, result),
             self.controls.further_row: gr.Row(visible=True),
-            self.controls.reports[read_picture.DICOM][0]: gr.Button(visible=read_picture.is_dicom_file(image)),
+            self.controls.reports[read_picture.DICOM][0]: gr.Button(visible=read_picture.is_dicom_file(image["path"])),
             self.controls.result: as_json(result),
             self.controls.most_probable: result_card.most_probable(result),
             self.controls.details: result_card.details(result) + class_meanings(result),

@@ -4,6 +4,7 @@ Knows nothing of Gradio. The page's script (page.js) moves opacity and divider w
 only sign: the caption names the class that the map explains and says what the colours mean.
 """
 
+import math
 from base64 import b64encode
 from io import BytesIO
 from typing import Any
@@ -37,7 +38,18 @@ def heat_map_viewer(result: Result, layers: Layers | None) -> str:
         frames=frames,
         opacity=round(100 * heat_map.OPACITY),
         caption=heat_map_caption(result),
+        scale=_scale_bar(result),
     )
+
+
+def _scale_bar(result: Result) -> dict[str, Any] | None:
+    """A length of 1, 2 or 5 times a power of ten, up to a third of the image's width; None without a physical scale."""
+    if result.spacing is None:
+        return None
+    width = result.spacing[0] * result.size[0]
+    power = 10.0 ** math.floor(math.log10(width / 3))
+    length = next(step * power for step in (5, 2, 1) if step * power <= width / 3)
+    return {"text": f"{length:g} mm", "share": length / width}
 
 
 def heat_map_trust(result: Result, evaluation: Evaluation) -> str:

@@ -75,4 +75,12 @@ def details(result: Result) -> str:
         upper=upper,
         region_width=right - left,
         region_height=lower - upper,
-    )
+    ) + _cine(result)
+
+
+def _cine(result: Result) -> str:
+    """The p(malignant) of each frame of a cine as a bar chart; "" for any other file."""
+    if result.cine is None:
+        return ""
+    bars = [{"frame": frame, "p": p} for frame, p in zip(result.cine.read, result.cine.p_malignant, strict=True)]
+    return render("cine.html", cine=result.cine, bars=bars, highest=result.p_malignant)

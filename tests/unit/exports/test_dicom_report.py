@@ -37,7 +37,7 @@ PATIENT = {
 KINDS = ("SR", "SC")
 
 
-def image(frames: int = 1, **attributes: Any) -> bytes:
+def image(frames: Any = 1, **attributes: Any) -> bytes:
     return made.of_frames([made.drawn()] * frames, "RGB", uid.ExplicitVRLittleEndian, **attributes)
 
 

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,17 +90,35 @@ def test_nothing_of_the_patient_is_in_what_is_made(
     assert not (np.asarray(drawn) == BURNT_IN).all(axis=2).any()
     reports = [
         read_picture.report(models, "ultrasound", str(file), 0.3, "Grad-CAM", kind, NOON)
-        for kind in read_picture.REPORTS
+        for kind in read_picture.SUFFIXES
     ]
     rows = batch.read_items(models, "ultrasound", batch.items(models, [(str(file), "a.dcm")]), 0.3)
     assert rows[0].p_malignant is not None
     texts += [repr(rows), repr(list(score.score(models["ultrasound"], [(str(file), None)], 0.3)))]
     texts += [repr(read_picture.robustness(models, "ultrasound", str(file), 0.3))]
+    with zipfile.ZipFile(io.BytesIO(reports[-1])) as archive:
+        reports += [archive.read(name) for name in archive.namelist()]
+    assert len(reports) == len(read_picture.SUFFIXES) + 2
     made_files = [heat, *reports, *(each.read_bytes() for each in temporary.rglob("*") if each.is_file())]
     said = capfd.readouterr()
     texts += [said.out, said.err, caplog.text]
     assert not [text[:300] for text in texts if CANARY in text]
     assert not [data[:100] for data in made_files if CANARY.encode() in data]
+
+
+def test_the_operator_can_keep_the_identity_in_dicom_reports(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "image"
+    file.write_bytes(personal(SpecificCharacterSet="ISO_IR 100"))
+    monkeypatch.setenv(read_picture.KEEP_IDENTITY, "1")
+    report = read_picture.report(models, "ultrasound", str(file), 0.3, "none", read_picture.DICOM, NOON)
+    with zipfile.ZipFile(io.BytesIO(report)) as archive:
+        (written,) = [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
+    named = {element.keyword for element in written if CANARY in str(element.value)}
+    assert named == {"PatientID", "IssuerOfPatientID", "PatientName", "StudyID", "AccessionNumber"} | {
+        "ReferringPhysicianName"
+    }
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian
 from torch import Tensor, nn
 
 from src import score
@@ -25,11 +26,12 @@ from src.models.predictor import Predictor
 from src.page import layout
 from src.page.endpoints import MODEL_EVENT
 from src.pictures import decode, scanned_field
+from src.pictures.picture import ImageRefused
 from src.service import batch, read_picture
 from src.service.read_picture import AnswerWithheld
 from src.service.worker_pool import Models, WorkerPool
 from src.tasks import TASKS
-from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support import dicom_files, synthetic_checkpoints, synthetic_datasets
 from tests.support.small_models import small_models
 
 THRESHOLD = 0.3
@@ -72,6 +74,14 @@ def file(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def dicom(file: str, tmp_path: Path) -> str:
+    """The same image as a DICOM file, of which every report can be made."""
+    content = dicom_files.of_image(Image.open(file), "RGB", ExplicitVRLittleEndian, Modality="XC")
+    (tmp_path / "picture.dcm").write_bytes(content)
+    return str(tmp_path / "picture.dcm")
+
+
+@pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts decodes, searches for the scanned field and the lesion, and passes of a backbone, whatever their batch.
 
@@ -110,13 +120,21 @@ def test_an_answer_takes_one_decode_and_one_pass(
     assert counted == once(task)
 
 
-@pytest.mark.parametrize("kind", read_picture.REPORTS)
+@pytest.mark.parametrize("kind", read_picture.SUFFIXES)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_report_takes_one_decode_and_one_pass(
-    task: str, kind: str, models: Models, file: str, counted: Counter[str]
+    task: str, kind: str, models: Models, dicom: str, counted: Counter[str]
 ) -> None:
-    assert read_picture.report(models, task, file, THRESHOLD, "Grad-CAM", kind, NOW)
+    assert read_picture.report(models, task, dicom, THRESHOLD, "Grad-CAM", kind, NOW)
     assert counted == once(task)
+
+
+def test_a_dicom_report_on_another_file_is_refused_before_it_is_read(
+    models: Models, file: str, counted: Counter[str]
+) -> None:
+    with pytest.raises(ImageRefused, match="not a DICOM file"):
+        read_picture.report(models, "skin", file, THRESHOLD, "Grad-CAM", read_picture.DICOM, NOW)
+    assert not counted
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -161,8 +179,8 @@ async def end(answer: Any) -> None:
         await answer
 
 
-def test_every_action_of_page_and_api_reads_a_picture_once(models: Models, file: str, counted: Counter[str]) -> None:
-    image = {"path": file, "orig_name": "a.png"}
+def test_every_action_of_page_and_api_reads_a_picture_once(models: Models, dicom: str, counted: Counter[str]) -> None:
+    image = {"path": dicom, "orig_name": "a.dcm"}
     given = {"task": "skin", "image": image, "threshold": THRESHOLD, "explain": "Grad-CAM", "code": "", "model": ""}
     passes = []
     for read in readers(models):
@@ -170,7 +188,7 @@ def test_every_action_of_page_and_api_reads_a_picture_once(models: Models, file:
         asyncio.run(end(read(*(given.get(name.lstrip("_"), "") for name in inspect.signature(read).parameters))))
         assert counted["decode"] == 1, read
         passes.append((read.__name__, counted["pass"]))
-    each_tab = ["show", "check_robustness", *["make_report"] * len(read_picture.REPORTS)]
+    each_tab = ["show", "check_robustness", *["make_report"] * len(read_picture.SUFFIXES)]
     # Two models of BreastMNIST are compared, and one of every other task.
     compared = [("compare_models", 1)] * (len(TASKS) - 1) + [("compare_models", 2)]
     once_each = [(name, 1) for name in [*TASKS, "robustness", *each_tab * len(TASKS)]]
