@@ -42,18 +42,19 @@ class _Head(nn.Module):
     One Grad-CAM over this stack explains the mean logits.
     """
 
-    network: Network
-
     def __init__(self, network: Network, symmetries: Sequence[Symmetry]) -> None:
         super().__init__()
-        self.network = network
+        # Of the network, only the classifier is registered, from which the library takes the device. The library visits
+        # every registered layer and parameter, which for a whole network takes half as long as the heat map.
+        self.classifier = network.get_classifier()
+        self.forward_head = network.forward_head
         self.symmetries = symmetries
         self.map = nn.Identity()
 
     def forward(self, upright: Tensor) -> Tensor:
         maps = self.map(upright).chunk(len(self.symmetries), dim=1)
         views = torch.cat([symmetry.of(one) for symmetry, one in zip(self.symmetries, maps, strict=True)])
-        return self.network.forward_head(views).mean(dim=0, keepdim=True)
+        return self.forward_head(views).mean(dim=0, keepdim=True)
 
 
 def grad_cam(

@@ -32,7 +32,8 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
     """The page for the models of `pool` and the offered slides, with the tabs in the order of src/tasks.py."""
     checkpoints = {name: predictor.checkpoint for name, predictor in pool.models.items()}
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
-    gr.set_static_paths([str(path) for path in example_files()])
+    # The folders and not the files, because Gradio compares each path here with each file that comes or goes.
+    gr.set_static_paths(sorted({str(path.parent) for path in example_files()}))
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
         with gr.Row(elem_classes="v-top"):
             html(page_frame.header())

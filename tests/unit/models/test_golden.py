@@ -25,7 +25,10 @@ pytestmark = pytest.mark.slow
 RELEASED = card.released()
 
 
-@pytest.mark.parametrize("name", ["openvino", "torch"])
+each_engine = pytest.mark.parametrize("name", ["openvino", "torch"])
+
+
+@each_engine
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
 def test_every_example_has_a_golden_value_and_each_engine_gives_it(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -40,8 +43,12 @@ def test_every_example_has_a_golden_value_and_each_engine_gives_it(
         assert predictor.predict(picture).probabilities == pytest.approx(expected[picture.name], abs=CLOSE)
 
 
+@each_engine
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
-def test_score_gives_the_golden_values(folder: Path, hub: Hub, tmp_path: Path) -> None:
+def test_score_gives_the_golden_values(
+    folder: Path, name: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(engine.VARIABLE, name)
     task, out, repo = task_of(folder), tmp_path / "scores.csv", f"owner/vigil-{folder.name}"
     # A task's default without asking, its further models from the Hub.
     commit = hub.put(repo, as_files(folder)).oid
@@ -51,15 +58,21 @@ def test_score_gives_the_golden_values(folder: Path, hub: Hub, tmp_path: Path) -
         found = {Path(row["path"]).name: row for row in csv.DictReader(lines)}
     expected = golden(folder)
     assert found.keys() == expected.keys()
-    for name, probabilities in expected.items():
-        assert float(found[name]["p_malignant"]) == pytest.approx(malignant(task, probabilities), abs=CLOSE)
+    for picture, probabilities in expected.items():
+        assert float(found[picture]["p_malignant"]) == pytest.approx(malignant(task, probabilities), abs=CLOSE)
         for code, p in zip(TASKS[task].codes, probabilities, strict=True):
-            assert float(found[name][f"p_{code}"]) == pytest.approx(p, abs=CLOSE)
+            assert float(found[picture][f"p_{code}"]) == pytest.approx(p, abs=CLOSE)
 
 
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
-def test_bare_timm_gives_the_same_logits_from_the_hub(folder: Path, hub: Hub) -> None:
-    """Nothing of Vigil but its networks (src.models.networks, imported above) and, for ultrasound, its crop."""
+def test_bare_timm_gives_the_same_logits_from_the_hub(
+    folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of Vigil but its networks (src.models.networks, imported above) and, for ultrasound, its crop.
+
+    The predictor runs in OpenVINO. That both engines agree is tested above.
+    """
+    monkeypatch.setenv(engine.VARIABLE, "openvino")
     repo = f"owner/vigil-{folder.name}"
     hub.put(repo, as_files(folder))
     model = timm.create_model(f"hf-hub:{repo}", pretrained=True).eval()

@@ -106,7 +106,10 @@ class Planted(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
+        self.unused = nn.Linear(1, 1)
+
+    def get_classifier(self) -> nn.Module:
+        return self.unused
 
 
 def test_grad_cam_shows_where_the_evidence_was_planted() -> None:
