@@ -78,14 +78,25 @@
     if (slider) delete pending[slider.id.slice("threshold-".length)];
   });
 
-  window.vigil.copyLink = async () => {
+  // Returns the text `copied`, or `inAddressBar` on a page without https, which has no clipboard.
+  window.vigil.copyLink = async (copied, inAddressBar) => {
     try {
       await navigator.clipboard.writeText(location.href);
-      return "Link copied";
+      return copied;
     } catch {
-      return "The link is in the address bar"; // a page without https has no clipboard
+      return inAddressBar;
     }
   };
+
+  // Open the page in another language, with the other parts of its address.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-language]");
+    if (!link) return;
+    event.preventDefault();
+    const query = new URLSearchParams(location.search);
+    for (const [key, value] of new URLSearchParams(link.search)) query.set(key, value);
+    location.search = query;
+  });
 
   window.vigil.afterTwoSeconds = (value) => new Promise((done) => setTimeout(() => done(value), 2000));
 }

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import gradio as gr
 
+from src.page.translation import gettext as _
+
 
 class Controls(NamedTuple):
     """The controls of a tab whose values a link keeps.
@@ -26,9 +28,11 @@ class Controls(NamedTuple):
 
 def copy_button() -> None:
     """Draw the button that copies the page's present address."""
-    button = gr.Button("Copy link", size="sm", elem_classes="v-copy")
-    button.click(None, None, button, js="() => vigil.copyLink()", api_visibility="private").then(
-        None, None, button, js="() => vigil.afterTwoSeconds('Copy link')", api_visibility="private"
+    text = _("Copy link")
+    outcomes = json.dumps([_("Link copied"), _("The link is in the address bar")])
+    button = gr.Button(text, size="sm", elem_classes="v-copy")
+    button.click(None, None, button, js=f"() => vigil.copyLink(...{outcomes})", api_visibility="private").then(
+        None, None, button, js=f"() => vigil.afterTwoSeconds({json.dumps(text)})", api_visibility="private"
     )
 
 

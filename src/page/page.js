@@ -1,6 +1,8 @@
 // Everything that the page does without the server. It computes no figure and no position itself: those come from
 // src/page/views/cost_summary.py and src/page/views/curves.py.
 
+document.documentElement.lang = document.querySelector("[data-language]")?.dataset.language ?? "en";
+
 window.vigil = {
   // Show the figures and the positions for this threshold of the task's slider.
   follow(task, threshold) {
@@ -15,7 +17,7 @@ window.vigil = {
       element.textContent = columns[element.dataset.figure][row];
     }
     for (const element of parts("[data-interval]")) {
-      element.title = `95% interval ${columns[`${element.dataset.figure}_interval`][row]}`;
+      element.title = `${source.dataset.intervalName} ${columns[`${element.dataset.figure}_interval`][row]}`;
     }
     for (const people of parts(".v-people")) {
       for (const end of ["found", "referred"]) people.style.setProperty(`--v-${end}`, columns[`people.${end}`][row]);
@@ -103,7 +105,7 @@ function placeBeside(viewer, button) {
     const stage = document.createElement("div");
     stage.className = "v-stage v-plain";
     const image = viewer.querySelector(".v-base").cloneNode();
-    image.alt = "The image without the heat map";
+    image.alt = button.dataset.plain;
     stage.append(image);
     screen.prepend(stage);
   }
