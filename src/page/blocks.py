@@ -17,7 +17,7 @@ from gradio.utils import get_function_description, get_upload_folder, is_in_or_e
 
 from src import fair_queue
 from src.page.translation import gettext as _
-from src.page.translation import translated
+from src.page.translation import marked, translated
 from src.server.calls import FILES, NO_FILE, names_a_file
 from src.server.errors import FAILED, NOT_UNDERSTOOD
 from src.server.languages import ENGLISH, language, language_of
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
 """Path below examples/ -> a text such as "synthetic: symmetric brown lesion"."""
 
-NOT_UPLOADED = (
+NOT_UPLOADED = marked(
     "Upload the file first, and again after an hour, when uploads are deleted. Addresses and data: URLs are not opened."
 )
 

@@ -39,7 +39,7 @@ def _patterns(code: str) -> list[tuple[re.Pattern[str], str]]:
     for english, text in catalogue(code).items():
         fixed = PLACEHOLDER.split(english)
         if len(fixed) > 1:
-            parts = (f"(?P<{part}>.+?)" if at % 2 else re.escape(part % ()) for at, part in enumerate(fixed))
+            parts = (f"(?P<{part}>.*?)" if at % 2 else re.escape(part % ()) for at, part in enumerate(fixed))
             found.append((sum(map(len, fixed[::2])), re.compile("".join(parts), re.DOTALL), text))
     return [(pattern, text) for _, pattern, text in sorted(found, key=lambda one: -one[0])]
 
