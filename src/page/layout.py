@@ -68,7 +68,6 @@ def draw(pool: WorkerPool, slides: Mapping[str, Offered], tried: Mapping[str, Ma
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
         with gr.Row(elem_classes="v-top"):
             html(page_frame.header())
-            html(page_frame.languages(), "v-language-choice")
             link.copy_button()
         html(page_frame.notice())
         task_tabs: dict[str, TaskTab] = {}

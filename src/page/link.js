@@ -90,7 +90,7 @@
 
   // Open the page in another language, with the other parts of its address.
   document.addEventListener("click", (event) => {
-    const link = event.target.closest?.("a[data-language]");
+    const link = event.target.closest?.(".v-languages a");
     if (!link) return;
     event.preventDefault();
     const query = new URLSearchParams(location.search);

@@ -1,7 +1,7 @@
 // Everything that the page does without the server. It computes no figure and no position itself: those come from
 // src/page/views/cost_summary.py and src/page/views/curves.py.
 
-document.documentElement.lang = document.querySelector("[data-language]")?.dataset.language ?? "en";
+document.documentElement.lang = document.querySelector(".v-languages [aria-current]").lang;
 
 window.vigil = {
   // Show the figures and the positions for this threshold of the task's slider.

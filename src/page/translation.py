@@ -39,7 +39,11 @@ def _patterns(code: str) -> list[tuple[re.Pattern[str], str]]:
     for english, text in catalogue(code).items():
         fixed = PLACEHOLDER.split(english)
         if len(fixed) > 1:
-            parts = (f"(?P<{part}>.*?)" if at % 2 else re.escape(part % ()) for at, part in enumerate(fixed))
+            # A placeholder that occurs again has the same value.
+            parts = [
+                re.escape(part % ()) if at % 2 == 0 else f"(?P={part})" if part in fixed[1:at:2] else f"(?P<{part}>.*?)"
+                for at, part in enumerate(fixed)
+            ]
             found.append((sum(map(len, fixed[::2])), re.compile("".join(parts), re.DOTALL), text))
     return [(pattern, text) for _, pattern, text in sorted(found, key=lambda one: -one[0])]
 

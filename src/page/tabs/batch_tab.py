@@ -189,7 +189,7 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
     # The uploads behind the table. The server deletes them as all uploads; a row of the table names one of them.
     uploads = gr.File(visible="hidden", file_count="multiple")
     member, image = gr.Number(None, visible="hidden"), gr.Image(type="filepath", visible="hidden")
-    open_button = gr.Button("Open", visible="hidden", elem_id="batch-open")
+    open_button = gr.Button("", visible="hidden", elem_id="batch-open")
 
     def no_table(message: str) -> tuple[Any, ...]:
         return message, None, gr.Button(visible=False)

@@ -7,13 +7,8 @@ from src.tasks import DISCLAIMER, Task
 
 
 def header() -> str:
-    """The title, with one line on what Vigil is."""
-    return render("header.html", present=language.get())
-
-
-def languages() -> str:
-    """The choice of the page's language."""
-    return render("languages.html", languages=LANGUAGES, parameter=PARAMETER, present=language.get())
+    """The title, the choice of the language, and one line on what Vigil is."""
+    return render("header.html", languages=LANGUAGES, parameter=PARAMETER, present=language.get())
 
 
 def notice() -> str:
