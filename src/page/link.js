@@ -52,12 +52,16 @@
     return Object.keys(sections[tab]).filter((key) => sections[tab][key]).join(",") || NONE;
   }
 
-  // Write into the address that a section of a tab was opened or closed.
-  window.vigil.recordSection = (tab, key, isOpen) => {
-    if (sections[tab][key] === isOpen) return;
-    sections[tab][key] = isOpen;
-    window.vigil.recordState(tab, "open", openSections(tab));
-  };
+  // Write into the address that a section of a tab was opened or closed, once Gradio has drawn it.
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest?.("[id^='section-'] > button");
+    if (!button) return;
+    const [, tab, key] = button.parentElement.id.split("-");
+    setTimeout(() => {
+      sections[tab][key] = window.vigil.isOpen(button);
+      window.vigil.recordState(tab, "open", openSections(tab));
+    });
+  });
 
   // Write into the address that a tab was opened, or that the control `key` of a tab has a new value.
   window.vigil.recordState = (tab, key, value) => {

@@ -66,7 +66,3 @@ def keep(page: gr.Blocks, tabs: gr.Tabs, tab_by_id: Mapping[str, gr.Tab], contro
                 js=f"(value) => vigil.recordState({json.dumps(name)}, {json.dumps(key)}, value)",
                 api_visibility="private",
             )
-        for key, section in one.sections.items():
-            for listen, is_open in ((section.expand, "true"), (section.collapse, "false")):
-                js = f"() => vigil.recordSection({json.dumps(name)}, {json.dumps(key)}, {is_open})"
-                listen(None, None, None, js=js, api_visibility="private")

@@ -10,8 +10,8 @@ from src.page.translation import gettext as _
 from src.page.views import written_summary
 
 
-def written_part(result: gr.JSON) -> gr.Accordion:
-    """Draw the section that explains `result` on request. The text disappears when `result` changes."""
+def written_part(result: gr.JSON, elem_id: str) -> gr.Accordion:
+    """Draw the section `elem_id` that explains `result` on request. The text disappears when `result` changes."""
 
     def write(result: Any, token: Any) -> str:
         try:
@@ -23,7 +23,7 @@ def written_part(result: gr.JSON) -> gr.Accordion:
     # The style sheet hides the button while there is no token.
     css_class = "" if has_own_token else "v-needs-token"
     with gr.Accordion(
-        _("In plain words, written by a machine"), open=False, elem_classes=["v-section", css_class]
+        _("In plain words, written by a machine"), open=False, elem_id=elem_id, elem_classes=["v-section", css_class]
     ) as section:
         html(written_summary.introduction(receiver))
         token = gr.Textbox(

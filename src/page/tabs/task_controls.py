@@ -1,6 +1,5 @@
 """The components of one task's tab and their layout."""
 
-import json
 from collections.abc import Mapping
 
 import gradio as gr
@@ -35,7 +34,7 @@ class TaskControls:
 
     def __init__(self, models: ServedModels, speeds: Mapping[str, float]) -> None:
         self.models, self.task = models, models.task
-        self.sections = Sections()
+        self.sections = Sections(self.task.name)
         self.intro = html(models.intro())
         with gr.Row(elem_classes="v-columns"):
             with gr.Column(elem_classes="v-left"):
@@ -117,27 +116,11 @@ class TaskControls:
             elem_id=f"threshold-{self.task.name}",
             elem_classes=["v-threshold", "v-bar"],
         )
-        # Each model has its own named thresholds. Only those of the chosen model are visible.
-        self.named_thresholds: dict[str, gr.Column] = {}
-        for name in self.models.checkpoints:
-            visible = name == self.models.default_name
-            with gr.Column(visible=visible, elem_classes="v-marks") as self.named_thresholds[name]:
-                self._draw_named_thresholds(name)
+        self.named_thresholds = html(self.models.threshold_marks(), "v-marks")
         self.most_probable = html(result_card.no_classes(self.task), "v-details v-most-probable-part")
         self.cost_summary = html(
             self.models.cost_summary(default, threshold_costs.PREVALENCE), elem_id=f"cost-{self.task.name}"
         )
-
-    def _draw_named_thresholds(self, name: str) -> None:
-        marks = threshold_costs.marks(self.models.evaluation(name), self.models.default_threshold(name))
-        html(threshold_costs.threshold_marks(marks))
-        with gr.Row(elem_classes="v-named-thresholds"):
-            for mark in marks:
-                gr.Button(
-                    f"{mark.name} {'–' if mark.threshold is None else f'{mark.threshold:g}'}",
-                    size="sm",
-                    interactive=mark.threshold is not None,
-                ).click(None, None, self.threshold, js=f"() => {json.dumps(mark.threshold)}", api_visibility="private")
 
     def _draw_costs(self) -> None:
         with self.sections.section("costs"):
@@ -209,4 +192,4 @@ class TaskControls:
             )
             with gr.Accordion(_("As JSON, as the API returns it"), open=False):
                 self.result = gr.JSON(label="result", show_label=False)
-        self.sections.by_name["words"] = written_part(self.result)
+        self.sections.by_name["words"] = written_part(self.result, f"section-{self.task.name}-words")

@@ -148,7 +148,7 @@ class TaskHandlers:
 
     def choose_model(self, model: Any, prevalence: Any) -> Changes:
         """Another model: its own default threshold, named thresholds, costs and curves, and no answer yet."""
-        name, threshold = self.models.name(model), self.models.default_threshold(model)
+        threshold = self.models.default_threshold(model)
         return {
             **self.no_answer(),
             **self._curves(threshold, model),
@@ -156,7 +156,7 @@ class TaskHandlers:
             self.controls.threshold: threshold,
             **self._costs(threshold, prevalence, model),
             self.controls.api_calls: self.models.api_calls(threshold, model=model),
-            **{column: gr.Column(visible=one == name) for one, column in self.controls.named_thresholds.items()},
+            self.controls.named_thresholds: self.models.threshold_marks(model),
         }
 
     async def check_robustness(

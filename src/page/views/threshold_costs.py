@@ -170,13 +170,9 @@ def prevalence_hint(evaluation: Evaluation) -> str:
     return f"{hint} {split}"
 
 
-def threshold_marks(named: Sequence[NamedThreshold]) -> str:
-    """Lines from the named thresholds on the slider to their names below it.
-
-    `named` is in the order of `marks`. Each name has a column of the same width.
-    """
-    thresholds = [one.threshold for one in named if one.threshold is not None]
-    return render("threshold_marks.html", columns=len(named), thresholds=thresholds)
+def threshold_marks(task: Task, evaluation: Evaluation, default: float) -> str:
+    """The buttons of the named thresholds in a row, with lines to their places on the task's slider."""
+    return render("threshold_marks.html", task=task, marks=marks(evaluation, default))
 
 
 def promised_sensitivities(task: Task, evaluation: Evaluation) -> str:
