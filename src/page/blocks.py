@@ -5,19 +5,22 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import gradio as gr
 from gradio.blocks import Block, BlockFunction
-from gradio.data_classes import APIInfo
+from gradio.data_classes import APIInfo, BlocksConfigDict
 from gradio.route_utils import API_PREFIX
 from gradio.state_holder import SessionState
 from gradio.utils import get_function_description, get_upload_folder, is_in_or_equal
 
 from src import fair_queue
+from src.page.translation import gettext as _
+from src.page.translation import marked, translated
 from src.server.calls import FILES, NO_FILE, names_a_file
 from src.server.errors import FAILED, NOT_UNDERSTOOD
+from src.server.languages import ENGLISH, language, language_of
 from src.server.rate_limit import visitor_of
 
 log = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
 """Path below examples/ -> a text such as "synthetic: symmetric brown lesion"."""
 
-NOT_UPLOADED = (
+NOT_UPLOADED = marked(
     "Upload the file first, and again after an hour, when uploads are deleted. Addresses and data: URLs are not opened."
 )
 
@@ -44,7 +47,49 @@ class Page(gr.Blocks):
     Gradio would download an address before it calls our functions. Our events run with preprocess=False, because
     gr.Image would open the file first, with all of Pillow's 43 formats. A subclass of gr.Image could prevent this too,
     but Gradio writes an app.pyi for a subclass, and type checkers would read that file in place of app.py.
+
+    `translated` has the components and the events of the same page in other languages, by the language's code.
     """
+
+    def __init__(self, *arguments: Any, **further: Any) -> None:
+        self.translated: dict[str, dict[str, Any]] = {}
+        super().__init__(*arguments, **further)
+
+    @property
+    def config(self) -> BlocksConfigDict:
+        """The configuration of the page in the language of the present request."""
+        return cast(BlocksConfigDict, {**self._config, **self.translated.get(language.get(), {})})
+
+    @config.setter
+    def config(self, config: BlocksConfigDict) -> None:
+        self._config = config
+
+    def translate(self, page: gr.Blocks, code: str) -> None:
+        """Show the texts of `page`, which is the same page in the language `code`, to visitors with that language.
+
+        Functions and parts are found by their numbers, which are the same on both pages. Raises ValueError if not.
+        """
+        config = page.get_config_file()
+        if [block["id"] for block in config["components"]] != [block["id"] for block in self.config["components"]]:
+            raise ValueError(f"The page in {code} has other parts.")
+        self.translated[code] = {"components": config["components"], "dependencies": config["dependencies"]}
+
+    async def process_api(
+        self,
+        block_fn: BlockFunction | int,
+        inputs: list[Any],
+        state: SessionState | None = None,
+        request: Any = None,
+        *further: Any,
+        **named: Any,
+    ) -> dict[str, Any]:
+        """As Gradio's, in the visitor's language. The functions of the API answer in English."""
+        function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if function.api_visibility == "private" and (asked := http_request(request)) is not None:
+            language.set(language_of(asked.scope))
+        else:
+            language.set(ENGLISH)
+        return await super().process_api(block_fn, inputs, state, request, *further, **named)
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
@@ -109,6 +154,7 @@ class Page(gr.Blocks):
         The example of an image argument is a file, and its type is string. With Gradio's own type, its MCP server would
         write every `data:` URL into a file before our check; a string passes through unchanged.
         """
+        language.set(ENGLISH)  # of this thread's call alone
         info = super().get_api_info(all_endpoints, page)
         functions = {f"/{function.api_name}": function.fn for function in self.fns.values() if function.fn}
         for name, described in info["named_endpoints"].items():
@@ -185,8 +231,8 @@ def forget(state: SessionState | None, blocks: Iterable[Block]) -> None:
 
 
 def refused(sentence: str) -> gr.Error:
-    """The error that shows `sentence` on the page and to API clients. It is not logged."""
-    return gr.Error(sentence, print_exception=False, title="Not read")
+    """The error that shows `sentence` on the page, in the visitor's language, and to API clients. It is not logged."""
+    return gr.Error(translated(sentence), print_exception=False, title=_("Not read"))
 
 
 def example_files(task: str = "") -> dict[Path, str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from src.models.prediction import EXPLANATIONS
 from src.page.blocks import refused
+from src.page.translation import marked
 from src.pictures.limits import MAX_BYTES
 from src.pictures.picture import ImageRefused
 from src.pictures.resolution import LEAST, MOST
@@ -26,7 +27,7 @@ from src.tasks import TASKS, Task
 MODEL_EVENT: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "preprocess": False}
 """The settings of events that read an upload. Gradio starts all of them at once, and they wait in src/fair_queue.py."""
 
-NO_IMAGE = "Choose an image first."
+NO_IMAGE = marked("Choose an image first.")
 
 Answer = tuple[dict[str, Any], str | None]
 """A Result as JSON, and the file of its heat map."""

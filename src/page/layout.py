@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from src.models.checkpoints import Checkpoint
 from src.page import link
@@ -14,7 +16,10 @@ from src.page.tabs.batch_tab import BatchTab, batch_tab
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.tabs.slide_tab import slide_tab
 from src.page.tabs.task_tab import TaskTab
+from src.page.translation import gettext as _
+from src.page.translation import translated
 from src.page.views import evidence, page_frame
+from src.server.languages import ENGLISH, LANGUAGES, language
 from src.service import arguments, read_picture, read_slide
 from src.service.worker_pool import Models, WorkerPool
 from src.slides.library import Offered
@@ -29,8 +34,35 @@ SWEEP_SECONDS, KEPT_SECONDS = 300, 2700
 
 
 def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})) -> gr.Blocks:
-    """The page for the models of `pool` and the offered slides, with the tabs in the order of src/tasks.py."""
-    checkpoints = {name: predictor.checkpoint for name, predictor in pool.models.items()}
+    """The page for the models of `pool` and the offered slides.
+
+    It is drawn once in each language. Visitors of all languages call the functions of the English page, which find
+    their components by number.
+    """
+    tried = {task: speeds(pool.models, arguments.models_of(task, checkpoints_of(pool))) for task in TASKS}
+    first, pages = Context.id, dict[str, Page]()
+    for code in LANGUAGES:
+        Context.id, before = first, language.set(code)
+        pages[code] = draw(pool, slides, tried)
+        language.reset(before)
+    page = pages.pop(ENGLISH)
+    for code, other in pages.items():
+        page.translate(other, code)
+    page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
+    return page
+
+
+def checkpoints_of(pool: WorkerPool) -> dict[str, Checkpoint]:
+    """The checkpoints of the pool's models by their folders' names."""
+    return {name: predictor.checkpoint for name, predictor in pool.models.items()}
+
+
+def draw(pool: WorkerPool, slides: Mapping[str, Offered], tried: Mapping[str, Mapping[str, float]]) -> Page:
+    """The page in the present language, with the tabs in the order of src/tasks.py.
+
+    `tried` has the milliseconds per image of each model of each task.
+    """
+    checkpoints = checkpoints_of(pool)
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
     # The folders and not the files, because Gradio compares each path here with each file that comes or goes.
     gr.set_static_paths(sorted({str(path.parent) for path in example_files()}))
@@ -44,17 +76,17 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             for name, task in TASKS.items():
                 if name in defaults:
-                    with gr.Tab(task.title, id=name) as tab_by_id[name]:
+                    with gr.Tab(translated(task.title), id=name) as tab_by_id[name]:
                         served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
-                        task_tabs[name] = TaskTab(served, speeds(pool.models, list(served)), pool)
-            with gr.Tab("Many images", id="batch") as tab_by_id["batch"]:
+                        task_tabs[name] = TaskTab(served, tried[name], pool)
+            with gr.Tab(_("Many images"), id="batch") as tab_by_id["batch"]:
                 batch = batch_tab(pool)
             if slides and read_slide.TASK.name in defaults:
-                with gr.Tab("Whole slide", id="slide") as tab_by_id["slide"]:
+                with gr.Tab(_("Whole slide"), id="slide") as tab_by_id["slide"]:
                     slide_tab(pool, slides, tab_by_id["slide"])
-            with gr.Tab("Evidence", id="evidence") as tab_by_id["evidence"]:
+            with gr.Tab(_("Evidence"), id="evidence") as tab_by_id["evidence"]:
                 evidence_tab(list(defaults.values()))
-            with gr.Tab("Your clinic", id="clinic") as tab_by_id["clinic"]:
+            with gr.Tab(_("Your clinic"), id="clinic") as tab_by_id["clinic"]:
                 clinic_tab(pool)
         hand_over(tabs, task_tabs, batch)
         controls = {
@@ -68,7 +100,6 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
         }
         link.keep(page, tabs, tab_by_id, {**controls, "batch": batch.controls})
         robustness_endpoint(pool)
-    page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
     return page
 
 
@@ -107,8 +138,14 @@ def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab], batch: BatchTab) 
 def evidence_tab(checkpoints: Sequence[Checkpoint]) -> None:
     """The tab "Evidence": an overview of all models, and the details of the chosen one."""
     models = evidence.models(checkpoints)
-    pages = {model.title: evidence.page(model) for model in models}
+
+    def page(number: Any) -> str | None:
+        """The details of a model in the visitor's language."""
+        known = isinstance(number, int) and 0 <= number < len(models)
+        return evidence.page(models[number]) if known else None
+
     html(evidence.overview(models))
-    chosen = gr.Radio(list(pages), value=models[0].title, label="Details of", elem_classes="v-explain")
-    shown = html(pages[models[0].title])
-    chosen.input(pages.get, chosen, shown, api_visibility="private", queue=False, show_progress="hidden")
+    choices = [(model.title, number) for number, model in enumerate(models)]
+    chosen = gr.Radio(choices, value=0, label=_("Details of"), elem_classes="v-explain")
+    shown = html(evidence.page(models[0]))
+    chosen.input(page, chosen, shown, api_visibility="private", queue=False, show_progress="hidden")

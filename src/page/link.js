@@ -52,12 +52,16 @@
     return Object.keys(sections[tab]).filter((key) => sections[tab][key]).join(",") || NONE;
   }
 
-  // Write into the address that a section of a tab was opened or closed.
-  window.vigil.recordSection = (tab, key, isOpen) => {
-    if (sections[tab][key] === isOpen) return;
-    sections[tab][key] = isOpen;
-    window.vigil.recordState(tab, "open", openSections(tab));
-  };
+  // Write into the address that a section of a tab was opened or closed, once Gradio has drawn it.
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest?.("[id^='section-'] > button");
+    if (!button) return;
+    const [, tab, key] = button.parentElement.id.split("-");
+    setTimeout(() => {
+      sections[tab][key] = window.vigil.isOpen(button);
+      window.vigil.recordState(tab, "open", openSections(tab));
+    });
+  });
 
   // Write into the address that a tab was opened, or that the control `key` of a tab has a new value.
   window.vigil.recordState = (tab, key, value) => {
@@ -78,14 +82,25 @@
     if (slider) delete pending[slider.id.slice("threshold-".length)];
   });
 
-  window.vigil.copyLink = async () => {
+  // Returns the text `copied`, or `inAddressBar` on a page without https, which has no clipboard.
+  window.vigil.copyLink = async (copied, inAddressBar) => {
     try {
       await navigator.clipboard.writeText(location.href);
-      return "Link copied";
+      return copied;
     } catch {
-      return "The link is in the address bar"; // a page without https has no clipboard
+      return inAddressBar;
     }
   };
+
+  // Open the page in another language, with the other parts of its address.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.(".v-languages a");
+    if (!link) return;
+    event.preventDefault();
+    const query = new URLSearchParams(location.search);
+    for (const [key, value] of new URLSearchParams(link.search)) query.set(key, value);
+    location.search = query;
+  });
 
   window.vigil.afterTwoSeconds = (value) => new Promise((done) => setTimeout(() => done(value), 2000));
 }

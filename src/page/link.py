@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import gradio as gr
 
+from src.page.translation import gettext as _
+
 
 class Controls(NamedTuple):
     """The controls of a tab whose values a link keeps.
@@ -26,9 +28,11 @@ class Controls(NamedTuple):
 
 def copy_button() -> None:
     """Draw the button that copies the page's present address."""
-    button = gr.Button("Copy link", size="sm", elem_classes="v-copy")
-    button.click(None, None, button, js="() => vigil.copyLink()", api_visibility="private").then(
-        None, None, button, js="() => vigil.afterTwoSeconds('Copy link')", api_visibility="private"
+    text = _("Copy link")
+    outcomes = json.dumps([_("Link copied"), _("The link is in the address bar")])
+    button = gr.Button(text, size="sm", elem_classes="v-copy")
+    button.click(None, None, button, js=f"() => vigil.copyLink(...{outcomes})", api_visibility="private").then(
+        None, None, button, js=f"() => vigil.afterTwoSeconds({json.dumps(text)})", api_visibility="private"
     )
 
 
@@ -62,7 +66,3 @@ def keep(page: gr.Blocks, tabs: gr.Tabs, tab_by_id: Mapping[str, gr.Tab], contro
                 js=f"(value) => vigil.recordState({json.dumps(name)}, {json.dumps(key)}, value)",
                 api_visibility="private",
             )
-        for key, section in one.sections.items():
-            for listen, is_open in ((section.expand, "true"), (section.collapse, "false")):
-                js = f"() => vigil.recordSection({json.dumps(name)}, {json.dumps(key)}, {is_open})"
-                listen(None, None, None, js=js, api_visibility="private")

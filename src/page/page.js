@@ -1,6 +1,8 @@
 // Everything that the page does without the server. It computes no figure and no position itself: those come from
 // src/page/views/cost_summary.py and src/page/views/curves.py.
 
+document.documentElement.lang = document.querySelector(".v-languages [aria-current]").lang;
+
 window.vigil = {
   // Show the figures and the positions for this threshold of the task's slider.
   follow(task, threshold) {
@@ -15,7 +17,7 @@ window.vigil = {
       element.textContent = columns[element.dataset.figure][row];
     }
     for (const element of parts("[data-interval]")) {
-      element.title = `95% interval ${columns[`${element.dataset.figure}_interval`][row]}`;
+      element.title = `${source.dataset.intervalName} ${columns[`${element.dataset.figure}_interval`][row]}`;
     }
     for (const people of parts(".v-people")) {
       for (const end of ["found", "referred"]) people.style.setProperty(`--v-${end}`, columns[`people.${end}`][row]);
@@ -42,6 +44,11 @@ window.vigil = {
     const same = { __type__: "update" };
     return [{ ...same, selected: other }, ...names.map((name) => (name === other ? image : same))];
   },
+  // Whether the section below this button of an accordion is open.
+  isOpen(button) {
+    const content = button.nextElementSibling;
+    return content !== null && content.style.display !== "none";
+  },
   // Save the file of a hidden download button. A click on that button itself would save the file that it had before.
   save(file) {
     const link = document.createElement("a");
@@ -51,7 +58,7 @@ window.vigil = {
   },
 };
 
-// The slider was moved. Follow it at once, before Gradio does. Named thresholds and the reset button come through Gradio.
+// The slider was moved. Follow it at once, before Gradio does. The reset button comes through Gradio.
 document.addEventListener("input", ({ target }) => {
   const slider = target.closest?.("[id^='threshold-']");
   if (slider) window.vigil.follow(slider.id.slice("threshold-".length), Number(target.value));
@@ -103,7 +110,7 @@ function placeBeside(viewer, button) {
     const stage = document.createElement("div");
     stage.className = "v-stage v-plain";
     const image = viewer.querySelector(".v-base").cloneNode();
-    image.alt = "The image without the heat map";
+    image.alt = button.dataset.plain;
     stage.append(image);
     screen.prepend(stage);
   }
@@ -119,12 +126,20 @@ async function copyCode(button) {
   }
 }
 
+// Choose a named threshold as a visitor who types it into the field of the slider.
+function chooseThreshold({ dataset }) {
+  const field = document.querySelector(`#${dataset.slider} input[type=number]`);
+  field.value = dataset.value;
+  for (const kind of ["input", "change", "blur"]) field.dispatchEvent(new Event(kind, { bubbles: kind !== "blur" }));
+}
+
 const ACTIONS = {
   save: saveHeatMap,
   beside: placeBeside,
   enlarge: (viewer) => (document.fullscreenElement ? document.exitFullscreen() : viewer.requestFullscreen?.()),
   copy: (_, button) => copyCode(button),
   open: (_, button) => window.vigil.openFromBatch(button),
+  threshold: (_, button) => chooseThreshold(button),
   sort: (_, button) => window.vigil.sortBatch(button),
 };
 
@@ -135,8 +150,7 @@ document.addEventListener("click", ({ target }) => {
 
 // Gradio's accordions do not tell a screen reader whether they are open.
 function describeAccordion(button) {
-  const content = button.nextElementSibling;
-  button.setAttribute("aria-expanded", String(content !== null && content.style.display !== "none"));
+  button.setAttribute("aria-expanded", String(window.vigil.isOpen(button)));
   button.querySelector(".icon")?.setAttribute("aria-hidden", "true");
 }
 

@@ -1,7 +1,7 @@
 """Renders the page's HTML from the templates in src/page/templates.
 
 The views compute plain values, and a template turns them into markup. Every value is escaped. A value that the template
-needs but the view did not pass is an error.
+needs but the view did not pass is an error. The texts of the templates are marked for translation ({% trans %}).
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from src.page import translation
 from src.results.formatting import percent
 
 
@@ -32,16 +33,20 @@ _ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
+    extensions=["jinja2.ext.i18n"],
     trim_blocks=True,
     lstrip_blocks=True,
 )
 # The keys keep their order, and a character such as a dash is not written as an escape sequence.
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+_ENVIRONMENT.policies["ext.i18n.trimmed"] = True
+_ENVIRONMENT.install_gettext_callables(translation.lookup, translation.ngettext, newstyle=True)  # type: ignore[attr-defined]
 _ENVIRONMENT.filters |= {
     "percent": percent,
     "thousands": thousands,
     "general": general,
     "fixed": fixed,
+    "translated": translation.translated,
 }
 
 

@@ -21,6 +21,7 @@ from src.server.disk import Claim, Disk, DiskSpace
 from src.server.errors import Errors
 from src.server.headers import Headers
 from src.server.hosts import AllowedHosts, Hosts
+from src.server.languages import Languages
 from src.server.open_requests import OpenRequests
 from src.server.pages import Pages
 from src.server.rate_limit import Allowed, RateLimits, Visitors
@@ -81,7 +82,7 @@ def guarded(
     files = FileArguments.of(page)
     # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.
     limits = RateLimits(allowed)
-    called = Calls(Admission(DiskSpace(Pages(app), disk), turns), files, limits)
+    called = Calls(Admission(DiskSpace(Pages(Languages(app)), disk), turns), files, limits)
     limited = OpenRequests(BodyMemory(Bodies(called)), most_open)
     inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.ensure_folder), hosts)))
 

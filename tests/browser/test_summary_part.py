@@ -37,7 +37,7 @@ def urls(listening: ChatServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
             with Blocks(analytics_enabled=False) as made[name]:
                 answer = gr.JSON(CANCER, label="answer")
                 html("<h3>The answer</h3>")
-                written_part(answer)
+                written_part(answer, "section-skin-words")
                 gr.Button("Another picture").click(lambda: NEXT, None, answer, api_visibility="private")
                 gr.Button("No picture").click(lambda: None, None, answer, api_visibility="private")
         looks = {"theme": theme.theme(), "css_paths": Path(layout.__file__).parent / "page.css"}

@@ -17,6 +17,8 @@ from src import fair_queue
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
 from src.page.endpoints import MODEL_EVENT
 from src.page.link import Controls
+from src.page.translation import gettext as _
+from src.page.translation import marked, ngettext, translated
 from src.page.views import batch_table, comparison, result_card, threshold_costs
 from src.service import arguments, batch
 from src.service.arguments import ArgumentRefused
@@ -34,10 +36,10 @@ TRIES: Final = 3
 WHOLE: Final = -1
 """The number that the page sends in place of a zip's member if the upload itself is the image."""
 
-NO_IMAGES: Final = "Choose images or a zip first."
-NO_MODEL: Final = "Choose the kind of images."
-TOO_MANY: Final = f"{MAX_BATCHES} of your batches are already running. Wait until one is done."
-NOT_NOW: Final = "The images could not be read just now. Upload them again in a moment."
+NO_IMAGES: Final = marked("Choose images or a zip first.")
+NO_MODEL: Final = marked("Choose the kind of images.")
+TOO_MANY: Final = marked("Two of your batches are already running. Wait until one is done.")
+NOT_NOW: Final = marked("The images could not be read just now. Upload them again in a moment.")
 
 
 class BatchTab(NamedTuple):
@@ -67,10 +69,10 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
 
     def title(name: str) -> str:
         several = len(arguments.models_of(task_of(name).name, checkpoints)) > 1
-        return task_of(name).title + (f", {comparison.title(checkpoints[name])}" if several else "")
+        return translated(task_of(name).title) + (f", {comparison.title(checkpoints[name])}" if several else "")
 
     async def call_with_retries(function: Callable[..., R], *arguments: Any) -> R:
-        for _ in range(TRIES - 1):
+        for _try in range(TRIES - 1):
             try:
                 return await pool.call(function, *arguments)
             except Busy as busy:
@@ -110,7 +112,9 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
             items, rows, began = await call_with_retries(batch.items, uploads), list[Row](), monotonic()
             while len(rows) < len(items):
                 progress(
-                    (len(rows), len(items)), desc=_remaining(len(rows), len(items), monotonic() - began), unit="images"
+                    (len(rows), len(items)),
+                    desc=_remaining(len(rows), len(items), monotonic() - began),
+                    unit=_("images"),
                 )
                 rows += await read_chunk(name, items[len(rows) : len(rows) + CHUNK_SIZE], checked_threshold, scale)
         except (BatchRefused, ArgumentRefused, WorkFailed) as refusal:
@@ -122,7 +126,8 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
         paths = [path for path, _ in uploads]
         sources = [(paths.index(item.path), item.member) for item in items]
         shown = batch_table.table(task, rows, sources, checked_threshold)
-        save = gr.Button(f"Save as CSV ({len(rows):,} {'row' if len(rows) == 1 else 'rows'})", visible=True)
+        text = ngettext("Save as CSV (%(n)s row)", "Save as CSV (%(n)s rows)", len(rows)) % {"n": f"{len(rows):,}"}
+        save = gr.Button(text, visible=True)
         return None, paths, shown, batch.dump_rows(rows), save
 
     async def open_image(files: Any, member: Any) -> str:
@@ -150,12 +155,12 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
     html(batch_table.intro())
     with gr.Row():
         with gr.Column(scale=5, min_width=300):
-            files = gr.File(label="Images or zips", file_count="multiple", height=160)
+            files = gr.File(label=_("Images or zips"), file_count="multiple", height=160)
         with gr.Column(scale=6, min_width=300):
             model = gr.Radio(
                 [(title(name), name) for name in names],
                 value=first,
-                label="Kind of images",
+                label=_("Kind of images"),
                 elem_classes="v-explain",
             )
             threshold = gr.Slider(
@@ -163,26 +168,28 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
                 1,
                 value=defaults[first],
                 step=threshold_costs.STEP,
-                label="Threshold",
-                info="An image is referred if its p(malignant) reaches this value. The table follows the slider.",
+                label=_("Threshold"),
+                info=_("An image is referred if its p(malignant) reaches this value. The table follows the slider."),
                 elem_id="threshold-batch",
                 elem_classes="v-threshold",
             )
             mpp = gr.Number(
                 None,
-                label="Micrometres per pixel",
-                info="The scale of all these images. Leave it empty if each file states it or if each image is a tile.",
+                label=_("Micrometres per pixel"),
+                info=_(
+                    "The scale of all these images. Leave it empty if each file states it or if each image is a tile."
+                ),
                 visible=task_of(first).mpp is not None,
             )
-            read_button = gr.Button("Read all", variant="primary", size="md")
+            read_button = gr.Button(_("Read all"), variant="primary", size="md")
     table = html(batch_table.empty())
-    save = gr.Button("Save as CSV", size="sm", visible=False)
+    save = gr.Button(_("Save as CSV"), size="sm", visible=False)
     # Only the visitor's browser keeps these.
     rows, csv_file = gr.JSON(visible="hidden"), gr.JSON(visible="hidden")
     # The uploads behind the table. The server deletes them as all uploads; a row of the table names one of them.
     uploads = gr.File(visible="hidden", file_count="multiple")
     member, image = gr.Number(None, visible="hidden"), gr.Image(type="filepath", visible="hidden")
-    open_button = gr.Button("Open", visible="hidden", elem_id="batch-open")
+    open_button = gr.Button("", visible="hidden", elem_id="batch-open")
 
     def no_table(message: str) -> tuple[Any, ...]:
         return message, None, gr.Button(visible=False)
@@ -239,6 +246,6 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
 def _remaining(read: int, of: int, seconds: float) -> str:
     """The time that the remaining images will take if they take as long as the earlier ones."""
     if not read:
-        return "Reading"
+        return _("Reading")
     left = round(seconds / read * (of - read))
-    return f"About {left} s left" if left < 100 else f"About {round(left / 60)} min left"
+    return _("About %(n)s s left", n=left) if left < 100 else _("About %(n)s min left", n=round(left / 60))

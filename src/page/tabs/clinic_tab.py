@@ -7,6 +7,8 @@ import gradio as gr
 
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
 from src.page.endpoints import MODEL_EVENT
+from src.page.translation import gettext as _
+from src.page.translation import translated
 from src.page.views import clinic
 from src.results.local_validation import TARGETS, TableRefused
 from src.service.clinic_table import validate_table
@@ -30,18 +32,18 @@ def clinic_tab(pool: WorkerPool) -> None:
     html(clinic.intro())
     with gr.Row():
         task = gr.Radio(
-            [(TASKS[name].title, name) for name in tasks],
+            [(translated(TASKS[name].title), name) for name in tasks],
             value=tasks[0],
-            label="Kind of images",
+            label=_("Kind of images"),
             elem_classes="v-explain",
         )
         target = gr.Radio(
             [(f"{target:.0%}", str(target)) for target in TARGETS],
             value="0.95",
-            label="Sensitivity that you need",
+            label=_("Sensitivity that you need"),
             elem_classes="v-explain",
         )
-    table = gr.File(label="Table of scores and outcomes (CSV)", file_types=[".csv"], height=150)
+    table = gr.File(label=_("Table of scores and outcomes (CSV)"), file_types=[".csv"], height=150)
     reports_by_target = gr.JSON(visible="hidden")
     shown = html("")
     reading = table.upload(

@@ -71,6 +71,10 @@ class ServedModels:
         thresholds = self.slider_thresholds[self.name(model)]
         return cost_summary.cost_summary(self.task, self.evaluation(model), *checked, thresholds)
 
+    def threshold_marks(self, model: Any = "") -> str:
+        """The named thresholds of the chosen model, as HTML."""
+        return threshold_costs.threshold_marks(self.task, self.evaluation(model), self.default_threshold(model))
+
     def api_calls(
         self, threshold: Any, explain: Any = EXPLANATIONS[0], code: Any = "", model: Any = "", mpp: Any = None
     ) -> str:

@@ -7,14 +7,16 @@ import gradio as gr
 
 from src.page.blocks import html, refused
 from src.page.endpoints import MODEL_EVENT, as_json
+from src.page.translation import gettext as _
+from src.page.translation import marked
 from src.page.views import slide_report
 from src.pictures.picture import ImageRefused
 from src.service import read_slide
 from src.service.worker_pool import WorkerPool, WorkFailed
 from src.slides.library import Offered
 
-NO_SLIDE: Final = "There is no such slide; open the page again."
-NO_POINT: Final = "Click on the slide first."
+NO_SLIDE: Final = marked("There is no such slide; open the page again.")
+NO_POINT: Final = marked("Click on the slide first.")
 
 
 def slide_tab(pool: WorkerPool, slides: Mapping[str, Offered], tab: gr.Tab) -> None:
@@ -44,20 +46,20 @@ def slide_tab(pool: WorkerPool, slides: Mapping[str, Offered], tab: gr.Tab) -> N
 
     html(slide_report.intro())
     chosen = gr.Dropdown(
-        [(one.name, key) for key, one in slides.items()], value=next(iter(slides)), label="Slide", filterable=False
+        [(one.name, key) for key, one in slides.items()], value=next(iter(slides)), label=_("Slide"), filterable=False
     )
     with gr.Row():
         with gr.Column(scale=3):
             html(slide_report.viewer())
             with gr.Row():
-                opacity = gr.Slider(0, 1, 0.6, step=0.05, label="Opacity of the scores")
-                threshold = gr.Slider(0, 1, 0.3, step=0.01, label="Show scores from")
+                opacity = gr.Slider(0, 1, 0.6, step=0.05, label=_("Opacity of the scores"))
+                threshold = gr.Slider(0, 1, 0.3, step=0.01, label=_("Show scores from"))
         with gr.Column(scale=2):
             tile = html("")
             shown = html("")
     viewed = gr.JSON(visible="hidden")
     point = gr.Textbox("", visible="hidden", elem_id="slide-point")
-    ask = gr.Button("Read this tile", visible="hidden", elem_id="slide-ask")
+    ask = gr.Button(_("Read this tile"), visible="hidden", elem_id="slide-ask")
     for event in (tab.select, chosen.input):
         event(
             read, chosen, [viewed, shown, tile], api_visibility="private", show_progress_on=shown, **MODEL_EVENT

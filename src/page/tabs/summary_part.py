@@ -6,11 +6,12 @@ import gradio as gr
 
 from src.exports import summary
 from src.page.blocks import html
+from src.page.translation import gettext as _
 from src.page.views import written_summary
 
 
-def written_part(result: gr.JSON) -> gr.Accordion:
-    """Draw the section that explains `result` on request. The text disappears when `result` changes."""
+def written_part(result: gr.JSON, elem_id: str) -> gr.Accordion:
+    """Draw the section `elem_id` that explains `result` on request. The text disappears when `result` changes."""
 
     def write(result: Any, token: Any) -> str:
         try:
@@ -22,18 +23,20 @@ def written_part(result: gr.JSON) -> gr.Accordion:
     # The style sheet hides the button while there is no token.
     css_class = "" if has_own_token else "v-needs-token"
     with gr.Accordion(
-        "In plain words, written by a machine", open=False, elem_classes=["v-section", css_class]
+        _("In plain words, written by a machine"), open=False, elem_id=elem_id, elem_classes=["v-section", css_class]
     ) as section:
         html(written_summary.introduction(receiver))
         token = gr.Textbox(
-            label=f"Your own token for {receiver}" + (" (optional)" if has_own_token else ""),
-            placeholder="paste it here",
-            info="The token is used for this request only. It is neither kept nor logged.",
+            label=_("Your own token for %(receiver)s (optional)", receiver=receiver)
+            if has_own_token
+            else _("Your own token for %(receiver)s", receiver=receiver),
+            placeholder=_("paste it here"),
+            info=_("The token is used for this request only. It is neither kept nor logged."),
             type="password",
             max_length=500,
             html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
         )
-        button = gr.Button("Explain in plain words", size="sm", elem_classes="v-explain-button")
+        button = gr.Button(_("Explain in plain words"), size="sm", elem_classes="v-explain-button")
         text = html("")
     writing = button.click(
         write,

@@ -1,6 +1,5 @@
 """The components of one task's tab and their layout."""
 
-import json
 from collections.abc import Mapping
 
 import gradio as gr
@@ -10,6 +9,8 @@ from src.page.blocks import example_files, html
 from src.page.tabs.sections import Sections
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.summary_part import written_part
+from src.page.translation import gettext as _
+from src.page.translation import translated
 from src.page.views import comparison, page_frame, result_card, threshold_costs
 from src.page.views.robustness import no_robustness
 from src.service.read_picture import DICOM, SUFFIXES
@@ -33,7 +34,7 @@ class TaskControls:
 
     def __init__(self, models: ServedModels, speeds: Mapping[str, float]) -> None:
         self.models, self.task = models, models.task
-        self.sections = Sections()
+        self.sections = Sections(self.task.name)
         self.intro = html(models.intro())
         with gr.Row(elem_classes="v-columns"):
             with gr.Column(elem_classes="v-left"):
@@ -60,30 +61,38 @@ class TaskControls:
                 image_mode=None,
                 sources=["upload", "webcam", "clipboard"] if self.task.camera else ["upload", "clipboard"],
                 webcam_options=CAMERA,
-                label="Image",
+                label=_("Image"),
                 buttons=["fullscreen"],
-                placeholder="# Drop an image here\nor click to choose one",
-                alt_text="The image to read. Some formats, such as TIFF, are read but have no preview here.",
+                placeholder=_("# Drop an image here\nor click to choose one"),
+                alt_text=_("The image to read. Some formats, such as TIFF, are read but have no preview here."),
                 elem_classes="v-image",
             )
             # Once an image is read, it covers the image (task.css).
             self.heat_map = html("", "v-read-image")
         with gr.Row(elem_classes="v-strip"):
             self.examples = {
-                path: gr.Button(text.removeprefix("synthetic: ").capitalize(), icon=path, elem_classes="v-example")
+                path: gr.Button(
+                    translated(text.removeprefix("synthetic: ").capitalize()), icon=path, elem_classes="v-example"
+                )
                 for path, text in example_files(self.task.name).items()
             }
         html(page_frame.examples_note())
         if self.task.mpp is not None:
             self.mpp = gr.Number(
                 None,
-                label="Micrometres per pixel",
-                info="Most scanners have 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave this empty if the file states it, "
-                f"or if the image is one tile of {self.task.input_side} pixels at {self.task.mpp:g} µm.",
+                label=_("Micrometres per pixel"),
+                info=_(
+                    "Most scanners have 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave this empty if the file states it, "
+                    "or if the image is one tile of %(side)s pixels at %(mpp)s µm.",
+                    side=self.task.input_side,
+                    mpp=f"{self.task.mpp:g}",
+                ),
             )
         # Hidden if there is only one model.
         several = len(self.models.checkpoints) > 1
-        self.model = gr.Radio(self.models.choices(), value="", label="Model", visible=several, elem_classes="v-explain")
+        self.model = gr.Radio(
+            self.models.choices(), value="", label=_("Model"), visible=several, elem_classes="v-explain"
+        )
 
     def _draw_answer(self) -> None:
         self.decision = html(result_card.no_result())
@@ -91,43 +100,27 @@ class TaskControls:
         # visitor's page keeps them and the results below, so the server loses nothing when it drops a session.
         self.accepted_image, self.other_task = (gr.Textbox("", visible="hidden") for _ in range(2))
         with gr.Row(visible=False) as self.gate_row:
-            self.open_other_tab = gr.Button("Open the tab it looks like", variant="primary", size="md")
-            self.show_anyway = gr.Button("Show the answer anyway", size="md")
+            self.open_other_tab = gr.Button(_("Open the tab it looks like"), variant="primary", size="md")
+            self.show_anyway = gr.Button(_("Show the answer anyway"), size="md")
         # task.css hides it where it is of no use.
         always = " v-always" if self.scale else ""
-        self.read_again = gr.Button("Read again", size="sm", elem_classes=f"v-read-again{always}")
+        self.read_again = gr.Button(_("Read again"), size="sm", elem_classes=f"v-read-again{always}")
         default = self.models.default_threshold()
         self.threshold = gr.Slider(
             0,
             1,
             value=default,
             step=threshold_costs.STEP,
-            label="Threshold",
+            label=_("Threshold"),
             buttons=["reset"],
             elem_id=f"threshold-{self.task.name}",
             elem_classes=["v-threshold", "v-bar"],
         )
-        # Each model has its own named thresholds. Only those of the chosen model are visible.
-        self.named_thresholds: dict[str, gr.Column] = {}
-        for name in self.models.checkpoints:
-            visible = name == self.models.default_name
-            with gr.Column(visible=visible, elem_classes="v-marks") as self.named_thresholds[name]:
-                self._draw_named_thresholds(name)
+        self.named_thresholds = html(self.models.threshold_marks(), "v-marks")
         self.most_probable = html(result_card.no_classes(self.task), "v-details v-most-probable-part")
         self.cost_summary = html(
             self.models.cost_summary(default, threshold_costs.PREVALENCE), elem_id=f"cost-{self.task.name}"
         )
-
-    def _draw_named_thresholds(self, name: str) -> None:
-        marks = threshold_costs.marks(self.models.evaluation(name), self.models.default_threshold(name))
-        html(threshold_costs.threshold_marks(marks))
-        with gr.Row(elem_classes="v-named-thresholds"):
-            for mark in marks:
-                gr.Button(
-                    f"{mark.name} {'–' if mark.threshold is None else f'{mark.threshold:g}'}",
-                    size="sm",
-                    interactive=mark.threshold is not None,
-                ).click(None, None, self.threshold, js=f"() => {json.dumps(mark.threshold)}", api_visibility="private")
 
     def _draw_costs(self) -> None:
         with self.sections.section("costs"):
@@ -136,7 +129,12 @@ class TaskControls:
                 threshold_costs.PEOPLE // 2,
                 value=threshold_costs.PREVALENCE,
                 step=1,
-                label=f"Of {threshold_costs.PEOPLE:,} {self.task.units}, how many have {self.task.disease}?",
+                label=_(
+                    "Of %(people)s %(units)s, how many have %(disease)s?",
+                    people=f"{threshold_costs.PEOPLE:,}",
+                    units=translated(self.task.units),
+                    disease=translated(self.task.disease),
+                ),
                 info=threshold_costs.prevalence_hint(self.models.evaluation()),
                 buttons=["reset"],
             )
@@ -152,15 +150,15 @@ class TaskControls:
     def _draw_explanation(self) -> None:
         with self.sections.section("where"):
             self.method = gr.Radio(
-                [("None" if name == "none" else name, name) for name in EXPLANATIONS],
+                [(_("None") if name == "none" else name, name) for name in EXPLANATIONS],
                 value="Grad-CAM",
-                label="Where did the model look?",
+                label=_("Where did the model look?"),
                 elem_classes="v-explain",
             )
             self.explained_class = gr.Radio(
-                [("Most probable class", ""), *((one.name, one.code) for one in self.task.classes)],
+                [(_("Most probable class"), ""), *((translated(one.name), one.code) for one in self.task.classes)],
                 value="",
-                label="Class to explain",
+                label=_("Class to explain"),
                 elem_classes="v-explain",
             )
             self.heat_map_trust = html("", "v-details")
@@ -170,8 +168,8 @@ class TaskControls:
         several = len(self.models.checkpoints) > 1
         with self.sections.section("sure"):
             with gr.Row(visible=False) as self.further_row:
-                self.ask_robustness = gr.Button("Read altered versions of the image", size="md")
-                self.ask_models = gr.Button("Compare the models", size="md", visible=several)
+                self.ask_robustness = gr.Button(_("Read altered versions of the image"), size="md")
+                self.ask_models = gr.Button(_("Compare the models"), size="md", visible=several)
             self.robustness, self.comparison = html(no_robustness()), html("")
             if several:
                 html(comparison.models_table(self.models.checkpoints, speeds))
@@ -184,7 +182,7 @@ class TaskControls:
             self.reports = {
                 kind: (
                     # A DICOM report needs a DICOM file.
-                    gr.Button(f"Report ({kind.upper()})", size="md", visible=kind != DICOM),
+                    gr.Button(_("Report (%(kind)s)", kind=kind.upper()), size="md", visible=kind != DICOM),
                     gr.DownloadButton(visible="hidden"),
                 )
                 for kind in SUFFIXES
@@ -193,6 +191,6 @@ class TaskControls:
             self.api_calls = html(
                 self.models.api_calls(self.models.default_threshold()), elem_id=f"api-{self.task.name}"
             )
-            with gr.Accordion("As JSON, as the API returns it", open=False):
+            with gr.Accordion(_("As JSON, as the API returns it"), open=False):
                 self.result = gr.JSON(label="result", show_label=False)
-        self.sections.by_name["words"] = written_part(self.result)
+        self.sections.by_name["words"] = written_part(self.result, f"section-{self.task.name}-words")

@@ -55,7 +55,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
             controls.costs,
             controls.cost_summary,
             controls.api_calls,
-            *controls.named_thresholds.values(),
+            controls.named_thresholds,
             *shown,
         ],
         **QUICK_EVENT,

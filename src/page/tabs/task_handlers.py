@@ -14,6 +14,8 @@ from src.page.blocks import refused
 from src.page.endpoints import as_json, call_service
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.task_controls import TaskControls
+from src.page.translation import gettext as _
+from src.page.translation import marked, translated
 from src.page.views import comparison, result_card
 from src.page.views.class_meanings import class_meanings
 from src.page.views.explanation import heat_map_trust, heat_map_viewer
@@ -25,7 +27,7 @@ from src.service.arguments import ArgumentRefused
 from src.service.worker_pool import WorkerPool
 from src.tasks import TASKS
 
-NOT_NOW = "The image could not be read just now. Press Read again in a moment."
+NOT_NOW = marked("The image could not be read just now. Press Read again in a moment.")
 
 Changes = dict[Any, Any]
 """Component -> its new value, as an event handler of Gradio returns it."""
@@ -141,12 +143,14 @@ class TaskHandlers:
             **self.no_answer(result_card.gate_question(self.task, gate)),
             self.controls.gate_row: gr.Row(visible=True),
             self.controls.other_task: other.name if other else "",
-            self.controls.open_other_tab: gr.Button(f"Open {other.title}" if other else "", visible=other is not None),
+            self.controls.open_other_tab: gr.Button(
+                _("Open %(tab)s", tab=translated(other.title)) if other else "", visible=other is not None
+            ),
         }
 
     def choose_model(self, model: Any, prevalence: Any) -> Changes:
         """Another model: its own default threshold, named thresholds, costs and curves, and no answer yet."""
-        name, threshold = self.models.name(model), self.models.default_threshold(model)
+        threshold = self.models.default_threshold(model)
         return {
             **self.no_answer(),
             **self._curves(threshold, model),
@@ -154,7 +158,7 @@ class TaskHandlers:
             self.controls.threshold: threshold,
             **self._costs(threshold, prevalence, model),
             self.controls.api_calls: self.models.api_calls(threshold, model=model),
-            **{column: gr.Column(visible=one == name) for one, column in self.controls.named_thresholds.items()},
+            self.controls.named_thresholds: self.models.threshold_marks(model),
         }
 
     async def check_robustness(

@@ -4,10 +4,12 @@ Knows nothing of Gradio. Each row has the words of both decisions, and src/page/
 table follows the threshold without the server.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from src.page.render import render
+from src.page.translation import translated
 from src.pictures.limits import MAX_BYTES
 from src.results.thresholds import decide
 from src.service.batch import MAX_IMAGES, MAX_SUM, THUMBNAIL, Rows
@@ -40,7 +42,7 @@ def table(task: Task, rows: Rows, sources: Sequence[Source], threshold: float) -
         (row.p_malignant, row, source) for row, source in zip(rows, sources, strict=True) if row.p_malignant is not None
     ]
     answered = sorted(((p, row, source) for p, row, source in read if row.unlike is None), key=lambda one: -one[0])
-    names = {diagnosis.code: diagnosis.name for diagnosis in task.classes}
+    names = {diagnosis.code: translated(diagnosis.name) for diagnosis in task.classes}
     return render(
         "batch_table.html",
         task=task,
@@ -53,7 +55,7 @@ def table(task: Task, rows: Rows, sources: Sequence[Source], threshold: float) -
                 "p": p,
                 "decision": decide(p, threshold),
                 "prediction": names.get(row.line["prediction"], ""),
-                "warnings": row.line["quality"],
+                "warnings": _warnings(row.line["quality"]),
                 "thumbnail": row.thumbnail,
                 "source": source,
             }
@@ -63,6 +65,11 @@ def table(task: Task, rows: Rows, sources: Sequence[Source], threshold: float) -
         failed=[row for row in rows if row.p_malignant is None],
         side=THUMBNAIL,
     )
+
+
+def _warnings(joined: str) -> str:
+    """The warnings of the CSV file, in which each is a sentence, in the visitor's language."""
+    return "; ".join(map(translated, re.split(r"(?<=[.)]); ", joined)))
 
 
 def _histogram(scores: Sequence[float]) -> list[dict[str, Any]]:

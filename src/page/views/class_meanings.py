@@ -3,11 +3,20 @@
 Colour is never the only sign: every urgency also has a word and a number of bars.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from src.page.render import render
-from src.results.class_texts import BARS, CLASS_TEXTS, CONFIDENCE_NOTE, URGENCIES, URGENCY_NOTE
+from src.page.translation import gettext as _
+from src.page.translation import marked, translated
+from src.results.class_texts import BARS, CLASS_TEXTS, CONFIDENCE_NOTE, URGENCIES, URGENCY_NOTE, Confidence
 from src.results.result import Result
+
+CONFIDENCES: Final[Mapping[Confidence, str]] = {
+    "high": marked("high confidence"),
+    "medium": marked("medium confidence"),
+    "low": marked("low confidence"),
+}
 
 
 def described(result: Result) -> list[dict[str, Any]]:
@@ -34,6 +43,6 @@ def class_meanings(result: Result) -> str:
     return render(
         "class_meanings.html",
         classes=described(result),
-        confidence=result.confidence,
-        notes=(CONFIDENCE_NOTE, URGENCY_NOTE),
+        confidence=_(CONFIDENCES[result.confidence]),
+        notes=(translated(CONFIDENCE_NOTE), translated(URGENCY_NOTE)),
     )

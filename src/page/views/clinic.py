@@ -1,6 +1,7 @@
 """The tab "Your clinic" as HTML: its instructions, and the report on the clinic's table."""
 
 from src.page.render import render
+from src.page.translation import translated
 from src.results.local_validation import Report
 
 
@@ -16,4 +17,10 @@ def refusal(sentence: str) -> str:
 
 def report(shown: Report, target: float) -> str:
     """The report with the threshold for the sensitivity `target`, which is one of the report's targets."""
-    return render("clinic_report.html", report=shown, target=shown.targets[target])
+    return render(
+        "clinic_report.html",
+        report=shown,
+        head=[translated(cell) for cell in shown.head],
+        points=[[translated(first), *cells] for first, *cells in shown.points],
+        target=shown.targets[target],
+    )

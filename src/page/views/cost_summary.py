@@ -9,6 +9,7 @@ from typing import Any
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Evaluation
 from src.page.render import render
+from src.page.translation import gettext as _
 from src.page.views.threshold_costs import moving_columns, moving_figures
 from src.results.thresholds import PEOPLE, operating_point, outcome
 from src.tasks import Task
@@ -34,6 +35,7 @@ def cost_summary(
         | (pictograph_columns(home, thresholds, prevalence) if counted else {}),
         pictograph=pictograph(home, threshold, prevalence) if counted else None,
         people=PEOPLE,
+        interval_name=_("95%% interval"),
         prevalence=prevalence,
     )
 

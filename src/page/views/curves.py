@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Evaluation
 from src.page.render import render
+from src.page.translation import gettext as _
 from src.results import chart_data
 from src.results.chart_data import Point
 from src.results.formatting import percent
@@ -138,12 +139,18 @@ def _roc(
 
 def _counts(test_sets: Sequence[EvaluatedSet], threshold: float) -> str:
     """The counts at one threshold on every test set."""
-    counts = [f"Threshold {threshold:g}."]
+    counts = [_("Threshold %(threshold)s.", threshold=f"{threshold:g}")]
     for test_set in test_sets:
         point = operating_point(test_set.tables[MALIGNANT], threshold)
         counts.append(
-            f"{test_set.title}: {point.tp:,} of {test_set.positives:,} found, {point.fp:,} false alarms among "
-            f"{test_set.negatives:,}."
+            _(
+                "%(test_set)s: %(found)s of %(positives)s found, %(false_alarms)s false alarms among %(negatives)s.",
+                test_set=test_set.title,
+                found=f"{point.tp:,}",
+                positives=f"{test_set.positives:,}",
+                false_alarms=f"{point.fp:,}",
+                negatives=f"{test_set.negatives:,}",
+            )
         )
     return " ".join(counts)
 
@@ -152,7 +159,9 @@ def _metric(test_set: EvaluatedSet, name: str, scale: int, decimals: int) -> str
     found = test_set.metrics.get(name)
     values = [None] if found is None else [found.value, *found.interval]
     shown = [f"{scale * value:.{decimals}f}" for value in values if value is not None]
-    return "{} ({} to {})".format(*shown) if len(shown) == 3 else "not given"
+    if len(shown) < 3:
+        return _("not given")
+    return _("%(value)s (%(low)s to %(high)s)", **dict(zip(("value", "low", "high"), shown, strict=True)))
 
 
 # Scores of the test images
@@ -176,9 +185,15 @@ def _scores(test_set: EvaluatedSet, threshold: float, p_malignant: float | None)
             "x": FRAME.x(i / SCORE_BINS),
             "up": room * malignant / tallest[0],
             "down": room * others / tallest[1],
-            "counts": (
-                f"{100 * i / SCORE_BINS:.0f} to {100 * (i + 1) / SCORE_BINS:.0f}%: {malignant:,} of "
-                f"{test_set.positives:,} malignant test images, {others:,} of {test_set.negatives:,} others."
+            "counts": _(
+                "%(low)s to %(high)s%%: %(malignant)s of %(positives)s malignant test images, %(others)s of "
+                "%(negatives)s others.",
+                low=f"{100 * i / SCORE_BINS:.0f}",
+                high=f"{100 * (i + 1) / SCORE_BINS:.0f}",
+                malignant=f"{malignant:,}",
+                positives=f"{test_set.positives:,}",
+                others=f"{others:,}",
+                negatives=f"{test_set.negatives:,}",
             ),
         }
         for i, (malignant, others) in enumerate(counts)
@@ -196,11 +211,16 @@ def _scores(test_set: EvaluatedSet, threshold: float, p_malignant: float | None)
 def _rank(test_set: EvaluatedSet, p_malignant: float | None) -> str:
     """How the image's score compares with the scores of the test images of both classes."""
     if p_malignant is None:
-        return "Once an image is read, its score is marked here."
+        return _("Once an image is read, its score is marked here.")
     point = operating_point(test_set.tables[MALIGNANT], p_malignant)
-    return (
-        f"This image (the diamond) scores {percent(p_malignant)}. {point.tp:,} of the {test_set.positives:,} malignant "
-        f"test images and {point.fp:,} of the {test_set.negatives:,} others score this high or higher."
+    return _(
+        "This image (the diamond) scores %(p)s. %(malignant)s of the %(positives)s malignant test images and "
+        "%(others)s of the %(negatives)s others score this high or higher.",
+        p=percent(p_malignant),
+        malignant=f"{point.tp:,}",
+        positives=f"{test_set.positives:,}",
+        others=f"{point.fp:,}",
+        negatives=f"{test_set.negatives:,}",
     )
 
 
@@ -244,16 +264,26 @@ def reliability_sentence(test_set: EvaluatedSet, displayed: float) -> str:
     """How many of the test images with about this displayed probability (0 to 1) are malignant."""
     found = next((b for b in test_set.calibration if b.lower <= displayed < b.upper or displayed == b.upper == 1), None)
     if found is None:
-        return f"no test image has a displayed probability of about {100 * displayed:.0f}%, so this cannot be checked."
+        return _(
+            "no test image has a displayed probability of about %(p)s%%, so this cannot be checked.",
+            p=f"{100 * displayed:.0f}",
+        )
     low, high = found.interval
     if found.mean_score < low:
-        verdict = "this is too low"
+        verdict = _("this is too low")
     elif found.mean_score > high:
-        verdict = "this is too high"
+        verdict = _("this is too high")
     else:
-        verdict = "this fits" if high - low <= WIDE else "there are too few cases to tell"
-    return (
-        f"{found.n:,} test images have a displayed probability of {100 * found.lower:.0f} to {100 * found.upper:.0f}%. "
-        f"Of these, {100 * found.share_malignant:.1f}% are malignant ({100 * low:.1f} to {100 * high:.1f}). Their mean "
-        f"displayed probability is {100 * found.mean_score:.1f}%: {verdict}."
+        verdict = _("this fits") if high - low <= WIDE else _("there are too few cases to tell")
+    return _(
+        "%(n)s test images have a displayed probability of %(lower)s to %(upper)s%%. Of these, %(share)s%% are "
+        "malignant (%(low)s to %(high)s). Their mean displayed probability is %(mean)s%%: %(verdict)s.",
+        n=f"{found.n:,}",
+        lower=f"{100 * found.lower:.0f}",
+        upper=f"{100 * found.upper:.0f}",
+        share=f"{100 * found.share_malignant:.1f}",
+        low=f"{100 * low:.1f}",
+        high=f"{100 * high:.1f}",
+        mean=f"{100 * found.mean_score:.1f}",
+        verdict=verdict,
     )

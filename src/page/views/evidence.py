@@ -23,6 +23,8 @@ from src.models.evaluation import (
     WithoutNearDuplicates,
 )
 from src.page.render import render
+from src.page.translation import gettext as _
+from src.page.translation import marked, translated
 from src.page.views import evidence_plot, published
 from src.page.views.learning_curves import learning_curves
 from src.results.formatting import (
@@ -37,12 +39,12 @@ from src.results.formatting import (
 from src.tasks import TASKS, Task
 
 _KINDS: Final[Mapping[str, str]] = {
-    "sex": "Sex",
-    "age": "Age in years",
-    "localization": "Body site",
-    "BIRADS": "BI-RADS grade by the radiologist",
-    "lesion_share": "Lesion size: its bounding box as a share of the image",
-    "Device": "Scanner",
+    "sex": marked("Sex"),
+    "age": marked("Age in years"),
+    "localization": marked("Body site"),
+    "BIRADS": marked("BI-RADS grade by the radiologist"),
+    "lesion_share": marked("Lesion size: its bounding box as a share of the image"),
+    "Device": marked("Scanner"),
 }
 
 
@@ -58,7 +60,7 @@ class Model:
     @property
     def title(self) -> str:
         """The model's task, its name, and its origin if it is not embedded."""
-        return f"{self.task.title}, {self.about.name}" + (f" ({self.origin})" if self.origin else "")
+        return f"{translated(self.task.title)}, {self.about.name}" + (f" ({self.origin})" if self.origin else "")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def overview(shown: Iterable[Model]) -> str:
     complete = [model for model in shown if _problem(model) is None]
     rows = [row for model in complete for row in _overview_rows(model)]
     plot = evidence_plot.plot((model.title, model.evaluation) for model in complete)
-    head = ("Model", "Dataset", "AUC, malignant", "Sensitivity", "Specificity", "Threshold")
+    head = tuple(map(_, ("Model", "Dataset", "AUC, malignant", "Sensitivity", "Specificity", "Threshold")))
     return render("evidence_overview.html", head=head, rows=rows, plot=plot)
 
 
@@ -149,7 +151,7 @@ def _evaluated(model: Model) -> Markup:
 
 def set_title(one: EvaluatedSet) -> str:
     """A set's title on the page: whether it is a test split or external, its datasets, and its number of images."""
-    return f"{'external' if one.kind == 'away' else 'test'}, {one.title} (n = {one.n:,})"
+    return f"{_('external') if one.kind == 'away' else _('test')}, {one.title} (n = {one.n:,})"
 
 
 def share_of(found: Proportion, n: str = "") -> Share:
@@ -174,16 +176,16 @@ def _metrics(sets: Sequence[EvaluatedSet]) -> list[list[str | Share]]:
     """A row for each metric and each proportion at the default threshold, with a cell for each set."""
     first = sets[0]
     rows: list[list[str | Share]] = [
-        [title, *(with_interval(one.metrics.get(name)) for one in sets)]
+        [translated(title), *(with_interval(one.metrics.get(name)) for one in sets)]
         for name, title in METRIC_NAMES.items()
         if name in first.metrics
     ]
     for target, point in first.at_default_threshold.items():
         for name in SHARE_NAMES if target == MALIGNANT else SHARE_NAMES[:1]:
-            title = share_title(name, target)
+            title = translated(share_title(name, target))
             points = (one.at_default_threshold.get(target) for one in sets)
             cells = (share_of(getattr(found, name)) if found else "–" for found in points)
-            rows.append([f"{title} at {point.threshold:g}", *cells])
+            rows.append([_("%(title)s at %(threshold)s", title=title, threshold=f"{point.threshold:g}"), *cells])
     return rows
 
 
@@ -228,7 +230,7 @@ def _seeds(evaluation: Evaluation) -> dict[str, Any] | None:
     for metric, title in SPREAD_NAMES.items():
         cells = [over_seeds(evaluation, one.name, metric) for one in evaluation.held_out]
         if any(cells):
-            rows.append([title[0].upper() + title[1:], *(cell or "–" for cell in cells)])
+            rows.append([translated(title[0].upper() + title[1:]), *(cell or "–" for cell in cells)])
     return {"rows": rows, "trained": ", ".join(f"{run.seed}" for run in evaluation.seeds)}
 
 
@@ -258,7 +260,7 @@ def _subgroups(one: EvaluatedSet, title: str) -> list[dict[str, Any]]:
             shares += [share_of(found.sensitivity), share_of(found.specificity)]
             rows.append([value.removesuffix(" of the picture"), f"{found.n:,}", *shares])
         if rows:
-            kind_title = _KINDS.get(kind, kind)
+            kind_title = _(_KINDS[kind]) if kind in _KINDS else kind
             threshold = f"{next(iter(values.values())).threshold:g}"
             caption = f"{kind_title}, {title}"
             tables.append({"kind": kind_title, "caption": caption, "threshold": threshold, "rows": rows})

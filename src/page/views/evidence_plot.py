@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Evaluation, Proportion
 from src.page.render import render
+from src.page.translation import gettext as _
 from src.results.formatting import percent
 
 
@@ -33,13 +34,25 @@ def _row(one: EvaluatedSet) -> dict[str, Any]:
         "n": one.n,
         "threshold": point.threshold,
         "shares": [
-            _share("Sensitivity", point.sensitivity, point.tp, "malignant images are referred"),
-            _share("Specificity", point.specificity, point.tn, "other images are not referred"),
+            _share(
+                _("Sensitivity"),
+                point.sensitivity,
+                _("%(n)s of %(total)s malignant images are referred", **_counted(point.tp, point.sensitivity)),
+            ),
+            _share(
+                _("Specificity"),
+                point.specificity,
+                _("%(n)s of %(total)s other images are not referred", **_counted(point.tn, point.specificity)),
+            ),
         ],
     }
 
 
-def _share(name: str, found: Proportion, count: int, meaning: str) -> dict[str, Any]:
+def _counted(count: int, found: Proportion) -> dict[str, str]:
+    return {"n": f"{count:,}", "total": f"{found.of:,}"}
+
+
+def _share(name: str, found: Proportion, derivation: str) -> dict[str, Any]:
     low, high = found.interval
     return {
         "name": name,
@@ -47,6 +60,6 @@ def _share(name: str, found: Proportion, count: int, meaning: str) -> dict[str, 
         "low": low,
         "high": high,
         "figure": "–" if found.value is None else percent(found.value),
-        "ends": "" if low is None or high is None else f"{percent(low)} to {percent(high)}",
-        "derivation": f"{count:,} of {found.of:,} {meaning}",
+        "ends": "" if low is None or high is None else _("%(low)s to %(high)s", low=percent(low), high=percent(high)),
+        "derivation": derivation,
     }

@@ -2,17 +2,18 @@
 
 from src.models.checkpoints import Checkpoint
 from src.page.render import render
+from src.server.languages import ENGLISH, LANGUAGES, PARAMETER, language
 from src.tasks import DISCLAIMER, Task
 
 
 def header() -> str:
-    """The title, with one line on what Vigil is."""
-    return render("header.html")
+    """The title, the choice of the language, and one line on what Vigil is."""
+    return render("header.html", languages=LANGUAGES, parameter=PARAMETER, present=language.get())
 
 
 def notice() -> str:
-    """The disclaimer above all tabs."""
-    return render("notice.html", disclaimer=DISCLAIMER)
+    """The disclaimer above all tabs. It says that no clinician has reviewed a translation."""
+    return render("notice.html", disclaimer=DISCLAIMER, unreviewed=language.get() != ENGLISH)
 
 
 def task_intro(task: Task, checkpoint: Checkpoint) -> str:

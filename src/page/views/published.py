@@ -12,21 +12,23 @@ from markupsafe import Markup
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Metric
 from src.page.render import render
+from src.page.translation import gettext as _
+from src.page.translation import marked, translated
 from src.results.formatting import METRIC_NAMES, with_interval
 from src.results.thresholds import operating_point, proportion_interval
 from src.tasks import Task
 
 NAMES: Final[Mapping[str, str]] = {
     **METRIC_NAMES,
-    "auc": "AUC, averaging not stated",
-    "f1": "F1, averaging not stated",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "sensitivity_mel": "Sensitivity for melanoma",
-    "accuracy_malignant": "Accuracy, malignant or not, at 0.5",
-    "f1_malignant": "F1, malignant, at 0.5",
-    "precision_malignant": "Precision (PPV), malignant, at 0.5",
-    "recall_malignant": "Recall (sensitivity), malignant, at 0.5",
+    "auc": marked("AUC, averaging not stated"),
+    "f1": marked("F1, averaging not stated"),
+    "sensitivity": marked("Sensitivity"),
+    "specificity": marked("Specificity"),
+    "sensitivity_mel": marked("Sensitivity for melanoma"),
+    "accuracy_malignant": marked("Accuracy, malignant or not, at 0.5"),
+    "f1_malignant": marked("F1, malignant, at 0.5"),
+    "precision_malignant": marked("Precision (PPV), malignant, at 0.5"),
+    "recall_malignant": marked("Recall (sensitivity), malignant, at 0.5"),
 }
 
 REFERENCES: Final[Mapping[str, Any]] = json.loads(
@@ -47,7 +49,7 @@ def beside(task: Task, sets: Mapping[str, EvaluatedSet]) -> Markup:
         ours = sets.get(reference["beside"])
         claims = [
             {
-                "metric": NAMES[claim["metric"]],
+                "metric": translated(NAMES[claim["metric"]]),
                 "theirs": _claimed(claim),
                 "ours": _own(claim["metric"], ours) if ours else "–",
             }
@@ -67,12 +69,12 @@ def _claimed(claimed: Mapping[str, Any]) -> str:
 
 def _comparable(reference: Mapping[str, Any], ours: EvaluatedSet | None) -> str:
     if reference["difference"]:
-        return f"No: {reference['difference']}."
+        return _("No: %(difference)s.", difference=reference["difference"])
     if ours is None:
-        return "No: this model was not evaluated on that dataset."
+        return _("No: this model was not evaluated on that dataset.")
     if ours.n == reference["n"]:
-        return f"Yes: the same {ours.n:,} images and the same question."
-    return f"In part: the same dataset and question, but Vigil was evaluated on {ours.n:,} of its images."
+        return _("Yes: the same %(n)s images and the same question.", n=f"{ours.n:,}")
+    return _("In part: the same dataset and question, but Vigil was evaluated on %(n)s of its images.", n=f"{ours.n:,}")
 
 
 def _own(metric: str, ours: EvaluatedSet) -> str:

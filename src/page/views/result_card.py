@@ -8,15 +8,17 @@ from typing import Final
 
 from src.models.prediction import RegionKind
 from src.page.render import render
+from src.page.translation import gettext as _
+from src.page.translation import marked
 from src.page.views.class_meanings import described
 from src.results.result import GateResult, Result
 from src.tasks import Task
 
 READ_PARTS: Final[Mapping[RegionKind, str]] = {
-    "picture": "the framed part",
-    "field": "the scanned field",
-    "lesion": "the lesion that it found",
-    "tile": "the tile with the highest p(malignant)",
+    "picture": marked("the framed part"),
+    "field": marked("the scanned field"),
+    "lesion": marked("the lesion that it found"),
+    "tile": marked("the tile with the highest p(malignant)"),
 }
 
 
@@ -70,7 +72,7 @@ def details(result: Result) -> str:
     return render(
         "details.html",
         result=result,
-        region_name=READ_PARTS[result.region_kind],
+        region_name=_(READ_PARTS[result.region_kind]),
         left=left,
         upper=upper,
         region_width=right - left,

@@ -11,6 +11,8 @@ from typing import Any
 
 from src.models.evaluation import MALIGNANT, TARGETS, Evaluation
 from src.page.render import render
+from src.page.translation import gettext as _
+from src.page.translation import marked
 from src.page.views import curves
 from src.results.formatting import percent
 from src.results.thresholds import (
@@ -31,9 +33,9 @@ STEP = 0.01
 """The step of the slider."""
 
 _KINDS = {
-    "home": ("Test split", "held out from training"),
-    "second": ("Second test split", "held out from training"),
-    "away": ("External dataset", "not used in training"),
+    "home": (marked("Test split"), marked("held out from training")),
+    "second": (marked("Second test split"), marked("held out from training")),
+    "away": (marked("External dataset"), marked("not used in training")),
 }
 
 
@@ -51,12 +53,16 @@ class NamedThreshold:
 
 def named_thresholds(evaluation: Evaluation, default: float) -> list[NamedThreshold]:
     """The model's default threshold, the two usual ones, and those for which validation promises a sensitivity."""
-    named = [NamedThreshold("Standard", STANDARD), NamedThreshold("Clinical safety", CLINICAL_SAFETY)]
+    named = [NamedThreshold(_("Standard"), STANDARD), NamedThreshold(_("Clinical safety"), CLINICAL_SAFETY)]
     if default not in (STANDARD, CLINICAL_SAFETY):
-        named.insert(0, NamedThreshold("Default", default))
+        named.insert(0, NamedThreshold(_("Default"), default))
     for target in TARGETS:
         promise = validation_promise(evaluation, target)
-        named.append(NamedThreshold(f"{target:.0%} sensitivity", promise.threshold if promise else None, promise))
+        named.append(
+            NamedThreshold(
+                _("%(share)s sensitivity", share=f"{target:.0%}"), promise.threshold if promise else None, promise
+            )
+        )
     return named
 
 
@@ -152,18 +158,21 @@ def cost_section(task: Task, evaluation: Evaluation, threshold: float, prevalenc
 def prevalence_hint(evaluation: Evaluation) -> str:
     """The hint below the prevalence slider: how common the disease is in screening and in the test split."""
     home = evaluation.home
-    malignant = f"{PEOPLE * home.positives / home.n:.0f} of {PEOPLE:,} images are malignant" if home else ""
-    split = f" In the test split of {home.title}, {malignant}." if home else ""
-    return f"Choose the number for your setting. In screening, it is about {PREVALENCE}.{split}"
+    hint = _("Choose the number for your setting. In screening, it is about %(n)s.", n=PREVALENCE)
+    if home is None:
+        return hint
+    split = _(
+        "In the test split of %(title)s, %(n)s of %(people)s images are malignant.",
+        title=home.title,
+        n=f"{PEOPLE * home.positives / home.n:.0f}",
+        people=f"{PEOPLE:,}",
+    )
+    return f"{hint} {split}"
 
 
-def threshold_marks(named: Sequence[NamedThreshold]) -> str:
-    """Lines from the named thresholds on the slider to their names below it.
-
-    `named` is in the order of `marks`. Each name has a column of the same width.
-    """
-    thresholds = [one.threshold for one in named if one.threshold is not None]
-    return render("threshold_marks.html", columns=len(named), thresholds=thresholds)
+def threshold_marks(task: Task, evaluation: Evaluation, default: float) -> str:
+    """The buttons of the named thresholds in a row, with lines to their places on the task's slider."""
+    return render("threshold_marks.html", task=task, marks=marks(evaluation, default))
 
 
 def promised_sensitivities(task: Task, evaluation: Evaluation) -> str:

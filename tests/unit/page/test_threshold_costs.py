@@ -189,7 +189,10 @@ def test_marks_have_the_order_of_the_slider() -> None:
     assert at == sorted(at)
     few = threshold_costs.marks(with_validation(42), 0.3)
     assert few[-1].threshold is None, "one that cannot be promised has no place on the slider"
-    lines = parse(threshold_costs.threshold_marks(few)).find("path")
+    shown = parse(threshold_costs.threshold_marks(TASKS["skin"], with_validation(42), 0.3))
+    lines, buttons = shown.find("path"), shown.find("button")
+    assert [button.text.rpartition(" ")[0] for button in buttons] == [one.name for one in few]
+    assert ["disabled" in button.attributes for button in buttons] == [one.threshold is None for one in few]
     assert len(lines) == len(few) - 1
     assert few[0].threshold is not None
     assert lines[0].attributes["d"] == f"M{len(few) * few[0].threshold:.3f},0L0.5,1"
