@@ -19,7 +19,7 @@ MOST_READ: Final = 64
 def chosen(film: Film, predict: Callable[[Picture], Prediction]) -> Picture:
     """The frame of `film` with the highest p(malignant), among those that the gate accepts if there are any.
 
-    A sentence in its notes says what was read. Raises ImageRefused if a frame that is to be read cannot be.
+    Sentences in its notes say what was read. Raises ImageRefused if a frame that is to be read cannot be.
     """
     if film.count == 1:
         return film.picture()
@@ -35,7 +35,7 @@ def chosen(film: Film, predict: Callable[[Picture], Prediction]) -> Picture:
         if best is None or rank > best:
             best, frame, at = rank, picture, index
     cine = CineFrames(film.count, indexes, tuple(values), at)
-    return replace(frame, notes=(sentence(cine, step), *frame.notes), cine=cine)
+    return replace(frame, notes=(*sentences(cine, step), *frame.notes), cine=cine)
 
 
 def each_frame(film: Film, predict: Callable[[Picture], Prediction]) -> Iterator[Prediction | ImageRefused]:
@@ -47,16 +47,12 @@ def each_frame(film: Film, predict: Callable[[Picture], Prediction]) -> Iterator
             yield refusal
 
 
-def sentence(cine: CineFrames, step: int) -> str:
-    """What was read of a cine; frames are counted from 1."""
-    read = "all" if step == 1 else f"every {step}{_ending(step)} ({len(cine.read)})"
+def sentences(cine: CineFrames, step: int) -> tuple[str, str]:
+    """What was read of a cine, and which frame is reported; frames are counted from 1."""
     return (
-        f"This is a cine of {cine.count:,} frames, of which {read} were read. Frame {cine.chosen + 1:,} is reported, "
-        f"because it has the highest p(malignant); the median of all frames read is {cine.median:.2f}."
+        f"This is a cine of {cine.count:,} frames, and all were read."
+        if step == 1
+        else f"This is a cine of {cine.count:,} frames, of which one in {step} was read, {len(cine.read)} in all.",
+        f"Frame {cine.chosen + 1:,} of the cine is reported, because it has the highest p(malignant); the median of all "
+        f"frames that were read is {cine.median:.2f}.",
     )
-
-
-def _ending(number: int) -> str:
-    if number % 100 in (11, 12, 13):
-        return "th"
-    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")

@@ -14,7 +14,7 @@ from typing import Final
 from src.models import evaluation, perturbations
 from src.page import render, translation
 from src.page.blocks import EXAMPLES
-from src.pictures import quality
+from src.pictures import dicom, quality
 from src.results import chart_data, class_texts, formatting
 from src.server.languages import ENGLISH, LANGUAGES
 from src.tasks import DISCLAIMER, TASKS
@@ -32,6 +32,7 @@ SPEAKING: Final = (
     "src.results.local_validation",
     "src.exports.summary",
     "src.models.lesion_finder",
+    "src.models.cine",
     "src.fair_queue",
     "src.server.calls",
     "src.server.errors",
@@ -104,6 +105,7 @@ def of_figures() -> Iterator[str]:
 
 def of_sentences() -> Iterator[str]:
     """The sentences of other rooms. Their values become placeholders."""
+    yield from (*dicom.MODALITIES.values(), *dicom.CLASSES.values())
     yield from (EFFECT, *VALUES, *POINTS, doubled(evaluation.MALFORMED))
     for name in SPEAKING:
         yield from filter(SENTENCE.fullmatch, _texts(importlib.import_module(name)))
@@ -131,7 +133,7 @@ def _texts(module: ModuleType) -> Iterator[str]:
 
 def _with_placeholders(text: str) -> str:
     """The text of a constant, which may be a template of str.format."""
-    return re.sub(r"\{(\w*)\}", lambda found: f"%({found[1] or 'value'})s", doubled(text))
+    return re.sub(r"\{(\w*)(?::[^}]*)?\}", lambda found: f"%({found[1] or 'value'})s", doubled(text))
 
 
 def _part(part: ast.expr, number: int, module: ModuleType) -> str:
