@@ -49,8 +49,8 @@ QUEUED = 2
 """After a wait of so many seconds, the queue and not the file is the reason why work was stopped."""
 GRACE_SECONDS = 1
 """The time that work may still take after its visitor has left. Mostly it ends then, and saves a new process."""
-MOST = 4
-"""Cores in use at most, on any machine. There is one process for each, and one more for a second visitor, who then
+CORES: Final = min(torch.get_num_threads(), 4)
+"""Cores in use, at most 4 on any machine. There is one process for each, and one more for a second visitor, who then
 shares a core instead of waiting. Each process takes about 0.3 GB of its own."""
 STARTING_SECONDS = 300
 """The longest wait for a process after the start of the app: a process loads code for seconds, or for minutes."""
@@ -159,8 +159,7 @@ class ProcessWorkerPool(WorkerPool):
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int | None = None) -> None:
-        # One more than the threads that torch would use; each process then uses one thread.
-        super().__init__(models, seconds, at_once or min(torch.get_num_threads(), MOST) + 1)
+        super().__init__(models, seconds, at_once or CORES + 1)
         prepare()
         self._starting = threading.Lock()
         self._idle = [self._start() for _ in range(self.at_once)]
@@ -269,8 +268,13 @@ def start(models: Models) -> WorkerPool:
 
 
 def prepare() -> None:
-    """Begin to load, in the background, the code that every process needs; returns at once."""
+    """Begin to load, in the background, the code that every process needs; returns at once.
+
+    From then on, torch uses one thread in this process. While the processes load, further threads would wait for each
+    other at full load: one forward pass then takes seconds.
+    """
     if _forks():
+        torch.set_num_threads(1)
         multiprocessing.set_forkserver_preload(list(PRELOADED))
         forkserver.ensure_running()
 
@@ -325,9 +329,12 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     outgoing.shut()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
     try:
+        # OpenVINO keeps this number of threads, so the views of one image share the cores. In the small steps that
+        # torch does itself, more threads would only wait for each other.
+        torch.set_num_threads(CORES)
         models = shared_models.receive(connection)
+        torch.set_num_threads(1)
         limit_memory(MEMORY)
         os.nice(NICE)  # not before: a visitor may wait until it is ready
         connection.send_bytes(b"ready")

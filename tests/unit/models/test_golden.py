@@ -65,12 +65,10 @@ def test_score_gives_the_golden_values(
 
 
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
-def test_bare_timm_gives_the_same_logits_from_the_hub(
-    folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bare_timm_gives_the_same_logits_from_the_hub(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of Vigil but its networks (src.models.networks, imported above) and, for ultrasound, its crop.
 
-    The predictor runs in OpenVINO. That both engines agree is tested above.
+    The predictor runs in OpenVINO. The first test compares both engines with the same values.
     """
     monkeypatch.setenv(engine.VARIABLE, "openvino")
     repo = f"owner/vigil-{folder.name}"
