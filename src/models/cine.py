@@ -53,6 +53,6 @@ def sentences(cine: CineFrames, step: int) -> tuple[str, str]:
         f"This is a cine of {cine.count:,} frames, and all were read."
         if step == 1
         else f"This is a cine of {cine.count:,} frames, of which one in {step} was read, {len(cine.read)} in all.",
-        f"Frame {cine.chosen + 1:,} of the cine is reported, because it has the highest p(malignant); the median of all "
-        f"frames that were read is {cine.median:.2f}.",
+        f"Frame {cine.chosen + 1:,} of the cine is reported, because it has the highest p(malignant); the median of "
+        f"all frames that were read is {cine.median:.2f}.",
     )

@@ -36,7 +36,9 @@ def test_the_highest_frame_stands_for_the_cine(number: int, step: int) -> None:
     highest = max(picture.cine.read, key=lambda index: (37 * index) % 250)
     assert picture.cine.chosen == highest
     assert np.asarray(picture.image).mean() == (37 * highest) % 250
-    assert f"Frame {highest + 1} is reported" in picture.notes[0]
+    read = "and all were read." if step == 1 else f"of which one in {step} was read, {len(picture.cine.read)} in all."
+    assert picture.notes[0] == f"This is a cine of {number} frames, {read}"
+    assert picture.notes[1].startswith(f"Frame {highest + 1} of the cine is reported")
     assert picture.cine.median == pytest.approx(np.median([(37 * i) % 250 / 255 for i in picture.cine.read]))
 
 
@@ -69,10 +71,3 @@ def test_a_long_cine_takes_the_memory_of_a_few_frames(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < file.stat().st_size + 100 * 3 * 240 * 240 / 4
-
-
-@pytest.mark.parametrize(
-    ("number", "ending"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd")]
-)
-def test_numbers_in_words(number: int, ending: str) -> None:
-    assert f"{number}{cine._ending(number)}" == ending
