@@ -51,7 +51,7 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server) 
     page.goto(server.url)
     tabs = page.get_by_role("tab")
     expect(tabs.first).to_be_visible()
-    found = {}
+    found, tasks = {}, [task.title for task in TASKS.values()]
     for title in tabs.all_inner_texts():
         page.get_by_role("tab", name=title, exact=True).click()
         panel = page.get_by_role("tabpanel").filter(visible=True)
@@ -60,8 +60,10 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server) 
             expect(panel.locator(".v-slide-report")).to_be_visible()
         # Gradio dims what is still being answered.
         expect(panel.locator(".pending")).to_have_count(0)
-        found[title] = violations_in_both_schemes(page)
-        if title in (task.title for task in TASKS.values()):
+        # The tabs of the tasks have the same styles, so the dark ones are checked once.
+        find = violations if title in tasks[1:] else violations_in_both_schemes
+        found[title] = find(page)
+        if title in tasks:
             panel.locator(".v-example").first.click()
             expect(panel.locator(".v-caption")).to_be_visible()
             for section in panel.locator(".v-section > button").all_inner_texts():
@@ -71,7 +73,7 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server) 
             expect(panel.locator(".v-chips")).to_be_visible()
             panel.get_by_role("button", name="As JSON").click()
             expect(panel.locator(".pending")).to_have_count(0)
-            found[f"{title}, answered"] = violations_in_both_schemes(page)
+            found[f"{title}, answered"] = find(page)
     page.close()
     assert not any(found.values()), json.dumps(found, indent=1)
 
