@@ -73,10 +73,15 @@ class Source:
         return data
 
     def put_identity(self, data: Dataset) -> None:
-        """Write patient and study into an object, as the file states them, or mark the object as de-identified."""
+        """Write patient and study into an object, as the file states them, or mark the object as de-identified.
+
+        An object that shows the image is not marked so where a name could be burnt into the image.
+        """
         if self.identity is None:
-            data.PatientIdentityRemoved = "YES"
-            data.DeidentificationMethodCodeSequence = [_code(codes.DCM.BasicApplicationConfidentialityProfile)]
+            removed = "Rows" not in data or self.burned_in == "NO"
+            data.PatientIdentityRemoved = "YES" if removed else "NO"
+            if removed:
+                data.DeidentificationMethodCodeSequence = [_code(codes.DCM.BasicApplicationConfidentialityProfile)]
             return
         for element in self.identity:
             data[element.tag] = element

@@ -140,10 +140,17 @@ def test_a_deidentified_object_names_nobody_and_none_of_the_uids() -> None:
         content = dicom_report.encoded(first[kind])
         assert not [text for text in PATIENT.values() if len(text) > 2 and text.encode("latin-1") in content]
         assert not [each for each in ("2.25.1", "2.25.2", "2.25.3") if f'"{each}"' in first[kind].to_json()]
-        assert first[kind].PatientIdentityRemoved == "YES"
-        assert first[kind].DeidentificationMethodCodeSequence[0].CodeValue == "113100"
         assert first[kind].StudyInstanceUID == again[kind].StudyInstanceUID
     assert len({data.StudyInstanceUID for data in first.values()}) == 1
+
+
+@pytest.mark.parametrize(("burned_in", "removed"), [("NO", "YES"), ("YES", "NO"), ("", "NO")])
+def test_an_image_is_marked_as_deidentified_where_no_name_is_burnt_in(burned_in: str, removed: str) -> None:
+    found = written(image(BurnedInAnnotation=burned_in), with_identity=False)
+    assert [found[kind].PatientIdentityRemoved for kind in KINDS] == ["YES", removed]
+    for data in found.values():
+        methods = [item.CodeValue for item in data.get("DeidentificationMethodCodeSequence", ())]
+        assert methods == (["113100"] if data.PatientIdentityRemoved == "YES" else [])
 
 
 @pytest.mark.parametrize(
