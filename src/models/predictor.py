@@ -107,13 +107,16 @@ class Predictor:
         self._transform = transform(pretrained)
         self._to_pixels = transform(pretrained, normalise=False)
 
-    def read(self, source: decode.Source, most: int = MAX_BYTES, mpp: float | None = None) -> Picture:
+    def read(
+        self, source: decode.Source, most: int = MAX_BYTES, mpp: float | None = None, frame: int | None = None
+    ) -> Picture:
         """The image of a file of at most `most` bytes; of a cine, the frame with the highest p(malignant).
 
-        `mpp`: the micrometres per pixel of the file; None if the file is to say it. Raises ImageRefused.
+        `mpp`: the micrometres per pixel of the file; None if the file is to say it. `frame`: the index of the frame of
+        a cine to return instead. Raises ImageRefused.
         """
         film = decode.Film(source, self.task.background, most)
-        return cine.chosen(film, lambda picture: self.predict(picture.at(mpp))).at(mpp)
+        return cine.chosen(film, lambda picture: self.predict(picture.at(mpp)), frame).at(mpp)
 
     def predict_frames(self, source: decode.Source, mpp: float | None = None) -> Iterator[Prediction | ImageRefused]:
         """Classify each frame of a file; most files have one. Yields a prediction or a refusal per frame, in order.

@@ -200,6 +200,14 @@ for (const kind of ["pointerover", "click"]) {
   });
 }
 
+// Choose another frame of a cine.
+document.addEventListener("change", ({ target }) => {
+  if (!target.matches?.("select[data-frame-of]")) return;
+  const wanted = document.querySelector(`#frame-${target.dataset.frameOf} :is(input, textarea)`);
+  wanted.value = target.value;
+  wanted.dispatchEvent(new Event("input"));
+});
+
 // Gradio takes files of a type image/* alone. A browser finds no such type for DICOM, and on some systems none for HEIC or
 // TIFF. The server recognises a file by its content. So every file that a visitor gives as an image passes as one.
 const FILES = "image/*,.dcm,.dicom,application/dicom,.heic,.heif,.avif,.jp2,.tif,.tiff";

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable
 from pydantic import TypeAdapter, ValidationError
 
 from src.models.prediction import EXPLANATIONS, Explanation
+from src.pictures.limits import MAX_CINE_FRAMES
 from src.pictures.resolution import LEAST, MOST
 from src.results.result import ModelAnswer, Result, Robustness
 from src.results.thresholds import PEOPLE
@@ -50,6 +51,15 @@ def mpp_of(value: object, task: Task) -> float | None:
             f"{value:.4g} µm per pixel is not the scale of a microscope; give a number from {LEAST:g} to {MOST:g}."
         )
     return float(value)
+
+
+def frame_of(value: object) -> int | None:
+    """The index of a frame, as an int; None means that none was chosen. Raises ArgumentRefused for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_CINE_FRAMES:
+        raise ArgumentRefused(f"A frame must be a whole number from 0 to {MAX_CINE_FRAMES - 1}.")
+    return value
 
 
 def explanation_of(value: object) -> Explanation:

@@ -25,7 +25,7 @@ from src.results import decisions
 from src.results.decisions import decided
 from src.results.gate_sentences import rejected
 from src.results.result import ModelAnswer, Result, Robustness
-from src.service.arguments import code_of, explanation_of, model_of, models_of, mpp_of, threshold_of
+from src.service.arguments import code_of, explanation_of, frame_of, model_of, models_of, mpp_of, threshold_of
 from src.service.other_tasks import accepting_task
 from src.service.worker_pool import Models
 from src.tasks import TASKS
@@ -86,9 +86,13 @@ def answer_in_layers(
     code: object = "",
     model: object = "",
     mpp: object = None,
+    frame: object = None,
 ) -> tuple[Result, heat_map.Layers | None]:
-    """As `answer`, but with image and heat map as separate layers, which the page lays over each other."""
-    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp)
+    """As `answer`, but with image and heat map as separate layers, which the page lays over each other.
+
+    `frame` is the index of the frame of a cine to report; None means the one with the highest p(malignant).
+    """
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp, frame=frame)
     heat = prediction.heat_map
     return result, heat_map.layers(picture.image, heat, prediction.box, prediction.label_box) if heat else None
 
@@ -105,8 +109,10 @@ def report(
     model: object = "",
     despite_gate: bool = False,
     mpp: object = None,
+    frame: object = None,
 ) -> bytes:
-    """The report on one image file. `kind` is a key of SUFFIXES and `date` its date; the rest is as for `answer`.
+    """The report on one image file. `kind` is a key of SUFFIXES and `date` its date; the rest is as for
+    `answer_in_layers`.
 
     The image is read again, because a result from a browser could belong to another image or be made up. Raises
     AnswerWithheld if the gate rejects the image, unless `despite_gate`, and ImageRefused for a DICOM report on a file
@@ -114,7 +120,7 @@ def report(
     """
     if kind == DICOM and not is_dicom_file(file):
         raise ImageRefused(NOT_DICOM)
-    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp, despite_gate)
+    result, picture, prediction = _read(models, task, file, threshold, explain, code, model, mpp, despite_gate, frame)
     drawn = _drawn(picture, prediction)
     if kind != DICOM:
         return REPORTS[kind](result, picture.image, drawn, date)
@@ -143,6 +149,7 @@ def robustness(
     model: object = "",
     despite_gate: bool = True,
     mpp: object = None,
+    frame: object = None,
 ) -> Robustness:
     """The predictions for altered versions of one image file, decided at `threshold`; None means the model's own.
 
@@ -151,20 +158,26 @@ def robustness(
     predictor = models[model_of(model, task, models)]
     at = predictor.checkpoint.config.vigil.default_threshold if threshold is None else threshold_of(threshold)
     scale = mpp_of(mpp, TASKS[task])
-    prediction, perturbed = predict_perturbed(predictor, predictor.read(file, mpp=scale))
+    prediction, perturbed = predict_perturbed(predictor, predictor.read(file, mpp=scale, frame=frame_of(frame)))
     _check_gate(prediction, despite_gate)
     return decisions.robustness(perturbed, prediction.p_malignant, at)
 
 
 def compare_models(
-    models: Models, task: str, file: str, model: object = "", despite_gate: bool = False, mpp: object = None
+    models: Models,
+    task: str,
+    file: str,
+    model: object = "",
+    despite_gate: bool = False,
+    mpp: object = None,
+    frame: object = None,
 ) -> list[ModelAnswer]:
     """The answer of each model of `task` to one image, the default model first.
 
     Raises AnswerWithheld if the gate of `model` ("" means the default) rejects the image, unless `despite_gate`.
     """
     chosen, scale = model_of(model, task, models), mpp_of(mpp, TASKS[task])
-    picture = models[chosen].read(file, mpp=scale)
+    picture = models[chosen].read(file, mpp=scale, frame=frame_of(frame))
     predictions = {name: models[name].predict(picture) for name in models_of(task, models)}
     _check_gate(predictions[chosen], despite_gate)
     return [
@@ -199,12 +212,13 @@ def _read(
     model: object,
     mpp: object,
     despite_gate: bool = True,
+    frame: object = None,
 ) -> tuple[Result, Picture, Prediction]:
     checked_threshold, explanation = threshold_of(threshold), explanation_of(explain)
     explained_class = code_of(code, TASKS[task])
     predictor = models[model_of(model, task, models)]
     scale = mpp_of(mpp, TASKS[task])
-    picture = predictor.read(file, mpp=scale)
+    picture = predictor.read(file, mpp=scale, frame=frame_of(frame))
     prediction = predictor.predict(picture, explanation, explained_class)
     _check_gate(prediction, despite_gate)
     # Only another task's gate can tell that a rejected image is of that task's kind.

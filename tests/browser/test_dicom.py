@@ -31,6 +31,9 @@ def test_a_cine_has_a_chart_a_scale_and_a_report(page: Page, tmp_path: Path) -> 
     open_section(panel, "What the classes mean")
     chart = panel.get_by_role("img", name=re.compile("^3 of 3 frames were read"))
     expect(chart.locator("rect")).to_have_count(3)
+    panel.get_by_label("Frame to report").select_option("1")
+    expect(panel.locator(".v-warnings")).to_contain_text("Frame 2 of the cine is reported, because you chose it")
+    expect(panel.get_by_label("Frame to report")).to_have_value("1")
     open_section(panel, "Report")
     with page.expect_download() as download:
         panel.get_by_role("button", name="Report (DICOM)").click()

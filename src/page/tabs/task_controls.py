@@ -99,6 +99,9 @@ class TaskControls:
         # The image that the visitor wants read although the gate rejected it, and the task that it looks like. The
         # visitor's page keeps them and the results below, so the server loses nothing when it drops a session.
         self.accepted_image, self.other_task = (gr.Textbox("", visible="hidden") for _ in range(2))
+        # The frame of a cine that the visitor chose, alone and with the path of its image.
+        self.wanted_frame = gr.Textbox("", visible="hidden", elem_id=f"frame-{self.task.name}")
+        self.chosen_frame = gr.Textbox("", visible="hidden")
         with gr.Row(visible=False) as self.gate_row:
             self.open_other_tab = gr.Button(_("Open the tab it looks like"), variant="primary", size="md")
             self.show_anyway = gr.Button(_("Show the answer anyway"), size="md")

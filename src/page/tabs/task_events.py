@@ -33,7 +33,7 @@ def connect(handlers: TaskHandlers) -> None:
         api_name=handlers.task.name,
         **MODEL_EVENT,
     )
-    page_request = [*request, controls.accepted_image, *controls.scale]
+    page_request = [*request, controls.accepted_image, controls.chosen_frame, *controls.scale]
     _connect_image(handlers, page_request)
     _connect_threshold(handlers)
     _connect_further_requests(handlers, page_request)
@@ -45,6 +45,13 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
     shown = [*handlers.no_answer(), controls.curves]
     accepted = controls.show_anyway.click(
         None, controls.image, controls.accepted_image, js="(image) => image?.path ?? ''", api_visibility="private"
+    )
+    framed = controls.wanted_frame.input(
+        None,
+        [controls.wanted_frame, controls.image],
+        controls.chosen_frame,
+        js="(frame, image) => `${image?.path}#${frame}`",
+        api_visibility="private",
     )
     chosen = controls.model.change(
         handlers.choose_model,
@@ -78,7 +85,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
         controls.read_again.click,
         *(control.submit for control in controls.scale),
     ]
-    for listen in (partial(gr.on, triggers), accepted.then, chosen.then):
+    for listen in (partial(gr.on, triggers), accepted.then, chosen.then, framed.then):
         read = listen(
             handlers.show,
             page_request,

@@ -73,10 +73,18 @@ class TaskHandlers:
         return {**self.no_answer(result_card.refusal(NOT_NOW)), **self._curves(threshold, model)}
 
     async def show(
-        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
+        self,
+        image: Any,
+        threshold: Any,
+        explain: Any,
+        code: Any,
+        model: Any,
+        accepted_image: Any,
+        frame: Any = None,
+        mpp: Any = None,
     ) -> AsyncIterator[Changes]:
         """The answer to the image. While it waits, its place in the queue stands in place of the decision."""
-        answer = asyncio.ensure_future(self.answer(image, threshold, explain, code, model, accepted_image, mpp))
+        answer = asyncio.ensure_future(self.answer(image, threshold, explain, code, model, accepted_image, frame, mpp))
         try:
             async for place in self.pool.turns.places(answer):
                 yield {self.controls.decision: result_card.reading(place)}
@@ -85,7 +93,15 @@ class TaskHandlers:
             answer.cancel()
 
     async def answer(
-        self, image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
+        self,
+        image: Any,
+        threshold: Any,
+        explain: Any,
+        code: Any,
+        model: Any,
+        accepted_image: Any,
+        frame: Any = None,
+        mpp: Any = None,
     ) -> Changes:
         """Read the image. If the gate rejects it, ask the visitor before anything is shown."""
         without_result = self._curves(threshold, model)
@@ -102,6 +118,7 @@ class TaskHandlers:
                 code,
                 model,
                 _scale(mpp),
+                _frame(image, frame),
             )
         except gr.Error as error:
             # It replaces the answer, because an earlier answer must not stand beside an image that could not be read.
@@ -162,22 +179,53 @@ class TaskHandlers:
         }
 
     async def check_robustness(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
+        self,
+        image: Any,
+        threshold: Any,
+        _explain: Any,
+        _code: Any,
+        model: Any,
+        accepted_image: Any,
+        frame: Any = None,
+        mpp: Any = None,
     ) -> tuple[str, Any]:
         """The predictions for altered versions of the image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
         found = await call_service(
-            self.pool, read_picture.robustness, self.task.name, image, threshold, model, accepted, _scale(mpp)
+            self.pool,
+            read_picture.robustness,
+            self.task.name,
+            image,
+            threshold,
+            model,
+            accepted,
+            _scale(mpp),
+            _frame(image, frame),
         )
         return robustness_section(found, threshold, self.models.evaluation(model)), as_json(found)
 
     async def compare_models(
-        self, image: Any, threshold: Any, _explain: Any, _code: Any, model: Any, accepted_image: Any, mpp: Any = None
+        self,
+        image: Any,
+        threshold: Any,
+        _explain: Any,
+        _code: Any,
+        model: Any,
+        accepted_image: Any,
+        frame: Any = None,
+        mpp: Any = None,
     ) -> tuple[str, Any]:
         """The answer of each of the task's models to one image, as HTML and as JSON."""
         accepted = _is_accepted(image, accepted_image)
         answers = await call_service(
-            self.pool, read_picture.compare_models, self.task.name, image, model, accepted, _scale(mpp)
+            self.pool,
+            read_picture.compare_models,
+            self.task.name,
+            image,
+            model,
+            accepted,
+            _scale(mpp),
+            _frame(image, frame),
         )
         shown = comparison.side_by_side(answers, self.models.checkpoints, threshold)
         return shown, [as_json(one) for one in answers]
@@ -186,10 +234,17 @@ class TaskHandlers:
         """The event handler that makes a report of `kind` and returns the path of its file."""
 
         async def make_report(
-            image: Any, threshold: Any, explain: Any, code: Any, model: Any, accepted_image: Any, mpp: Any = None
+            image: Any,
+            threshold: Any,
+            explain: Any,
+            code: Any,
+            model: Any,
+            accepted_image: Any,
+            frame: Any = None,
+            mpp: Any = None,
         ) -> str:
             date, accepted = datetime.now(UTC), _is_accepted(image, accepted_image)
-            details = (threshold, explain, kind, date, code, model, accepted, _scale(mpp))
+            details = (threshold, explain, kind, date, code, model, accepted, _scale(mpp), _frame(image, frame))
             data = await call_service(self.pool, read_picture.report, self.task.name, image, *details)
             # It is saved beside the uploads, so that it is deleted with them.
             name = f"vigil-{self.task.name}-{date:%Y-%m-%d}.{read_picture.SUFFIXES[kind]}"
@@ -232,6 +287,12 @@ class TaskHandlers:
 def _scale(mpp: Any) -> Any:
     """The number that was typed, else None. If nothing was typed, Gradio's number field sends either 0 or None."""
     return mpp or None
+
+
+def _frame(image: Any, chosen: Any) -> int | None:
+    """The index of the frame that the visitor chose in this image, a cine; None if none was chosen in it."""
+    path, _, index = str(chosen or "").rpartition("#")
+    return int(index) if image is not None and path == image["path"] and index.isdecimal() else None
 
 
 def _is_accepted(image: Any, accepted_image: Any) -> bool:

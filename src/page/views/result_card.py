@@ -85,4 +85,4 @@ def _cine(result: Result) -> str:
     if result.cine is None:
         return ""
     bars = [{"frame": frame, "p": p} for frame, p in zip(result.cine.read, result.cine.p_malignant, strict=True)]
-    return render("cine.html", cine=result.cine, bars=bars, highest=result.p_malignant)
+    return render("cine.html", cine=result.cine, bars=bars, highest=max(result.cine.p_malignant), task=result.task)

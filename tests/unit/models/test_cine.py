@@ -54,6 +54,16 @@ def test_frames_that_the_gate_rejects_do_not_stand_for_the_cine() -> None:
     assert picture.cine.chosen == 1
 
 
+@pytest.mark.parametrize(("wanted", "expected"), [(2, 2), (3, 3), (4, 4), (5, 4), (None, 4)])
+def test_another_frame_can_be_chosen(wanted: int | None, expected: int) -> None:
+    film = Film(of_frames(greys(5), "MONOCHROME2", uid.ExplicitVRLittleEndian), "black")
+    picture = cine.chosen(film, by_brightness, wanted)
+    assert picture.cine is not None
+    assert picture.cine.chosen == expected
+    assert np.asarray(picture.image).mean() == 37 * expected
+    assert ("because you chose it" in picture.notes[1]) == (wanted == expected)
+
+
 def test_a_single_image_is_no_cine() -> None:
     film = Film(of_frames(greys(1), "MONOCHROME2", uid.ExplicitVRLittleEndian), "black")
     assert cine.chosen(film, by_brightness).cine is None
