@@ -205,7 +205,7 @@ document.addEventListener("change", ({ target }) => {
   if (!target.matches?.("select[data-frame-of]")) return;
   const wanted = document.querySelector(`#frame-${target.dataset.frameOf} :is(input, textarea)`);
   wanted.value = target.value;
-  wanted.dispatchEvent(new Event("input"));
+  wanted.dispatchEvent(new Event("input", { bubbles: true }));
 });
 
 // Gradio takes files of a type image/* alone. A browser finds no such type for DICOM, and on some systems none for HEIC or

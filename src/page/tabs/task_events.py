@@ -46,7 +46,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
     accepted = controls.show_anyway.click(
         None, controls.image, controls.accepted_image, js="(image) => image?.path ?? ''", api_visibility="private"
     )
-    framed = controls.wanted_frame.input(
+    framed = controls.wanted_frame.change(
         None,
         [controls.wanted_frame, controls.image],
         controls.chosen_frame,
