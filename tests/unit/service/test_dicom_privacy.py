@@ -12,10 +12,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image, ImageDraw
-from pydicom import uid
-from pydicom.datadict import DicomDictionary
-from pydicom.tag import Tag
+from PIL import Image
 
 from src import score
 from src.pictures import dicom_file
@@ -24,44 +21,15 @@ from src.service import batch, read_picture
 from src.service.worker_pool import Models
 from tests.support import dicom_files as made
 from tests.support.app import ROOT
+from tests.support.personal_dicom import BURNT_IN, CANARY, INNER, personal
 from tests.support.small_models import small_models
 
-CANARY = "CANARY"
-TEXTS = ("PN", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "AE")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-INNER = (20, 16, 140, 120)
-BURNT_IN = (255, 0, 255)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return small_models(tmp_path_factory.mktemp("checkpoints"))
-
-
-def personal(**others: object) -> bytes:
-    """A file with a unique text in every element of text, in private elements, in an overlay, and burnt in."""
-    picture = made.drawn()
-    outside = Image.new("RGB", picture.size, BURNT_IN)
-    outside.paste(picture.crop(INNER), INNER[:2])
-    ImageDraw.Draw(outside).text((2, 2), CANARY, fill=(0, 255, 0))
-    regions = made.regions(made.region(*INNER))
-    data = pydicom.dcmread(
-        io.BytesIO(made.of_image(outside, "RGB", uid.ExplicitVRLittleEndian, SequenceOfUltrasoundRegions=regions))
-    )
-    for number, (vr, *_) in DicomDictionary.items():
-        tag = Tag(number)
-        if vr in TEXTS and tag.group > 2 and tag not in data:
-            data.add_new(tag, vr, f"{CANARY}{number:08X}"[:16])
-    block = data.private_block(0x0011, f"{CANARY} CREATOR", create=True)
-    for element, vr in enumerate(TEXTS):
-        block.add_new(element, vr, f"{CANARY} P{element}")
-    data.add_new(0x60000010, "US", 8)
-    data.add_new(0x60000011, "US", 8)
-    data.add_new(0x60003000, "OW", CANARY.encode())
-    data.add_new(0x00080005, "CS", f"{CANARY}SET")
-    for keyword, value in others.items():
-        setattr(data, keyword, value)
-    return made.file_of(data, uid.ExplicitVRLittleEndian)
 
 
 def test_nothing_of_the_patient_is_in_what_is_made(
