@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from src.models.checkpoints import Checkpoint
 from src.models.predictor import Predictor
 
 PACKAGES = ("torch", "timm", "openvino", "onnxruntime", "gradio", "grad-cam", "numpy", "pillow")
+EXACT = "OpenVINO float32"
+BATCH = 32
+"""The images of a batch, as in `score`."""
 TASKS = {"skin": (600, 450), "histopathology": (96, 96)}
 """The tasks that are measured, with the width and height of their usual images."""
 
@@ -53,7 +57,7 @@ def _report(seconds: float, counts: Sequence[int]) -> Iterator[str]:
         for batch in (1, 8, 32):
             yield f"\nA batch of {batch}, one pass:\n"
             yield from _table(interleaved(networks.engines(checkpoint, batch), seconds), networks.EAGER)
-        yield from _score(size, checkpoint, counts)
+        yield from _score(size, checkpoint, counts, seconds)
     yield from _exported()
     yield from _served(seconds)
 
@@ -87,8 +91,8 @@ def _table(timings: dict[str, Timing], unit: str) -> Iterator[str]:
         yield f"| {name} | {timing.milliseconds()} | {timing.median / timings[unit].median:.2f} |"
 
 
-def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int]) -> Iterator[str]:
-    """The time of `score` for growing numbers of JPEGs, beside the time that the engines alone need."""
+def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int], seconds: float) -> Iterator[str]:
+    """The time of `score` for growing numbers of JPEGs, and beside the time that the engines alone need."""
     yield f"\n`python -m src.score` on JPEGs of {size[0]}×{size[1]} px, without its start:\n"
     yield "| images | seconds | images per second |"
     yield "| --- | --- | --- |"
@@ -105,14 +109,37 @@ def _score(size: tuple[int, int], checkpoint: Checkpoint, counts: Sequence[int])
             taken.append(time.perf_counter() - started)
             yield f"| {count:,} | {taken[-1]:.2f} | {count / taken[-1]:.1f} |"
     slope = (taken[-1] - taken[-2]) / (counts[-1] - counts[-2])
+    yield f"\nEach further image costs {1e3 * slope:.1f} ms.\n"
+    yield from _score_beside_engines(checkpoint, size, predictor, seconds)
+
+
+def _score_beside_engines(
+    checkpoint: Checkpoint, size: tuple[int, int], predictor: Predictor, seconds: float
+) -> Iterator[str]:
+    """The time of `score` per image beside that of the engines alone, which take turns with it."""
     views = max(1, len(predictor._views(torch.zeros(1, *checkpoint.config.pretrained_cfg.input_size))))
-    eager, exact = (
-        interleaved(networks.engines(checkpoint, 32), 0, most=3)[name].median / 32 * views
-        for name in (networks.EAGER, "OpenVINO float32")
-    )
-    yield f"\nA further image costs {1e3 * slope:.1f} ms. Its {views} views alone, in batches of 32, cost eager PyTorch"
-    yield f"{1e3 * eager:.1f} ms and OpenVINO {1e3 * exact:.1f} ms: `score` is {eager / slope:.2f} × as fast as eager"
-    yield f"PyTorch, and {exact / slope:.2f} × as fast as the bare engine, decoding included."
+    engines = networks.engines(checkpoint, BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{i}.jpg" for i in range(4 * BATCH)]
+        for i, file in enumerate(files):
+            networks.made_up(*size, seed=i).save(file, quality=90)
+        timings = interleaved(
+            {
+                "score": lambda: list(predictor.predict_many(files)),
+                **{name: partial(_views_of, engines[name], views) for name in (networks.EAGER, EXACT)},
+            },
+            seconds,
+        )
+    score, eager, exact = (timings["score"].median / 4, timings[networks.EAGER].median, timings[EXACT].median)
+    yield f"In turns, per image: `score` {1e3 * score / BATCH:.1f} ms. Its {views} views alone, in batches of {BATCH}, cost"
+    yield f"eager PyTorch {1e3 * eager / BATCH:.1f} ms and OpenVINO {1e3 * exact / BATCH:.1f} ms. So `score` is"
+    yield f"{eager / score:.2f} × as fast as eager PyTorch, and {exact / score:.2f} × as fast as the bare engine,"
+    yield "decoding included."
+
+
+def _views_of(engine: Callable[[], object], views: int) -> None:
+    for _ in range(views):
+        engine()
 
 
 def _exported() -> Iterator[str]:
