@@ -142,8 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(refusal))
     print(f"score: {_operating_points(checkpoint, threshold)}", file=sys.stderr)
 
-    with TemporaryDirectory() as fetched:
-        return _run(options, predictor, threshold, mpp, Path(fetched))
+    try:
+        with TemporaryDirectory() as fetched:
+            return _run(options, predictor, threshold, mpp, Path(fetched))
+    except KeyboardInterrupt:
+        print("score: interrupted while images were looked for or reports were stored.", file=sys.stderr)
+        return 130
 
 
 def _run(options: argparse.Namespace, predictor: Predictor, threshold: float, mpp: float | None, fetched: Path) -> int:

@@ -4,14 +4,14 @@ Without the identity, nothing of the patient is read, and each UID is replaced b
 basic profile of PS3.15, E.1).
 """
 
-import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid5
 
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.uid import HTJ2K, JPEG2000, UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from src.pictures import dicom_regions
 from src.pictures.decoder_errors import refused_if_damaged
@@ -35,7 +35,6 @@ LOSSY: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossles
 
 NO_UIDS: Final = "The DICOM file does not state the UIDs of its study, series and image, so no report can refer to it."
 NAMESPACE: Final = UUID("6f1b8a52-2d0e-5d0b-9b5b-0b6d3a3f6c11")
-_UID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,9 @@ class Source:
             removed = "Rows" not in data or self.burned_in == "NO"
             data.PatientIdentityRemoved = "YES" if removed else "NO"
             if removed:
-                data.DeidentificationMethodCodeSequence = [_code(codes.DCM.BasicApplicationConfidentialityProfile)]
+                data.DeidentificationMethodCodeSequence = [
+                    CodedConcept.from_code(codes.DCM.BasicApplicationConfidentialityProfile)
+                ]
             return
         for element in self.identity:
             data[element.tag] = element
@@ -123,7 +124,7 @@ def derived_uid(*parts: object) -> str:
 
 def _uid(file: DicomFile, keyword: str) -> str:
     value = file.get(keyword)
-    if not isinstance(value, str) or len(value) > 64 or not _UID.fullmatch(value):
+    if not isinstance(value, str) or not UID(value).is_valid:
         raise ImageRefused(NO_UIDS)
     return str(value)
 
@@ -134,9 +135,3 @@ def _identity(file: DicomFile) -> Dataset:
         if keyword in file.attributes:
             kept[keyword] = file.attributes[keyword]
     return kept
-
-
-def _code(code: Any) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
-    return item

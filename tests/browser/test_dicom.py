@@ -1,11 +1,13 @@
 """A DICOM file on the page: its frames, its scale and its report."""
 
+import base64
 import io
 import re
 import zipfile
 from pathlib import Path
 
 import pydicom
+import pytest
 from playwright.sync_api import FilePayload, Page, expect
 from pydicom import uid
 
@@ -48,3 +50,20 @@ def test_a_cine_has_a_chart_a_scale_and_a_report(page: Page, tmp_path: Path) -> 
     expect(panel.locator(".v-caption")).to_contain_text("evidence")
     expect(panel.get_by_role("button", name="Report (PDF)")).to_be_visible()
     expect(panel.get_by_role("button", name="Report (DICOM)")).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", ["IM000001", "image.dcm"])
+def test_a_file_without_a_type_can_be_dropped(page: Page, name: str) -> None:
+    """A browser knows no type for DICOM, and DICOM files often have no suffix."""
+    content = made.of_image(made.drawn(), "RGB", uid.ExplicitVRLittleEndian, Modality="XC")
+    panel = open_tab(page, "skin")
+    given = page.evaluate_handle(
+        """([name, content]) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], name));
+          return transfer;
+        }""",
+        [name, base64.b64encode(content).decode()],
+    )
+    panel.locator(".v-image input[type=file]").first.locator("..").dispatch_event("drop", {"dataTransfer": given})
+    expect(panel.locator(".v-word")).to_be_visible()

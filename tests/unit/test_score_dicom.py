@@ -150,3 +150,23 @@ def test_frames_exclude_reports(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         score.main(["skin", "a.png", "--frames", "--dicom", "reports"])
     assert "excludes --frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", ["instances", "fetch", "store"])
+def test_an_interrupted_archive_ends_the_run_in_a_sentence(
+    at: str,
+    made_checkpoint: Callable[[str], str],
+    archive: Archive,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    archive.add(image(1))
+    monkeypatch.setattr(dicomweb.Archive, at, interrupted)
+    arguments = ["skin", "dicomweb+" + archive.url + "/studies/2.25.2", "--weights", made_checkpoint("skin")]
+    arguments += ["--csv", str(tmp_path / "rows.csv"), "--dicom", str(tmp_path / "dicom"), "--stow", archive.url]
+    assert score.main(arguments) == 130
+    assert "score: interrupted" in capsys.readouterr().err
