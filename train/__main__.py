@@ -30,10 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--pretrained", default="none", metavar="hub|FILE|none", help="ImageNet weights (default none)")
     parser.add_argument("--region", type=Path, metavar="DIR", help="lesion finder, for lesion_crops")
+    parser.add_argument(
+        "--teachers", type=Path, nargs="+", default=(), metavar="DIR", help="checkpoint folders, for distillation"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--workers", type=int, help="processes that augment (default: one less than the cores)")
     options = parser.parse_args(arguments)
-    start = learning.Start(options.pretrained, options.region, options.resume, options.workers)
+    start = learning.Start(options.pretrained, options.region, tuple(options.teachers), options.resume, options.workers)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

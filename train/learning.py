@@ -14,6 +14,7 @@ from train.training import classifier, distributed, loop, segmentation
 from train.training.classifier import Classification
 from train.training.recipe import Recipe, RecipeError, RegionRecipe
 from train.training.segmentation import LesionSearch
+from train.training.teachers import Teachers
 
 TRAINING = "training"
 """The folder inside a checkpoint folder for files that only a training run needs. It is never published."""
@@ -24,12 +25,13 @@ class Start:
     """How a run starts.
 
     `pretrained` is "hub", "none" or a safetensors file. `region` is the folder of the lesion finder, for recipes with
-    `lesion_crops`. `resume` continues a run that was interrupted. `workers` is the number of processes that augment;
-    None means one less than the cores.
+    `lesion_crops`. `teachers` are checkpoint folders, for recipes with `distillation`. `resume` continues a run that
+    was interrupted. `workers` is the number of processes that augment; None means one less than the cores.
     """
 
     pretrained: str = "none"
     region: Path | None = None
+    teachers: tuple[Path, ...] = ()
     resume: bool = False
     workers: int | None = None
 
@@ -45,13 +47,21 @@ def learn(recipe: Recipe | RegionRecipe, samples: Sequence[Sample], out: Path, s
         raise RecipeError("This recipe has lesion_crops, so it needs --region.")
     if start.region is not None and not crops_to_lesion:
         raise RecipeError("This recipe has no lesion_crops, so --region must not be given.")
+    distils = isinstance(recipe, Recipe) and recipe.distillation is not None
+    if distils != bool(start.teachers):
+        raise RecipeError(
+            "This recipe has distillation, so it needs --teachers."
+            if distils
+            else "This recipe has no distillation, so --teachers must not be given."
+        )
     finder = segmentation.load(start.region) if start.region is not None else None
     with distributed.join_processes() as processes:
         job: loop.Job
         if isinstance(recipe, RegionRecipe):
             job = LesionSearch(recipe, samples, start.pretrained, validates=processes.first)
         else:
-            job = Classification(recipe, samples, start.pretrained, finder, validates=processes.first)
+            teachers = Teachers.load(recipe, start.teachers) if start.teachers else None
+            job = Classification(recipe, samples, start.pretrained, finder, teachers, validates=processes.first)
         precision = loop.Precision.best(processes.local_rank)
         tensors, history = loop.run(job, out / TRAINING, precision, start.resume, start.workers, processes)
     if not processes.first:

@@ -22,8 +22,9 @@ from train.data import Sample
 from train.evaluation import metrics
 from train.training.dataset import TrainingSet, load_arrays, load_evaluation_tensor, load_masks
 from train.training.loop import Job, Normalise, Precision, load_pretrained
-from train.training.losses import FocalLoss, class_weights
+from train.training.losses import FocalLoss, class_weights, distillation_loss
 from train.training.recipe import Recipe
+from train.training.teachers import Teachers, WithTeachers
 
 
 def pretrained_config(recipe: Recipe) -> PretrainedConfig:
@@ -97,7 +98,8 @@ class Classification(Job):
     """The job of a `Recipe`.
 
     `pretrained` is the same argument as that of `start`. `finder` is the lesion finder, for a recipe with
-    `lesion_crops`. `validates` is True in the process that calls `validate`; the others load no validation images.
+    `lesion_crops`. `teachers` answer beside the network, for a recipe with `distillation`. `validates` is True in the
+    process that calls `validate`; the others load no validation images.
     """
 
     recipe: Recipe
@@ -109,6 +111,7 @@ class Classification(Job):
         samples: Sequence[Sample],
         pretrained: str = "none",
         finder: LesionFinder | None = None,
+        teachers: Teachers | None = None,
         validates: bool = True,
     ) -> None:
         self.recipe = recipe
@@ -116,6 +119,7 @@ class Classification(Job):
         torch.manual_seed(recipe.seed)
         self.network = start(recipe, pretrained)
         self.auxiliary = recipe.loss.auxiliary
+        self.teachers = teachers
         self.has_unused_parameters = isinstance(self.network, EfficientNetV2MCBAM) and not self.auxiliary
 
         training = [sample for sample in samples if sample.split == "train"]
@@ -137,12 +141,22 @@ class Classification(Job):
         )
 
     def learner(self) -> nn.Module:
-        """The network; with an auxiliary head, a module that returns the logits of both heads."""
+        """The network; with an auxiliary head or with teachers, a module that also returns the others' logits."""
+        if self.teachers is not None:
+            return WithTeachers(self.network, self.teachers.to(next(self.network.parameters()).device))
         return _WithAuxiliary(self.network) if self.auxiliary else self.network
 
     def loss(self, answers: Any, targets: Tensor) -> Tensor:
-        """The main head's loss, plus the auxiliary head's loss times its weight."""
+        """The main head's loss, plus the auxiliary head's loss times its weight.
+
+        With teachers, it is the loss of `Distillation`.
+        """
         focal = self.focal.to(targets.device)
+        settings = self.recipe.distillation
+        if settings is not None:
+            logits, taught = class_logits(answers[0]), answers[1]
+            divergence = distillation_loss(logits, taught, settings.temperature)
+            return settings.share * divergence + (1 - settings.share) * focal(logits, targets)
         if not self.auxiliary:
             return focal(class_logits(answers), targets)
         main, auxiliary = (focal(class_logits(logits), targets) for logits in answers)

@@ -55,3 +55,13 @@ class FocalLoss(nn.Module):
         if isinstance(self.weights, Tensor):
             loss = loss * self.weights[labels]
         return loss.mean()
+
+
+def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """The Kullback-Leibler divergence from the teachers' answer to the network's, times `temperature` squared.
+
+    `logits` and `taught` are class logits (N, C) of any float dtype (computed in float32). Returns the mean over the
+    batch, a float32 scalar (Hinton et al. 2015, arXiv:1503.02531).
+    """
+    own, others = ((one.float() / temperature).log_softmax(dim=1) for one in (logits, taught))
+    return F.kl_div(own, others, reduction="batchmean", log_target=True) * temperature**2

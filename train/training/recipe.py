@@ -42,6 +42,19 @@ class Loss(_Strict):
     auxiliary: float = Field(0.0, ge=0)
 
 
+class Distillation(_Strict):
+    """How a network learns from the answers of teachers (Hinton et al. 2015, arXiv:1503.02531).
+
+    Teachers and network read the same augmented image (Beyer et al. 2022, arXiv:2106.05237). The teachers' answer is
+    the mean of their calibrated logits. The loss is `share` times the Kullback-Leibler divergence from that answer,
+    plus 1 - `share` times the recipe's own loss. Both answers are divided by `temperature` before the softmax, and the
+    divergence is multiplied by its square, which keeps the size of the gradients.
+    """
+
+    share: float = Field(1.0, gt=0, le=1)
+    temperature: PositiveFloat = 1.0
+
+
 class Sampling(_Strict):
     """Which training images make an epoch.
 
@@ -170,7 +183,8 @@ class Recipe(Run):
     copies of an image. `calibrate_bias` fits a bias per class on validation before the temperature. The default
     threshold must refer the share `refer_at_least` of validation's cancers in each source: of the class `refer_code`,
     or of all malignant classes; only tasks whose threshold validation chooses have this setting. With `lesion_crops`
-    the model reads the lesion that a U-Net finds (`--region`).
+    the model reads the lesion that a U-Net finds (`--region`). With `distillation` it learns from other checkpoints
+    (`--teachers`).
     """
 
     channels: Literal[1, 3] = 3
@@ -179,6 +193,7 @@ class Recipe(Run):
     drop_rate: float = Field(0.0, ge=0, lt=1)
     drop_path_rate: float = Field(0.0, ge=0, lt=1)
     loss: Loss
+    distillation: Distillation | None = None
     lesion_crops: LesionCrops | None = None
     select_by: Literal["auc_malignant", "auc_macro", "loss", "last"] = "auc_malignant"
     test_time_augmentation: TestTimeAugmentation = "none"
@@ -198,6 +213,8 @@ class Recipe(Run):
             raise ValueError(f"refer_code: {self.task} has no class {self.refer_code!r}")
         if self.loss.auxiliary and self.architecture != "vigil_efficientnetv2_m_cbam":
             raise ValueError(f"loss.auxiliary: {self.architecture} has no auxiliary head")
+        if self.distillation is not None and self.loss.auxiliary:
+            raise ValueError("distillation: a network with an auxiliary head cannot learn from teachers")
         if self.lesion_crops is not None and not TASKS[self.task].crop_to_roi:
             raise ValueError(f"lesion_crops: {self.task} has no region of interest")
         return self

@@ -1,0 +1,69 @@
+"""Trained checkpoints that answer beside a network that learns from them.
+
+This module knows nothing of the loss that compares the answers.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from src.models import checkpoints
+from src.models.probabilities import class_logits
+from train.training.recipe import Recipe, RecipeError
+
+
+class Teachers(nn.Module):
+    """The mean of several networks' calibrated class logits, without gradients.
+
+    `temperatures` has the calibration temperature of each network. Call it with normalised images, float32
+    (N, channels, H, W); it returns logits, float32 (N, C).
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks).eval().requires_grad_(False)
+        self.temperatures = tuple(temperatures)
+
+    @classmethod
+    def load(cls, recipe: Recipe, folders: Sequence[Path]) -> "Teachers":
+        """The teachers in these checkpoint folders.
+
+        Raises CheckpointError for a folder that does not verify, and RecipeError for one that reads other images than
+        the recipe's network.
+        """
+        networks, temperatures = [], []
+        for folder in folders:
+            checkpoint = checkpoints.load(recipe.task, folder)
+            config = checkpoint.config
+            read = config.pretrained_cfg
+            if (read.input_size[0], read.mean, read.std) != (recipe.channels, recipe.mean, recipe.std):
+                raise RecipeError(f"{folder} cannot teach: its images have other channels, mean or std.")
+            if (checkpoint.finder is not None) != (recipe.lesion_crops is not None):
+                raise RecipeError(f"{folder} cannot teach: only one of the two networks reads lesion crops.")
+            networks.append(checkpoint.network)
+            temperatures.append(config.vigil.temperature)
+        return cls(networks, temperatures)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The teachers' logits for a batch."""
+        with torch.no_grad():
+            answers = [
+                class_logits(network(pixels).float()) / temperature
+                for network, temperature in zip(self.networks, self.temperatures, strict=True)
+            ]
+        return torch.stack(answers).mean(dim=0)
+
+
+class WithTeachers(nn.Module):
+    """A module whose call returns the logits of `network` and of its `teachers`, as DistributedDataParallel needs."""
+
+    def __init__(self, network: nn.Module, teachers: Teachers) -> None:
+        super().__init__()
+        self.network = network
+        self.teachers = teachers
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of both, (N, outputs) and (N, C)."""
+        return self.network(pixels), self.teachers(pixels)
