@@ -120,7 +120,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 name="skin",
                 title="Skin lesions",
                 modality="a dermatoscopic image of one skin lesion",
-                data_set="HAM10000",
+                data_set="HAM10000, ISIC 2017 and palms and soles from the ISIC Archive",
                 look="dermatoscopy",
                 # Actinic keratoses and Bowen's disease (akiec) count as malignant, as in ISIC's screening question,
                 # because they are intraepithelial carcinoma or its precursor and are treated.
@@ -139,7 +139,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 sources=("ham10000", "isic2017", "acral"),
                 licence=Licence("cc-by-nc-4.0"),
                 limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin.\n"
-                "  It names no patients, so two lesions of one person may be in different splits.",
+                "  It names no patients, so two lesions of one person may be in different splits.\n"
+                "- ISIC 2017 names no patients either. Its images are small, and more than a quarter of them show melanoma.\n"
+                "- The palms and soles come from three collections. They show melanomas and naevi only, as small images.",
                 input_side=224,
                 camera=True,
                 advice={
