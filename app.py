@@ -83,7 +83,7 @@ def serve(address: settings.Address) -> None:
                 state_session_capacity=SESSIONS,
                 max_threads=layout.MAX_EVENTS,
                 ssr_mode=False,
-                app_kwargs=middleware.app_kwargs(claimed, pool.turns, SlideTiles(pool, slides)),
+                app_kwargs=middleware.app_kwargs(claimed, pool.turns, SlideTiles(pool, slides), page.translate),
                 mcp_server=True,
                 # Otherwise Gradio requests its own page, and ends the app if a busy machine needs more than 3 seconds.
                 _frontend=False,

@@ -140,8 +140,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 licence=Licence("cc-by-nc-4.0"),
                 limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin.\n"
                 "  It names no patients, so two lesions of one person may be in different splits.\n"
-                "- ISIC 2017 names no patients either. Its images are small, and more than a quarter of them show melanoma.\n"
-                "- The palms and soles come from three collections. They show melanomas and naevi only, as small images.",
+                "- ISIC 2017 names no patients either. Its images are small, and more than a quarter show melanoma.\n"
+                "- The palms and soles come from three collections. Their small images show melanomas and naevi only.",
                 input_side=224,
                 camera=True,
                 advice={

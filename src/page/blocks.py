@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -48,8 +48,11 @@ class Page(gr.Blocks):
     gr.Image would open the file first, with all of Pillow's 43 formats. A subclass of gr.Image could prevent this too,
     but Gradio writes an app.pyi for a subclass, and type checkers would read that file in place of app.py.
 
-    `translated` has the components and the events of the same page in other languages, by the language's code.
+    `draw_in` draws the same page in the language with a code. `translated` has the components and the events of these
+    pages, by the language's code.
     """
+
+    draw_in: Callable[[str], gr.Blocks] | None = None
 
     def __init__(self, *arguments: Any, **further: Any) -> None:
         self.translated: dict[str, dict[str, Any]] = {}
@@ -64,12 +67,15 @@ class Page(gr.Blocks):
     def config(self, config: BlocksConfigDict) -> None:
         self._config = config
 
-    def translate(self, page: gr.Blocks, code: str) -> None:
-        """Show the texts of `page`, which is the same page in the language `code`, to visitors with that language.
+    def translate(self, code: str) -> None:
+        """Draw the page in the language `code`, unless it is drawn. Takes about a second.
 
+        Only the event loop's thread may call it, because Gradio numbers the parts of all pages with one counter.
         Functions and parts are found by their numbers, which are the same on both pages. Raises ValueError if not.
         """
-        config = page.get_config_file()
+        if code == ENGLISH or code in self.translated or self.draw_in is None:
+            return
+        config = self.draw_in(code).get_config_file()
         if [block["id"] for block in config["components"]] != [block["id"] for block in self.config["components"]]:
             raise ValueError(f"The page in {code} has other parts.")
         self.translated[code] = {"components": config["components"], "dependencies": config["dependencies"]}

@@ -19,7 +19,7 @@ from src.page.tabs.task_tab import TaskTab
 from src.page.translation import gettext as _
 from src.page.translation import translated
 from src.page.views import evidence, page_frame
-from src.server.languages import ENGLISH, LANGUAGES, language
+from src.server.languages import ENGLISH, language
 from src.service import arguments, read_picture, read_slide
 from src.service.worker_pool import Models, WorkerPool
 from src.slides.library import Offered
@@ -33,21 +33,29 @@ SWEEP_SECONDS, KEPT_SECONDS = 300, 2700
 """Gradio deletes its files before src/server/disk.py does, because it only forgets a file that it deletes itself."""
 
 
-def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})) -> gr.Blocks:
+def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})) -> Page:
     """The page for the models of `pool` and the offered slides.
 
-    It is drawn once in each language. Visitors of all languages call the functions of the English page, which find
-    their components by number.
+    It is drawn in English now, and in another language when its first visitor comes. Visitors of all languages call the
+    functions of the English page, which find their components by number.
     """
     tried = {task: speeds(pool.models, arguments.models_of(task, checkpoints_of(pool))) for task in TASKS}
-    first, pages = Context.id, dict[str, Page]()
-    for code in LANGUAGES:
-        Context.id, before = first, language.set(code)
-        pages[code] = draw(pool, slides, tried)
-        language.reset(before)
-    page = pages.pop(ENGLISH)
-    for code, other in pages.items():
-        page.translate(other, code)
+    # The folders and not the files, because Gradio compares each path here with each file that comes or goes.
+    gr.set_static_paths(sorted({str(path.parent) for path in example_files()}))
+    first = Context.id
+
+    def draw_in(code: str) -> Page:
+        """The page in the language `code`, with the numbers of the English page's parts."""
+        following, before = Context.id, language.set(code)
+        Context.id = first
+        try:
+            return draw(pool, slides, tried)
+        finally:
+            Context.id = max(following, Context.id)
+            language.reset(before)
+
+    page = draw_in(ENGLISH)
+    page.draw_in = draw_in
     page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
     return page
 
@@ -64,8 +72,6 @@ def draw(pool: WorkerPool, slides: Mapping[str, Offered], tried: Mapping[str, Ma
     """
     checkpoints = checkpoints_of(pool)
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
-    # The folders and not the files, because Gradio compares each path here with each file that comes or goes.
-    gr.set_static_paths(sorted({str(path.parent) for path in example_files()}))
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
         with gr.Row(elem_classes="v-top"):
             html(page_frame.header())

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,10 +29,13 @@ from src.server.routes import Routes, is_slide
 from src.server.sessions import Sessions
 
 
-def app_kwargs(claimed: Claim, turns: Turns, slides: ASGIApp | None = None) -> dict[str, Any]:
+def app_kwargs(
+    claimed: Claim, turns: Turns, slides: ASGIApp | None = None, prepare: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """The argument `app_kwargs` of launch(), for an app with uploads in the claimed folder and a queue of `turns`.
 
-    `slides` serves the paths of the slide viewer, if there is one.
+    `slides` serves the paths of the slide viewer, if there is one. `prepare` is called before a page is written, with
+    the code of the visitor's language.
 
     Raises SettingRefused if a limit in the environment is invalid.
     """
@@ -55,6 +58,7 @@ def app_kwargs(claimed: Claim, turns: Turns, slides: ASGIApp | None = None) -> d
             hosts,
             turns,
             most_requests(most),
+            prepare,
         )
         # Otherwise the garbage collector would sometimes visit all loaded objects. That takes nearly a second, in which
         # nobody gets an answer, and a request with many values can trigger it.
@@ -75,14 +79,21 @@ def app_kwargs(claimed: Claim, turns: Turns, slides: ASGIApp | None = None) -> d
 
 
 def guarded(
-    app: ASGIApp, page: gr.Blocks, disk: Disk, allowed: Allowed, hosts: AllowedHosts, turns: Turns, most_open: int
+    app: ASGIApp,
+    page: gr.Blocks,
+    disk: Disk,
+    allowed: Allowed,
+    hosts: AllowedHosts,
+    turns: Turns,
+    most_open: int,
+    prepare: Callable[[str], None] | None = None,
 ) -> ASGIApp:
     """`app`, which serves `page`, behind all checks of a request. At most `most_open` requests may be open at once."""
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
     # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.
     limits = RateLimits(allowed)
-    called = Calls(Admission(DiskSpace(Pages(Languages(app)), disk), turns), files, limits)
+    called = Calls(Admission(DiskSpace(Pages(Languages(app), prepare), disk), turns), files, limits)
     limited = OpenRequests(BodyMemory(Bodies(called)), most_open)
     inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.ensure_folder), hosts)))
 

@@ -6,12 +6,14 @@ and nobody gets an answer in that time. A page has about a megabyte, so it is se
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import Final
 from weakref import WeakValueDictionary
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from src.server.languages import language_of
 from src.server.rate_limit import visitor_of
 from src.server.routes import PAGES
 
@@ -22,11 +24,12 @@ LEVEL: Final = 1
 class Pages:
     """ASGI middleware that lets `app` write one of PAGES at a time.
 
-    A visitor who asks for several has only one of them in the queue.
+    A visitor who asks for several has only one of them in the queue. `prepare` is called before each page, with the
+    code of the visitor's language.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, prepare: Callable[[str], None] | None = None) -> None:
+        self.app, self.prepare = app, prepare
         self._writing = asyncio.Lock()
         self._of_visitor: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -41,6 +44,8 @@ class Pages:
 
         own = self._of_visitor.setdefault(visitor_of(scope), asyncio.Lock())
         async with own, self._writing:
+            if self.prepare is not None:
+                self.prepare(language_of(scope))
             await self.app(scope, receive, keep)
             if _takes_gzip(Headers(scope=scope)):
                 written = await _compressed(written)

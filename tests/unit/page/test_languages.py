@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gradio.context import Context
 from jinja2 import nodes
 
-from src.page import render
+from src.page import layout, render
 from src.page.render import _ENVIRONMENT as ENVIRONMENT
 from src.page.translation import PLACEHOLDER, _patterns, gettext, ngettext, translated
 from src.page.views import result_card
 from src.pictures import quality, reasons
 from src.results import gate_sentences
 from src.server.languages import ENGLISH, LANGUAGES, language
+from src.service.worker_pool import Models, WorkerPool
 from src.tasks import TASKS
 from tests.support import page_texts
 from tests.support.app import ROOT
@@ -144,3 +146,19 @@ def test_a_number_chooses_the_form_of_a_text() -> None:
 def test_a_value_in_a_translated_text_is_escaped() -> None:
     shown = parse(render.render("writing_introduction.html", receiver="<script>alert(1)</script>"))
     assert not shown.find("script")
+
+
+@pytest.mark.usefixtures("german")
+def test_a_language_is_drawn_once_with_the_parts_of_the_english_page(models: Models) -> None:
+    page = layout.build(WorkerPool(models))
+    numbers, following = [part["id"] for part in page.config["components"]], Context.id
+    for code in TRANSLATED:
+        page.translate(code)
+    assert {*page.translated} == {*TRANSLATED}
+    drawn = page.translated["de"]
+    page.translate("de")
+    assert page.translated["de"] is drawn
+    assert [part["id"] for part in page.config["components"]] == numbers
+    assert "Bild hier ablegen" in str(page.config["components"])
+    # A part that is made later gets a number of its own.
+    assert Context.id >= following > max(numbers)

@@ -57,6 +57,35 @@ def test_one_page_at_a_time_and_each_visitor_in_turn() -> None:
     event_loop.run(run())
 
 
+def test_each_page_is_prepared_in_its_turn_for_the_language_of_its_visitor() -> None:
+    happened: list[str] = []
+
+    async def write(scope: Scope, _: Receive, send: Send) -> None:
+        await asyncio.sleep(0.001)
+        happened.append(f"written for {scope['visitor']}")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def run() -> None:
+        pages = Pages(write, lambda code: happened.append(f"prepared in {code}"))
+
+        async def take(_: MutableMapping[str, Any]) -> None:
+            pass
+
+        german = {**scope_of("one"), "headers": [(b"accept-language", b"de")]}
+        french = {**scope_of("other"), "query_string": b"lang=fr"}
+        await asyncio.gather(*(pages(scope, nothing, take) for scope in (german, french)))
+        await pages(scope_of("third", "/theme.css"), nothing, take)
+
+    event_loop.run(run())
+    assert happened == [
+        "prepared in de",
+        "written for one",
+        "prepared in fr",
+        "written for other",
+        "written for third",
+    ]
+
+
 def test_a_visitor_who_does_not_receive_keeps_nobody_waiting() -> None:
     async def write(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
