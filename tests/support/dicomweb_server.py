@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from json import dumps
@@ -11,6 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pydicom
+import pytest
+from dicomweb_client.api import DICOMwebClient
 
 BOUNDARY = "vigil-test"
 
@@ -46,7 +49,7 @@ def archive() -> Iterator[Archive]:
         archive = state
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     state.url = f"http://127.0.0.1:{server.server_port}/dicom-web"
     try:
@@ -55,6 +58,12 @@ def archive() -> Iterator[Archive]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def shorten_waits(patch: pytest.MonkeyPatch) -> None:
+    """A client asks an archive as often as ever, and waits milliseconds in between, not seconds."""
+    asked_again = partialmethod(DICOMwebClient.set_http_retry_params, wait_exponential_multiplier=1)
+    patch.setattr(DICOMwebClient, "set_http_retry_params", asked_again)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -19,6 +19,7 @@ TOKEN = "the-token-of-an-archive"
 @pytest.fixture
 def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
     monkeypatch.setattr(dicomweb, "LISTED_AFTER", (0, 0.01, 0.01))
+    dicomweb_server.shorten_waits(monkeypatch)
     with dicomweb_server.archive() as running:
         yield running
 
@@ -74,9 +75,8 @@ def test_an_archive_may_list_an_object_later(archive: Archive) -> None:
     assert dicomweb.Archive(archive.url).store(image())
 
 
-def test_a_busy_archive_is_asked_again_and_not_for_ever(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_archive_is_asked_again_and_not_for_ever(archive: Archive) -> None:
     client = dicomweb.Archive(archive.url)
-    monkeypatch.setattr(client._client, "_wait_exponential_multiplier", 1)
     archive.busy = 2
     assert client.store(image())
     archive.busy = 100
@@ -118,6 +118,7 @@ def test_an_address_of_no_archive_is_refused(address: str) -> None:
         dicomweb.Archive(address)
 
 
-def test_an_archive_that_is_not_there_is_reported() -> None:
+def test_an_archive_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    dicomweb_server.shorten_waits(monkeypatch)
     with pytest.raises(ArchiveError, match="cannot be reached"):
         dicomweb.Archive("http://127.0.0.1:9/dicom-web").instances("2.25.2")

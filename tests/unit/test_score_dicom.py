@@ -19,6 +19,7 @@ from tests.support.scoring import picture, read
 @pytest.fixture
 def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
     monkeypatch.setattr(dicomweb, "LISTED_AFTER", (0, 0.01))
+    dicomweb_server.shorten_waits(monkeypatch)
     with dicomweb_server.archive() as running:
         yield running
 
