@@ -113,6 +113,7 @@ def test_a_left_out_source_is_not_learned_from_nor_its_test_split_read(data: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_evaluation")
 def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
