@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from src.models import engine
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import Server, running
@@ -16,6 +17,18 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _torch() -> Iterator[None]:
+    """PyTorch runs the networks of this process. OpenVINO would convert each of them first, which takes seconds.
+
+    tests/unit/models/test_engine.py compares the engines for every network, and the tests of the golden values compare
+    them for every released checkpoint. The app that tests start, and the models of the worker pools, use OpenVINO.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(engine.VARIABLE, "torch")
+        yield
 
 
 @pytest.fixture(scope="session")

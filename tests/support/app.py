@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from src.models import engine
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The repository."""
 AUDIT = Path(__file__).with_name("audit")
@@ -89,6 +91,7 @@ def _start(folder: Path, environment: Mapping[str, str], program: Sequence[str],
     log, uploads, audit = folder / "app.log", folder / "uploads", folder / "audit.txt"
     settings = {
         **os.environ,
+        engine.VARIABLE: engine.ENGINES[0],
         **UNLIMITED,
         **environment,
         **audit_environment(audit),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.models import checkpoints
+from src.models import checkpoints, engine
 from src.models.predictor import Predictor
 from src.service.worker_pool import Models
 from tests.support import gated_checkpoints, synthetic_checkpoints, synthetic_datasets
@@ -13,9 +13,11 @@ from tests.support import gated_checkpoints, synthetic_checkpoints, synthetic_da
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """A small random network for BreastMNIST."""
+    """A small random network for BreastMNIST, in OpenVINO, as the app gives it to its worker processes."""
     folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
-    return {"breastmnist": Predictor(checkpoints.load("breastmnist", folder))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(engine.VARIABLE, "openvino")
+        return {"breastmnist": Predictor(checkpoints.load("breastmnist", folder))}
 
 
 @pytest.fixture(scope="session")
