@@ -19,8 +19,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """The page, opened; fails its test for any error on the console and any request to another address."""
+def blank(browser: Browser, server: Server) -> Iterator[Page]:
+    """An empty page, for an address of the app. It fails its test for any error on the console and any request to
+    another address."""
     opened = browser.new_page(viewport={"width": 1440, "height": 1000})
     opened.set_default_timeout(PATIENCE)
     wrong: list[str] = []
@@ -36,7 +37,13 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     opened.on("console", note_error)
     opened.on("request", note_foreign)
     opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.goto(server.url)
     yield opened
     opened.close()
     assert not wrong
+
+
+@pytest.fixture
+def page(blank: Page, server: Server) -> Page:
+    """The page, opened, with the checks of `blank`."""
+    blank.goto(server.url)
+    return blank

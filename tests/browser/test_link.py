@@ -30,12 +30,12 @@ def stands(page: Page, tab: str, threshold: float | None) -> None:
     ],
 )
 def test_a_link_opens_where_it_was_copied(
-    page: Page, server: Server, query: str, tab: str, threshold: float | None
+    blank: Page, server: Server, query: str, tab: str, threshold: float | None
 ) -> None:
-    page.goto(f"{server.url}/?{query}")
-    stands(page, tab, threshold)
+    blank.goto(f"{server.url}/?{query}")
+    stands(blank, tab, threshold)
     if "model=" in query:
-        expect(page.locator("input[type=radio][value=breastmnist-logistic]:visible")).to_be_checked()
+        expect(blank.locator("input[type=radio][value=breastmnist-logistic]:visible")).to_be_checked()
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_a_link_opens_where_it_was_copied(
         "tab=skin&model=%3Cimg%20src=x%3E&threshold=1e9",
     ],
 )
-def test_what_an_address_must_not_say_is_left_aside(page: Page, server: Server, query: str) -> None:
-    page.goto(f"{server.url}/?{query}")
-    stands(page, TASKS["skin"].title, 0.187)
-    assert page.locator("img[src=x]").count() == 0
+def test_what_an_address_must_not_say_is_left_aside(blank: Page, server: Server, query: str) -> None:
+    blank.goto(f"{server.url}/?{query}")
+    stands(blank, TASKS["skin"].title, 0.187)
+    assert blank.locator("img[src=x]").count() == 0
 
 
 def test_the_address_follows_and_is_copied(browser: Browser, server: Server) -> None:
