@@ -60,9 +60,10 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server) 
             expect(panel.locator(".v-slide-report")).to_be_visible()
         # Gradio dims what is still being answered.
         expect(panel.locator(".pending")).to_have_count(0)
-        # The tabs of the tasks have the same styles, so the dark ones are checked once.
+        # The tabs of the tasks have the same template and styles: one is checked without an answer and in the dark.
         find = violations if title in tasks[1:] else violations_in_both_schemes
-        found[title] = find(page)
+        if title not in tasks[1:]:
+            found[title] = find(page)
         if title in tasks:
             panel.locator(".v-example").first.click()
             expect(panel.locator(".v-caption")).to_be_visible()
