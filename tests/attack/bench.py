@@ -32,7 +32,8 @@ CANARIES = {"HF_TOKEN": "hf_canaryOfTheHubToken", "VIGIL_WRITER_TOKEN": "canaryO
 
 
 SETTLED = 2**20
-"""The largest change in bytes, over five seconds, of the memory of an idle app that has finished its start."""
+"""The largest change in bytes, from one measurement to the next, of the memory of an idle app that has finished its
+start."""
 
 
 def tree(pid: int) -> list[int]:
@@ -74,12 +75,13 @@ def meanwhile(seconds: float, look: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def settle(pid: int) -> None:
-    """Wait until the memory of a started app no longer changes, for two minutes at most."""
+def settle(pid: int, every: float = 5) -> None:
+    """Wait until the memory of a started app no longer changes, for two minutes at most; measured `every` so many
+    seconds."""
     until, before = time.monotonic() + 120, 0
     while abs(memory(pid) - before) > SETTLED and time.monotonic() < until:
         before = memory(pid)
-        time.sleep(5)
+        time.sleep(every)
 
 
 def _status(pid: int, field: str) -> int:

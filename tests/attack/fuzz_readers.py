@@ -12,7 +12,7 @@ from tests.attack.row import Row
 from tests.support.app import ROOT
 
 TARGETS: Final = ("images", "archives", "tables")
-SECONDS, FEW_SECONDS = 300, 5
+SECONDS, FEW_SECONDS = 300, 3
 
 
 # libFuzzer limits the most memory that its process has had. Linux counts in the memory of the process that started it,

@@ -119,7 +119,7 @@ def largest(bench: Bench) -> Iterator[Row]:
     """Send the costliest calls for each of these images. All must be answered within the memory limit."""
     visitor = Visitor(bench.app.url)
     heat_map(visitor, visitor.upload(EXAMPLE.read_bytes(), EXAMPLE.name))
-    settle(bench.app.process.pid)  # until every process stands ready
+    settle(bench.app.process.pid, every=1 if bench.short else 5)  # until every process stands ready
     pids = workers(bench)
     before = {pid: memory(pid, "VmSize") for pid in pids}
     wrong, costliest, most, asked = [], "", 0, 0

@@ -1,5 +1,5 @@
 """The short form of `python -m tests.attack`, and its frame. Points 1, 2, 5, 6 and 7 are in test_server*.py and
-test_work.py, the faults of weights in test_weights.py and test_hub.py."""
+test_work.py, the faults of weights in test_weights.py and test_hub.py. tests/api/test_calls.py runs `fetching`."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +9,6 @@ import pytest
 from tests.attack import __main__ as attack
 from tests.attack import (
     arguments,
-    fetching,
     files,
     fuzz_calls,
     fuzz_readers,
@@ -37,7 +36,6 @@ SHORT = (
     arguments.calls,
     arguments.functions,
     odd_json.odd_json,
-    fetching.fetching,
     fuzz_calls.generated_calls,
     fuzz_readers.readers,
     names.names,
