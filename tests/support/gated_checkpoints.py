@@ -13,6 +13,7 @@ from src.models.gate import Gate, Verdict
 from src.models.predictor import Predictor
 from src.pictures.picture import Picture
 from tests.support import synthetic_checkpoints, synthetic_datasets
+from tests.support.small_models import SMALL
 from train import gate as fitting
 from train.data import load, split_hash
 
@@ -41,7 +42,7 @@ def write(root: Path, data: Path) -> dict[str, Path]:
     for name, architecture in MODELS.items():
         task = name.split("-")[0]
         samples = load(task, data)
-        made[name] = synthetic_checkpoints.write(root / name, task, architecture)
+        made[name] = synthetic_checkpoints.write(root / name, task, architecture, **SMALL.get(name, {}))
         config = json.loads((made[name] / "config.json").read_text(encoding="utf-8"))
         config["vigil"] |= {
             "recipe": {"sources": list({sample.source for sample in samples})},

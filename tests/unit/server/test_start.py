@@ -35,7 +35,7 @@ LAST_STEP = "Launching MCP server"
 
 def test_a_busy_machine_starts_however_long_it_takes(tmp_path: Path) -> None:
     asked = {f"VIGIL_WEIGHTS_{task.upper()}": str(synthetic_checkpoints.write(tmp_path / task, task)) for task in TASKS}
-    with running(tmp_path, {**asked, "PYTHONUNBUFFERED": "1"}, ("-c", SLOW)) as app:
+    with running(tmp_path, {**asked, "PYTHONUNBUFFERED": "1", "VIGIL_ENGINE": "torch"}, ("-c", SLOW)) as app:
         until = time.monotonic() + STARTED_WITHIN
         while LAST_STEP not in app.log.read_text() and app.process.poll() is None and time.monotonic() < until:
             time.sleep(0.1)

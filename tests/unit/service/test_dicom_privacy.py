@@ -126,7 +126,7 @@ def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
     reads = (
         "import asyncio, sys; from src.service.worker_pool import ProcessWorkerPool; "
         "from tests.support.worker_functions import notes; "
-        "print(asyncio.run(ProcessWorkerPool({}).call(notes, sys.argv[1])))"
+        "print(asyncio.run(ProcessWorkerPool({}, at_once=1).call(notes, sys.argv[1])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", reads, str(file)], capture_output=True, text=True, timeout=300, cwd=ROOT
