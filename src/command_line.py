@@ -1,9 +1,11 @@
-"""The parts that the commands share: types of arguments, and the exit status if no engine can run the networks."""
+"""The parts that the commands share: types of arguments, the exit status if no engine can run the networks, and the
+storing of DICOM objects in an archive."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Final, ParamSpec
 
 from src.models import engine
@@ -50,3 +52,30 @@ def runs_networks(command: str) -> Callable[[Callable[P, int]], Callable[P, int]
         return checked
 
     return decorated
+
+
+def store(command: str, url: str, files: Sequence[Path]) -> int:
+    """Store DICOM files in the archive at `url`, and print for `command` what became of them.
+
+    Returns the number of failures.
+    """
+    # Imported here, because few runs need it.
+    from src import dicomweb
+
+    stored = duplicates = failures = 0
+    try:
+        archive = dicomweb.Archive(url)
+    except dicomweb.ArchiveError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 1
+    for file in files:
+        try:
+            if archive.store(file.read_bytes()):
+                stored += 1
+            else:
+                duplicates += 1
+        except dicomweb.ArchiveError as error:
+            failures += 1
+            print(f"{command}: {file.name}: {error}", file=sys.stderr)
+    print(f"{command}: {stored} objects stored, {duplicates} were there already, {failures} failed.", file=sys.stderr)
+    return failures

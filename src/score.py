@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from src import sources
-from src.command_line import runs_networks, sensitivity_argument, threshold_argument
+from src.command_line import runs_networks, sensitivity_argument, store, threshold_argument
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
 from src.models import checkpoints
@@ -189,31 +189,8 @@ def _run(options: argparse.Namespace, predictor: Predictor, threshold: float, mp
             print(f"score: no report on {printable(found.names.get(path, path))}: {reason}", file=sys.stderr)
         failed += len(reports.refused)
         if options.stow is not None:
-            failed += _stored(options.stow, reports.written)
+            failed += store("score", options.stow, reports.written)
     return 1 if failed else 0
-
-
-def _stored(url: str, files: Sequence[Path]) -> int:
-    """Store the files in the archive at `url`, and say what became of them. Returns the number of failures."""
-    from src import dicomweb
-
-    stored = duplicates = failures = 0
-    try:
-        archive = dicomweb.Archive(url)
-    except dicomweb.ArchiveError as error:
-        print(f"score: {error}", file=sys.stderr)
-        return 1
-    for file in files:
-        try:
-            if archive.store(file.read_bytes()):
-                stored += 1
-            else:
-                duplicates += 1
-        except dicomweb.ArchiveError as error:
-            failures += 1
-            print(f"score: {file.name}: {error}", file=sys.stderr)
-    print(f"score: {stored} objects stored, {duplicates} were there already, {failures} failed.", file=sys.stderr)
-    return failures
 
 
 def _dicom_folder(

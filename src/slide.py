@@ -12,7 +12,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from src.command_line import runs_networks, threshold_argument
+from src.command_line import runs_networks, store, threshold_argument
 from src.exports.spreadsheet import Writer
 from src.models import checkpoints
 from src.models.predictor import Predictor
@@ -44,8 +44,9 @@ Each slide gets a folder in DIR with the name of its file:
 DIR/slides.csv has a row for each slide. Its p_malignant is the 99.9th percentile of the tiles. It is no calibrated
 probability, because the networks learned tiles; docs/SLIDES.md says how to calibrate it.
 
-Exit status: 0 if every slide was read; 1 if any failed or more than 1% of its blocks could not be read, or if the
-weights could not be used; 2 for a wrong argument or a wrong VIGIL_ENGINE; 130 if interrupted.
+Exit status: 0 if every slide was read; 1 if any failed or more than 1% of its blocks could not be read, if a DICOM
+object could not be written or stored, or if the weights could not be used; 2 for a wrong argument or a wrong
+VIGIL_ENGINE; 130 if interrupted.
 
 Research and education only, not a diagnosis.
 """
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.stow is not None and given.dicom is None:
+        parser.error("--stow needs --dicom")
     logging.basicConfig(level=logging.ERROR)
     try:
         check(Options(0.0, given.stride, given.mpp), TASK.input_side)
@@ -74,24 +77,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(threshold, given.stride, given.mpp, given.all_tiles, given.all_views)
     predictor = Predictor(checkpoint)
     rows: list[dict[str, str]] = []
+    objects: list[Path] = []
     status = 0
     try:
         for path in given.slides:
+            folder = given.out / path.name
             try:
-                found = _read(path, given.out / path.name, predictor, options, given.csv)
+                found = _read(path, folder, predictor, options, given.csv)
             except ImageRefused as refusal:
                 status = _failed(f"{printable(str(path))}: {refusal}")
                 rows.append({"path": str(path), "error": str(refusal)})
             else:
                 status = max(status, len(found.failed_blocks) > MOST_FAILED * found.blocks)
                 rows.append(_row(path, found))
+                if given.dicom is not None:
+                    written = _dicom_objects(path, folder, given.dicom, found, checkpoint.config.vigil.sha256)
+                    objects += written
+                    status = max(status, not written)
             given.out.mkdir(parents=True, exist_ok=True)
             files.whole(given.out / SLIDES, lambda file: _write(file, rows))
+        if given.dicom is not None:
+            print(f"slide: {len(objects):,} DICOM objects are in {printable(str(given.dicom))}.", file=sys.stderr)
+        if given.stow is not None:
+            status = max(status, store("slide", given.stow, objects) > 0)
     except KeyboardInterrupt:
         print("slide: interrupted; the same command continues where it was.", file=sys.stderr)
         return 130
     except OSError as error:
-        return _failed(f"{given.out} cannot be written: {error.strerror or error}.")
+        return _failed(f"{error.filename or given.out} cannot be written: {error.strerror or error}.")
     return status
 
 
@@ -125,6 +138,18 @@ def _read(path: Path, folder: Path, predictor: Predictor, options: Options, csv:
         file=sys.stderr,
     )
     return found
+
+
+def _dicom_objects(path: Path, folder: Path, out: Path, found: SlideReport, weights: str) -> list[Path]:
+    """Write the DICOM objects of a slide into `out`; none, with a sentence, where the slide does not say its study."""
+    # Imported here, because it takes a second.
+    from src.slides import dicom_objects
+
+    try:
+        return dicom_objects.write(path, folder, out, found, weights, with_identity=True)
+    except ImageRefused as refusal:
+        print(f"slide: no report on {printable(str(path))}: {refusal}", file=sys.stderr)
+        return []
 
 
 def _row(path: Path, found: SlideReport) -> dict[str, str]:
@@ -185,6 +210,19 @@ def _parser() -> argparse.ArgumentParser:
         help="read each tile in all views of the checkpoint, as src.score does; takes eight times as long",
     )
     parser.add_argument("--csv", action="store_true", help="write tiles.csv, too")
+    parser.add_argument(
+        "--dicom",
+        type=Path,
+        metavar="DIR",
+        help="write a DICOM parametric map of the scores and a structured report for each slide into this folder; for "
+        "a DICOM slide they name the patient, as the file does",
+    )
+    parser.add_argument(
+        "--stow",
+        metavar="URL",
+        help="with --dicom: store what was written in the DICOMweb archive at this address; VIGIL_DICOMWEB_TOKEN has "
+        "the token that it asks for",
+    )
     return parser
 
 

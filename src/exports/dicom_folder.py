@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.exports import dicom_report, heat_map
+from src.exports import dicom_codes, dicom_report, heat_map
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.pictures.archive import printable
@@ -66,6 +66,6 @@ class DicomFolder:
         else:
             for name, content in objects.items():
                 file = self.folder / name
-                file.write_bytes(dicom_report.encoded(content))
+                file.write_bytes(dicom_codes.encoded(content))
                 self.written.append(file)
         return prediction

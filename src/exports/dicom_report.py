@@ -2,19 +2,16 @@
 
 The report is a Comprehensive 3D SR by template TID 1500, with measurements of the whole image. Both objects lie in the
 study of the image, each in a series of its own. Their UIDs depend on the image, the weights and the settings alone, so
-that the same answer is never filed twice. Concepts without a standard code have one of Vigil's own scheme 99VIGIL,
-which docs/DICOM.md lists.
+that the same answer is never filed twice.
 """
 
-import logging
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any, Final
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 from highdicom import ContentQualificationValues
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sc import SCImage
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -38,19 +35,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from src.exports import dicom_source
+from src.exports.dicom_codes import VIGIL, encoded, number, own, own_scheme, rounded
 from src.exports.dicom_source import Source, derived_uid
 from src.exports.report_parts import LONGEST_SIDE
 from src.results.result import HeldOutResult, Result
 from src.results.thresholds import Decision
 
-logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)  # its messages may quote the file, which is not logged
-
-VIGIL: Final = "Vigil"
-SCHEME: Final = "99VIGIL"
 REPORT_SERIES, HEAT_MAP_SERIES = 9801, 9802
 """Numbers of the two series within the study. They only order a list in a viewer."""
-LONGEST_MEANING: Final = 64
-"""The most characters of a code's meaning (PS3.5, VR LO)."""
 
 
 def objects(
@@ -80,13 +72,6 @@ def zipped(files: dict[str, Dataset]) -> bytes:
     return out.getvalue()
 
 
-def encoded(data: Dataset) -> bytes:
-    """The bytes of an object's file."""
-    out = BytesIO()
-    data.save_as(out, enforce_file_format=True)
-    return out.getvalue()
-
-
 def _report(source: Source, result: Result, weights: str) -> Comprehensive3DSR:
     about = result.about_task
     frames = None if source.frame is None else [source.frame]
@@ -102,7 +87,7 @@ def _report(source: Source, result: Result, weights: str) -> Comprehensive3DSR:
             parameters=[f"sha256 of the weights: {weights}", f"threshold: {result.threshold:.6f}"],
         ),
         measurements=list(_measurements(result)),
-        qualitative_evaluations=[QualitativeEvaluation(_own("DECISION", "Decision"), _decision(result.decision))],
+        qualitative_evaluations=[QualitativeEvaluation(own("DECISION", "Decision"), _decision(result.decision))],
         source_images=[SourceImageForMeasurementGroup(source.sop_class, source.instance, frames)],
     )
     group[0].ContentSequence.extend(_texts(result))
@@ -162,7 +147,7 @@ def _common(kind: str, source: Source, result: Result, weights: str) -> dict[str
         "software_versions": result.revision,
         "series_description": f"{VIGIL} {kind}, {result.task}: research only",
         "content_qualification": ContentQualificationValues.RESEARCH,
-        "coding_schemes": [CodingSchemeIdentificationItem(SCHEME, name=f"{VIGIL}'s own codes")],
+        "coding_schemes": [own_scheme()],
     }
 
 
@@ -173,46 +158,34 @@ def _uid(kind: str, source: Source, result: Result, weights: str) -> str:
 
 
 def _measurements(result: Result) -> Iterator[Measurement]:
-    yield _number(codes.DCM.ProbabilityOfCancer, result.p_malignant)
-    yield _number(_own("THRESHOLD", "Decision threshold"), result.threshold)
+    yield number(codes.DCM.ProbabilityOfCancer, result.p_malignant)
+    yield number(own("THRESHOLD", "Decision threshold"), result.threshold)
     for one in result.classes:
-        yield _number(_own(f"P-{one.code}".upper(), f"Probability of {one.name}"), one.probability)
-    for number, place in enumerate(result.screening.places, 1):
-        yield from _held_out(number, place)
+        yield number(own(f"P-{one.code}".upper(), f"Probability of {one.name}"), one.probability)
+    for index, place in enumerate(result.screening.places, 1):
+        yield from _held_out(index, place)
 
 
-def _held_out(number: int, place: HeldOutResult) -> Iterator[Measurement]:
+def _held_out(index: int, place: HeldOutResult) -> Iterator[Measurement]:
     """What the threshold costs on one held-out set. The method names the set."""
-    method = _own(f"SET-{number}", f"Held-out set {place.set}")
+    method = own(f"SET-{index}", f"Held-out set {place.set}")
     for code, meaning, value, (low, high) in (
         ("SENSITIVITY", "Sensitivity at the threshold", place.sensitivity, place.sensitivity_interval),
         ("SPECIFICITY", "Specificity at the threshold", place.specificity, place.specificity_interval),
     ):
         if value is not None:
             interval = MeasurementProperties(
-                upper_measurement_uncertainty=_rounded(high - value),
-                lower_measurement_uncertainty=_rounded(value - low),
+                upper_measurement_uncertainty=rounded(high - value),
+                lower_measurement_uncertainty=rounded(value - low),
             )
-            yield _number(_own(code, meaning), value, method=method, properties=interval)
+            yield number(own(code, meaning), value, method=method, properties=interval)
 
 
 def _texts(result: Result) -> Iterator[TextContentItem]:
-    yield TextContentItem(_own("USE", "Intended use"), result.disclaimer, RelationshipTypeValues.CONTAINS)
+    yield TextContentItem(own("USE", "Intended use"), result.disclaimer, RelationshipTypeValues.CONTAINS)
     for sentence in result.quality:
         yield TextContentItem(codes.DCM.Comment, sentence, RelationshipTypeValues.CONTAINS)
 
 
-def _number(name: Any, value: float, **others: Any) -> Measurement:
-    return Measurement(name, _rounded(value), codes.UCUM.NoUnits, **others)
-
-
-def _rounded(value: float) -> float:
-    return round(value, 6)  # a decimal string has 16 characters at most
-
-
 def _decision(decision: Decision) -> CodedConcept:
-    return _own(decision.replace(" ", "-").upper(), decision)
-
-
-def _own(code: str, meaning: str) -> CodedConcept:
-    return CodedConcept(code[:16], SCHEME, meaning[:LONGEST_MEANING])
+    return own(decision.replace(" ", "-").upper(), decision)

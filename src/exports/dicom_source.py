@@ -33,6 +33,9 @@ EMPTY: Final = tuple(word for word in IDENTITY if word not in ("SpecificCharacte
 LOSSY: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
 """The transfer syntaxes that lose detail."""
 
+FRAMES: Final = 0x52009229
+"""The tag from which on a file describes its frames, of which a slide has a hundred thousand."""
+
 NO_UIDS: Final = "The DICOM file does not state the UIDs of its study, series and image, so no report can refer to it."
 NAMESPACE: Final = UUID("6f1b8a52-2d0e-5d0b-9b5b-0b6d3a3f6c11")
 
@@ -94,7 +97,7 @@ def source(data: bytes, frame: int | None, with_identity: bool) -> Source:
     Raises ImageRefused where `data` does not say which image it is.
     """
     with refused_if_damaged():
-        file = parse(data, (*UIDS, *IMAGE, *(IDENTITY if with_identity else ())))
+        file = parse(data, (*UIDS, *IMAGE, *(IDENTITY if with_identity else ())), FRAMES)
         uids = [_uid(file, keyword) for keyword in (*UIDS, "SOPClassUID")]
         count = file.number("NumberOfFrames", 1)
         whole = (file.number("Columns", 0), file.number("Rows", 0))

@@ -102,10 +102,11 @@ def is_dicom(data: bytes) -> bool:
     return _EXPLICIT.match(data) is not None or _is_implicit(data)
 
 
-def parse(data: bytes, keywords: Sequence[str] = READ) -> DicomFile:
+def parse(data: bytes, keywords: Sequence[str] = READ, end: int | None = None) -> DicomFile:
     """Parse a file up to its pixel data, and keep the attributes with these keywords.
 
-    Raises ImageRefused, or one of DECODER_ERRORS for a malformed file.
+    `end`: the tag at which parsing ends, for attributes that all lie before it. Raises ImageRefused, or one of
+    DECODER_ERRORS for a malformed file.
     """
     stream = _Counted(data)
     stream.seek(PREFIX_AT + 4 if data.startswith(b"DICM", PREFIX_AT) else 0)
@@ -118,7 +119,7 @@ def parse(data: bytes, keywords: Sequence[str] = READ) -> DicomFile:
 
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:
         if tag not in (PIXEL_DATA, FLOAT_DATA, DOUBLE_DATA):
-            return False
+            return end is not None and tag >= end
         found.append((tag, stream.tell(), length, vr))
         return True
 

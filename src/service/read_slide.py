@@ -33,6 +33,8 @@ COARSEST: Final = 8
 OPEN: Final = 2
 """Slides that a process keeps open."""
 QUALITY: Final = 85
+NONE: Final = 255
+"""The level of a cell without a score."""
 
 NO_PYRAMID: Final = "This slide has no smaller levels, so it cannot be shown; its scores can be read with QuPath."
 NO_TILE: Final = "There is no such tile."
@@ -87,20 +89,15 @@ def view(_: Models, file: str, scores: str) -> Viewed:
         raise ImageRefused(DAMAGED) from error
     if report.fingerprint != about.fingerprint:
         raise ImageRefused(DAMAGED)
-    cell = report.stride_um / about.mpp
-    rows, columns = math.ceil(about.height / cell), math.ceil(about.width / cell)
-    levels = np.full((rows, columns), 255, np.uint8)
-    for x, y, width, p_malignant in files.read_tiles(Path(scores), ("x", "y", "width", "p_malignant")):
-        row, column = int((y + width / 2) / cell), int((x + width / 2) / cell)
-        if 0 <= row < rows and 0 <= column < columns:
-            levels[row, column] = round(p_malignant * 254)
+    values = files.read_map(Path(scores), report)
+    levels = np.where(np.isnan(values), NONE, np.rint(values * (NONE - 1))).astype(np.uint8)
     return viewed.model_copy(
         update={
             "report": report,
             "scores": base64.b64encode(levels.tobytes()).decode(),
-            "rows": rows,
-            "columns": columns,
-            "cell": cell,
+            "rows": levels.shape[0],
+            "columns": levels.shape[1],
+            "cell": files.cell_side(report),
             "palette": base64.b64encode(heat_map.palette()).decode(),
         }
     )

@@ -1,6 +1,7 @@
 """The files of a slide's folder. Each is written beside its place first, so that none is ever half there."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,25 @@ def whole(file: Path, save: Callable[[Path], object]) -> None:
     beside = file.with_name(f"{file.name}.part")
     save(beside)
     beside.replace(file)
+
+
+def read_map(folder: Path, report: SlideReport) -> np.ndarray:
+    """p(malignant) of each cell of the slide that `report` is about, float32 (rows, columns); NaN where there is none.
+
+    Raises OSError.
+    """
+    cell = cell_side(report)
+    found = np.full((math.ceil(report.height / cell), math.ceil(report.width / cell)), np.nan, np.float32)
+    for x, y, width, p_malignant in read_tiles(folder, ("x", "y", "width", "p_malignant")):
+        row, column = int((y + width / 2) / cell), int((x + width / 2) / cell)
+        if 0 <= row < found.shape[0] and 0 <= column < found.shape[1]:
+            found[row, column] = p_malignant
+    return found
+
+
+def cell_side(report: SlideReport) -> float:
+    """The side of a cell, in pixels of level 0."""
+    return report.stride_um / report.mpp
 
 
 def _table(tiles: Tiles) -> pa.Table:

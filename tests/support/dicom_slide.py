@@ -3,10 +3,12 @@
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import pydicom
 import simplejpeg
+from pydicom.dataset import Dataset
 
 WSI: Final = "1.2.840.10008.5.1.4.1.1.77.1.6"
 JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
@@ -104,6 +106,22 @@ def write(file: Path, pixels: np.ndarray, mpp: float, photometric: str, jpeg_col
     )
     file.write_bytes(b"\0" * 128 + b"DICM" + _long(0x00020000, len(meta)) + meta + body)
     return file
+
+
+def describe(file: Path, **attributes: Any) -> Path:
+    """Write further attributes into a slide; returns `file`."""
+    data = pydicom.dcmread(file)
+    for keyword, value in attributes.items():
+        setattr(data, keyword, value)
+    data.save_as(file)
+    return file
+
+
+def item(**attributes: Any) -> Dataset:
+    """An item of a sequence."""
+    found = Dataset()
+    found.update(attributes)
+    return found
 
 
 def _rgb_jpeg(tile: np.ndarray) -> bytes:

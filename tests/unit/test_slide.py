@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src import slide
+from src import dicomweb, slide
 from src.slides import files
-from tests.support import slide_files, synthetic_checkpoints
+from tests.support import dicom_slide, dicomweb_server, slide_files, synthetic_checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,51 @@ def test_a_good_and_a_bad_slide(weights: str, tmp_path: Path, capsys: pytest.Cap
     assert {files.TILES, files.TABLE, files.REPORT, files.HEAT_MAP, files.SPOTS, files.TISSUE} <= names
 
 
-@pytest.mark.parametrize("arguments", [["--stride", "4"], ["--mpp", "5"], ["--threshold", "2"], ["--mpp", "nan"]])
+def test_dicom_objects_are_written_beside_the_results(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, out, objects = small_slide(tmp_path / "good.tif"), tmp_path / "out", tmp_path / "objects"
+    arguments = [good, "--out", str(out), "--weights", weights, "--stride", "96", "--dicom", str(objects)]
+    assert slide.main(arguments) == 0
+    names = {file.name for file in objects.iterdir()}
+    assert sorted(name[:3] for name in names) == ["PM-", "SR-"]
+    assert f"2 DICOM objects are in {objects}" in capsys.readouterr().err
+    assert slide.main(arguments) == 0
+    assert {file.name for file in objects.iterdir()} == names, "the same run writes the same objects"
+
+
+def test_a_dicom_slide_without_a_study_is_scored_and_gets_no_object(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.full((512, 512, 3), 243, np.uint8)
+    pixels[200:400, 200:400] = np.random.default_rng(0).integers(100, 220, (200, 200, 3))
+    file = dicom_slide.write(tmp_path / "node.dcm", pixels, 0.97, "YBR_FULL_422")
+    dicom_slide.describe(file, StudyInstanceUID="")
+    out, objects = tmp_path / "out", tmp_path / "objects"
+    arguments = [str(file), "--out", str(out), "--weights", weights, "--stride", "96", "--dicom", str(objects)]
+    assert slide.main(arguments) == 1
+    assert f"no report on {file}: The DICOM file does not state" in capsys.readouterr().err
+    assert (out / "node.dcm" / files.REPORT).is_file()
+    assert not list(objects.iterdir())
+
+
+def test_objects_are_stored_once_in_an_archive(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicomweb, "LISTED_AFTER", (0, 0.01))
+    good = small_slide(tmp_path / "good.tif")
+    arguments = [good, "--out", str(tmp_path / "out"), "--weights", weights, "--stride", "96"]
+    with dicomweb_server.archive() as archive:
+        arguments += ["--dicom", str(tmp_path / "objects"), "--stow", archive.url]
+        for counts in ("2 objects stored, 0 were", "0 objects stored, 2 were"):
+            assert slide.main(arguments) == 0
+            assert counts in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--stow", "http://127.0.0.1:9/"], ["--stride", "4"], ["--mpp", "5"], ["--threshold", "2"], ["--mpp", "nan"]],
+)
 def test_wrong_arguments_end_with_two(arguments: list[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         slide.main(["slide.svs", "--out", str(tmp_path), *arguments])

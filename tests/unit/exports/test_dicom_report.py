@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from src.exports import dicom_report
+from src.exports import dicom_codes, dicom_report
 from src.pictures.picture import ImageRefused
 from src.results.result import Result
 from src.tasks import TASKS
@@ -137,7 +137,7 @@ def test_a_deidentified_object_names_nobody_and_none_of_the_uids() -> None:
     data = image(**PATIENT)
     first, again = written(data, with_identity=False), written(data, with_identity=False)
     for kind in KINDS:
-        content = dicom_report.encoded(first[kind])
+        content = dicom_codes.encoded(first[kind])
         assert not [text for text in PATIENT.values() if len(text) > 2 and text.encode("latin-1") in content]
         assert not [each for each in ("2.25.1", "2.25.2", "2.25.3") if f'"{each}"' in first[kind].to_json()]
         assert first[kind].StudyInstanceUID == again[kind].StudyInstanceUID
@@ -194,7 +194,7 @@ def test_validator_and_highdicom_accept_the_objects(task: str, with_identity: bo
     attributes = PATIENT if task == "skin" else {}
     for kind, data in written(image(**attributes), with_identity, task=task).items():
         file = tmp_path / f"{kind}.dcm"
-        file.write_bytes(dicom_report.encoded(data))
+        file.write_bytes(dicom_codes.encoded(data))
         checked = subprocess.run(["dciodvfy", file], capture_output=True, text=True, timeout=60)
         errors = [line for line in checked.stderr.splitlines() if line.startswith("Error")]
         assert (checked.returncode, errors) == (0, [])
