@@ -1,4 +1,4 @@
-"""Mutated slides: `python -m tests.attack.slides [--count 5000] [--seed 0]`.
+"""Mutated slides: `python -m tests.attack.slides [--count 5000] [--seed 0] [--begin 0]`.
 
 Well-formed slides of several kinds are changed at random: flipped bytes, damaged tags and offsets, cut ends, lengths
 that lie. Each is opened, its overview is read, and parts of it. The promise: a slide or one sentence, within SECONDS,
@@ -108,6 +108,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack.slides", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--begin", type=int, default=0, help="the number of the first slide, to continue a run")
     options = parser.parse_args()
     rng, outcomes, longest, broken = random.Random(options.seed), Counter[str](), 0.0, 0
     memory = [0]
@@ -116,7 +117,10 @@ def main() -> int:
         for number in tqdm(range(options.count), unit="slide"):
             suffix, data = well_formed[number % len(well_formed)]
             file = Path(made) / f"mutated{suffix}"
-            file.write_bytes(mutated(data, rng))
+            changed = mutated(data, rng)
+            if number < options.begin:
+                continue
+            file.write_bytes(changed)
             began = time.monotonic()
             try:
                 outcomes.update(read(file, memory))
@@ -127,8 +131,9 @@ def main() -> int:
     for outcome, count in outcomes.most_common(40):
         print(f"{count:6,}  {outcome}")
     print(
-        f"{options.count:,} mutated slides: {broken} without a sentence, the longest took {longest:.1f} s, a reader "
-        f"took {max(memory) / 1e6:.0f} MB, and this process {_most_resident('self') / 1e6:.0f} MB."
+        f"{options.count - options.begin:,} mutated slides: {broken} without a sentence, the longest took "
+        f"{longest:.1f} s, a reader took {max(memory) / 1e6:.0f} MB, "
+        f"and this process {_most_resident('self') / 1e6:.0f} MB."
     )
     return int(broken > 0 or longest > SECONDS or max(memory) + _most_resident("self") > MEMORY)
 
