@@ -72,6 +72,9 @@ window.vigil.slide = (() => {
       if (!found) return threshold;
       await load();
       const levels = Math.round(Math.log2(found.coarsest));
+      // The navigator has the shape of the slide, and a quarter of the viewer's shorter side at most.
+      const place = document.querySelector("#slide-viewer");
+      const scale = Math.min(place.clientWidth, place.clientHeight) / 4 / Math.max(found.width, found.height);
       viewer = OpenSeadragon({
         id: "slide-viewer",
         drawer: "canvas",
@@ -79,6 +82,12 @@ window.vigil.slide = (() => {
         showNavigator: true,
         navigatorAutoFade: false,
         navigatorPosition: "TOP_RIGHT",
+        navigatorWidth: Math.round(found.width * scale),
+        navigatorHeight: Math.round(found.height * scale),
+        navigatorBackground: "#fff",
+        navigatorOpacity: 1,
+        navigatorBorderColor: "#1a1a1a",
+        navigatorDisplayRegionColor: "#c00",
         imageSmoothingEnabled: false,
         maxZoomPixelRatio: 4,
         gestureSettingsMouse: { clickToZoom: false },
