@@ -215,7 +215,7 @@ ENCODERS: Final[Mapping[str, Callable[[np.ndarray, int, Dataset], bytes]]] = {
 def _jpeg2000(array: np.ndarray, data: Dataset, reversible: bool) -> bytes:
     transform = data.PhotometricInterpretation in ("YBR_ICT", "YBR_RCT")
     return imagecodecs.jpeg2k_encode(
-        array, 0 if reversible else 45, codecformat="j2k", reversible=reversible, mct=transform
+        array, 0 if reversible else 60, codecformat="j2k", reversible=reversible, mct=transform
     )
 
 
