@@ -272,8 +272,13 @@ def test_big_pictures_do_not_pile_up(made_checkpoint: Callable[[str], str], monk
 
 @pytest.mark.parametrize("unreadable", [0, 1])
 def test_fast_prints_its_error_on_the_given_images(
-    unreadable: int, made_checkpoint: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unreadable: int,
+    made_checkpoint: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("VIGIL_ENGINE", "openvino")
     images = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
     for i in range(unreadable):
         (tmp_path / f"broken{i}.png").write_bytes(b"no picture")
