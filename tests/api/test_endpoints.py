@@ -124,7 +124,8 @@ def test_melanoma_is_reported_alone(client: Client, server: Server) -> None:
     assert place["alone"]["mel"]["sensitivity_interval"] == pytest.approx(list(alone.sensitivity_interval))
 
 
-def test_same_numbers_as_the_predictor(client: Client, server: Server) -> None:
+def test_same_numbers_as_the_predictor(client: Client, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_ENGINE", "openvino")  # as the app does
     result, _ = client.predict(example("skin"), api_name="/skin")
     prediction = Predictor(checkpoints.load("skin", server.checkpoints / "skin")).predict(
         ROOT / "examples" / EXAMPLE["skin"]
