@@ -120,7 +120,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 name="skin",
                 title="Skin lesions",
                 modality="a dermatoscopic image of one skin lesion",
-                data_set="HAM10000, ISIC 2017 and palms and soles from the ISIC Archive",
+                data_set="HAM10000, ISIC 2017 and ISIC's palms and soles",
                 look="dermatoscopy",
                 # Actinic keratoses and Bowen's disease (akiec) count as malignant, as in ISIC's screening question,
                 # because they are intraepithelial carcinoma or its precursor and are treated.
