@@ -45,6 +45,7 @@ def serve(address: settings.Address) -> None:
     from src import outgoing
     from src.page import layout
     from src.page.slide_tiles import SlideTiles
+    from src.page.slide_uploads import SlideUploads
     from src.page.theme import launch_options
     from src.server import environment, middleware
     from src.slides import library
@@ -65,7 +66,9 @@ def serve(address: settings.Address) -> None:
     predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
     pool = worker_pool.start(predictors)
     slides = library.offered(settings.folder("VIGIL_SLIDES"))
-    page = layout.build(pool, slides)
+    slide_limit = settings.slide_limit()
+    uploads = SlideUploads(slides, claimed.folder) if slide_limit else None
+    page = layout.build(pool, slides, slide_limit)
     page.space_id = None  # otherwise Gradio adds a Space's header, with fonts and images from other servers
     outgoing.shut(lambda: middleware.addresses(page))
     try:
@@ -83,7 +86,9 @@ def serve(address: settings.Address) -> None:
                 state_session_capacity=SESSIONS,
                 max_threads=layout.MAX_EVENTS,
                 ssr_mode=False,
-                app_kwargs=middleware.app_kwargs(claimed, pool.turns, SlideTiles(pool, slides), page.translate),
+                app_kwargs=middleware.app_kwargs(
+                    claimed, pool.turns, SlideTiles(pool, slides, uploads), page.translate, slide_limit
+                ),
                 mcp_server=True,
                 # Otherwise Gradio requests its own page, and ends the app if a busy machine needs more than 3 seconds.
                 _frontend=False,

@@ -33,8 +33,8 @@ SWEEP_SECONDS, KEPT_SECONDS = 300, 2700
 """Gradio deletes its files before src/server/disk.py does, because it only forgets a file that it deletes itself."""
 
 
-def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})) -> Page:
-    """The page for the models of `pool` and the offered slides.
+def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({}), slide_limit: int = 0) -> Page:
+    """The page for the models of `pool` and the offered slides. `slide_limit`: bytes of a slide that may be uploaded.
 
     It is drawn in English now, and in another language when its first visitor comes. Visitors of all languages call the
     functions of the English page, which find their components by number.
@@ -49,7 +49,7 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
         following, before = Context.id, language.set(code)
         Context.id = first
         try:
-            return draw(pool, slides, tried)
+            return draw(pool, slides, tried, slide_limit)
         finally:
             Context.id = max(following, Context.id)
             language.reset(before)
@@ -65,10 +65,12 @@ def checkpoints_of(pool: WorkerPool) -> dict[str, Checkpoint]:
     return {name: predictor.checkpoint for name, predictor in pool.models.items()}
 
 
-def draw(pool: WorkerPool, slides: Mapping[str, Offered], tried: Mapping[str, Mapping[str, float]]) -> Page:
+def draw(
+    pool: WorkerPool, slides: Mapping[str, Offered], tried: Mapping[str, Mapping[str, float]], slide_limit: int = 0
+) -> Page:
     """The page in the present language, with the tabs in the order of src/tasks.py.
 
-    `tried` has the milliseconds per image of each model of each task.
+    `tried` has the milliseconds per image of each model of each task. `slide_limit`: as for `build`.
     """
     checkpoints = checkpoints_of(pool)
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
@@ -89,7 +91,7 @@ def draw(pool: WorkerPool, slides: Mapping[str, Offered], tried: Mapping[str, Ma
                 batch = batch_tab(pool)
             if slides and read_slide.TASK.name in defaults:
                 with gr.Tab(_("Whole slide"), id="slide") as tab_by_id["slide"]:
-                    slide_tab(pool, slides, tab_by_id["slide"])
+                    slide_tab(pool, slides, tab_by_id["slide"], slide_limit)
             with gr.Tab(_("Evidence"), id="evidence") as tab_by_id["evidence"]:
                 evidence_tab(list(defaults.values()))
             with gr.Tab(_("Your clinic"), id="clinic") as tab_by_id["clinic"]:

@@ -3,7 +3,7 @@
 
 window.vigil.slide = (() => {
   const NONE = 255; // the level of a cell without a score
-  let script, viewer, viewed, layer, clicked;
+  let script, viewer, viewed, layer, clicked, sent;
   let opacity = 0.6;
   let threshold = 0;
 
@@ -131,6 +131,38 @@ window.vigil.slide = (() => {
       clicked = [x + width / 2, y + height / 2];
       document.querySelector("#slide-ask").click();
     },
+    // Send a slide to the server, which answers with its id, and have it read.
+    send(input) {
+      const [file] = input.files;
+      const status = document.querySelector(".v-slide-sending");
+      const { most, sending, large, lost } = input.dataset;
+      if (!file) return;
+      if (file.size > most * 1e6) {
+        status.textContent = large;
+        return;
+      }
+      const request = new XMLHttpRequest();
+      const end = (sentence) => {
+        status.textContent = sentence;
+        input.disabled = false;
+        input.value = "";
+      };
+      request.upload.onprogress = ({ loaded, total }) => {
+        status.textContent = `${sending} ${Math.floor((100 * loaded) / total)}%`;
+      };
+      request.onerror = () => end(lost);
+      request.onload = () => {
+        const answered = JSON.parse(request.responseText);
+        end(answered.detail ?? "");
+        if (request.status !== 200) return;
+        sent = answered.id;
+        document.querySelector("#slide-score").click();
+      };
+      request.open("POST", `slides/upload?name=${encodeURIComponent(file.name)}`);
+      input.disabled = true;
+      request.send(file);
+    },
+    sent: () => sent ?? "",
     point: () => (clicked ?? []).join(","),
   };
 })();

@@ -1,4 +1,4 @@
-"""The addresses of the slide viewer: /slides/ID/SCALE/COLUMN_ROW.jpg, and the viewer's script.
+"""The addresses of the slide viewer: /slides/ID/SCALE/COLUMN_ROW.jpg, the viewer's script, and the upload of a slide.
 
 An id names a slide of src/slides/library.py, so no address names a file. Requests reach this app behind all checks of
 src/server.
@@ -11,13 +11,13 @@ from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import FileResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from src import fair_queue
 from src.pictures.picture import ImageRefused
 from src.server.rate_limit import visitor_of
 from src.server.refusal import Refusal, answer
-from src.server.routes import NOT_FOUND, SLIDES, VIEWER
+from src.server.routes import NOT_FOUND, SLIDES, VIEWER, is_slide_upload
 from src.service import read_slide
 from src.service.worker_pool import Busy, WorkerPool, WorkFailed
 from src.slides.library import Offered
@@ -31,12 +31,15 @@ KEPT: Final = "private, max-age=3600"
 
 
 class SlideTiles:
-    """ASGI app that serves the tiles of the offered slides."""
+    """ASGI app that serves the tiles of the offered slides, and takes further slides by `uploads`, if that is given."""
 
-    def __init__(self, pool: WorkerPool, slides: Mapping[str, Offered]) -> None:
-        self.pool, self.slides = pool, slides
+    def __init__(self, pool: WorkerPool, slides: Mapping[str, Offered], uploads: ASGIApp | None = None) -> None:
+        self.pool, self.slides, self.uploads = pool, slides, uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.uploads is not None and is_slide_upload(scope):
+            await self.uploads(scope, receive, send)
+            return
         if scope["path"] == VIEWER:
             response: Response = FileResponse(SCRIPT, media_type="text/javascript")
         else:

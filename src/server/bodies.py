@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.pictures.limits import MAX_BYTES
 from src.server.json_limits import JsonLimits
 from src.server.refusal import UPLOAD, Refusal, answer, call
+from src.server.routes import is_slide_upload
 
 LIMIT: Final = MAX_BYTES + 2**16
 """Bytes of a body: the largest image that is read, and the form around it."""
@@ -29,6 +30,7 @@ SLOWEST: Final = 32_000
 """Bytes per second, on average. Without this limit, a body could arrive a few bytes at a time without end."""
 
 TOO_LARGE: Final = Refusal(413, f"A request may have at most {MAX_BYTES // 10**6} MB.")
+SLIDE_TOO_LARGE: Final = "A slide may have at most {:,} MB."
 LENGTH_MISSING: Final = Refusal(
     413, f"A request of more than {LIMIT_WITHOUT_LENGTH // 10**6} MB must have a Content-Length."
 )
@@ -38,31 +40,52 @@ TOO_SLOW: Final = Refusal(408, "The request did not arrive in time; send it agai
 
 class Bodies:
     """ASGI middleware that refuses a body of more than `limit` bytes or `parts` parts, and one that stalls for `stall`
-    seconds. The app never receives more than the limit."""
+    seconds. The app never receives more than the limit.
 
-    def __init__(self, app: ASGIApp, limit: int = LIMIT, parts: int = PARTS, stall: float = STALL) -> None:
+    `slide_limit`: the bytes of an uploaded slide, which has a path of its own; 0 where none is taken.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limit: int = LIMIT, parts: int = PARTS, stall: float = STALL, slide_limit: int = 0
+    ) -> None:
         self.app = app
-        self.limit, self.parts, self.stall = limit, parts, stall
+        self.limit, self.parts, self.stall, self.slide_limit = limit, parts, stall, slide_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if int(headers.get("content-length", 0)) > self.limit:
-            await answer(TOO_LARGE, scope, receive, send)
+        is_slide = self.slide_limit > 0 and is_slide_upload(scope)
+        limit = self.slide_limit if is_slide else self.limit
+        too_large = Refusal(413, SLIDE_TOO_LARGE.format(limit // 10**6)) if is_slide else TOO_LARGE
+        if int(headers.get("content-length", 0)) > limit:
+            await answer(too_large, scope, receive, send)
             return
-        body = _Body(self, receive, headers, is_upload=scope["path"] == UPLOAD)
+        body = _Body(self, receive, headers, scope["path"] == UPLOAD, limit, too_large, is_slide)
         await call(self.app, scope, body.receive, receive, send, lambda: body.refused)
 
 
 class _Body:
     """The body of one request while it arrives. To the app, a refused body looks like a visitor who left."""
 
-    def __init__(self, limits: Bodies, receive: Receive, headers: Headers, is_upload: bool) -> None:
-        self._limits, self._receive = limits, receive
+    def __init__(
+        self,
+        limits: Bodies,
+        receive: Receive,
+        headers: Headers,
+        is_upload: bool,
+        limit: int,
+        too_large: Refusal,
+        is_slide: bool,
+    ) -> None:
+        self._limits, self._receive, self._too_large = limits, receive, too_large
         kind, options = parse_options_header(headers.get("content-type", ""))
         is_form = kind == b"multipart/form-data"
         has_length = "content-length" in headers
-        self._limit = limits.limit if has_length or (is_form and is_upload) else min(limits.limit, LIMIT_WITHOUT_LENGTH)
-        self._limits_inside = Parts(options.get(b"boundary", b""), limits.parts) if is_form else JsonLimits()
+        self._has_length = has_length or (is_form and is_upload)
+        self._limit = limit if self._has_length else min(limit, LIMIT_WITHOUT_LENGTH)
+        # A slide is written to the disk as it arrives, and nothing parses it.
+        self._limits_inside = (
+            None if is_slide else Parts(options.get(b"boundary", b""), limits.parts) if is_form else JsonLimits()
+        )
         self._began = time.monotonic()
         self._size, self._complete = 0, False
         self.refused: Refusal | None = None
@@ -90,8 +113,8 @@ class _Body:
     def _count(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if self._size > self._limit:
-            self.refused = TOO_LARGE if self._limit == self._limits.limit else LENGTH_MISSING
-        else:
+            self.refused = self._too_large if self._has_length else LENGTH_MISSING
+        elif self._limits_inside is not None:
             self.refused = self._limits_inside.feed(chunk)
 
 

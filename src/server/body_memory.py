@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.pictures.limits import MAX_BYTES
 from src.server.rate_limit import visitor_of
 from src.server.refusal import UPLOAD, Refusal, call
+from src.server.routes import is_slide_upload
 
 MOST: Final = 20 * MAX_BYTES
 """Bytes of all bodies together."""
@@ -29,7 +30,7 @@ class BodyMemory:
         self.held: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == UPLOAD:
+        if scope["path"] == UPLOAD or is_slide_upload(scope):
             await self.app(scope, receive, send)
             return
         visitor = visitor_of(scope)

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.server.rate_limit import visitor_of
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import leaves_files
+from src.server.routes import is_slide_upload, leaves_files
 
 PREFIX: Final = "vigil-"
 LOCK: Final = ".lock"
@@ -280,6 +280,8 @@ class DiskSpace:
         refusal = self.disk.refusal() if leaves_files(scope) else None
         if refusal:
             await answer(refusal, scope, receive, send)
+        elif is_slide_upload(scope):
+            await self.app(scope, count, send)
         elif scope["path"] == UPLOAD:
             await self.app(scope, count, keep)
             self.disk.uploaded(_paths(b"".join(answered)), visitor_of(scope))

@@ -17,7 +17,7 @@ from src.server.bodies import Bodies
 from src.server.body_memory import BodyMemory
 from src.server.calls import Calls, FileArguments
 from src.server.connections import Connections, most_connections, most_requests
-from src.server.disk import Claim, Disk, DiskSpace
+from src.server.disk import ROOM, Claim, Disk, DiskSpace
 from src.server.errors import Errors
 from src.server.headers import Headers
 from src.server.hosts import AllowedHosts, Hosts
@@ -30,12 +30,16 @@ from src.server.sessions import Sessions
 
 
 def app_kwargs(
-    claimed: Claim, turns: Turns, slides: ASGIApp | None = None, prepare: Callable[[str], None] | None = None
+    claimed: Claim,
+    turns: Turns,
+    slides: ASGIApp | None = None,
+    prepare: Callable[[str], None] | None = None,
+    slide_limit: int = 0,
 ) -> dict[str, Any]:
     """The argument `app_kwargs` of launch(), for an app with uploads in the claimed folder and a queue of `turns`.
 
     `slides` serves the paths of the slide viewer, if there is one. `prepare` is called before a page is written, with
-    the code of the visitor's language.
+    the code of the visitor's language. `slide_limit`: the bytes of an uploaded slide, 0 if no slide may be uploaded.
 
     Raises SettingRefused if a limit in the environment is invalid.
     """
@@ -43,7 +47,8 @@ def app_kwargs(
 
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
-        disk = Disk(claimed)
+        # Two slides fit besides the images: a folder that is half full is swept.
+        disk = Disk(claimed, room=ROOM + 2 * slide_limit)
         app.state_holder = Sessions()
         app.state_holder.set_blocks(app.get_blocks())
         # The argument `middleware` is not used: Gradio's own middleware and Starlette's handler of errors would be
@@ -59,6 +64,7 @@ def app_kwargs(
             turns,
             most_requests(most),
             prepare,
+            slide_limit,
         )
         # Otherwise the garbage collector would sometimes visit all loaded objects. That takes nearly a second, in which
         # nobody gets an answer, and a request with many values can trigger it.
@@ -87,15 +93,20 @@ def guarded(
     turns: Turns,
     most_open: int,
     prepare: Callable[[str], None] | None = None,
+    slide_limit: int = 0,
 ) -> ASGIApp:
-    """`app`, which serves `page`, behind all checks of a request. At most `most_open` requests may be open at once."""
+    """`app`, which serves `page`, behind all checks of a request. At most `most_open` requests may be open at once.
+
+    `prepare` and `slide_limit`: as for app_kwargs.
+    """
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
     # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.
     limits = RateLimits(allowed)
     called = Calls(Admission(DiskSpace(Pages(Languages(app), prepare), disk), turns), files, limits)
-    limited = OpenRequests(BodyMemory(Bodies(called)), most_open)
-    inside = Headers(Errors(Hosts(Routes(Visitors(limited, limits), endpoints, disk.claimed.ensure_folder), hosts)))
+    limited = OpenRequests(BodyMemory(Bodies(called, slide_limit=slide_limit)), most_open)
+    routes = Routes(Visitors(limited, limits), endpoints, disk.claimed.ensure_folder, slide_limit > 0)
+    inside = Headers(Errors(Hosts(routes, hosts)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from src.server import settings
 from src.server.bodies import LIMIT
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import MOUNTED, PAGES, VIEWER, is_call, is_slide
+from src.server.routes import MOUNTED, PAGES, SLIDE_UPLOAD, VIEWER, is_call, is_slide
 
 VISITOR: Final = "120/minute"
 """Images that one visitor may have read. The same number may be uploaded. Two cores read 780 a minute (dev/LOG.md)."""
@@ -192,7 +192,7 @@ class Visitors:
         visitor = visitor_of(scope)
         if is_call(scope):
             return self.limits.call(visitor)
-        if scope["method"] == "POST" and scope["path"] == UPLOAD:
+        if scope["method"] == "POST" and scope["path"] in (UPLOAD, SLIDE_UPLOAD):
             return self.limits.upload(visitor, upload_cost(scope))
         return self.limits.light(visitor, _units(scope["path"]))
 

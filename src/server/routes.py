@@ -56,6 +56,8 @@ SLIDES: Final = "/slides/"
 """The beginning of the paths of the slide viewer, which an app of our own serves."""
 VIEWER: Final = f"{SLIDES}viewer.js"
 """The script of the viewer."""
+SLIDE_UPLOAD: Final = f"{SLIDES}upload"
+"""The path to which a slide is posted, where VIGIL_SLIDE_LIMIT allows it. No other path takes such a body."""
 
 MOUNTED: Final = "/gradio_api/mcp"
 """The path of the MCP server, which is an app of its own."""
@@ -63,7 +65,7 @@ MOUNTED: Final = "/gradio_api/mcp"
 RUN: Final = "/gradio_api/run/"
 """The beginning of the paths by which the page calls functions without the queue."""
 
-FILES: Final = (UPLOAD, JOIN, "/gradio_api/call/", MOUNTED)
+FILES: Final = (UPLOAD, SLIDE_UPLOAD, JOIN, "/gradio_api/call/", MOUNTED)
 """The beginnings of the paths to which a POST may write a file."""
 
 CALLS: Final = (JOIN, "/gradio_api/call/", RUN, MOUNTED)
@@ -82,14 +84,19 @@ CALLED: Final = re.compile(r"/gradio_api/call/(?P<by_name>v2/)?(?P<endpoint>[^/]
 """The path of a call by plain HTTP. With `v2`, its arguments have names."""
 
 
-def is_open(method: str, path: str, endpoints: Collection[str]) -> bool:
-    """Whether a request is passed on to Gradio, which has these endpoints (named without the slash)."""
+def is_open(method: str, path: str, endpoints: Collection[str], takes_slides: bool = False) -> bool:
+    """Whether a request is passed on to Gradio, which has these endpoints (named without the slash), or to the viewer.
+
+    `takes_slides`: whether slides may be uploaded.
+    """
     called = CALLED.match(path)
     # Gradio fails with a traceback on the name of an unknown endpoint.
     if _ADDRESS.match(path) or (called and called["endpoint"] not in endpoints):
         return False
     if is_mcp(path):
         return method in ("GET", "POST", "DELETE")
+    if path == SLIDE_UPLOAD:
+        return takes_slides and method == "POST"
     if is_slide(path):
         return method == "GET"
     return any(method == known and pattern.match(path) for known, pattern in _OPEN)
@@ -98,6 +105,11 @@ def is_open(method: str, path: str, endpoints: Collection[str]) -> bool:
 def is_slide(path: str) -> bool:
     """Whether a path belongs to the slide viewer."""
     return path.startswith(SLIDES)
+
+
+def is_slide_upload(scope: Scope) -> bool:
+    """Whether a request sends a slide."""
+    return scope["method"] == "POST" and scope["path"] == SLIDE_UPLOAD
 
 
 def is_mcp(path: str) -> bool:
@@ -117,12 +129,15 @@ def leaves_files(scope: Scope) -> bool:
 
 class Routes:
     """ASGI middleware that answers /healthz (by `healthy`) and upload_progress itself, and answers 404 on routes that
-    are not open."""
+    are not open. `takes_slides`: whether slides may be uploaded."""
 
-    def __init__(self, app: ASGIApp, endpoints: Collection[str], healthy: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, endpoints: Collection[str], healthy: Callable[[], bool], takes_slides: bool = False
+    ) -> None:
         self.app = app
         self.endpoints = endpoints
         self.healthy = healthy
+        self.takes_slides = takes_slides
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -133,7 +148,7 @@ class Routes:
                 await answer(UNHEALTHY, scope, receive, send)
         elif path == PROGRESS and method == "GET":
             await _say(b'data: {"msg": "done"}\n\n', b"text/event-stream", send)
-        elif is_open(method, path, self.endpoints):
+        elif is_open(method, path, self.endpoints, self.takes_slides):
             if path == UPLOAD:
                 # Gradio keeps a record of the progress of every named upload for ever, so the name is removed.
                 scope["query_string"] = b""

@@ -26,6 +26,7 @@ OURS: Final = frozenset(
         "VIGIL_HOSTS",
         "VIGIL_ENGINE",
         "VIGIL_SLIDES",
+        "VIGIL_SLIDE_LIMIT",
         "VIGIL_KEEP_IDENTITY",
         "VIGIL_DICOMWEB_TOKEN",
         "VIGIL_WEIGHTS_OWNER",
@@ -37,6 +38,10 @@ OURS: Final = frozenset(
     }
 )
 """All variables that begin with VIGIL_."""
+
+SLIDE_LIMIT: Final = "VIGIL_SLIDE_LIMIT"
+LEAST_SLIDE, MOST_SLIDE = 1, 50_000
+"""Megabytes of an uploaded slide that the setting may allow."""
 
 NAME, PORT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
 DEFAULT_NAME, DEFAULT_PORT = "127.0.0.1", 7860
@@ -86,6 +91,10 @@ CHECKED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "VIGIL_VISITOR_LIMIT": _RATE,
     "VIGIL_TOTAL_LIMIT": _RATE,
     "VIGIL_SLIDES": (lambda text: Path(text).is_dir(), "a folder"),
+    SLIDE_LIMIT: (
+        _whole(LEAST_SLIDE, MOST_SLIDE),
+        f"a whole number of megabytes, {LEAST_SLIDE} to {MOST_SLIDE}, without a unit",
+    ),
     "VIGIL_KEEP_IDENTITY": (_whole(0, 1), "0 or 1"),
     "VIGIL_PROXIES": (_whole(0), "a whole number, 0 or more"),
     "VIGIL_WRITER_URL": (_address, "an address that begins with http:// or https://"),
@@ -117,6 +126,7 @@ def check() -> Address:
             fits, wanted = CHECKED.get(name, (bool, ""))
             if not fits(value):
                 raise SettingRefused(f"{name} must be {wanted}.")
+    slide_limit()
     address = Address(os.environ.get(NAME, DEFAULT_NAME), int(os.environ.get(PORT, DEFAULT_PORT)))
     listen(address)
     return address
@@ -137,6 +147,17 @@ def count(name: str, default: int) -> int:
     if not fits(value):
         raise SettingRefused(f"{name} must be {wanted}.")
     return int(value)
+
+
+def slide_limit() -> int:
+    """Bytes of a slide that a visitor may upload; 0 if none may. Raises SettingRefused."""
+    megabytes = count(SLIDE_LIMIT, 0) if os.environ.get(SLIDE_LIMIT, "").strip() else 0
+    if megabytes and "SPACE_ID" in os.environ:
+        raise SettingRefused(
+            f"{SLIDE_LIMIT} must be left unset on a Space, because every visitor of a public page could then fill its "
+            "disk and keep its processors busy."
+        )
+    return megabytes * 10**6
 
 
 def folder(name: str) -> Path | None:

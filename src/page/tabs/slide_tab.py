@@ -1,6 +1,9 @@
-"""The tab "Whole slide": a viewer of the offered slides with their scores, hot spots, and the tile under a click."""
+"""The tab "Whole slide": a viewer of the offered slides with their scores, hot spots, and the tile under a click.
 
-from collections.abc import Mapping
+Where the operator allows it, a visitor adds a slide, which is scored and then shown like the others.
+"""
+
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import gradio as gr
@@ -11,7 +14,7 @@ from src.page.translation import gettext as _
 from src.page.translation import marked
 from src.page.views import slide_report
 from src.pictures.picture import ImageRefused
-from src.service import read_slide
+from src.service import read_slide, score_slide
 from src.service.worker_pool import WorkerPool, WorkFailed
 from src.slides.library import Offered
 
@@ -19,8 +22,12 @@ NO_SLIDE: Final = marked("There is no such slide; open the page again.")
 NO_POINT: Final = marked("Click on the slide first.")
 
 
-def slide_tab(pool: WorkerPool, slides: Mapping[str, Offered], tab: gr.Tab) -> None:
-    """Draw the tab inside the current gr.Blocks. `slides`: the offered slides by their ids."""
+def slide_tab(pool: WorkerPool, slides: Mapping[str, Offered], tab: gr.Tab, limit: int) -> None:
+    """Draw the tab inside the current gr.Blocks.
+
+    `slides`: the offered slides by their ids, to which uploads are added. `limit`: bytes of a slide that a visitor may
+    upload; 0 if none may.
+    """
 
     def offered(chosen: Any) -> Offered:
         if not isinstance(chosen, str) or chosen not in slides:
@@ -44,9 +51,34 @@ def slide_tab(pool: WorkerPool, slides: Mapping[str, Offered], tab: gr.Tab) -> N
             return slide_report.problem(str(refusal))
         return slide_report.tile(found)
 
+    async def score(sent: Any, mine: Any) -> AsyncIterator[tuple[Any, str, str]]:
+        slide = offered(sent)
+        if not slide.uploaded:
+            raise refused(NO_SLIDE)
+        try:
+            # A slide that cannot be shown is refused before it is scored.
+            await pool.call(read_slide.view, str(slide.file), str(slide.scores))
+            async for percent in score_slide.score(slide.file, slide.scores):
+                yield gr.skip(), slide_report.progress(percent), gr.skip()
+        except (ImageRefused, WorkFailed) as refusal:
+            yield gr.skip(), slide_report.problem(str(refusal)), gr.skip()
+            return
+        own = [key for key in (*str(mine or "").split(","), sent) if key in slides and slides[key].uploaded]
+        shared = [(one.name, key) for key, one in slides.items() if not one.uploaded]
+        choices = [*shared, *((slides[key].name, key) for key in own)]
+        yield gr.update(choices=choices, value=sent), "", ",".join(own)
+
     html(slide_report.intro())
+    if limit:
+        html(slide_report.upload(limit))
+        progress, mine = html(""), gr.Textbox("", visible="hidden")
+        sent = gr.Textbox("", visible="hidden")
+        ask_score = gr.Button(_("Read this slide"), visible="hidden", elem_id="slide-score")
     chosen = gr.Dropdown(
-        [(one.name, key) for key, one in slides.items()], value=next(iter(slides)), label=_("Slide"), filterable=False
+        [(one.name, key) for key, one in slides.items() if not one.uploaded],
+        value=next(iter(slides)),
+        label=_("Slide"),
+        filterable=False,
     )
     with gr.Row():
         with gr.Column(scale=3):
@@ -60,7 +92,19 @@ def slide_tab(pool: WorkerPool, slides: Mapping[str, Offered], tab: gr.Tab) -> N
     viewed = gr.JSON(visible="hidden")
     point = gr.Textbox("", visible="hidden", elem_id="slide-point")
     ask = gr.Button(_("Read this tile"), visible="hidden", elem_id="slide-ask")
-    for event in (tab.select, chosen.input):
+    shown_by = [tab.select, chosen.input]
+    if limit:
+        scored = ask_score.click(
+            score,
+            [sent, mine],
+            [chosen, progress, mine],
+            js="(_, mine) => [vigil.slide.sent(), mine]",
+            api_visibility="private",
+            show_progress="hidden",
+            **MODEL_EVENT,
+        )
+        shown_by.append(scored.then)
+    for event in shown_by:
         event(
             read, chosen, [viewed, shown, tile], api_visibility="private", show_progress_on=shown, **MODEL_EVENT
         ).then(

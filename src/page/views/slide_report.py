@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from src.page.render import render
 from src.service.read_slide import TASK, TileAnswer, Viewed
+from src.slides.library import MANY_FILES, SUFFIXES
 
 HEAT_MAP: Final = "Grad-CAM"
 
@@ -18,6 +19,17 @@ def intro() -> Markup:
 def viewer() -> Markup:
     """The place of the viewer, which src/page/slide.js fills."""
     return render("slide_viewer.html")
+
+
+def upload(limit: int) -> Markup:
+    """The place where a visitor sends a slide of at most `limit` bytes, by src/page/slide.js."""
+    suffixes = ",".join(sorted(SUFFIXES - MANY_FILES))
+    return render("slide_upload.html", megabytes=limit // 10**6, suffixes=suffixes)
+
+
+def progress(percent: int | None) -> Markup:
+    """How far the reading of an uploaded slide is; None while another one is read."""
+    return render("slide_progress.html", percent=percent)
 
 
 def report(viewed: Viewed) -> Markup:
