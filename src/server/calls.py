@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.server.errors import NOT_UNDERSTOOD
 from src.server.rate_limit import RateLimits, is_repeated, visitor_of
 from src.server.refusal import UPLOAD, Refusal, answer
-from src.server.routes import CALLED, CALLS, is_call, is_mcp
+from src.server.routes import CALLED, CALLS, is_call, is_mcp, is_slide_upload
 
 FILES: Final = (gr.Image, gr.File)
 """The components that take a file."""
@@ -130,7 +130,7 @@ class Calls:
         self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST" or scope["path"] == UPLOAD:
+        if scope["method"] != "POST" or scope["path"] == UPLOAD or is_slide_upload(scope):
             await self.app(scope, receive, send)
             return
         pieces, more = list[bytes](), True

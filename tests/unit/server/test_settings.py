@@ -61,6 +61,7 @@ def refusal() -> str:
             )
             for name in ("VIGIL_VISITOR_LIMIT", "VIGIL_TOTAL_LIMIT")
         ),
+        ("VIGIL_SLIDE_LIMIT", ["0", "-1", "2000 MB", "2GB", "1.5", "50001", "２０"]),
         ("VIGIL_PROXIES", ["-1", "one", "1.0", "３", "²", "0x1"]),
         ("VIGIL_WRITER_URL", ["example.org", "ftp://example.org", "http://", "http://user@example.org", "http:///v1"]),
         ("GRADIO_SERVER_PORT", ["abc", "0", "-1", "65536", "7_860", "７８６０", "99999999999999999999"]),
@@ -108,6 +109,17 @@ def test_what_can_be_meant_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.check() == Address("localhost", int(os.environ[settings.PORT]))
     allowed = Allowed.from_environment()
     assert (allowed.visitor.amount, allowed.visitor.get_expiry(), allowed.proxies) == (7, 3600, 2)
+
+
+def test_the_limit_for_slides_has_megabytes_and_none_on_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.slide_limit() == 0
+    monkeypatch.setenv("VIGIL_SLIDE_LIMIT", "2000")
+    settings.check()
+    assert settings.slide_limit() == 2_000_000_000
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    assert refusal().startswith("VIGIL_SLIDE_LIMIT must be left unset on a Space")
+    monkeypatch.delenv("VIGIL_SLIDE_LIMIT")
+    settings.check()
 
 
 def test_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
