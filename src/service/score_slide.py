@@ -7,7 +7,7 @@ import asyncio
 import csv
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ UNFINISHED: Final = "Reading this slide ended unexpectedly, because the machine 
 _one_at_a_time = asyncio.Lock()
 
 
-async def score(file: Path, scores: Path) -> AsyncIterator[int | None]:
+async def score(file: Path, scores: Path) -> AsyncGenerator[int | None, None]:
     """Score the slide `file` into the folder `scores`; yields percents, and None while another slide is being read.
 
     Raises ImageRefused where the slide cannot be read.

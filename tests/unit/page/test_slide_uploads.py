@@ -1,6 +1,7 @@
 """The upload of a slide: what is taken, where it lies, and under which id."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def test_a_disk_without_space_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_nothing_stays_of_a_visitor_who_leaves(tmp_path: Path) -> None:
     slides: dict[str, Offered] = {}
-    messages = iter([{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}])
+    messages: Iterator[dict[str, Any]] = iter(
+        [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+    )
 
     async def receive() -> dict[str, Any]:
         return next(messages)
