@@ -53,7 +53,14 @@ def served(app: Any, claimed: Claim, slide_limit: int) -> Any:
     limits = Allowed(parse("100000/minute"), parse("100000/minute"), 0)
     disk = Disk(claimed, room=100 * LIMIT, spare=0)
     return guarded(
-        app, gr.Blocks(), disk, limits, AllowedHosts(frozenset("x")), Turns(1, patience=20), 100, slide_limit
+        app,
+        gr.Blocks(),
+        disk,
+        limits,
+        AllowedHosts(frozenset("x")),
+        Turns(1, patience=20),
+        100,
+        slide_limit=slide_limit,
     )
 
 
@@ -146,6 +153,6 @@ def test_slides_count_for_the_disk(claimed: Claim) -> None:
     limits = Allowed(parse("100000/minute"), parse("100000/minute"), 0)
     disk = Disk(claimed, room=2 * LIMIT, spare=0)
     hosts = AllowedHosts(frozenset("x"))
-    site = guarded(Counted(), gr.Blocks(), disk, limits, hosts, Turns(1, patience=20), 100, SLIDE_LIMIT)
+    site = guarded(Counted(), gr.Blocks(), disk, limits, hosts, Turns(1, patience=20), 100, slide_limit=SLIDE_LIMIT)
     assert [ask(site, "POST", SLIDE_UPLOAD, 2 * LIMIT).status_code for _ in range(2)] == [200, 507]
     assert leaves_files({"method": "POST", "path": SLIDE_UPLOAD})
