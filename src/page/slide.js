@@ -151,11 +151,12 @@ window.vigil.slide = (() => {
         status.textContent = `${sending} ${Math.floor((100 * loaded) / total)}%`;
       };
       request.onerror = () => end(lost);
+      request.responseType = "json"; // null if a proxy answers with a page of its own
       request.onload = () => {
-        const answered = JSON.parse(request.responseText);
-        end(answered.detail ?? "");
-        if (request.status !== 200) return;
-        sent = answered.id;
+        const done = request.status === 200 && request.response;
+        end(done ? "" : request.response?.detail ?? lost);
+        if (!done) return;
+        sent = done.id;
         document.querySelector("#slide-score").click();
       };
       request.open("POST", `slides/upload?name=${encodeURIComponent(file.name)}`);
