@@ -1,6 +1,5 @@
 """The upload of a slide: what is taken, where it lies, and under which id."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from src.page import slide_uploads
 from src.page.slide_uploads import SlideUploads
 from src.slides import library
 from src.slides.library import Offered
+from tests.support import event_loop
 
 
 def post(app: Any, name: str, content: bytes = b"x" * 1000) -> httpx.Response:
@@ -19,7 +19,7 @@ def post(app: Any, name: str, content: bytes = b"x" * 1000) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
             return await client.post("/slides/upload", params={"name": name}, content=content)
 
-    return asyncio.run(request())
+    return event_loop.run(request())
 
 
 @pytest.mark.parametrize("name", ["node.svs", "NODE.TIF", "a b/ü.ndpi", "../../etc/passwd.dcm", "x" * 150 + ".tiff"])
@@ -67,7 +67,7 @@ def test_nothing_stays_of_a_visitor_who_leaves(tmp_path: Path) -> None:
         pytest.fail("nobody is there")
 
     scope = {"type": "http", "query_string": b"name=node.svs", "headers": [], "path": "/slides/upload"}
-    asyncio.run(SlideUploads(slides, tmp_path)(scope, receive, send))
+    event_loop.run(SlideUploads(slides, tmp_path)(scope, receive, send))
     assert slides == {}
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

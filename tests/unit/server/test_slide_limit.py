@@ -1,6 +1,5 @@
 """A higher limit for slides: it holds for one method of one path, and for nothing else."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
 from src.server.routes import JOIN, MOUNTED, OPEN, SLIDE_UPLOAD, is_open, leaves_files
+from tests.support import event_loop
 from tests.support.gradio_routes import example
 
 SLIDE_LIMIT = 3 * LIMIT
@@ -73,7 +73,7 @@ def ask(app: Any, method: str, path: str, size: int, headers: dict[str, str] | N
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
             return await client.request(method, path, content=content, headers=headers)
 
-    return asyncio.run(request())
+    return event_loop.run(request())
 
 
 def test_a_slide_may_be_larger_than_anything_else(claimed: Claim) -> None:
@@ -135,7 +135,7 @@ def test_a_slide_that_does_not_say_its_size_is_refused(claimed: Claim) -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             return await client.post(SLIDE_UPLOAD, content=body())
 
-    answered = asyncio.run(request())
+    answered = event_loop.run(request())
     assert answered.status_code == 413
     assert "Content-Length" in answered.json()["detail"]
 

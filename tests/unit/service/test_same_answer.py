@@ -3,7 +3,6 @@
 The answer is that of the reference: the same image as an 8-bit PNG in sRGB without transparency.
 """
 
-import asyncio
 import zipfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -20,7 +19,7 @@ from src import score
 from src.service import batch
 from src.service.worker_pool import Models
 from src.tasks import TASKS, Task
-from tests.support import synthetic_datasets
+from tests.support import event_loop, synthetic_datasets
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space
 from tests.unit.pictures.test_decode import encoded
 from tests.unit.pictures.test_formats import heic
@@ -94,10 +93,10 @@ def by_page_and_api(
     """The results of the tab's handler and of the endpoint."""
     image = {"path": str(file), "orig_name": file.name}
     (endpoint,) = (function for function in functions if function.__name__ == task)
-    result, _ = asyncio.run(endpoint(image, THRESHOLD, "none"))
+    result, _ = event_loop.run(endpoint(image, THRESHOLD, "none"))
     shows: list[Any] = [function for function in functions if function.__name__ == "show"]
     (tab,) = (show.__self__ for show in shows if show.__self__.task.name == task)
-    return asyncio.run(tab.answer(image, THRESHOLD, "none", "", "", None))[tab.controls.result], result
+    return event_loop.run(tab.answer(image, THRESHOLD, "none", "", "", None))[tab.controls.result], result
 
 
 @pytest.mark.parametrize("kind", FILES)

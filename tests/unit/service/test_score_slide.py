@@ -1,6 +1,5 @@
 """The scoring of an uploaded slide in a process of its own: progress, refusals, and its end with the visitor."""
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from src.pictures.picture import ImageRefused
 from src.service import score_slide
 from src.service.read_slide import view
 from src.slides import library
-from tests.support import slide_files
+from tests.support import event_loop, slide_files
 
 
 def scored(file: Path) -> list[int | None]:
@@ -19,7 +18,7 @@ def scored(file: Path) -> list[int | None]:
     async def run() -> list[int | None]:
         return [percent async for percent in score_slide.score(file, scores_of(file))]
 
-    return asyncio.run(run())
+    return event_loop.run(run())
 
 
 def scores_of(file: Path) -> Path:
@@ -68,4 +67,4 @@ def test_the_process_ends_with_its_visitor_and_the_next_one_is_read(
         assert await anext(second) == 0
         await second.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
