@@ -3,10 +3,11 @@
 With `--target-sensitivity S` in place of `--threshold`, the threshold is the one at which validation promises the
 sensitivity S. `--mpp M` states the micrometres per pixel of the images. `--fast` computes in bfloat16. `--dicom DIR`
 writes a DICOM report on each DICOM file, and `--stow URL` stores these reports in an archive. A PATH may be a study in
-an archive, dicomweb://HOST/PATH/studies/UID.
+an archive, dicomweb://HOST/PATH/studies/UID. With `--out DIR`, the rows are Parquet files in a folder, and the run can
+be spread over processes and machines (docs/SCALE.md).
 
-This module writes the rows and counts the failures. `src.sources` finds the images, the Predictor reads them,
-and `src.models.checkpoints` finds the weights.
+This module writes the rows and counts the failures. `src.sources` finds the images, the Predictor reads them, and
+`src.models.checkpoints` finds the weights. `src.scale` does all this for a run with `--out`.
 """
 
 import argparse
@@ -22,15 +23,25 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from src import sources
-from src.command_line import runs_networks, sensitivity_argument, store, threshold_argument
+from src.command_line import (
+    NotPromised,
+    operating_points,
+    runs_networks,
+    sensitivity_argument,
+    store,
+    threshold_argument,
+    threshold_of,
+)
 from src.exports.csv_rows import columns, row
 from src.exports.spreadsheet import Writer
 from src.models import checkpoints
-from src.models.evaluation import MALIGNANT
-from src.models.predictor import Predictor
+from src.models.predictor import ImageSource, Predictor
 from src.pictures.archive import printable
 from src.pictures.picture import ImageRefused
-from src.results.thresholds import operating_point, validation_promise
+from src.scale import arguments as scale_arguments
+from src.scale import run
+from src.scale.addresses import ScaleError, StoreError
+from src.scale.inputs import find as find_inputs
 from src.service.arguments import ArgumentRefused, mpp_of
 from src.tasks import TASKS
 
@@ -116,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    scale_arguments.check(parser, options)
     if options.stow is not None and options.dicom is None:
         parser.error("--stow needs --dicom")
     if options.frames and options.dicom is not None:
@@ -131,32 +143,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
             checkpoint = checkpoints.find(options.task)
         else:
             checkpoint = checkpoints.load(options.task, options.weights)
-        predictor = Predictor(checkpoint, precision="bfloat16" if options.fast else "float32")
     except checkpoints.CheckpointError as error:
         return _failed(str(error))
     if checkpoint.problem:
         print(f"score: {checkpoint.problem}", file=sys.stderr)
     try:
-        threshold = _threshold_of(checkpoint, options.threshold, options.target_sensitivity)
+        threshold = threshold_of(checkpoint, options.threshold, options.target_sensitivity)
     except NotPromised as refusal:
         return _failed(str(refusal))
-    print(f"score: {_operating_points(checkpoint, threshold)}", file=sys.stderr)
+    print(f"score: {operating_points(checkpoint, threshold)}", file=sys.stderr)
 
     try:
+        if options.out is not None:
+            return _scale(options, checkpoint, threshold, mpp)
         with TemporaryDirectory() as fetched:
-            return _run(options, predictor, threshold, mpp, Path(fetched))
+            return _run(options, checkpoint, threshold, mpp, Path(fetched))
     except KeyboardInterrupt:
         print("score: interrupted while images were looked for or reports were stored.", file=sys.stderr)
         return 130
 
 
-def _run(options: argparse.Namespace, predictor: Predictor, threshold: float, mpp: float | None, fetched: Path) -> int:
+def _scale(options: argparse.Namespace, checkpoint: checkpoints.Checkpoint, threshold: float, mpp: float | None) -> int:
+    """Read the images in other processes, and write the rows into parts. Returns the exit status."""
+    try:
+        inputs = find_inputs(options.paths)
+        if options.fast:
+            _compare(checkpoint, [image.source for image in inputs.images if image.error is None], threshold)
+        if inputs.repeats:
+            print(f"score: {inputs.repeats:,} images are named more than once and read once.", file=sys.stderr)
+        for sentence in _left_out(inputs.left_out):
+            print(f"score: {sentence}", file=sys.stderr)
+        model = run.Model(
+            checkpoint,
+            options.weights,
+            threshold,
+            mpp,
+            "bfloat16" if options.fast else "float32",
+            options.device or "cpu",
+        )
+        return run.score(model, inputs, scale_arguments.settings(options))
+    except (ScaleError, StoreError) as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename or options.out} cannot be used: {error.strerror or type(error).__name__}.")
+
+
+def _run(
+    options: argparse.Namespace,
+    checkpoint: checkpoints.Checkpoint,
+    threshold: float,
+    mpp: float | None,
+    fetched: Path,
+) -> int:
     """Read the images and write the rows; returns the exit status. Images of an archive are kept in `fetched`."""
+    predictor = Predictor(checkpoint, precision="bfloat16" if options.fast else "float32")
     task = predictor.task
     found = sources.find(options.paths, fetched)
     entries = found.entries
     if options.fast:
-        print(f"score: {_error_of(predictor, Predictor(predictor.checkpoint), entries, threshold)}", file=sys.stderr)
+        _compare(checkpoint, [path for path, error in entries if error is None], threshold)
     reports = _dicom_folder(options.dicom, predictor, threshold, mpp)
     failed = written = 0
     try:
@@ -205,22 +250,24 @@ def _dicom_folder(
     return DicomFolder(Path(folder), predictor, threshold, mpp)
 
 
-def _error_of(fast: Predictor, exact: Predictor, entries: Sequence[tuple[str, str | None]], threshold: float) -> str:
-    """How far `fast` is from `exact` on some of the given images, evenly spread over them, in one sentence."""
-    paths = [path for path, error in entries if error is None]
-    some = paths[:: math.ceil(len(paths) / COMPARED)] if paths else []
+def _compare(checkpoint: checkpoints.Checkpoint, images: Sequence[ImageSource], threshold: float) -> None:
+    """Print how far bfloat16 is from float32 on some of the given images, evenly spread over them."""
+    some = images[:: math.ceil(len(images) / COMPARED)] if images else []
+    fast, exact = Predictor(checkpoint, precision="bfloat16"), Predictor(checkpoint)
     pairs = [
         (one.p_malignant, other.p_malignant)
         for one, other in zip(fast.predict_many(some), exact.predict_many(some), strict=True)
         if not isinstance(one, ImageRefused) and not isinstance(other, ImageRefused)
     ]
     if not pairs:
-        return "bfloat16 was not compared with float32, because no image could be read."
+        print("score: bfloat16 was not compared with float32, because no image could be read.", file=sys.stderr)
+        return
     errors = [abs(p - q) for p, q in pairs]
     decided = sum((p >= threshold) != (q >= threshold) for p, q in pairs)
-    return (
-        f"bfloat16 differs from float32 on {len(pairs)} of the {len(paths)} images: p_malignant by at most "
-        f"{max(errors):.4f} and by {sum(errors) / len(errors):.4f} on average; {decided} decisions differ."
+    print(
+        f"score: bfloat16 differs from float32 on {len(pairs)} of the {len(images)} images: p_malignant by at most "
+        f"{max(errors):.4f} and by {sum(errors) / len(errors):.4f} on average; {decided} decisions differ.",
+        file=sys.stderr,
     )
 
 
@@ -230,46 +277,6 @@ def _left_out(files: Sequence[tuple[str, str]]) -> Iterator[str]:
         names = [printable(path) for path, why in files if why == reason]
         listed = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
         yield f"{len(names):,} left out ({listed}): {reason}"
-
-
-class NotPromised(ValueError):  # noqa: N818 - a refusal, as ImageRefused
-    """Validation cannot promise the sensitivity; the message says why in one sentence."""
-
-
-def _threshold_of(checkpoint: checkpoints.Checkpoint, threshold: float | None, target: float | None) -> float:
-    """The requested threshold: given by its value or by the sensitivity to promise, else the checkpoint's default.
-
-    Raises NotPromised.
-    """
-    if target is None:
-        return checkpoint.config.vigil.default_threshold if threshold is None else threshold
-    group, promise = TASKS[checkpoint.config.vigil.task].group, validation_promise(checkpoint.evaluation, target)
-    if promise is None:
-        raise NotPromised(
-            f"No sensitivity can be promised, because evaluation.json does not count validation by {group}."
-        )
-    if promise.threshold is None:
-        raise NotPromised(
-            f"A sensitivity of {target:g} cannot be promised: the {promise.positives} malignant {group}s of validation "
-            f"can prove {promise.provable:.3f} at most, and {promise.needed} without a miss are needed."
-        )
-    return promise.threshold
-
-
-def _operating_points(checkpoint: checkpoints.Checkpoint, threshold: float) -> str:
-    """The operating points at this threshold on all sets on which the model was evaluated, in one line."""
-    parts = [f"threshold {threshold:g}"]
-    for one in checkpoint.evaluation.held_out:
-        point = operating_point(one.tables[MALIGNANT], threshold)
-        shares = (
-            f"{name} " + ("unknown" if math.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})")
-            for name, value, (low, high) in (
-                ("sensitivity", point.sensitivity, point.sensitivity_interval),
-                ("specificity", point.specificity, point.specificity_interval),
-            )
-        )
-        parts.append(f"{'external, ' if one.kind == 'away' else ''}{one.title}: {', '.join(shares)}")
-    return "; ".join(parts if checkpoint.evaluation.held_out else [*parts, "not evaluated"]) + "."
 
 
 def _output(file: str | None) -> AbstractContextManager[TextIO]:
@@ -357,8 +364,12 @@ def _parser() -> argparse.ArgumentParser:
         "the token that it asks for",
     )
     parser.add_argument(
-        "--csv", metavar="FILE", help="the file to write, which is replaced if it exists (default: standard output)"
+        "--csv",
+        metavar="FILE",
+        help="the file to write, which is replaced if it exists (default: standard output); with --out, it is written "
+        "at the end of the run",
     )
+    scale_arguments.add_to(parser)
     return parser
 
 

@@ -13,9 +13,14 @@ def columns(task: Task) -> list[str]:
     return ["path", "p_malignant", "decision", "prediction", *own, "quality", "error"]
 
 
+def path_cell(path: str) -> str:
+    """How a row names a path. A path that a spreadsheet would read as a formula begins with ./ there."""
+    return f"./{path}" if is_formula(path) else path
+
+
 def row(task: Task, path: str, answer: Prediction | str, threshold: float) -> dict[str, str]:
     """The row of one image. `answer` is its prediction, or a sentence on why there is none."""
-    safe = f"./{path}" if is_formula(path) else path
+    safe = path_cell(path)
     if isinstance(answer, str):
         return {"path": safe, "error": answer}
     return {

@@ -7,7 +7,7 @@ hook modules of their own.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -33,8 +33,8 @@ from src.pictures.picture import Box, ImageRefused, Picture, Shares
 from src.read_ahead import read_ahead
 from src.tasks import TASKS
 
-ImageSource = Picture | Division | str | os.PathLike[str] | bytes
-"""A decoded image, its parts, the path of its file, or the file's bytes."""
+ImageSource = Picture | Division | str | os.PathLike[str] | bytes | Callable[[], bytes]
+"""A decoded image, its parts, the path of its file, the file's bytes, or a function that fetches these bytes."""
 
 
 PARTS_AT_ONCE = 4
@@ -302,6 +302,8 @@ class Predictor:
                 yield prediction
 
     def _prepare(self, source: ImageSource, mpp: float | None = None, in_parts: bool = True) -> _Prepared:
+        if callable(source):
+            source = source()
         if isinstance(source, Division):
             (kind, found), picture = source, source.parts[0].picture
         else:
