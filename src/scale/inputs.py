@@ -50,12 +50,12 @@ def find(sources: Sequence[str]) -> Inputs:
     tables: list[pyarrow.Table] = []
     rows = 0
     for source in sources:
-        if source.lower().endswith(TABLES):
+        if _is_table(source):
             table, addresses = _table(source)
             found += [(_image(address), rows + index) for index, address in enumerate(addresses)]
             rows += len(addresses)
             tables.append(table)
-    plain = [source for source in sources if not source.lower().endswith(TABLES)]
+    plain = [source for source in sources if not _is_table(source)]
     local = folder.find(source for source in plain if not is_remote(source) and not images.is_packed(source))
     packed = [path for path, _ in local.left_out if images.is_packed(path)]
     packed += [source for source in plain if not is_remote(source) and images.is_packed(source)]
@@ -95,6 +95,10 @@ def _sorted(
     return Inputs([image for image, _ in ordered], carried, left_out, count - len(kept))
 
 
+def _is_table(source: str) -> bool:
+    return name(source).lower().endswith(TABLES)
+
+
 def _image(address: str) -> Image:
     return Image(name(address), address)
 
@@ -113,13 +117,14 @@ class _Listed:
 def _listed(source: str) -> _Listed:
     """The images, the archives and the other files at an address. Of a folder, names say which files are images."""
     called = name(source)
-    if images.is_packed(called) and not _GLOB & set(source):
+    pattern = bool(_GLOB & set(called))  # the question mark of a web address is none
+    if images.is_packed(called) and not pattern:
         return _Listed([], [source], [])
-    if is_named_as_picture(called) and not _GLOB & set(source):
+    if is_named_as_picture(called) and not pattern:
         return _Listed([_image(source)], [], [])
     files, root = filesystem(source)
     try:
-        paths = asked(called, lambda: files.glob(root) if _GLOB & set(root) else files.find(root))
+        paths = asked(called, lambda: files.glob(root) if pattern else files.find(root))
     except FileNotFoundError:
         paths = []
     except PermissionError as error:
@@ -143,7 +148,7 @@ def _table(source: str) -> tuple[pyarrow.Table, list[str]]:
     called = name(source)
     content = BytesIO(_content(source))
     try:
-        table = _csv(content) if source.lower().endswith(".csv") else pyarrow.parquet.read_table(content)
+        table = _csv(content) if called.lower().endswith(".csv") else pyarrow.parquet.read_table(content)
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise ScaleError(f"{called} is no table that can be read.") from error
     if table.column_names.count(PATH) != 1:

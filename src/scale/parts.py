@@ -105,7 +105,7 @@ def plan(about: Mapping[str, Any], inputs: Inputs, size: int | None) -> tuple[Ru
     for start in range(0, len(paths), size):
         chosen = slice(start, start + size)
         # Copied, because a pickled slice contains the whole table.
-        carried = None if inputs.carried is None else inputs.carried.take(range(*chosen.indices(len(paths))))
+        carried = None if inputs.carried is None else inputs.carried.take(list(range(*chosen.indices(len(paths)))))
         parts.append(Part(part_name(about, paths[chosen]), tuple(inputs.images[chosen]), carried))
     return Run(about, {"count": len(paths), "sha256": digest(paths)}), parts
 

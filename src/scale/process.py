@@ -23,8 +23,8 @@ IMAGE_TRIES: Final = 2
 """How often an image of such a part is tried alone. It is named if its process dies each time."""
 IMAGE_SECONDS: Final = 120.0
 """What an image may take on average. The slowest, a cine of 64 frames in eight views, takes half a minute."""
-START_SECONDS: Final = 600.0
-"""What a process may take to load its network, which may come from the Hub."""
+OTHER_SECONDS: Final = 600.0
+"""What a process may take to load its network, which may come from the Hub, or to write a file."""
 ENDED: Final = "The process that read this image ended each time, or took too long; the image is not tried again."
 
 Method = Literal["score", "rows", "write"]
@@ -61,7 +61,7 @@ class ScoringProcess:
         Raises PartFailed; ScaleError where no part can be scored; and Closed after `close`.
         """
         try:
-            return self._tried(TRIES, "score", (part,), len(part.images))
+            return self._tried(TRIES, "score", (part,), IMAGE_SECONDS * len(part.images))
         except _Died:
             return self._one_by_one(part)
 
@@ -75,28 +75,28 @@ class ScoringProcess:
         rows = []
         for image in part.images:
             try:
-                rows += self._tried(IMAGE_TRIES, "rows", ([image],), 1)
+                rows += self._tried(IMAGE_TRIES, "rows", ([image],), IMAGE_SECONDS)
             except _Died:
                 rows.append(row(TASKS[self._job.task], image.path, ENDED, self._job.threshold))
         if len(rows) > 1 and all(one.get("error") == ENDED for one in rows):
             raise PartFailed("Its process ended with each image, so none of them can be the reason.")
         try:
-            return self._tried(TRIES, "write", (part, rows), 0)
+            return self._tried(TRIES, "write", (part, rows), OTHER_SECONDS)
         except _Died:
             raise PartFailed("Its process ended while it wrote the rows.") from None
 
-    def _tried(self, tries: int, method: Method, arguments: tuple[Any, ...], images: int) -> Any:
+    def _tried(self, tries: int, method: Method, arguments: tuple[Any, ...], seconds: float) -> Any:
         """The answer of the process. Raises _Died if it dies at each try."""
         for _ in range(tries - 1):
             with suppress(_Died):
-                return self._ask(method, arguments, images)
-        return self._ask(method, arguments, images)
+                return self._ask(method, arguments, seconds)
+        return self._ask(method, arguments, seconds)
 
-    def _ask(self, method: Method, arguments: tuple[Any, ...], images: int) -> Any:
+    def _ask(self, method: Method, arguments: tuple[Any, ...], seconds: float) -> Any:
         connection = self._connection()
         try:
             connection.send((method, arguments))
-            return self._answer(connection, IMAGE_SECONDS * (images + 1))
+            return self._answer(connection, seconds)
         except (OSError, EOFError):
             self._end()
             if self._closed.is_set():
@@ -131,7 +131,7 @@ class ScoringProcess:
                 self._end()
                 raise Closed
             try:
-                self._answer(ours, START_SECONDS)
+                self._answer(ours, OTHER_SECONDS)
             except (OSError, EOFError):
                 self._end()
             else:

@@ -163,9 +163,9 @@ def _engine(settings: Settings, parts: Sequence[Part], job: Job) -> Iterator[Out
     if settings.engine == "local":
         return local_engine.score_parts(parts, job, settings.workers)
     # Imported here, because Vigil works without Ray.
-    from src.scale import ray_engine
+    from src.scale.ray_engine import score_parts
 
-    return ray_engine.score_parts(parts, job, settings.workers, settings.address)
+    return score_parts(parts, job, settings.workers, settings.address)
 
 
 def _progress(outcomes: Iterator[Outcome], parts: Sequence[Part], task: str) -> Iterator[Outcome]:
