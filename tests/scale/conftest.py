@@ -61,7 +61,9 @@ def command(checkpoint: Path) -> Iterator[Command]:
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def start(checkpoint: Path, *arguments: object) -> "subprocess.Popen[str]":

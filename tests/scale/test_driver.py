@@ -18,17 +18,21 @@ def test_a_killed_driver_goes_on_and_leaves_no_process(
 ) -> None:
     out = tmp_path / "out"
     for parts in (1, 8, 15):
-        run = command(images, "--out", out, "--workers", 2)
-        until(lambda parts=parts: len(files(out)) >= parts or run.poll() is not None)  # noqa: B023 - called here
-        below = descendants(run.pid, "python")
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
-        until(lambda below=below: not any(Path(f"/proc/{pid}").exists() for pid in below))
-        assert not (out / "_manifest.json").exists()
+        _killed(command(images, "--out", out, "--workers", 2), out, parts)
     assert ended(command(images, "--out", out, "--workers", 2)) == 1
     assert files(out) == files(plain)
     assert (out / "_manifest.json").read_bytes() == (plain / "_manifest.json").read_bytes()
     assert verify(str(out)) == 0
+
+
+def _killed(run: "subprocess.Popen[str]", out: Path, parts: int) -> None:
+    """Kill a run once so many parts are there, and wait until its processes have ended."""
+    until(lambda: len(files(out)) >= parts or run.poll() is not None)
+    below = descendants(run.pid, "python")
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+    assert not (out / "_manifest.json").exists()
 
 
 def test_ctrl_c_says_what_is_left(command: Command, images: Path, plain: Path, tmp_path: Path) -> None:

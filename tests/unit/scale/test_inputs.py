@@ -63,7 +63,7 @@ def test_archives_and_stores_give_the_rows_of_the_files(
         memory.pipe_file(f"/bucket/in/{one.name}", one.read_bytes())
     memory.pipe_file("/bucket/in/notes.txt", b"two lesions")
     memory.pipe_file("/bucket/packed/a.tar", tar(tmp_path / "a.tar", images).read_bytes())
-    sources = {
+    sources: dict[str, list[object]] = {
         "tar": [tmp_path / "a.tar"],
         "zip": [zipped(tmp_path / "a.zip", images)],
         "folder of a store": ["memory://bucket/in"],
