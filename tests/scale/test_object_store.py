@@ -9,6 +9,7 @@ from threading import Lock, Thread
 from typing import Any
 
 import pytest
+import requests
 import s3fs
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -66,7 +67,10 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
     app = FaultyStore()
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    # moto keeps the buckets of a process.
+    requests.post(f"{endpoint}/moto-api/reset", timeout=60).raise_for_status()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "S3CRET0OF0THE0TEST")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
