@@ -143,6 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             checkpoint = checkpoints.find(options.task)
         else:
             checkpoint = checkpoints.load(options.task, options.weights)
+        predictor = None
+        if options.out is None:  # with --out, other processes have a predictor each
+            predictor = Predictor(checkpoint, precision="bfloat16" if options.fast else "float32")
     except checkpoints.CheckpointError as error:
         return _failed(str(error))
     if checkpoint.problem:
@@ -154,10 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"score: {operating_points(checkpoint, threshold)}", file=sys.stderr)
 
     try:
-        if options.out is not None:
+        if predictor is None:
             return _scale(options, checkpoint, threshold, mpp)
         with TemporaryDirectory() as fetched:
-            return _run(options, checkpoint, threshold, mpp, Path(fetched))
+            return _run(options, predictor, threshold, mpp, Path(fetched))
     except KeyboardInterrupt:
         print("score: interrupted while images were looked for or reports were stored.", file=sys.stderr)
         return 130
@@ -188,20 +191,13 @@ def _scale(options: argparse.Namespace, checkpoint: checkpoints.Checkpoint, thre
         return _failed(f"{error.filename or options.out} cannot be used: {error.strerror or type(error).__name__}.")
 
 
-def _run(
-    options: argparse.Namespace,
-    checkpoint: checkpoints.Checkpoint,
-    threshold: float,
-    mpp: float | None,
-    fetched: Path,
-) -> int:
+def _run(options: argparse.Namespace, predictor: Predictor, threshold: float, mpp: float | None, fetched: Path) -> int:
     """Read the images and write the rows; returns the exit status. Images of an archive are kept in `fetched`."""
-    predictor = Predictor(checkpoint, precision="bfloat16" if options.fast else "float32")
     task = predictor.task
     found = sources.find(options.paths, fetched)
     entries = found.entries
     if options.fast:
-        _compare(checkpoint, [path for path, error in entries if error is None], threshold)
+        _compare(predictor.checkpoint, [path for path, error in entries if error is None], threshold)
     reports = _dicom_folder(options.dicom, predictor, threshold, mpp)
     failed = written = 0
     try:
