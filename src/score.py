@@ -38,9 +38,8 @@ from src.models import checkpoints
 from src.models.predictor import ImageSource, Predictor
 from src.pictures.archive import printable
 from src.pictures.picture import ImageRefused
+from src.scale import addresses, run
 from src.scale import arguments as scale_arguments
-from src.scale import run
-from src.scale.addresses import ScaleError, StoreError
 from src.scale.inputs import find as find_inputs
 from src.service.arguments import ArgumentRefused, mpp_of
 from src.tasks import TASKS
@@ -185,10 +184,10 @@ def _scale(options: argparse.Namespace, checkpoint: checkpoints.Checkpoint, thre
             options.device or "cpu",
         )
         return run.score(model, inputs, scale_arguments.settings(options))
-    except (ScaleError, StoreError) as error:
+    except (addresses.ScaleError, addresses.StoreError) as error:
         return _failed(str(error))
     except OSError as error:
-        return _failed(f"{error.filename or options.out} cannot be used: {error.strerror or type(error).__name__}.")
+        return _failed(f"{error.filename or addresses.name(options.out)} cannot be used: {error.strerror or 'error'}.")
 
 
 def _run(options: argparse.Namespace, predictor: Predictor, threshold: float, mpp: float | None, fetched: Path) -> int:
