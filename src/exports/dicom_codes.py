@@ -1,4 +1,4 @@
-"""What all DICOM objects of Vigil share: their codes, their numbers and the bytes of their files.
+"""What all DICOM objects of Vigil share: their codes, their numbers, their description and the bytes of their files.
 
 Concepts without a standard code have one of Vigil's own scheme 99VIGIL, which docs/DICOM.md lists.
 """
@@ -7,10 +7,13 @@ import logging
 from io import BytesIO
 from typing import Any, Final
 
+from highdicom import ContentQualificationValues
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept, Measurement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+
+from src.exports.dicom_source import Source, derived_uid
 
 logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)  # its messages may quote the file, which is not logged
 
@@ -25,9 +28,25 @@ def own(code: str, meaning: str) -> CodedConcept:
     return CodedConcept(code[:16], SCHEME, meaning[:LONGEST_MEANING])
 
 
-def own_scheme() -> CodingSchemeIdentificationItem:
-    """What an object with own codes says of their scheme."""
-    return CodingSchemeIdentificationItem(SCHEME, name=f"{VIGIL}'s own codes")
+def described(
+    kind: str, source: Source, uid: str, model: str, revision: str, weights: str, subject: str = ""
+) -> dict[str, Any]:
+    """The arguments that highdicom takes for every object: its place in the study of `source`, and what made it.
+
+    `kind`: of the object, which has a series of its own. `uid`: of the object. `weights`: their sha256. `subject`: what
+    the description names besides the kind.
+    """
+    return {
+        "series_instance_uid": derived_uid(kind, "series", source.study, weights),
+        "sop_instance_uid": uid,
+        "instance_number": source.number,
+        "manufacturer": VIGIL,
+        "manufacturer_model_name": model,
+        "software_versions": revision,
+        "series_description": f"{VIGIL} {kind}{subject}: research only",
+        "content_qualification": ContentQualificationValues.RESEARCH,
+        "coding_schemes": [CodingSchemeIdentificationItem(SCHEME, name=f"{VIGIL}'s own codes")],
+    }
 
 
 def number(name: Any, value: float, unit: Any = codes.UCUM.NoUnits, **others: Any) -> Measurement:

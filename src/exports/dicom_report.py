@@ -11,7 +11,6 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
-from highdicom import ContentQualificationValues
 from highdicom.sc import SCImage
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -35,7 +34,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from src.exports import dicom_source
-from src.exports.dicom_codes import VIGIL, encoded, number, own, own_scheme, rounded
+from src.exports.dicom_codes import VIGIL, described, encoded, number, own, rounded
 from src.exports.dicom_source import Source, derived_uid
 from src.exports.report_parts import LONGEST_SIDE
 from src.results.result import HeldOutResult, Result
@@ -102,7 +101,7 @@ def _report(source: Source, result: Result, weights: str) -> Comprehensive3DSR:
         content=content,
         series_number=REPORT_SERIES,
         is_complete=True,
-        **_common("report", source, result, weights),
+        **_described("report", source, result, weights),
     )
 
 
@@ -117,7 +116,7 @@ def _heat_map(source: Source, result: Result, drawn: Image.Image, weights: str) 
         source.study,
         series_number=HEAT_MAP_SERIES,
         patient_orientation=("L", "F"),
-        **_common("heat map", source, result, weights),
+        **_described("heat map", source, result, weights),
     )
     # highdicom demands an orientation, and the image states none. The attribute may be empty (type 2).
     data.PatientOrientation = None
@@ -136,19 +135,9 @@ def _heat_map(source: Source, result: Result, drawn: Image.Image, weights: str) 
     return data
 
 
-def _common(kind: str, source: Source, result: Result, weights: str) -> dict[str, Any]:
-    """The arguments that both objects share."""
-    return {
-        "series_instance_uid": derived_uid(kind, "series", source.study, weights),
-        "sop_instance_uid": _uid(kind, source, result, weights),
-        "instance_number": source.number,
-        "manufacturer": VIGIL,
-        "manufacturer_model_name": result.model,
-        "software_versions": result.revision,
-        "series_description": f"{VIGIL} {kind}, {result.task}: research only",
-        "content_qualification": ContentQualificationValues.RESEARCH,
-        "coding_schemes": [own_scheme()],
-    }
+def _described(kind: str, source: Source, result: Result, weights: str) -> dict[str, Any]:
+    uid = _uid(kind, source, result, weights)
+    return described(kind, source, uid, result.model, result.revision, weights, f", {result.task}")
 
 
 def _uid(kind: str, source: Source, result: Result, weights: str) -> str:

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 from highdicom import (
-    ContentQualificationValues,
     PixelMeasuresSequence,
     PlaneOrientationSequence,
     PlanePositionSequence,
@@ -42,7 +41,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from src.exports.dicom_codes import VIGIL, encoded, number, own, own_scheme
+from src.exports.dicom_codes import VIGIL, described, encoded, number, own
 from src.exports.dicom_source import derived_uid
 from src.slides import dicom_place, files
 from src.slides.dicom_place import SlidePlace
@@ -110,7 +109,7 @@ def _map(place: SlidePlace, report: SlideReport, values: np.ndarray, weights: st
         tile_size=[min(TILE, side) for side in values.shape],
         # TILED_FULL says the same in less space, and validators then miss the attributes of the frames.
         dimension_organization_type="TILED_SPARSE",
-        **_common("slide map", place, report, weights),
+        **_described("slide map", place, report, weights),
     )
     # Validators demand a range, which may be a single value.
     data.FloatPixelPaddingValue = data.FloatPixelPaddingRangeLimit = NOTHING
@@ -193,7 +192,7 @@ def _report(place: SlidePlace, report: SlideReport, scores: ParametricMap, weigh
         content=content,
         series_number=REPORT_SERIES,
         is_complete=True,
-        **_common("slide report", place, report, weights),
+        **_described("slide report", place, report, weights),
     )
 
 
@@ -243,19 +242,9 @@ def _said(code: str, meaning: str, value: bool) -> QualitativeEvaluation:
     return QualitativeEvaluation(own(code, meaning), CodedConcept.from_code(codes.SCT.Yes if value else codes.SCT.No))
 
 
-def _common(kind: str, place: SlidePlace, report: SlideReport, weights: str) -> dict[str, Any]:
-    """The arguments that both objects share."""
-    return {
-        "series_instance_uid": derived_uid(kind, "series", place.source.study, weights),
-        "sop_instance_uid": _uid(kind, place, report, weights),
-        "instance_number": place.source.number,
-        "manufacturer": VIGIL,
-        "manufacturer_model_name": report.model,
-        "software_versions": report.revision,
-        "series_description": f"{VIGIL} {kind}: research only",
-        "content_qualification": ContentQualificationValues.RESEARCH,
-        "coding_schemes": [own_scheme()],
-    }
+def _described(kind: str, place: SlidePlace, report: SlideReport, weights: str) -> dict[str, Any]:
+    uid = _uid(kind, place, report, weights)
+    return described(kind, place.source, uid, report.model, report.revision, weights)
 
 
 def _uid(kind: str, place: SlidePlace, report: SlideReport, weights: str) -> str:

@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +10,12 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from pypdf import PdfReader
 
-from src.models import checkpoints, evaluation, perturbations
-from src.models.predictor import Predictor
-from src.page import endpoints, layout
-from src.page.theme import launch_options
+from src.models import evaluation
+from src.page import endpoints
 from src.page.views import curves, threshold_costs
-from src.results import gate_sentences, thresholds
-from src.service import read_picture
+from src.results import thresholds
 from src.service.read_picture import REPORTS
-from src.service.worker_pool import WorkerPool
 from src.tasks import DISCLAIMER, TASKS
-from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT, Server
 from tests.support.chromium import PATIENCE
 from tests.support.page_actions import EXAMPLE, open_section, open_tab, p_malignant, threshold, upload
@@ -280,117 +273,6 @@ def test_any_class_can_be_explained_and_the_map_is_moved_without_the_server(page
         apart = np.abs(np.asarray(saved.convert("RGB")).astype(int) - np.asarray(plain)).mean(axis=(0, 2))
     assert apart[: len(apart) // 2].max() < 5, "laid bare to the divider's left"
     assert not asked
-
-
-def test_how_sure_it_is_is_shown_once_opened_and_decided_again_by_the_slider(page: Page) -> None:
-    panel = open_tab(page, "histopathology")
-    upload(panel, ROOT / "examples" / EXAMPLE["histopathology"])
-    expect(panel.locator(".v-word")).to_be_visible()
-    open_section(panel, "How sure is it?")
-    chips = panel.locator(".v-chips li")
-    expect(chips).to_have_count(len(perturbations.perturbations(TASKS["histopathology"])))
-    queued: list[str] = []
-    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
-    threshold(panel, 0)
-    expect(panel.locator(".v-verdict")).to_contain_text("The decision holds")
-    expect(chips.first).to_contain_text(", refer")
-    threshold(panel, 1)
-    expect(chips.first).to_contain_text(", no referral")
-    assert not queued
-    # ... and goes with its picture
-    panel.locator(".v-example").first.click()
-    expect(chips).to_have_count(0)
-    panel.get_by_role("button", name="Read altered versions").click()
-    expect(chips.first).to_contain_text(", no referral")
-
-
-def test_the_section_without_an_image_reads_nothing(page: Page) -> None:
-    panel = open_tab(page, "histopathology")
-    queued: list[str] = []
-    page.on("request", lambda request: queued.append(request.url) if "/queue/join" in request.url else None)
-    open_section(panel, "How sure is it?")
-    expect(panel.get_by_text("Once an image is read, this section reads")).to_be_visible()
-    expect(panel.get_by_role("button", name="Read altered versions")).to_have_count(0)
-    assert not queued
-
-
-def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
-    panel = open_tab(page, "breastmnist")
-    further = json.loads((checkpoints.EMBEDDED / "breastmnist-logistic" / "config.json").read_text())["vigil"]
-    open_section(panel, "How sure is it?")
-    rows = panel.locator(".v-models tbody tr")
-    expect(rows).to_have_count(2)
-    expect(rows.nth(1)).to_contain_text(further["name"])
-    expect(rows.nth(1)).to_contain_text(" ms")
-    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
-    panel.get_by_role("button", name="Compare the models").click()
-    expect(panel.locator(".v-cards article")).to_have_count(2)
-    shown = p_malignant(panel)
-    cards = re.findall(r"p\(malignant\) [<>]?([\d.]+)%", panel.locator(".v-cards").inner_text())
-    assert float(cards[0]) / 100 == pytest.approx(shown)
-    panel.get_by_role("radio", name=further["name"], exact=True).check()
-    expect(panel.locator(".v-model")).to_contain_text(further["name"])
-    expect(panel.locator(".v-decision")).to_contain_text(f"p(malignant) is {cards[1]}%")
-    expect(panel.locator(".v-cards article")).to_have_count(0)
-
-
-SENTENCE = gate_sentences.sentence(TASKS["breastmnist"], "histopathology")
-
-
-@pytest.fixture
-def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """The page of gates that take every picture for histopathology."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    models = {}
-    for task, limit in {"breastmnist": -1.0, "histopathology": 1e9}.items():
-        checkpoint = checkpoints.load(task, synthetic_checkpoints.write(tmp_path / task, task))
-        models[task] = Predictor(replace(checkpoint, gate=synthetic_checkpoints.gate(limit)))
-    built = layout.build(WorkerPool(models))
-    _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **launch_options())
-    opened = browser.new_page()
-    opened.set_default_timeout(PATIENCE)
-    opened.goto(url)
-    yield opened
-    opened.close()
-    built.close()
-
-
-def placed(panel: Locator) -> str:
-    """The place of p(malignant) on the bar, 0 to 1; "" if it has none."""
-    return str(panel.locator(".v-bar").evaluate("e => getComputedStyle(e).getPropertyValue('--v-p')"))
-
-
-def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(doubting: Page) -> None:
-    panel = open_tab(doubting, "breastmnist")
-    upload(panel, ROOT / "examples" / EXAMPLE["breastmnist"])
-    expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
-    for title in ("What the classes mean", "Where it looked", "How sure is it?", "Curves", "Report", "API"):
-        open_section(panel, title)
-    for part in (".v-classes", ".v-viewer", ".v-meaning", ".v-this-image", ".v-promises li:has-text('removed')"):
-        expect(panel.locator(part)).to_have_count(0)
-    assert placed(panel) == "", "p(malignant) has no place on the bar"
-    panel.get_by_role("button", name="As JSON").click()
-    expect(panel.locator(".json-holder").get_by_text("p_malignant")).to_have_count(0)
-    expect(panel.get_by_role("button", name="Read altered versions")).to_have_count(0)
-    panel.get_by_role("button", name="Report (PDF)").click()
-    expect(doubting.get_by_text(read_picture.NOT_SHOWN)).to_be_visible()
-
-    panel.get_by_role("button", name="Show the answer anyway").click()
-    expect(panel.locator(".v-decision")).to_contain_text("p(malignant) is")
-    assert float(placed(panel)) == pytest.approx(p_malignant(panel), abs=0.001)
-    expect(panel.locator(".v-although")).to_contain_text(SENTENCE)
-    expect(panel.locator(".v-warnings")).to_contain_text(SENTENCE)
-    panel.get_by_text("Guided Grad-CAM", exact=True).click()
-    # The same picture is not asked about twice; another one is.
-    expect(panel.locator(".v-caption")).to_contain_text("Guided Grad-CAM ")
-    panel.locator(".v-example").nth(1).click()
-    expect(panel.get_by_role("alert")).to_contain_text(SENTENCE)
-
-    panel.get_by_role("button", name="Open Histopathology").click()
-    other = doubting.get_by_role("tabpanel").filter(
-        has=doubting.get_by_role("heading", name=TASKS["histopathology"].title, exact=True)
-    )
-    expect(other.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
 
 
 def test_fits_a_phone(browser: Browser, server: Server) -> None:
