@@ -31,6 +31,8 @@ HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16"}
 PIECE: Final = 4
 """The most images that one thread takes at once. More do not fit the processor's caches: two threads that take four
 images each are a third faster than two threads that share thirty-two."""
+QUEUED: Final = 2
+"""The requests of each thread, so that it begins the next one while the outputs of the last are copied."""
 _converting = threading.Lock()
 _core: Final = openvino.Core()
 """The only Core of the process, for its whole life. Each Core gives the thread that first uses it a signal stack, and
@@ -60,30 +62,27 @@ class OpenVINOForward:
         if not any(_is_weight(node) for node in model.get_ops()):
             raise WithoutWeights
         self._compiled = _core.compile_model(model, DEVICE, self._settings())
-        self._idle: deque[openvino.AsyncInferQueue] = deque()
+        self._prepare()
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The outputs, as `forward.Forward` describes them. `pixels` are on the CPU."""
-        # A queue serves one call at a time. The deque's operations are atomic.
+        # Requests serve one call at a time. The deque's operations are atomic.
         try:
-            queue = self._idle.pop()
+            requests = self._idle.pop()
         except IndexError:
-            queue = openvino.AsyncInferQueue(self._compiled)
-        outputs: dict[int, tuple[Tensor, ...]] = {}
-
-        def keep(request: openvino.InferRequest, number: int) -> None:
-            # Copied, because the next images of this request overwrite its tensors.
-            outputs[number] = tuple(torch.from_numpy(output.data.copy()) for output in request.output_tensors)
-
-        queue.set_callback(keep)
-        size = min(PIECE, math.ceil(len(pixels) / len(queue)))
-        pieces = pixels.contiguous().split(size)
+            requests = [self._compiled.create_infer_request() for _ in range(QUEUED * self._threads)]
+        pieces = pixels.contiguous().split(min(PIECE, math.ceil(len(pixels) / self._threads)))
+        outputs: list[tuple[Tensor, ...]] = []
         for number, piece in enumerate(pieces):
-            queue.start_async([piece.numpy()], number)
-        queue.wait_all()
-        # A queue that raised an error is not used again.
-        self._idle.append(queue)
-        return tuple(map(torch.cat, zip(*(outputs[number] for number in range(len(pieces))), strict=True)))
+            request = requests[number % len(requests)]
+            if number >= len(requests):
+                outputs.append(_outputs(request))
+            request.start_async([piece.numpy()])
+        for number in range(len(outputs), len(pieces)):
+            outputs.append(_outputs(requests[number % len(requests)]))
+        # Requests of which one raised an error are not used again.
+        self._idle.append(requests)
+        return tuple(map(torch.cat, zip(*outputs, strict=True)))
 
     def __getstate__(self) -> dict[str, Any]:
         # An array, so that processes can share its memory.
@@ -96,7 +95,11 @@ class OpenVINOForward:
         self._exported = state["exported"]
         exported = openvino.Tensor(self._exported, shared_memory=True)
         self._compiled = _core.import_model(exported, DEVICE, self._settings())
-        self._idle = deque()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._threads: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._idle: deque[list[openvino.InferRequest]] = deque()
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -106,6 +109,17 @@ class OpenVINOForward:
             # Several processes would otherwise share the first core.
             "ENABLE_CPU_PINNING": False,
         }
+
+
+def _outputs(request: openvino.InferRequest) -> tuple[Tensor, ...]:
+    """The outputs of a request that was started, once it has ended.
+
+    OpenVINO could call a function when a request ends. But its thread may then still want Python's lock while Python
+    ends, which aborts the process.
+    """
+    request.wait()
+    # Copied, because the next images of this request overwrite its tensors.
+    return tuple(torch.from_numpy(output.data.copy()) for output in request.output_tensors)
 
 
 def _is_weight(node: openvino.Node) -> bool:
