@@ -87,7 +87,7 @@ def serve(address: settings.Address) -> None:
                 max_threads=layout.MAX_EVENTS,
                 ssr_mode=False,
                 app_kwargs=middleware.app_kwargs(
-                    claimed, pool.turns, SlideTiles(pool, slides, uploads), page.translate, slide_limit
+                    claimed, pool.turns, SlideTiles(pool, slides, uploads), page.begin, slide_limit
                 ),
                 mcp_server=True,
                 # Otherwise Gradio requests its own page, and ends the app if a busy machine needs more than 3 seconds.

@@ -48,11 +48,13 @@ class Page(gr.Blocks):
     gr.Image would open the file first, with all of Pillow's 43 formats. A subclass of gr.Image could prevent this too,
     but Gradio writes an app.pyi for a subclass, and type checkers would read that file in place of app.py.
 
-    `draw_in` draws the same page in the language with a code. `translated` has the components and the events of these
+    `draw_in` draws the same page in the language with a code. `early` returns HTML, in the present language, that
+    stands there until Gradio has drawn the page. `translated` has the components and the events of these
     pages, by the language's code.
     """
 
     draw_in: Callable[[str], gr.Blocks] | None = None
+    early: Callable[[], str] = str
 
     def __init__(self, *arguments: Any, **further: Any) -> None:
         self.translated: dict[str, dict[str, Any]] = {}
@@ -66,6 +68,15 @@ class Page(gr.Blocks):
     @config.setter
     def config(self, config: BlocksConfigDict) -> None:
         self._config = config
+
+    def begin(self, code: str) -> str:
+        """Draw the page in the language `code`, and return the HTML that stands there before Gradio's: `early`."""
+        self.translate(code)
+        before = language.set(code)
+        try:
+            return self.early()
+        finally:
+            language.reset(before)
 
     def translate(self, code: str) -> None:
         """Draw the page in the language `code`, unless it is drawn. Takes about a second.

@@ -56,6 +56,7 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
 
     page = draw_in(ENGLISH)
     page.draw_in = draw_in
+    page.early = lambda: page_frame.early(task for name, task in TASKS.items() if name in pool.models)
     page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
     return page
 

@@ -210,7 +210,7 @@ document.addEventListener("change", ({ target }) => {
 
 // Gradio takes files of a type image/* alone. A browser finds no such type for DICOM, and on some systems none for HEIC or
 // TIFF. The server recognises a file by its content. So every file that a visitor gives as an image passes as one.
-const FILES = "image/*,.dcm,.dicom,application/dicom,.heic,.heif,.avif,.jp2,.tif,.tiff";
+const FILE_TYPES = document.querySelector(".v-header").dataset.fileTypes;
 const isImage = (file) => file.type.startsWith("image/");
 
 function asImages(files) {
@@ -222,7 +222,7 @@ function asImages(files) {
 }
 
 document.addEventListener("click", ({ target }) => {
-  if (target.matches?.(".v-image input[type=file]")) target.accept = FILES;
+  if (target.matches?.(".v-image input[type=file]")) target.accept = FILE_TYPES;
 }, true);
 document.addEventListener("change", (event) => {
   const { target } = event;

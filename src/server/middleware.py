@@ -33,13 +33,14 @@ def app_kwargs(
     claimed: Claim,
     turns: Turns,
     slides: ASGIApp | None = None,
-    prepare: Callable[[str], None] | None = None,
+    begin: Callable[[str], str] | None = None,
     slide_limit: int = 0,
 ) -> dict[str, Any]:
     """The argument `app_kwargs` of launch(), for an app with uploads in the claimed folder and a queue of `turns`.
 
-    `slides` serves the paths of the slide viewer, if there is one. `prepare` is called before a page is written, with
-    the code of the visitor's language. `slide_limit`: the bytes of an uploaded slide, 0 if no slide may be uploaded.
+    `slides` serves the paths of the slide viewer, if there is one. `begin` is called before a page is written, with the
+    code of the visitor's language, and returns the HTML that its body begins with. `slide_limit`: the bytes of an
+    uploaded slide, 0 if no slide may be uploaded.
 
     Raises SettingRefused if a limit in the environment is invalid.
     """
@@ -63,7 +64,7 @@ def app_kwargs(
             hosts,
             turns,
             most_requests(most),
-            prepare,
+            begin,
             slide_limit,
         )
         # Otherwise the garbage collector would sometimes visit all loaded objects. That takes nearly a second, in which
@@ -92,18 +93,18 @@ def guarded(
     hosts: AllowedHosts,
     turns: Turns,
     most_open: int,
-    prepare: Callable[[str], None] | None = None,
+    begin: Callable[[str], str] | None = None,
     slide_limit: int = 0,
 ) -> ASGIApp:
     """`app`, which serves `page`, behind all checks of a request. At most `most_open` requests may be open at once.
 
-    `prepare` and `slide_limit`: as for app_kwargs.
+    `begin` and `slide_limit`: as for app_kwargs.
     """
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
     # Bodies and Calls come before Admission and DiskSpace: a refused request takes no place in the queue.
     limits = RateLimits(allowed)
-    called = Calls(Admission(DiskSpace(Pages(Languages(app), prepare), disk), turns), files, limits)
+    called = Calls(Admission(DiskSpace(Pages(Languages(app), begin), disk), turns), files, limits)
     limited = OpenRequests(BodyMemory(Bodies(called, slide_limit=slide_limit)), most_open)
     routes = Routes(Visitors(limited, limits), endpoints, disk.claimed.ensure_folder, slide_limit > 0)
     inside = Headers(Errors(Hosts(routes, hosts)))

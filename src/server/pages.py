@@ -5,8 +5,9 @@ and nobody gets an answer in that time. A page has about a megabyte, so it is se
 """
 
 import asyncio
+import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -20,16 +21,18 @@ from src.server.routes import PAGES
 LEVEL: Final = 1
 """Of zlib: a sixth of the bytes for 13 ms; level 6 takes five times as long for an eighth."""
 
+BODY: Final = re.compile(rb"</head>\s*<body\b[^>]*>")
+
 
 class Pages:
     """ASGI middleware that lets `app` write one of PAGES at a time.
 
-    A visitor who asks for several has only one of them in the queue. `prepare` is called before each page, with the
-    code of the visitor's language.
+    A visitor who asks for several has only one of them in the queue. `begin` is called before each page, with the code
+    of the visitor's language, and returns the HTML that the page's body begins with.
     """
 
-    def __init__(self, app: ASGIApp, prepare: Callable[[str], None] | None = None) -> None:
-        self.app, self.prepare = app, prepare
+    def __init__(self, app: ASGIApp, begin: Callable[[str], str] | None = None) -> None:
+        self.app, self.begin = app, begin
         self._writing = asyncio.Lock()
         self._of_visitor: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -44,14 +47,35 @@ class Pages:
 
         own = self._of_visitor.setdefault(visitor_of(scope), asyncio.Lock())
         async with own, self._writing:
-            if self.prepare is not None:
-                self.prepare(language_of(scope))
+            beginning = "" if self.begin is None else self.begin(language_of(scope))
             await self.app(scope, receive, keep)
+            if beginning:
+                written = _begun(written, beginning.encode())
             if _takes_gzip(Headers(scope=scope)):
                 written = await _compressed(written)
         # Sent without the locks, because a visitor may receive slowly or not at all.
         for message in written:
             await send(message)
+
+
+def _begun(messages: list[Message], beginning: bytes) -> list[Message]:
+    """A whole answer whose body element begins with this HTML. Any answer but a page stays as it is."""
+    body = b"".join(message.get("body", b"") for message in messages)
+    opening = BODY.search(body)
+    if opening is None or not Headers(raw=messages[0]["headers"]).get("content-type", "").startswith("text/html"):
+        return messages
+    body = body[: opening.end()] + beginning + body[opening.end() :]
+    return [
+        _with_headers(messages[0], {"Content-Length": str(len(body))}),
+        {"type": "http.response.body", "body": body},
+    ]
+
+
+def _with_headers(start: Message, changed: Mapping[str, str]) -> Message:
+    """The start of an answer with other values of these headers."""
+    start = {**start, "headers": list(start["headers"])}
+    MutableHeaders(scope=start).update(changed)
+    return start
 
 
 def _takes_gzip(headers: Headers) -> bool:
@@ -73,8 +97,6 @@ async def _compressed(messages: list[Message]) -> list[Message]:
     compressor = zlib.compressobj(LEVEL, wbits=zlib.MAX_WBITS | 16)  # 16: as gzip
     # In a thread, because the event loop would stand still; zlib lets other threads run.
     packed = await asyncio.to_thread(lambda: compressor.compress(body) + compressor.flush())
-    start = {**start, "headers": list(start["headers"])}
-    headers = MutableHeaders(scope=start)
-    headers["Content-Encoding"], headers["Content-Length"] = "gzip", str(len(packed))
-    headers.add_vary_header("Accept-Encoding")
+    start = _with_headers(start, {"Content-Encoding": "gzip", "Content-Length": str(len(packed))})
+    MutableHeaders(scope=start).add_vary_header("Accept-Encoding")
     return [start, {"type": "http.response.body", "body": packed}]

@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -57,7 +57,7 @@ def test_one_page_at_a_time_and_each_visitor_in_turn() -> None:
     event_loop.run(run())
 
 
-def test_each_page_is_prepared_in_its_turn_for_the_language_of_its_visitor() -> None:
+def test_each_page_is_begun_in_its_turn_for_the_language_of_its_visitor() -> None:
     happened: list[str] = []
 
     async def write(scope: Scope, _: Receive, send: Send) -> None:
@@ -65,8 +65,12 @@ def test_each_page_is_prepared_in_its_turn_for_the_language_of_its_visitor() -> 
         happened.append(f"written for {scope['visitor']}")
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
+    def begin(code: str) -> str:
+        happened.append(f"begun in {code}")
+        return ""
+
     async def run() -> None:
-        pages = Pages(write, lambda code: happened.append(f"prepared in {code}"))
+        pages = Pages(write, begin)
 
         async def take(_: MutableMapping[str, Any]) -> None:
             pass
@@ -78,9 +82,9 @@ def test_each_page_is_prepared_in_its_turn_for_the_language_of_its_visitor() -> 
 
     event_loop.run(run())
     assert happened == [
-        "prepared in de",
+        "begun in de",
         "written for one",
-        "prepared in fr",
+        "begun in fr",
         "written for other",
         "written for third",
     ]
@@ -115,7 +119,9 @@ def test_a_visitor_who_does_not_receive_keeps_nobody_waiting() -> None:
 PAGE = b"<p>the page</p>" * 1000
 
 
-def answer_to(accepted: list[str], response: Response) -> tuple[Headers, bytes]:
+def answer_to(
+    accepted: list[str], response: Response, begin: Callable[[str], str] | None = None
+) -> tuple[Headers, bytes]:
     """Headers and body of the page for a visitor with these values of Accept-Encoding."""
     received: list[Message] = []
 
@@ -124,7 +130,7 @@ def answer_to(accepted: list[str], response: Response) -> tuple[Headers, bytes]:
 
     async def get() -> None:
         headers = [(b"accept-encoding", value.encode()) for value in accepted]
-        await Pages(response)({**scope_of("anyone"), "headers": headers}, nothing, take)
+        await Pages(response, begin)({**scope_of("anyone"), "headers": headers}, nothing, take)
 
     event_loop.run(get())
     return Headers(raw=received[0]["headers"]), b"".join(message.get("body", b"") for message in received)
@@ -158,3 +164,24 @@ def test_an_answer_without_a_body_or_in_another_coding_stays_as_it_is() -> None:
     assert answer_to(["gzip"], Response(status_code=304))[1] == b""
     headers, body = answer_to(["gzip"], Response(b"coded", headers={"Content-Encoding": "br"}))
     assert (headers["content-encoding"], body) == ("br", b"coded")
+
+
+HTML = "<html><head><script>'<body>'</script></head>\n<body style='a'><p>Gradio</p></body></html>"
+
+
+@pytest.mark.parametrize("accepted", [["gzip"], []])
+def test_a_page_begins_with_the_given_html(accepted: list[str]) -> None:
+    headers, body = answer_to(accepted, Response(HTML, media_type="text/html"), lambda code: f"<b>{code}</b>")
+    assert int(headers["content-length"]) == len(body)
+    if accepted:
+        body = gzip.decompress(body)
+    assert body.decode() == HTML.replace("'a'>", "'a'><b>en</b>")
+
+
+@pytest.mark.parametrize(
+    "answer", [Response(HTML, media_type="application/json"), Response("refused", status_code=429)]
+)
+def test_other_answers_stay_as_they_are(answer: Response) -> None:
+    headers, body = answer_to([], answer, lambda code: f"<b>{code}</b>")
+    assert body == answer.body
+    assert int(headers["content-length"]) == len(body)
