@@ -47,6 +47,7 @@ def serve(address: settings.Address) -> None:
     from src.page.slide_tiles import SlideTiles
     from src.page.slide_uploads import SlideUploads
     from src.page.theme import launch_options
+    from src.page.translation import translated_to
     from src.server import environment, middleware
     from src.slides import library
 
@@ -87,7 +88,12 @@ def serve(address: settings.Address) -> None:
                 max_threads=layout.MAX_EVENTS,
                 ssr_mode=False,
                 app_kwargs=middleware.app_kwargs(
-                    claimed, pool.turns, SlideTiles(pool, slides, uploads), page.begin, slide_limit
+                    claimed,
+                    pool.turns,
+                    SlideTiles(pool, slides, uploads),
+                    page.begin,
+                    slide_limit,
+                    translated_to,
                 ),
                 mcp_server=True,
                 # Otherwise Gradio requests its own page, and ends the app if a busy machine needs more than 3 seconds.

@@ -87,3 +87,12 @@ def translated(text: str) -> str:
         if match := pattern.fullmatch(text):
             return found % {name: exact(value) for name, value in match.groupdict().items()}
     return exact(text)
+
+
+def translated_to(text: str, code: str) -> str:
+    """`translated` in the language with this code."""
+    before = language.set(code)
+    try:
+        return translated(text)
+    finally:
+        language.reset(before)

@@ -30,7 +30,7 @@ SLOWEST: Final = 32_000
 """Bytes per second, on average. Without this limit, a body could arrive a few bytes at a time without end."""
 
 TOO_LARGE: Final = Refusal(413, f"A request may have at most {MAX_BYTES // 10**6} MB.")
-SLIDE_TOO_LARGE: Final = "A slide may have at most {:,} MB."
+SLIDE_TOO_LARGE: Final = "A slide may have at most {megabytes:,} MB."
 LENGTH_MISSING: Final = Refusal(
     413, f"A request of more than {LIMIT_WITHOUT_LENGTH // 10**6} MB must have a Content-Length."
 )
@@ -55,7 +55,7 @@ class Bodies:
         headers = Headers(scope=scope)
         is_slide = self.slide_limit > 0 and is_slide_upload(scope)
         limit = self.slide_limit if is_slide else self.limit
-        too_large = Refusal(413, SLIDE_TOO_LARGE.format(limit // 10**6)) if is_slide else TOO_LARGE
+        too_large = Refusal(413, SLIDE_TOO_LARGE.format(megabytes=limit // 10**6)) if is_slide else TOO_LARGE
         if int(headers.get("content-length", 0)) > limit:
             await answer(too_large, scope, receive, send)
             return

@@ -21,12 +21,16 @@ from src.server.disk import ROOM, Claim, Disk, DiskSpace
 from src.server.errors import Errors
 from src.server.headers import Headers
 from src.server.hosts import AllowedHosts, Hosts
-from src.server.languages import Languages
+from src.server.languages import Languages, language_of
 from src.server.open_requests import OpenRequests
 from src.server.pages import Pages
 from src.server.rate_limit import Allowed, RateLimits, Visitors
+from src.server.refusal import TRANSLATE
 from src.server.routes import Routes, is_slide
 from src.server.sessions import Sessions
+
+Translate = Callable[[str, str], str]
+"""A sentence and the code of a language -> the sentence in this language."""
 
 
 def app_kwargs(
@@ -35,12 +39,13 @@ def app_kwargs(
     slides: ASGIApp | None = None,
     begin: Callable[[str], str] | None = None,
     slide_limit: int = 0,
+    translate: Translate | None = None,
 ) -> dict[str, Any]:
     """The argument `app_kwargs` of launch(), for an app with uploads in the claimed folder and a queue of `turns`.
 
     `slides` serves the paths of the slide viewer, if there is one. `begin` is called before a page is written, with the
     code of the visitor's language, and returns the HTML that its body begins with. `slide_limit`: the bytes of an
-    uploaded slide, 0 if no slide may be uploaded.
+    uploaded slide, 0 if no slide may be uploaded. `translate` translates the sentence of a refusal.
 
     Raises SettingRefused if a limit in the environment is invalid.
     """
@@ -66,6 +71,7 @@ def app_kwargs(
             most_requests(most),
             begin,
             slide_limit,
+            translate,
         )
         # Otherwise the garbage collector would sometimes visit all loaded objects. That takes nearly a second, in which
         # nobody gets an answer, and a request with many values can trigger it.
@@ -95,10 +101,11 @@ def guarded(
     most_open: int,
     begin: Callable[[str], str] | None = None,
     slide_limit: int = 0,
+    translate: Translate | None = None,
 ) -> ASGIApp:
     """`app`, which serves `page`, behind all checks of a request. At most `most_open` requests may be open at once.
 
-    `begin` and `slide_limit`: as for app_kwargs.
+    `begin`, `slide_limit` and `translate`: as for app_kwargs.
     """
     endpoints = {str(function.api_name) for function in page.fns.values()}
     files = FileArguments.of(page)
@@ -111,6 +118,8 @@ def guarded(
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if translate is not None:
+                scope[TRANSLATE] = lambda sentence: translate(sentence, language_of(scope))
             await inside(scope, receive, send)
         else:  # a websocket, which Gradio does not use
             await send({"type": "websocket.close", "code": 1008})

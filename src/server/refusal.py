@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LINGER: Final = 0.3
@@ -15,6 +16,8 @@ many clients would show that instead of our sentence.
 """
 
 UPLOAD: Final = "/gradio_api/upload"
+TRANSLATE: Final = "vigil.translate"
+"""The key of a scope under which a function translates a sentence for the visitor."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,16 @@ class Refusal:
 
 
 async def answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the refusal and close the connection."""
+    """Send the refusal and close the connection.
+
+    The sentence is in the visitor's language if a page of this server asks, and in English for the API. Browsers say
+    which it is (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/).
+    """
+    from_page = Headers(scope=scope).get("sec-fetch-site") == "same-origin"
+    sentence = scope[TRANSLATE](refusal.sentence) if from_page and TRANSLATE in scope else refusal.sentence
     # The page shows the answer to an upload as plain text. Of any other answer it shows `detail`, as FastAPI writes it.
     plain = scope["path"] == UPLOAD
-    body = refusal.sentence if plain else json.dumps({"detail": refusal.sentence})
+    body = sentence if plain else json.dumps({"detail": sentence})
     headers = [
         (b"content-type", b"text/plain; charset=utf-8" if plain else b"application/json"),
         (b"content-length", str(len(body.encode())).encode()),

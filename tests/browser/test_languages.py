@@ -8,6 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from src.page.translation import translated_to
+from src.pictures.limits import MAX_BYTES
+from src.server.bodies import TOO_LARGE
 from tests.support.app import ROOT, Server
 from tests.support.chromium import PATIENCE
 from tests.support.page_actions import EXAMPLE, upload
@@ -72,3 +75,14 @@ def test_the_api_answers_in_english(server: Server) -> None:
         described = client.get("/gradio_api/info").json()["named_endpoints"]["/skin"]
     labels = [parameter["label"] for parameter in described["parameters"]]
     assert labels[:2] == ["Image", "Threshold"]
+
+
+def test_the_server_refuses_in_the_visitors_language(server: Server) -> None:
+    page = {"Accept-Language": "de", "Sec-Fetch-Site": "same-origin"}
+    files = {"files": ("image.png", bytes(MAX_BYTES + 10**6))}
+    german, english = (
+        httpx.post(f"{server.url}/gradio_api/upload", files=files, headers=headers).text
+        for headers in (page, {"Accept-Language": "de"})
+    )
+    assert english == TOO_LARGE.sentence
+    assert german == translated_to(TOO_LARGE.sentence, "de") != english

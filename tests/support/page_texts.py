@@ -34,8 +34,10 @@ SPEAKING: Final = (
     "src.models.lesion_finder",
     "src.models.cine",
     "src.fair_queue",
-    "src.server.calls",
-    "src.server.errors",
+    *(
+        f"src.server.{name}"
+        for name in ("admission", "bodies", "body_memory", "calls", "disk", "errors", "open_requests", "rate_limit")
+    ),
 )
 """The modules outside the page whose sentences it shows."""
 EFFECT: Final = (

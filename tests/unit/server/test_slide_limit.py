@@ -83,7 +83,7 @@ def test_a_slide_may_be_larger_than_anything_else(claimed: Claim) -> None:
     assert app.sizes == {SLIDE_UPLOAD: SLIDE_LIMIT}
     refused = ask(site, "POST", SLIDE_UPLOAD, SLIDE_LIMIT + 1)
     assert refused.status_code == 413
-    assert refused.json()["detail"] == SLIDE_TOO_LARGE.format(SLIDE_LIMIT // 10**6)
+    assert refused.json()["detail"] == SLIDE_TOO_LARGE.format(megabytes=SLIDE_LIMIT // 10**6)
     assert app.sizes == {SLIDE_UPLOAD: SLIDE_LIMIT}, "it is refused before it is read"
 
 
