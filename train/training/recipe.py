@@ -48,11 +48,13 @@ class Distillation(_Strict):
     Teachers and network read the same augmented image (Beyer et al. 2022, arXiv:2106.05237). The teachers' answer is
     the mean of their calibrated logits. The loss is `share` times the Kullback-Leibler divergence from that answer,
     plus 1 - `share` times the recipe's own loss. Both answers are divided by `temperature` before the softmax, and the
-    divergence is multiplied by its square, which keeps the size of the gradients.
+    divergence is multiplied by its square, which keeps the size of the gradients. With `all_views`, a teacher's logits
+    are the mean over the views of its test-time augmentation.
     """
 
     share: float = Field(1.0, gt=0, le=1)
     temperature: PositiveFloat = 1.0
+    all_views: bool = False
 
 
 class Sampling(_Strict):

@@ -11,20 +11,24 @@ from torch import Tensor, nn
 
 from src.models import checkpoints
 from src.models.probabilities import class_logits
+from src.models.tta import TestTimeAugmentation, views
 from train.training.recipe import Recipe, RecipeError
 
 
 class Teachers(nn.Module):
     """The mean of several networks' calibrated class logits, without gradients.
 
-    `temperatures` has the calibration temperature of each network. Call it with normalised images, float32
+    `temperatures` has the calibration temperature of each network, and `kinds` the test-time augmentation over whose
+    views its logits are averaged. Call it with normalised images, float32
     (N, channels, H, W); it returns logits, float32 (N, C).
     """
 
-    def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], temperatures: Sequence[float], kinds: Sequence[TestTimeAugmentation]
+    ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks).eval().requires_grad_(False)
-        self.temperatures = tuple(temperatures)
+        self.temperatures, self.kinds = tuple(temperatures), tuple(kinds)
 
     @classmethod
     def load(cls, recipe: Recipe, folders: Sequence[Path]) -> "Teachers":
@@ -33,7 +37,8 @@ class Teachers(nn.Module):
         Raises CheckpointError for a folder that does not verify, and RecipeError for one that reads other images than
         the recipe's network.
         """
-        networks, temperatures = [], []
+        networks, temperatures, kinds = [], [], list[TestTimeAugmentation]()
+        all_views = recipe.distillation is not None and recipe.distillation.all_views
         for folder in folders:
             checkpoint = checkpoints.load(recipe.task, folder)
             config = checkpoint.config
@@ -44,14 +49,16 @@ class Teachers(nn.Module):
                 raise RecipeError(f"{folder} cannot teach: only one of the two networks reads lesion crops.")
             networks.append(checkpoint.network)
             temperatures.append(config.vigil.temperature)
-        return cls(networks, temperatures)
+            kinds.append(config.vigil.test_time_augmentation if all_views else "none")
+        return cls(networks, temperatures, kinds)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The teachers' logits for a batch."""
         with torch.no_grad():
             answers = [
-                class_logits(network(pixels).float()) / temperature
-                for network, temperature in zip(self.networks, self.temperatures, strict=True)
+                torch.stack([class_logits(network(view).float()) for view in views(pixels, kind)]).mean(dim=0)
+                / temperature
+                for network, temperature, kind in zip(self.networks, self.temperatures, self.kinds, strict=True)
             ]
         return torch.stack(answers).mean(dim=0)
 

@@ -10,6 +10,7 @@ import yaml
 
 from src.models import checkpoints
 from src.models.probabilities import class_logits
+from src.models.tta import TestTimeAugmentation, views
 from tests.support import synthetic_checkpoints
 from tests.support.tiny_recipe import TINY, recipe_of, run
 from train.data import load
@@ -62,6 +63,29 @@ def test_teachers_answer_with_their_mean_calibrated_logits(teacher: Path, tmp_pa
         logits.append(class_logits(network(pixels)) / temperature)
     assert torch.allclose(teachers(pixels), (logits[0] + logits[1]) / 2, atol=1e-6)
     assert not torch.allclose(logits[0], logits[1], atol=1e-3)
+
+
+def test_a_teacher_answers_over_all_its_views(tmp_path: Path) -> None:
+    pixels = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    answers = {}
+    kinds: tuple[TestTimeAugmentation, ...] = ("none", "d4")
+    for kind in kinds:
+        folder = synthetic_checkpoints.write(
+            tmp_path / kind,
+            "histopathology",
+            "vigil_attention_cnn96",
+            mean=recipe_of().mean,
+            std=recipe_of().std,
+            test_time_augmentation=kind,
+        )
+        for all_views in (False, True):
+            recipe = recipe_of(distillation={"all_views": all_views})
+            answers[kind, all_views] = Teachers.load(recipe, [folder])(pixels)
+        network = checkpoints.load("histopathology", folder).network
+        logits = [class_logits(network(view)) / 1.5 for view in views(pixels, kind)]
+        torch.testing.assert_close(answers[kind, True], torch.stack(logits).mean(dim=0))
+        torch.testing.assert_close(answers[kind, False], logits[0])
+    assert not torch.allclose(answers["d4", True], answers["d4", False], atol=1e-3)
 
 
 def test_a_network_comes_to_answer_as_its_teacher_does(data: Path, teacher: Path, tmp_path: Path) -> None:
