@@ -5,31 +5,19 @@ import re
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from src.tasks import TASKS
 from tests.support.app import Server
+from tests.support.axe import violations
 from tests.support.chromium import PATIENCE
 from tests.support.page_actions import open_section, open_tab, upload
 
-SERIOUS = ("serious", "critical")
 TRANSITIONS_END = """async () => {
     await new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame)));
     const transitions = document.getAnimations().filter((one) => one instanceof CSSTransition);
     await Promise.allSettled(transitions.map((one) => one.finished));
 }"""
-
-
-def violations(page: Page, **options: Any) -> list[str]:
-    """What axe-core finds serious or critical on the page as it stands."""
-    found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
-    return [
-        f"{one['id']}: {node['target']} {node['html'][:200]}"
-        for one in found
-        if one["impact"] in SERIOUS
-        for node in one["nodes"]
-    ]
 
 
 def violations_in_both_schemes(page: Page) -> list[str]:

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -10,6 +11,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from src.page.translation import catalogue
 from src.tasks import TASKS
 from tests.support.app import ROOT, Server
+from tests.support.axe import violations
 from tests.support.page_actions import EXAMPLE
 
 DROP = """(zone, [text, name]) => {
@@ -74,6 +76,17 @@ def test_an_image_of_any_type_is_dropped(blank: Page, undrawn: Callable[[str], C
     expect(zone(blank).get_by_role("status")).to_have_text(f"IM000001: {KEPT}")
     let_go()
     expect_answer(blank, "skin")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(
+    blank: Page, undrawn: Callable[[str], Callable[[], None]], scheme: Literal["light", "dark"]
+) -> None:
+    blank.emulate_media(color_scheme=scheme)
+    undrawn("")
+    zone(blank).locator("input").set_input_files(ROOT / "examples" / EXAMPLE["skin"])
+    expect(zone(blank).get_by_role("status")).to_contain_text(KEPT)
+    assert violations(blank) == []
 
 
 def test_the_keyboard_reaches_it(blank: Page, undrawn: Callable[[str], Callable[[], None]]) -> None:
