@@ -50,6 +50,7 @@
   } else {
     const theme = address.get("__theme");
     if (theme === "light" || theme === "dark") early.style.colorScheme = theme;
+    document.title ||= "Vigil"; // until Gradio sets it
     early.querySelector("h2").textContent = titles[tab];
     early.hidden = false;
     taken.addEventListener("change", () => keep(taken.files));
