@@ -28,6 +28,8 @@ CLOSING_UM: Final = 40.0
 """Micrometres: gaps of this width are closed."""
 LEAST_MM2: Final = 0.0025
 """Square millimetres of the smallest piece of tissue, 50 µm across: smaller ones are dust."""
+STRIP: Final = 256
+"""Rows of the overview whose saturation is computed at once."""
 LITTLE: Final = 0.001
 """Share of the slide below which there is said to be little tissue."""
 
@@ -37,7 +39,12 @@ def mask(overview: np.ndarray, mpp: float) -> np.ndarray:
 
     `overview`: the slide, RGB, uint8 (H, W, 3), over white. `mpp`: its micrometres per pixel.
     """
-    saturation = cv2.medianBlur(_saturation(_without_tint(overview)), 3)
+    white = _white(overview)
+    # Strip by strip, because the whole overview takes four times its memory as float32.
+    strips = [
+        _saturation(_without_tint(overview[first : first + STRIP], white)) for first in range(0, len(overview), STRIP)
+    ]
+    saturation = cv2.medianBlur(np.concatenate(strips), 3)
     threshold, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     found = saturation >= min(max(threshold, FLOOR), CEILING)
     found |= _dark(overview)
@@ -51,11 +58,15 @@ def mask(overview: np.ndarray, mpp: float) -> np.ndarray:
     return large[labels]
 
 
-def _without_tint(overview: np.ndarray) -> np.ndarray:
-    """The overview with white glass, float32: a lamp gives glass a tint, which is no colour of tissue."""
+def _white(overview: np.ndarray) -> np.ndarray:
+    """The mean colour of empty glass, float64 (3,); white where there is none."""
     brightness = overview.min(axis=2)
     glass = overview[brightness >= max(np.quantile(brightness, GLASS_SHARE), GLASS_LEVEL)]
-    white = glass.mean(axis=0) if len(glass) else np.full(3, 255.0)
+    return glass.mean(axis=0) if len(glass) else np.full(3, 255.0)
+
+
+def _without_tint(overview: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """The overview with white glass, float32: a lamp gives glass a tint, which is no colour of tissue."""
     return np.minimum(overview * (255 / white).astype(np.float32), np.float32(255))
 
 
