@@ -24,7 +24,7 @@ from src.slides.tiles import Tiles
 LEAST_STRIDE: Final = 8
 """Pixels of the network between two tiles, at least: a smaller stride says nothing new."""
 MUCH_UNLIKE: Final = 0.2
-"""The share of tiles that the gate rejects, above which a warning says so: 0 to 0.1 on lymph nodes, 0.35 on skin."""
+"""The share of tiles that the gate rejects, above which a warning says so: 0 to 0.1 on lymph nodes, 0.33 on skin."""
 COARSER: Final = 1.1
 """A slide whose level 0 is coarser than the network's scale by this factor is enlarged, which is said."""
 
