@@ -210,15 +210,15 @@ def _plausible(stated: tuple[float, float] | None) -> float:
     if stated is None:
         raise ImageRefused("The slide does not say how many micrometres a pixel has; state it by --mpp.")
     width, height = stated
+    if abs(width - height) > SAME * max(map(abs, stated)):
+        raise ImageRefused(
+            f"The slide says that a pixel has {width:.3g} × {height:.3g} µm and is not square; state the true value by "
+            "--mpp."
+        )
     if not (min(stated) >= LEAST_MPP and max(stated) <= MOST_MPP):
         raise ImageRefused(
             f"The slide says that a pixel has {width:.3g} µm, which is not {LEAST_MPP:g} to {MOST_MPP:g}; state the "
             "true value by --mpp."
-        )
-    if abs(width - height) > SAME * max(stated):
-        raise ImageRefused(
-            f"The slide says that a pixel has {width:.3g} × {height:.3g} µm and is not square; state the true value by "
-            "--mpp."
         )
     return (width + height) / 2
 
