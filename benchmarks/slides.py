@@ -1,12 +1,15 @@
 """Whole slides: tiles a second as a share of the bare network's, the most resident memory, and growth with area.
 
-    python -m benchmarks.slides [--side 50000] [--stride 32 96] [--flat]
+    python -m benchmarks.slides [--side 12500 25000 50000] [--stride 32 96] [--flat]
 
-Makes a slide of drawn tissue whose compressed tiles repeat, so that a large one is made in seconds. The bare network
-runs in the same process before and after, because other programs change the speed of a machine.
+Makes slides of drawn tissue whose compressed tiles repeat, so that a large one is made in seconds. The bare network
+runs in the same process before and after, because other programs change the speed of a machine. Several sides say how
+time grows with area: it is linear if each slide takes the same time per 10^9 pixels.
 """
 
 import argparse
+import contextlib
+import multiprocessing
 import os
 import tempfile
 import threading
@@ -53,7 +56,7 @@ def make(file: Path, side: int, factors: Sequence[int]) -> None:
                 shape=(length, length, 3),
                 dtype=np.uint8,
                 tile=(TILE, TILE),
-                photometric="rgb" if factor == 0 else "ycbcr",
+                photometric="ycbcr",
                 subsampling=(2, 2),
                 compression="jpeg",
                 subfiletype=int(factor > 1),
@@ -91,8 +94,8 @@ def bare(predictor: Predictor) -> Speed:
 
 
 def processor() -> float:
-    """Seconds of the processor that this process and its ended children took."""
-    return sum(os.times()[:4])
+    """Seconds of the processor that this process and its children took, those that still run too."""
+    return sum(os.times()[:4]) + sum(map(_processor, _children()))
 
 
 class Memory(threading.Thread):
@@ -105,17 +108,26 @@ class Memory(threading.Thread):
     def run(self) -> None:
         """Look ten times a second."""
         while not self.over.wait(0.1):
-            children = [pid for task in Path("/proc/self/task").iterdir() for pid in _children(task.name)]
             own = _resident("self")
             self.own = max(self.own, own)
-            self.most = max(self.most, own + sum(_resident(pid) for pid in set(children)))
+            self.most = max(self.most, own + sum(map(_resident, _children())))
 
 
-def _children(tid: str) -> list[str]:
+def _children() -> set[str]:
+    found = set[str]()
+    for task in Path("/proc/self/task").iterdir():
+        # A thread may have ended.
+        with contextlib.suppress(OSError):
+            found.update((task / "children").read_text().split())
+    return found
+
+
+def _processor(pid: str) -> float:
     try:
-        return Path(f"/proc/self/task/{tid}/children").read_text().split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return []
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: str) -> int:
@@ -131,18 +143,21 @@ def measure(file: Path, stride: int, predictor: Predictor, folder: Path) -> str:
     first = bare(predictor)
     memory = Memory()
     memory.start()
-    began = time.monotonic()
+    began, began_processor = time.monotonic(), processor()
     marks: list[float] = []
     progress = run.SILENT._replace(begin=lambda *_: marks.extend([time.monotonic(), processor()]))
     report = run.run(file, folder, predictor, Options(0.3, stride), progress)
     ended = time.monotonic()
     memory.over.set()
     spent = 1000 * (processor() - marks[1]) / report.tiles
+    billions = report.width * report.height / 1e9
+    cores = processor() - began_processor
     network = Speed(*(sum(pair) / 2 for pair in zip(first, bare(predictor), strict=True)))
     rate = report.tiles / (ended - marks[0])
     return (
         f"{file.stem}, stride {stride}: {report.tiles:,} tiles in {ended - began:.0f} s, {marks[0] - began:.0f} s of "
-        f"them for the overview; {rate:.0f} tiles/s, {rate / network.rate:.2f} of the bare network's "
+        f"them for the overview; {(ended - began) / billions:.1f} s and {cores / billions:.1f} s of a core per 10^9 "
+        f"pixels; {rate:.0f} tiles/s, {rate / network.rate:.2f} of the bare network's "
         f"{network.rate:.0f}; {spent:.2f} ms of a core per tile, of which the network takes "
         f"{network.processor:.2f} ({network.processor / spent:.2f}); memory "
         f"{memory.own / 1e6:.0f} MB, with the readers {memory.most / 1e6:.0f} MB; {report.tissue_fraction:.0%} tissue"
@@ -160,7 +175,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         for side in options.side:
             file = Path(made) / f"{'flat' if options.flat else 'pyramid'} of {side:,}"
-            make(file, side, FACTORS[:1] if options.flat else FACTORS)
+            # In a process of its own, whose memory does not count.
+            maker = multiprocessing.get_context("spawn").Process(
+                target=make, args=(file, side, FACTORS[:1] if options.flat else FACTORS)
+            )
+            maker.start()
+            maker.join()
             for stride in options.stride:
                 print(measure(file, stride, predictor, Path(made) / f"{file.name} {stride}"), flush=True)
 

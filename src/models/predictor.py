@@ -206,8 +206,8 @@ class Predictor:
         """Tiles that show the network's field, RGB -> its input before it is normalised, uint8 (N, C, side, side)."""
         channels = self.checkpoint.config.pretrained_cfg.input_size[0]
         fields = [scanned_field.Field(tile, (0, 0, *tile.size)) for tile in tiles]
-        regions = [select_region(field, self.task, channels, self.checkpoint.finder) for field in fields]
-        return torch.stack([self._to_pixels(region.image) for region in regions])
+        finder = self.checkpoint.finder
+        return torch.stack([self._to_pixels(select_region(one, self.task, channels, finder).image) for one in fields])
 
     def score_tiles(self, pixels: Tensor, all_views: bool) -> tuple[np.ndarray, Tensor]:
         """p(malignant), float64 (N,), and `gate.network_features` (N, features) of `tile_pixels`.

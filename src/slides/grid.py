@@ -18,6 +18,8 @@ BLOCK_SIDE: Final = 512
 BLOCK_SOURCE: Final = 2048
 """The side of a block in pixels of the level that it is read from, at most: such a region takes 17 MB, and some four
 times as much while it is converted."""
+BLOCK_TILES: Final = 256
+"""Tiles of a block, at most. Without this limit, those of a block at a stride of 8 would take 100 MB."""
 
 
 class Block(NamedTuple):
@@ -106,7 +108,8 @@ def grid(about: About, how: Reading, stride: int, side: int) -> Grid:
     width, height = size(about, how)
     # Whole groups of cells, so that no group lies in two blocks.
     many = side // stride
-    return Grid(width, height, stride, side, max(1, int(block // stride) // many) * many)
+    per_block = min(int(block // stride), math.isqrt(BLOCK_TILES))
+    return Grid(width, height, stride, side, max(1, per_block // many) * many)
 
 
 def size(about: About, how: Reading) -> tuple[int, int]:

@@ -20,7 +20,7 @@ LENGTH: Final = 8
 """Bytes of the length before each message."""
 MEMORY: Final = 500_000_000
 """Bytes of address space that reading may take. A region of grid.BLOCK_SOURCE pixels takes some 100 MB while it is
-converted and scaled, OpenSlide keeps a cache of 32 MB, and a tile of a strange size may take the rest."""
+converted and scaled, OpenSlide keeps a cache of 8 MB, and a tile of a strange size may take the rest."""
 TOO_MUCH_MEMORY: Final = "Reading this slide takes more memory than a slide may take; it may be damaged."
 
 

@@ -24,7 +24,7 @@ from src.slides.tiles import Tiles
 LEAST_STRIDE: Final = 8
 """Pixels of the network between two tiles, at least: a smaller stride says nothing new."""
 MUCH_UNLIKE: Final = 0.2
-"""The share of tiles that the gate rejects, above which a warning says so: 0 to 0.1 on lymph nodes, 0.35 on skin."""
+"""The share of tiles that the gate rejects, above which a warning says so: 0 to 0.1 on lymph nodes, 0.33 on skin."""
 COARSER: Final = 1.1
 """A slide whose level 0 is coarser than the network's scale by this factor is enlarged, which is said."""
 
@@ -85,12 +85,12 @@ def run(path: Path, folder: Path, predictor: Predictor, options: Options, progre
     with closing(Readers(path, options.mpp)) as readers:
         about = readers.about
         how, coarse = about.reading(mpp), about.reading(tissue.OVERVIEW_MPP)
+        cells = grid.grid(about, how, options.stride, side)
         folder.mkdir(parents=True, exist_ok=True)
-        with closing(ScoreStore(folder, _depends_on(about, how, side, predictor, options))) as store:
+        with closing(ScoreStore(folder, _depends_on(about, how, cells, predictor, options))) as store:
             overview = scoring.overview(readers, coarse, grid.size(about, coarse), progress.overview)
             coarse_mpp = coarse.scale * about.mpp
             mask = tissue.mask(overview, coarse_mpp)
-            cells = grid.grid(about, how, options.stride, side)
             chosen = grid.cells_with_tissue(cells, mask, coarse.scale / how.scale)
             blocks = list(cells.blocks(np.ones_like(chosen) if options.all_tiles else chosen))
             if not blocks:
@@ -101,20 +101,23 @@ def run(path: Path, folder: Path, predictor: Predictor, options: Options, progre
             failed = scoring.score_blocks(
                 readers, how, cells, blocks, predictor, store, options.all_views, progress.advance
             )
+            # They end now, because the files below need memory too.
+            readers.close()
             tiles = _tiles(cells, how, about, predictor, [*scoring.stored_tiles(blocks, store)])
-        found = _report(path, about, how, predictor, options, tiles, failed, mask, coarse_mpp, len(blocks))
-        files.write(folder, found, tiles, overview, coarse_mpp, mask)
+            found = _report(path, about, how, predictor, options, tiles, failed, mask, coarse_mpp, len(blocks))
+            files.write(folder, found, tiles, overview, coarse_mpp, mask)
         return found
 
 
-def _depends_on(about: About, how: Reading, side: int, predictor: Predictor, options: Options) -> dict[str, Any]:
-    """What the scores depend on, in the words of the sentence that names a difference."""
+def _depends_on(about: About, how: Reading, cells: grid.Grid, predictor: Predictor, options: Options) -> dict[str, Any]:
+    """What the scores and their blocks depend on, in the words of the sentence that names a difference."""
     return {
         "slide": about.fingerprint,
         "micrometres per pixel": about.mpp,
-        "level": [how.level.number, how.scale, side],
+        "level": [how.level.number, how.scale, cells.side],
         "model": predictor.checkpoint.config.vigil.sha256,
         "stride": options.stride,
+        "tiles of a block": cells.per_block,
         "all tiles": options.all_tiles,
         "views": options.all_views,
     }

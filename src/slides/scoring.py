@@ -37,11 +37,12 @@ LEAST_COUNTED: Final = 20
 class Prepared(NamedTuple):
     """The tiles of a block, ready for the network.
 
-    `pixels`: `Predictor.tile_pixels` (N, C, side, side). `judged_tiles`: those that the gate judges, and `judged` their
-    indices. `group`: for each tile, which of the judged ones stands for it, int (N,).
+    `batches`: `Predictor.tile_pixels` of BATCH tiles at a time, (N, C, side, side) together. `judged_tiles`: those that
+    the gate judges, and `judged` their indices. `group`: for each tile, which of the judged ones stands for it,
+    int (N,).
     """
 
-    pixels: Tensor
+    batches: list[Tensor]
     judged_tiles: list[Image.Image]
     judged: np.ndarray
     group: np.ndarray
@@ -138,17 +139,21 @@ def _prepare(readers: Readers, how: Reading, grid: Grid, predictor: Predictor, b
         raise
     except ImageRefused as refusal:
         return refusal
-    tiles = [
-        Image.fromarray(pixels[y : y + grid.side, x : x + grid.side])
-        for x, y in grid.corners(block) - (region.x, region.y)
-    ]
+    corners = grid.corners(block) - (region.x, region.y)
+
+    def tiles(chosen: np.ndarray) -> list[Image.Image]:
+        return [Image.fromarray(pixels[y : y + grid.side, x : x + grid.side]) for x, y in corners[chosen]]
+
+    # Batch by batch, because the images of all tiles would take several times the memory of the tensors.
+    numbers = np.arange(len(corners))
+    batches = [predictor.tile_pixels(tiles(numbers[first : first + BATCH])) for first in numbers[::BATCH]]
     judged, group = grid.groups(block)
-    return Prepared(predictor.tile_pixels(tiles), [tiles[index] for index in judged], judged, group)
+    return Prepared(batches, tiles(judged), judged, group)
 
 
 def _score(predictor: Predictor, prepared: Prepared, all_views: bool) -> BlockScores:
     """The scores of a block. Its batches are the same in each run, as the last digits of a score depend on them."""
-    answers = [predictor.score_tiles(pixels, all_views) for pixels in prepared.pixels.split(BATCH)]
+    answers = [predictor.score_tiles(pixels, all_views) for pixels in prepared.batches]
     features = torch.cat([features for _, features in answers])
     gate = predictor.gate_scores(prepared.judged_tiles, features[prepared.judged])
     p_malignant = np.concatenate([scores for scores, _ in answers])

@@ -35,6 +35,17 @@ def write(
     return file
 
 
+def spoil(file: Path, share: float) -> None:
+    """Overwrite a share of the tiles of level 0, which the last bytes of the file are not."""
+    with tifffile.TiffFile(file) as opened:
+        page = opened.pages[0]
+        spans = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    with file.open("r+b") as out:
+        for offset, length in spans[:: round(1 / share)]:
+            out.seek(offset)
+            out.write(b"\xff" * length)
+
+
 def reduced(pixels: np.ndarray, factor: float) -> np.ndarray:
     """`pixels` at 1 / `factor` of their width and height."""
     height, width = pixels.shape[:2]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from src import dicomweb, slide
+from src.results import local_validation
 from src.slides import files
 from tests.support import dicom_slide, dicomweb_server, slide_files, synthetic_checkpoints
 
@@ -37,6 +38,29 @@ def test_a_good_and_a_bad_slide(weights: str, tmp_path: Path, capsys: pytest.Cap
     assert second["error"]
     names = {path.name for path in (out / "good.tif").iterdir()}
     assert {files.TILES, files.TABLE, files.REPORT, files.HEAT_MAP, files.SPOTS, files.TISSUE} <= names
+
+
+def test_the_scores_of_slides_with_labels_are_a_table_for_src_local(weights: str, tmp_path: Path) -> None:
+    slides = [small_slide(tmp_path / f"{number}.tif") for number in range(2)]
+    out = tmp_path / "out"
+    assert slide.main([*slides, str(tmp_path / "none.tif"), "--out", str(out), "--weights", weights]) == 1
+    lines = (out / slide.SLIDES).read_text(encoding="utf-8").splitlines()
+    labels = ["label", "malignant", "benign", ""]
+    text = "\n".join(f"{line},{label}" for line, label in zip(lines, labels, strict=True))
+    read = local_validation.parse_table(text, slide.TASK)
+    assert read.labels == ["malignant", "benign"]
+    assert all(0 <= score <= 1 for score in read.scores)
+
+
+def test_a_slide_with_many_unreadable_blocks_ends_with_one(weights: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(100, 220, (1536, 1536, 3))
+    file = slide_files.write(tmp_path / "spoiled.tif", pixels.astype(np.uint8), 0.97, (1, 8))
+    slide_files.spoil(file, 0.1)
+    out = tmp_path / "out"
+    assert slide.main([str(file), "--out", str(out), "--weights", weights, "--stride", "96", "--all-tiles"]) == 1
+    (row,) = csv.DictReader((out / slide.SLIDES).read_text(encoding="utf-8").splitlines())
+    assert row["error"] == ""
+    assert float(row["p_malignant"]) >= 0
 
 
 def test_dicom_objects_are_written_beside_the_results(

@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
-from examples.phantoms import slide
+from examples.phantoms import histopathology, slide
 from examples.phantoms.slide import DrawnSlide
+from src.models import checkpoints
 from src.models.predictor import Predictor
-from src.pictures.picture import ImageRefused
+from src.pictures.picture import ImageRefused, Picture
 from src.slides import files, run
 from src.slides.run import Options
 from src.slides.score_store import FILE, ScoreStore
@@ -186,24 +188,11 @@ def test_a_damaged_store_is_named(slide_file: Path, predictor: Predictor, tmp_pa
         run.run(slide_file, tmp_path, predictor, OPTIONS)
 
 
-def _spoil(file: Path, share: float) -> None:
-    """Overwrite a share of the tiles of level 0, which the last bytes of the file are not."""
-    import tifffile
-
-    with tifffile.TiffFile(file) as opened:
-        page = opened.pages[0]
-        spans = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    with file.open("r+b") as out:
-        for offset, length in spans[:: round(1 / share)]:
-            out.seek(offset)
-            out.write(b"\xff" * length)
-
-
 def test_blocks_that_cannot_be_read_are_named_and_left_out(
     drawn: DrawnSlide, predictor: Predictor, tmp_path: Path
 ) -> None:
     file = slide_files.write(tmp_path / "spoiled.tif", drawn.pixels[::2, ::2], 0.97, (1, 8))
-    _spoil(file, 0.1)
+    slide_files.spoil(file, 0.1)
     report = run.run(file, tmp_path / "out", predictor, Options(0.3, stride=96))
     assert not report.complete
     assert 0 < len(report.failed_blocks) < report.blocks
@@ -273,3 +262,41 @@ def test_the_same_tissue_at_three_scales_scores_the_same(
     same = first.keys() & second.keys()
     assert len(same) > 0.9 * len(first)
     assert np.median([abs(first[cell] - second[cell]) for cell in same]) <= 0.03
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Predictor:
+    """The predictor of the embedded checkpoint, which has learned and has a gate."""
+    return Predictor(checkpoints.find("histopathology"))
+
+
+def test_drawn_tumour_scores_higher_than_the_drawn_node(
+    slide_file: Path, drawn: DrawnSlide, embedded: Predictor, tmp_path: Path
+) -> None:
+    run.run(slide_file, tmp_path, embedded, OPTIONS)
+    tiles = pq.read_table(tmp_path / files.TILES).to_pandas()
+    rows, columns = ((tiles[at] + tiles[side] / 2) // slide.COARSE for at, side in (("y", "height"), ("x", "width")))
+    inside = (rows < drawn.tumour.shape[0]) & (columns < drawn.tumour.shape[1])
+    truth = drawn.tumour[rows[inside].astype(int), columns[inside].astype(int)]
+    assert 10 < truth.sum() < len(truth) / 2
+    assert roc_auc_score(truth, tiles.p_malignant[inside]) > 0.95
+
+
+def test_each_tile_scores_as_a_single_image_does(embedded: Predictor, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    fields = [histopathology.tumour_field(rng), histopathology.node_field(rng), histopathology.stroma_field(rng)]
+    tiles = [slide_files.reduced(field, 4) for field in fields]
+    file = slide_files.write(tmp_path / "mosaic.tif", np.hstack(tiles), 0.97, compression="zlib")
+    run.run(file, tmp_path / "out", embedded, Options(0.3, stride=96, all_tiles=True, all_views=True))
+    scores = pq.read_table(tmp_path / "out" / files.TILES).to_pandas().p_malignant
+    alone = [embedded.predict(Picture(Image.fromarray(tile), ())).p_malignant for tile in tiles]
+    assert scores.tolist() == pytest.approx(alone, abs=0.02)
+
+
+def test_what_is_no_lymph_node_is_said(embedded: Predictor, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (768, 768, 3), np.uint8)
+    file = slide_files.write(tmp_path / "noise.tif", pixels, 0.97)
+    report = run.run(file, tmp_path / "out", embedded, Options(0.3, stride=96, all_tiles=True))
+    assert report.unlike_fraction is not None
+    assert report.unlike_fraction > run.MUCH_UNLIKE
+    assert any("do not look like" in warning for warning in report.warnings)

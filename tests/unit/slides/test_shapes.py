@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from src.slides import froc, grid, outlines
 from src.slides.froc import Detection
 from src.slides.grid import Grid
+from src.slides.slide import About, Level
 
 
 @settings(max_examples=60, deadline=None)
@@ -33,6 +34,18 @@ def test_blocks_have_every_chosen_cell_once_and_regions_hold_their_tiles(
         assert (np.abs(corners[judged][group] - corners) < 96).all(), "the tile that stands for another overlaps it"
     assert (seen == chosen).all()
     assert len(numbers) == len(list(cells.blocks(chosen)))
+
+
+@pytest.mark.parametrize("stride", [8, 16, 24, 32, 50, 96])
+@pytest.mark.parametrize("mpp", [0.243, 0.97])
+def test_a_block_is_small_whatever_the_stride(stride: int, mpp: float) -> None:
+    about = About("", 50_000, 40_000, mpp, mpp, (Level(0, 50_000, 40_000, 1.0),), "", ())
+    how = about.reading(0.97)
+    cells = grid.grid(about, how, stride, 96)
+    assert 1 < cells.per_block**2 <= grid.BLOCK_TILES
+    assert cells.per_block % (96 // stride) == 0, "a group lies in two blocks"
+    assert (cells.per_block - 1) * stride + 96 <= grid.BLOCK_SIDE + 96
+    assert ((cells.per_block - 1) * stride + 96) * how.ratio <= grid.BLOCK_SOURCE + 96 * how.ratio
 
 
 def test_a_group_of_cells_is_what_one_tile_shows() -> None:

@@ -60,11 +60,12 @@ def test_an_unknown_or_impossible_scale_is_refused_and_can_be_stated(mpp: float 
     assert slide.about.mpp == 0.5
 
 
-def test_pixels_that_are_not_square_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("down", "said"), [(10_000, "0.5 × 1 µm"), (26, "0.5 × 385 µm")])
+def test_pixels_that_are_not_square_are_refused(down: int, said: str, tmp_path: Path) -> None:
     file = slide_files.write(
-        tmp_path / "slide.tif", patches(), None, resolution=(20_000, 10_000), resolutionunit="CENTIMETER"
+        tmp_path / "slide.tif", patches(), None, resolution=(20_000, down), resolutionunit="CENTIMETER"
     )
-    with pytest.raises(ImageRefused, match="not square"):
+    with pytest.raises(ImageRefused, match=f"{said} and is not square"):
         Slide(file)
 
 

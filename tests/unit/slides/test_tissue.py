@@ -1,4 +1,4 @@
-"""Tissue on drawn overviews: pale and dark tissue, pen marks, tinted glass, blood, dust and black frames."""
+"""Tissue on drawn overviews: pale and dark tissue, folds, blood, pen marks, marks on the glass, dust, black frames."""
 
 import cv2
 import numpy as np
@@ -55,15 +55,69 @@ def test_tissue_is_found_on_any_glass(colour: tuple[int, int, int], glass: tuple
     assert outside < 0.03
 
 
-@pytest.mark.parametrize(
-    "other", [(20, 60, 200), (20, 140, 60), (200, 20, 30), (25, 25, 28), (150, 10, 20)],
-    ids=["blue pen", "green pen", "red pen", "black pen", "blood"],
-)  # fmt: skip
+PENS_AND_BLOOD = {
+    "blue pen": (20, 60, 200),
+    "green pen": (20, 140, 60),
+    "red pen": (200, 20, 30),
+    "black pen": (25, 25, 28),
+    "yellow pen": (240, 230, 120),
+    "blood": (150, 10, 20),
+    "thin blood": (215, 110, 100),
+}
+
+
+@pytest.mark.parametrize("other", PENS_AND_BLOOD.values(), ids=PENS_AND_BLOOD)
 def test_pale_tissue_does_not_vanish_beside_pen_or_blood(other: tuple[int, int, int]) -> None:
     pixels = overview()
     add(pixels, other, (480, 250), 100)
     where = add(pixels, TISSUES["pale pink"], (180, 250), 90)
     assert tissue.mask(pixels, MPP)[where].mean() > 0.99
+
+
+@pytest.mark.parametrize("other", PENS_AND_BLOOD.values(), ids=PENS_AND_BLOOD)
+def test_pen_and_blood_are_read_and_so_is_the_tissue_below(other: tuple[int, int, int]) -> None:
+    pixels = overview()
+    where = add(pixels, TISSUES["usual"], (180, 250), 90)
+    line = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.line(line, (60, 200), (560, 320), 1, 9)
+    ink = (np.array(other) / 255 * pixels).astype(np.uint8)
+    pixels[line > 0] = ink[line > 0]
+    inside, outside = found_share(pixels, where | (line > 0))
+    assert inside > 0.99
+    assert outside < 0.03
+
+
+@pytest.mark.parametrize("layers", [2, 3, 6])
+def test_a_fold_is_read(layers: int) -> None:
+    pixels = overview()
+    where = add(pixels, TISSUES["usual"], (300, 250), 90)
+    fold = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.line(fold, (240, 200), (360, 300), 1, 11)
+    # Each layer absorbs the same share of the light. Six layers are black.
+    folded = (255 * (pixels / 255.0) ** layers).astype(np.uint8)
+    pixels[fold > 0] = folded[fold > 0]
+    assert found_share(pixels, where)[0] > 0.99
+
+
+def test_marks_on_the_glass_are_no_tissue() -> None:
+    pixels = overview()
+    marks = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.circle(marks, (500, 120), 40, 1, 2)  # an air bubble
+    cv2.line(marks, (30, 0), (40, 499), 1, 3)  # the edge of the cover glass
+    pixels[marks > 0] = (150, 150, 152)
+    lamp = np.linspace(1, 0.8, pixels.shape[1])[None, :, None]  # it shines less at one side
+    pixels = (pixels * lamp).astype(np.uint8)
+    where = add(pixels, TISSUES["usual"], (250, 300), 80)
+    inside, outside = found_share(pixels, where)
+    assert inside > 0.99
+    assert outside < 0.03
+
+
+def test_a_mask_is_the_same_whatever_the_strips(drawn: DrawnSlide, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = slide_files.reduced(drawn.pixels, 32)
+    whole = tissue.mask(pixels, MPP)
+    monkeypatch.setattr(tissue, "STRIP", 7)
+    assert (tissue.mask(pixels, MPP) == whole).all()
 
 
 def test_empty_glass_has_no_tissue_with_dust_or_a_black_frame() -> None:
