@@ -89,12 +89,17 @@ def part_name(about: Mapping[str, Any], paths: Iterable[str]) -> str:
     return f"part-{hashlib.sha256(whole.encode()).hexdigest()[:32]}{SUFFIX}"
 
 
+def part_size(images: int) -> int:
+    """The number of images of a part in a run over so many images."""
+    return min(max(math.ceil(images / MOST_PARTS), SMALLEST), LARGEST)
+
+
 def plan(about: Mapping[str, Any], inputs: Inputs, size: int | None) -> tuple[Run, list[Part]]:
     """The run over these images, and its parts. `size`: images of a part; None for a size by the number of images.
 
     Raises ScaleError where a table of paths has a column that rows have, too.
     """
-    size = size or min(max(math.ceil(len(inputs.images) / MOST_PARTS), SMALLEST), LARGEST)
+    size = size or part_size(len(inputs.images))
     further = [] if inputs.carried is None else inputs.carried.column_names
     shared = sorted(set(further) & set(columns(TASKS[about["task"]])))
     if shared:
