@@ -1,7 +1,10 @@
-"""Google Cloud Storage (gcp-storage-emulator) and the Hub's datasets (tests/hub.py), both on the loopback."""
+"""Google Cloud Storage (gcp-storage-emulator), the Hub's datasets (tests/hub.py) and a web server, on the loopback."""
 
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import gcsfs
 import pytest
@@ -46,6 +49,27 @@ def test_a_dataset_of_the_hub(session_hub: Hub, command: Command, images: Path, 
     assert verify(str(out)) == 0
     assert len(files(out)) == len(files(plain))
     assert probabilities(out) == probabilities(plain)
+
+
+@pytest.fixture
+def web(images: Path) -> Iterator[str]:
+    """The address of a web server for the images."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(images))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_web_addresses(web: str, command: Command, images: Path, plain: Path, tmp_path: Path) -> None:
+    table = tmp_path / "addresses.csv"
+    lines = ["path", *(f"{web}/{file.name}?signature=S3CRET" for file in images.iterdir())]
+    table.write_text("\n".join(lines) + "\n")
+    out = tmp_path / "out"
+    assert ended(command(table, "--out", out, "--workers", 2)) == 1
+    assert verify(str(out)) == 0
+    assert probabilities(out) == probabilities(plain)
+    assert not any(b"S3CRET" in file.read_bytes() for file in out.iterdir())
 
 
 def probabilities(folder: Path) -> dict[str, float | None]:
