@@ -70,6 +70,15 @@ def find(sources: Sequence[str]) -> Inputs:
     return _sorted(found, left_out, tables, rows)
 
 
+def whole_table(content: BytesIO) -> pyarrow.Table:
+    """The table of a Parquet file, read to its end, with its checksums. Raises pyarrow.ArrowException and OSError.
+
+    pyarrow starts no thread for it: its threads sometimes abort a process that ends soon after.
+    """
+    file: Any = pyarrow.parquet.ParquetFile(content, pre_buffer=False, page_checksum_verification=True)
+    return file.read(use_threads=False)
+
+
 def _sorted(
     found: Iterable[tuple[Image, int]], left_out: list[tuple[str, str]], tables: list[pyarrow.Table], rows: int
 ) -> Inputs:
@@ -148,7 +157,7 @@ def _table(source: str) -> tuple[pyarrow.Table, list[str]]:
     called = name(source)
     content = BytesIO(_content(source))
     try:
-        table = _csv(content) if called.lower().endswith(".csv") else pyarrow.parquet.read_table(content)
+        table = _csv(content) if called.lower().endswith(".csv") else whole_table(content)
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise ScaleError(f"{called} is no table that can be read.") from error
     if table.column_names.count(PATH) != 1:

@@ -17,7 +17,7 @@ import pyarrow.parquet
 from src.exports.csv_rows import columns, path_cell
 from src.scale.addresses import ScaleError
 from src.scale.images import Image
-from src.scale.inputs import Inputs
+from src.scale.inputs import Inputs, whole_table
 from src.scale.store import Store
 from src.tasks import TASKS
 
@@ -140,7 +140,7 @@ def write(store: Store, task: str, part: Part, rows: Sequence[Mapping[str, str]]
 def table_of(data: bytes) -> tuple[pyarrow.Table, dict[str, Any]] | None:
     """The table of a part's file and what the file says of it; None if the file is not whole."""
     try:
-        table: Any = pyarrow.parquet.read_table(BytesIO(data), page_checksum_verification=True)
+        table = whole_table(BytesIO(data))
         about = json.loads((table.schema.metadata or {})[_METADATA])
         errors = table.num_rows - table["error"].null_count
     except (pyarrow.ArrowException, OSError, KeyError, ValueError):

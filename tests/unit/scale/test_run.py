@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from src.scale import ledger, local_engine, parts
 from src.scale.addresses import StoreError
 from src.scale.store import Store
 from tests.support import dicom_files, slide_files, synthetic_checkpoints
+from tests.support.app import ROOT
 from tests.support.scale_runs import InlineProcess, files, rows
 from tests.support.scoring import picture, read
 from tests.unit.scale.conftest import Run
@@ -74,6 +77,23 @@ def test_dicom_and_slides_are_treated_as_in_the_csv(
             else:
                 assert value == theirs[path][column]
     assert sum(bool(row["error"]) for row in ours.values()) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the threads of a process are listed on Linux alone")
+def test_pyarrow_reads_parts_without_threads(run: Run, images: Path, tmp_path: Path) -> None:
+    # With its threads, some commands that ended soon after reading, such as --verify, were aborted on a busy machine.
+    run(images, "--out", tmp_path / "out")
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from src.scale import parts\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "for file in Path(sys.argv[1]).glob('*.parquet'):\n"
+        "    assert parts.table_of(file.read_bytes())\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "0\n"
 
 
 def test_a_run_continues_with_what_is_missing_or_not_whole(
