@@ -63,8 +63,8 @@ class Rates:
 
     `image`: an image in parts. `spread`: the times of parts as shares of their median. `prepare`: to decode an image
     and to make the network's input of it. `alone`: how much longer an image takes alone. `start`: until a process has
-    its network. `listing`: to list and plan an image. `slide`, `slide_reading`: a slide, and all of it but the network.
-    `tiles`: those of a slide.
+    its network. `listing`: to list and plan an image. `slide`, `slide_reading`: a slide, and its readers
+    alone. `tiles`: those of a slide.
     """
 
     image: float
@@ -98,7 +98,7 @@ class Rates:
             image_bytes=rates["bytes_of_an_image"],
             row_bytes=cost["bytes_of_a_row"],
             slide=area * slide["core_seconds"],
-            slide_reading=area * (slide["core_seconds"] - slide["network_seconds"]),
+            slide_reading=area * slide["reader_seconds"],
             tiles=area * slide["tiles"],
             slide_bytes=area * slide["bytes_of_slide"],
             result_bytes=area * slide["bytes_of_results"],
@@ -199,7 +199,7 @@ def _measured(measured: dict[str, Any], rates: Rates) -> Iterator[str]:
     yield "| measured | figure |"
     yield "| --- | --- |"
     yield f"| two actors of Ray beside two processes, images a second | {_range(engines['ray_to_local'])} |"
-    yield f"| two processes beside twice one process | {_range(engines['two_to_twice_one'])} |"
+    yield f"| two processes beside twice one process with one core | {_range(engines['two_to_twice_one'])} |"
     yield f"| what parts of {PART} images cost beside one call without files | {cost['parts_of_32']:+.1%} |"
     yield f"| what one part of all images costs beside it | {cost['one_part']:+.1%} |"
     yield f"| skin images a second, on one core | {1 / rates.image:.1f} |"

@@ -35,7 +35,6 @@ CLIENTS: Final = 4
 """Clients of each visitor at once."""
 FEW: Final = 10
 """Images that a visitor may have read in a minute, where the limit is tried."""
-FORGED: Final = {"X-Forwarded-For": "203.0.113.7"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,9 +54,9 @@ def rows(folder: Path, seconds: float) -> Iterator[Row]:
     """The outcome of each attempt."""
     with instances(folder / "limited", VIGIL_VISITOR_LIMIT=f"{FEW}/minute") as apps:
         with nginx(folder, apps) as url:
-            yield forged(url, FEW, "with sticky sessions")
+            yield forged(url, 0, FEW, "with sticky sessions")
         with nginx(folder, apps, sticky=False) as url:
-            yield forged(url, 2 * FEW, "without sticky sessions, so that each of two instances counts")
+            yield forged(url, VISITORS, 2 * FEW, "without sticky sessions, so that each of two instances counts")
     with instances(folder / "open") as apps:
         with nginx(folder, apps, sticky=False) as url:
             yield scattered(url)
@@ -113,18 +112,21 @@ def address(number: int) -> str:
     return f"127.0.0.{2 + number}"
 
 
-def forged(url: str, allowed: int, how: str) -> Row:
-    """One visitor names another address in each request, until the limit of a minute is reached; another asks then."""
+def forged(url: str, number: int, allowed: int, how: str) -> Row:
+    """One visitor names another address in each request, until the limit of a minute is reached; others ask then.
+
+    Their addresses are those from `number` on, which nobody had before.
+    """
     answers = []
-    for number in range(3 * FEW):
-        transport = httpx.HTTPTransport(local_address=address(0))
+    for request in range(3 * FEW):
+        transport = httpx.HTTPTransport(local_address=address(number))
         # A connection of its own for each request, which nginx may give to any instance.
         with httpx.Client(base_url=url, transport=transport, timeout=60) as visitor:
-            headers = {"X-Forwarded-For": f"203.0.113.{number}, 198.51.100.{number}"}
+            headers = {"X-Forwarded-For": f"203.0.113.{request}, 198.51.100.{request}"}
             sent = visitor.post("/gradio_api/upload", files={"files": ("a.png", b"no image")}, headers=headers)
             answers.append(sent.status_code)
     taken = answers.count(httpx.codes.OK)
-    others = [_uploads(url, address(1 + number)) for number in range(3)]
+    others = [_uploads(url, address(number + other)) for other in (1, 2, 3)]
     return Row(
         5,
         f"one visitor who forges X-Forwarded-For, {how}, at a limit of {FEW} a minute",
