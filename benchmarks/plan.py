@@ -37,7 +37,8 @@ GPU_HOUR, GPU_CORES = 0.40, 4
 """US$ of "Nvidia T4 - small" of Hugging Face Jobs, and its vCPUs."""
 PRICES: Final = "https://huggingface.co/docs/hub/jobs-pricing (commit 0b8c07f of huggingface/hub-docs, read 2026-11-29)"
 PER_GET, PER_PUT = 0.0004 / 1_000, 0.005 / 1_000
-"""US$ of a request to S3 Standard: GET, and PUT or LIST."""
+"""US$ of a request to S3 Standard in us-east-1, GET, and PUT or LIST, as https://c3x.dev/blog/s3-request-fees-explained
+repeats them (read 2026-11-29)."""
 NAMES: Final = 1_000
 """The most names that S3 lists in an answer."""
 LIST_SECONDS: Final = 0.1
@@ -59,12 +60,11 @@ FAILURES: Final = Failures(slow_share=0.05, slow_factor=2.0, deaths_per_hour=0.1
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured, of one core. Times in seconds, sizes in bytes.
+    """What was measured, of a core whose neighbour is busy, too. Times in seconds, sizes in bytes.
 
     `image`: an image in parts. `spread`: the times of parts as shares of their median. `prepare`: to decode an image
     and to make the network's input of it. `alone`: how much longer an image takes alone. `start`: until a process has
-    its network. `listing`: to list and plan an image. `slide`, `slide_reading`: a slide, and its readers
-    alone. `tiles`: those of a slide.
+    its network. `listing`: to list and plan an image. `slide`: a slide. `tiles`: those of a slide.
     """
 
     image: float
@@ -76,7 +76,6 @@ class Rates:
     image_bytes: float
     row_bytes: float
     slide: float
-    slide_reading: float
     tiles: float
     slide_bytes: float
     result_bytes: float
@@ -86,19 +85,17 @@ class Rates:
         """The rates in docs/scale.json."""
         cost, rates, slide = measured["overhead"], measured["rates"], measured["slides"]
         typical = median(cost["part_seconds"])
-        image = typical / cost["images_of_a_part"]
         area = (SLIDE_SIDE / slide["side"]) ** 2
         return cls(
-            image=image,
+            image=2 / median(measured["engines"]["images_per_second"]["two processes"]),
             spread=tuple(seconds / typical for seconds in cost["part_seconds"]),
             prepare=rates["prepare_seconds"],
-            alone=rates["alone_seconds"] / image,
+            alone=rates["alone_seconds"] * cost["images_of_a_part"] / typical,
             start=rates["start_seconds"],
             listing=rates["list_seconds"] + rates["plan_seconds"],
             image_bytes=rates["bytes_of_an_image"],
             row_bytes=cost["bytes_of_a_row"],
             slide=area * slide["core_seconds"],
-            slide_reading=area * slide["reader_seconds"],
             tiles=area * slide["tiles"],
             slide_bytes=area * slide["bytes_of_slide"],
             result_bytes=area * slide["bytes_of_results"],
@@ -168,10 +165,13 @@ def gpu_images(side: int, views: int) -> float:
 
 def machines(rates: Rates, assumed: Assumed, slides: bool) -> list[Machine]:
     """The machines of the plan, for images or for slides."""
-    unit, reading = (rates.slide, rates.slide_reading) if slides else (rates.image, rates.prepare)
+    unit = rates.slide if slides else rates.image
     found = [Machine(f"{n:,} cores", n, n * assumed.core_hour, unit, "the cores") for n in CORES]
-    network = rates.tiles / gpu_images(TILE_SIDE, 1) if slides else 1 / gpu_images(SIDE, VIEWS)
-    slower = max((network, "the GPU"), (reading / GPU_CORES, f"its {GPU_CORES} cores, which decode"))
+    if slides:
+        slower = (rates.tiles / gpu_images(TILE_SIDE, 1), "the GPU (its cores were not estimated)")
+    else:
+        decoding = (rates.prepare / GPU_CORES, f"its {GPU_CORES} cores, which decode")
+        slower = max((1 / gpu_images(SIDE, VIEWS), "the GPU"), decoding)
     return [*found, Machine("one T4 (estimate)", 1, assumed.gpu_hour, *slower)]
 
 
@@ -194,16 +194,17 @@ def _measured(measured: dict[str, Any], rates: Rates) -> Iterator[str]:
     engines, cost, rest = measured["engines"], measured["overhead"], measured["rates"]
     when = sorted({part["when"] for part in measured.values()})
     names = sorted({part["processor"] for part in measured.values()})
-    yield f"Measured on {' and '.join(when)} ({', '.join(names)}, two cores). Ratios are medians of rounds in which the"
-    yield "candidates took turns, with the range:\n"
+    yield f"Measured on {' and '.join(when)} ({', '.join(names)}, two cores). Ratios are medians of rounds in which"
+    yield "the candidates took turns, with the range:\n"
     yield "| measured | figure |"
     yield "| --- | --- |"
     yield f"| two actors of Ray beside two processes, images a second | {_range(engines['ray_to_local'])} |"
     yield f"| two processes beside twice one process with one core | {_range(engines['two_to_twice_one'])} |"
     yield f"| what parts of {PART} images cost beside one call without files | {cost['parts_of_32']:+.1%} |"
     yield f"| what one part of all images costs beside it | {cost['one_part']:+.1%} |"
-    yield f"| skin images a second, on one core | {1 / rates.image:.1f} |"
-    yield f"| of the time of an image, decoding and resizing | {rates.prepare / rates.image:.0%} |"
+    yield f"| skin images a second, on one core while the other rests | {PART / median(cost['part_seconds']):.1f} |"
+    yield f"| skin images a second, on each of two busy cores | {1 / rates.image:.1f} |"
+    yield f"| decoding and resizing a skin image | {1000 * rates.prepare:.0f} ms of a core |"
     yield f"| an image alone beside an image in a batch | × {rates.alone:.2f} |"
     yield f"| a process that replaces another has its network after | {rates.start:.1f} s |"
     yield f"| read by one core, four threads, from a web server on the loopback | {_read(rest):.0f} MB/s |"
@@ -224,10 +225,12 @@ def _read(rest: dict[str, Any]) -> float:
 def _plan(rates: Rates, assumed: Assumed) -> Iterator[str]:
     first = listing(rates, assumed, IMAGES)
     requests = IMAGES * PER_GET + (IMAGES / NAMES + IMAGES / part_size(IMAGES)) * PER_PUT
-    yield f"Prices: {PRICES}. A core costs ${assumed.core_hour:.3f} an hour, a T4 with {GPU_CORES} cores"
-    yield f"${assumed.gpu_hour:.2f}. Hours begin with the listing, which takes {first / 60:.1f} minutes for a million"
-    yield f"images if S3 takes {assumed.list_seconds} s for {NAMES:,} names. The requests to S3 Standard cost"
-    yield f"${requests:.2f} more, at $0.0004 for 1,000 GETs and $0.005 for 1,000 PUTs or LISTs.\n"
+    yield f"Prices: {PRICES}."
+    yield f"A core costs ${assumed.core_hour:.3f} an hour, a T4 with {GPU_CORES} cores ${assumed.gpu_hour:.2f}."
+    yield f"Hours begin with the listing, which takes {first / 60:.1f} minutes for a million images if S3 takes"
+    yield f"{assumed.list_seconds} s for {NAMES:,} names. The requests to S3 Standard cost ${requests:.2f} more, at"
+    yield "$0.0004 for 1,000 GETs and $0.005 for 1,000 PUTs or LISTs"
+    yield "(https://c3x.dev/blog/s3-request-fees-explained, read 2026-11-29).\n"
     yield "| job | on | hours | with failures | work repeated | US$ | reads a second | MB/s | GB of rows | limited by |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for slides, job in ((False, f"{IMAGES:,} skin images"), (True, f"{SLIDES:,} slides")):
@@ -239,9 +242,10 @@ def _plan(rates: Rates, assumed: Assumed) -> Iterator[str]:
             rough = run_of(machine, rates, assumed.seed, slides, FAILURES)
             hours, worse = (wait + calm.seconds) / 3600, (wait + rough.seconds) / 3600
             speed = machine.workers / machine.unit
+            reads = f"{speed:,.0f}" if speed > 10 else f"{speed:.3f}"
             yield (
                 f"| {job} | {machine.name} | {hours:,.2f} | {worse:,.2f} | {rough.repeated:.1%} "
-                f"| {worse * machine.hour:,.2f} | {speed:,.3g} | {speed * size / 1e6:,.1f} | {count * row / 1e9:.2f} "
+                f"| {worse * machine.hour:,.2f} | {reads} | {speed * size / 1e6:,.1f} | {count * row / 1e9:.2f} "
                 f"| {_limits(machine, wait / 3600 / hours, 0.0 if slides else speed)} |"
             )
 

@@ -194,7 +194,6 @@ def whole_slide(_: int) -> dict[str, Any]:
             "stride": SLIDE_STRIDE,
             "tiles": found.tiles,
             "core_seconds": found.core_seconds,
-            "reader_seconds": found.reader_seconds,
             "bytes_of_slide": file.stat().st_size,
             "bytes_of_results": results,
         }

@@ -129,9 +129,9 @@ def _resident(pid: str) -> int:
 class Measured(NamedTuple):
     """One run over a slide.
 
-    `tiles`, `rate`: tiles, and tiles a second without the overview. `core_seconds`, `reader_seconds`: the processor's
-    time of the whole run, and of its readers. `spent`: milliseconds of a core per tile without the overview. `network`:
-    the bare network. `own`, `most`: the memory of the process and with its readers, in bytes.
+    `tiles`, `rate`: tiles, and tiles a second without the overview. `core_seconds`: the processor's time of the whole
+    run. `spent`: milliseconds of a core per tile without the overview. `network`: the bare network. `own`, `most`: the
+    memory of the process and with its readers, in bytes.
     """
 
     name: str
@@ -141,7 +141,6 @@ class Measured(NamedTuple):
     overview: float
     rate: float
     core_seconds: float
-    reader_seconds: float
     spent: float
     network: Speed
     own: int
@@ -165,7 +164,7 @@ def measure(file: Path, stride: int, predictor: Predictor, folder: Path) -> Meas
     first = bare(predictor)
     memory = Memory()
     memory.start()
-    began, before, readers = time.monotonic(), processor(), sum(os.times()[2:4])
+    began, before = time.monotonic(), processor()
     marks: list[float] = []
     progress = run.SILENT._replace(begin=lambda *_: marks.extend([time.monotonic(), processor()]))
     report = run.run(file, folder, predictor, Options(0.3, stride), progress)
@@ -181,7 +180,6 @@ def measure(file: Path, stride: int, predictor: Predictor, folder: Path) -> Meas
         overview=marks[0] - began,
         rate=report.tiles / (ended - marks[0]),
         core_seconds=after - before,
-        reader_seconds=sum(os.times()[2:4]) - readers,
         spent=1000 * (after - marks[1]) / report.tiles,
         network=network,
         own=memory.own,
