@@ -34,6 +34,10 @@ pictures *arguments:
 benchmarks *arguments:
     {{python}} -m benchmarks {{arguments}}
 
+# Write the plan for large runs in docs/SCALE.md again
+plan *arguments:
+    {{python}} -m benchmarks.plan {{arguments}}
+
 # Run the app as a Space would
 space:
     {{python}} -m tests.space

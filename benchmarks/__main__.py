@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import exported, networks, page, servers
-from benchmarks.timing import Timing, interleaved
+from benchmarks.timing import Timing, interleaved, processor
 from src.models.checkpoints import Checkpoint
 from src.models.predictor import Predictor
 
@@ -70,18 +70,10 @@ def _heading() -> Iterator[str]:
     yield "median, with the fastest and slowest time in brackets. Expect similar ratios on other machines, and other"
     yield "milliseconds.\n"
     yield f"- {datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}"
-    yield f"- {_processor()}, {torch.get_num_threads()} threads, {platform.system()}"
+    yield f"- {processor()}, {torch.get_num_threads()} threads, {platform.system()}"
     yield f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     if torch.cuda.is_available():
         yield f"- GPU: {torch.cuda.get_device_name()}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _table(timings: dict[str, Timing], unit: str) -> Iterator[str]:

@@ -138,29 +138,68 @@ def _resident(pid: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
 
 
-def measure(file: Path, stride: int, predictor: Predictor, folder: Path) -> str:
-    """A line about one run."""
+class Measured(NamedTuple):
+    """One run over a slide.
+
+    `pixels`: those of the slide. `tiles`, `rate`: tiles, and tiles a second without the overview. `core_seconds`: the
+    processor's time of the whole run. `spent`: milliseconds of a core per tile without the overview. `network`: the
+    bare network. `own`, `most`: the memory of the process and with its readers, in bytes.
+    """
+
+    name: str
+    stride: int
+    pixels: int
+    tiles: int
+    seconds: float
+    overview: float
+    rate: float
+    core_seconds: float
+    spent: float
+    network: Speed
+    own: int
+    most: int
+    tissue: float
+
+    def line(self) -> str:
+        """The run as a line."""
+        network, billions = self.network, self.pixels / 1e9
+        return (
+            f"{self.name}, stride {self.stride}: {self.tiles:,} tiles in {self.seconds:.0f} s, {self.overview:.0f} s "
+            f"of them for the overview; {self.seconds / billions:.1f} s and {self.core_seconds / billions:.1f} s of a "
+            f"core per 10^9 pixels; {self.rate:.0f} tiles/s, {self.rate / network.rate:.2f} of the bare network's "
+            f"{network.rate:.0f}; {self.spent:.2f} ms of a core per tile, of which the network takes "
+            f"{network.processor:.2f} ({network.processor / self.spent:.2f}); memory {self.own / 1e6:.0f} MB, with the "
+            f"readers {self.most / 1e6:.0f} MB; {self.tissue:.0%} tissue"
+        )
+
+
+def measure(file: Path, stride: int, predictor: Predictor, folder: Path) -> Measured:
+    """Read a slide, and the bare network before and after it."""
     first = bare(predictor)
     memory = Memory()
     memory.start()
-    began, began_processor = time.monotonic(), processor()
+    began, before = time.monotonic(), processor()
     marks: list[float] = []
     progress = run.SILENT._replace(begin=lambda *_: marks.extend([time.monotonic(), processor()]))
     report = run.run(file, folder, predictor, Options(0.3, stride), progress)
     ended = time.monotonic()
     memory.over.set()
-    spent = 1000 * (processor() - marks[1]) / report.tiles
-    billions = report.width * report.height / 1e9
-    cores = processor() - began_processor
+    after = processor()
     network = Speed(*(sum(pair) / 2 for pair in zip(first, bare(predictor), strict=True)))
-    rate = report.tiles / (ended - marks[0])
-    return (
-        f"{file.stem}, stride {stride}: {report.tiles:,} tiles in {ended - began:.0f} s, {marks[0] - began:.0f} s of "
-        f"them for the overview; {(ended - began) / billions:.1f} s and {cores / billions:.1f} s of a core per 10^9 "
-        f"pixels; {rate:.0f} tiles/s, {rate / network.rate:.2f} of the bare network's "
-        f"{network.rate:.0f}; {spent:.2f} ms of a core per tile, of which the network takes "
-        f"{network.processor:.2f} ({network.processor / spent:.2f}); memory "
-        f"{memory.own / 1e6:.0f} MB, with the readers {memory.most / 1e6:.0f} MB; {report.tissue_fraction:.0%} tissue"
+    return Measured(
+        name=file.stem,
+        stride=stride,
+        pixels=report.width * report.height,
+        tiles=report.tiles,
+        seconds=ended - began,
+        overview=marks[0] - began,
+        rate=report.tiles / (ended - marks[0]),
+        core_seconds=after - before,
+        spent=1000 * (after - marks[1]) / report.tiles,
+        network=network,
+        own=memory.own,
+        most=memory.most,
+        tissue=report.tissue_fraction,
     )
 
 
@@ -182,7 +221,7 @@ def main() -> None:
             maker.start()
             maker.join()
             for stride in options.stride:
-                print(measure(file, stride, predictor, Path(made) / f"{file.name} {stride}"), flush=True)
+                print(measure(file, stride, predictor, Path(made) / f"{file.name} {stride}").line(), flush=True)
 
 
 if __name__ == "__main__":

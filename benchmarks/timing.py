@@ -1,8 +1,10 @@
 """Interleaved timing: candidates take turns within one run, so that a busy machine slows all of them alike."""
 
+import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 
@@ -41,3 +43,12 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], seconds: float, 
             call()
             taken[name].append(time.perf_counter() - started)
     return {name: Timing.of(values) for name, values in taken.items()}
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -171,9 +171,11 @@ class Hub:
         request's method and path. Unless `carried_out`, it is all that happens: the request is not looked at."""
         self.faults.append((re.compile(request), change, carried_out))
 
-    def put(self, name: str, files: dict[str, bytes], branch: str = "main", private: bool = False) -> Commit:
-        """A model repository's new commit, as if someone had uploaded it."""
-        repository = self.repositories.setdefault(("model", name), Repository("model", name, private))
+    def put(
+        self, name: str, files: dict[str, bytes], branch: str = "main", private: bool = False, kind: str = "model"
+    ) -> Commit:
+        """A repository's new commit, as if someone had uploaded it."""
+        repository = self.repositories.setdefault((kind, name), Repository(kind, name, private))
         small = {path: content for path, content in files.items() if not self._is_large(path, len(content))}
         large = {path: hashlib.sha256(files[path]).hexdigest() for path in files.keys() - small.keys()}
         self.large.update({oid: files[path] for path, oid in large.items()})

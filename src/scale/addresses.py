@@ -62,9 +62,11 @@ def filesystem(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if not is_remote(address):
         return LocalFileSystem(), address  # fsspec would change some odd names
     called = name(address)
+    # fsspec gives each link of a chain the options of its protocol, and the first link all others, which would refuse
+    # options of a protocol that the chain lacks.
+    options = {"s3": _s3_options()} if any(link.startswith("s3://") for link in address.split("::")) else {}
     try:
-        # fsspec gives each link of a chain the options of its protocol.
-        return url_to_fs(address, use_listings_cache=False, s3=_s3_options())
+        return url_to_fs(address, use_listings_cache=False, **options)
     except ImportError as error:
         raise ScaleError(
             f"{called} cannot be read, because a package is missing: python -m pip install -r {REQUIREMENTS}"
@@ -73,14 +75,18 @@ def filesystem(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise ScaleError(f"{called} is no address that can be read.") from error
 
 
-@lru_cache
 def _s3_options() -> dict[str, bool]:
-    """Without credentials in the environment, S3 is asked without a signature, as public buckets allow."""
+    return {"anon": _without_credentials(), "use_listings_cache": False}
+
+
+@lru_cache
+def _without_credentials() -> bool:
+    """Whether the environment has no credentials. S3 is then asked without a signature, as public buckets allow."""
     try:
         from botocore.session import get_session
     except ImportError:
-        return {}  # url_to_fs says what is missing
-    return {"anon": get_session().get_credentials() is None, "use_listings_cache": False}
+        return True  # url_to_fs says what is missing
+    return get_session().get_credentials() is None
 
 
 def asked(called: str, work: Callable[[], T]) -> T:

@@ -3,15 +3,15 @@
 Two runs with the same sources find the same images in the same order, so that shards on many machines agree on them.
 """
 
+import csv
 import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow
-import pyarrow.csv
 import pyarrow.parquet
 
 from src.pictures import folder
@@ -68,6 +68,15 @@ def find(sources: Sequence[str]) -> Inputs:
     for members in read_ahead(_members, packed, THREADS, 2 * THREADS):
         found += [(image, -1) for image in members]
     return _sorted(found, left_out, tables, rows)
+
+
+def whole_table(content: BytesIO) -> pyarrow.Table:
+    """The table of a Parquet file, read to its end, with its checksums. Raises pyarrow.ArrowException and OSError.
+
+    pyarrow starts no thread for it: its threads sometimes abort a process that ends soon after.
+    """
+    file: Any = pyarrow.parquet.ParquetFile(content, pre_buffer=False, page_checksum_verification=True)
+    return file.read(use_threads=False)
 
 
 def _sorted(
@@ -148,8 +157,8 @@ def _table(source: str) -> tuple[pyarrow.Table, list[str]]:
     called = name(source)
     content = BytesIO(_content(source))
     try:
-        table = _csv(content) if called.lower().endswith(".csv") else pyarrow.parquet.read_table(content)
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        table = _csv(content) if called.lower().endswith(".csv") else whole_table(content)
+    except (pyarrow.ArrowException, csv.Error, UnicodeDecodeError) as error:
         raise ScaleError(f"{called} is no table that can be read.") from error
     if table.column_names.count(PATH) != 1:
         raise ScaleError(f"{called} needs one column {PATH}.")
@@ -162,11 +171,16 @@ def _table(source: str) -> tuple[pyarrow.Table, list[str]]:
 
 
 def _csv(content: BytesIO) -> pyarrow.Table:
-    """A CSV whose cells all are texts, so that 007 stays 007."""
-    header = pyarrow.csv.open_csv(content).schema.names
-    content.seek(0)
-    texts = dict.fromkeys(header, pyarrow.string())
-    return pyarrow.csv.read_csv(content, convert_options=pyarrow.csv.ConvertOptions(column_types=texts))
+    """A CSV whose cells all are texts, so that 007 stays 007. Not by pyarrow, whose reader starts threads.
+
+    Raises csv.Error and UnicodeDecodeError.
+    """
+    rows = csv.reader(TextIOWrapper(content, encoding="utf-8-sig", newline=""), strict=True)
+    header, *cells = [row for row in rows if row] or [[]]
+    if any(len(row) != len(header) for row in cells):
+        raise csv.Error("The rows differ in length.")
+    columns = [pyarrow.array([row[at] for row in cells], pyarrow.string()) for at in range(len(header))]
+    return pyarrow.Table.from_arrays(columns, names=header)
 
 
 def _content(source: str) -> bytes:

@@ -17,7 +17,7 @@ import pyarrow.parquet
 from src.exports.csv_rows import columns, path_cell
 from src.scale.addresses import ScaleError
 from src.scale.images import Image
-from src.scale.inputs import Inputs
+from src.scale.inputs import Inputs, whole_table
 from src.scale.store import Store
 from src.tasks import TASKS
 
@@ -89,12 +89,17 @@ def part_name(about: Mapping[str, Any], paths: Iterable[str]) -> str:
     return f"part-{hashlib.sha256(whole.encode()).hexdigest()[:32]}{SUFFIX}"
 
 
+def part_size(images: int) -> int:
+    """The number of images of a part in a run over so many images."""
+    return min(max(math.ceil(images / MOST_PARTS), SMALLEST), LARGEST)
+
+
 def plan(about: Mapping[str, Any], inputs: Inputs, size: int | None) -> tuple[Run, list[Part]]:
     """The run over these images, and its parts. `size`: images of a part; None for a size by the number of images.
 
     Raises ScaleError where a table of paths has a column that rows have, too.
     """
-    size = size or min(max(math.ceil(len(inputs.images) / MOST_PARTS), SMALLEST), LARGEST)
+    size = size or part_size(len(inputs.images))
     further = [] if inputs.carried is None else inputs.carried.column_names
     shared = sorted(set(further) & set(columns(TASKS[about["task"]])))
     if shared:
@@ -135,7 +140,7 @@ def write(store: Store, task: str, part: Part, rows: Sequence[Mapping[str, str]]
 def table_of(data: bytes) -> tuple[pyarrow.Table, dict[str, Any]] | None:
     """The table of a part's file and what the file says of it; None if the file is not whole."""
     try:
-        table: Any = pyarrow.parquet.read_table(BytesIO(data), page_checksum_verification=True)
+        table = whole_table(BytesIO(data))
         about = json.loads((table.schema.metadata or {})[_METADATA])
         errors = table.num_rows - table["error"].null_count
     except (pyarrow.ArrowException, OSError, KeyError, ValueError):

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,5 +83,7 @@ def _table(tiles: Tiles) -> pa.Table:
 
 def read_tiles(folder: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The `columns` of the tiles in `folder`, tile by tile. Raises OSError."""
-    table = pq.read_table(folder / TILES, columns=list(columns)).to_pydict()
+    # Without pyarrow's threads, which sometimes abort a process that ends soon after.
+    file = pq.ParquetFile(BytesIO((folder / TILES).read_bytes()), pre_buffer=False)
+    table = file.read(list(columns), use_threads=False).to_pydict()
     return zip(*(table[name] for name in columns), strict=True)

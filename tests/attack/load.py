@@ -55,11 +55,14 @@ class Seen:
 
 
 class Clients:
-    """Concurrent visitors of one app, over loopback. `quiet` has the answer for each image on an idle server."""
+    """Concurrent visitors of one app, over loopback. `quiet` has the answer for each image on an idle server.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        visitor = Visitor(url)
+    `address`: the address of this machine that they come from, or None.
+    """
+
+    def __init__(self, url: str, address: str | None = None) -> None:
+        self.url, self.address = url, address
+        visitor = Visitor(url, address)
         examples = sorted(path for task in TASKS for path in (ROOT / "examples" / task).iterdir())
         self.asks: list[Ask] = [
             (path.parent.name, visitor.upload(path.read_bytes(), path.name)["path"]) for path in examples
@@ -138,7 +141,8 @@ class Clients:
         # The server closes what is idle for 5 s; who uses it in that moment loses a request.
         limits = httpx.Limits(max_connections=2 * MANY, keepalive_expiry=2)
         headers = {"X-Forwarded-For": who} if who else {}
-        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits, headers=headers) as http:
+        transport = httpx.AsyncHTTPTransport(limits=limits, local_address=self.address)
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, transport=transport, headers=headers) as http:
             yield http
 
 

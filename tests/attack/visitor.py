@@ -47,10 +47,11 @@ def _not_finite(token: str) -> float:
 
 class Visitor:
     """Asks one app over loopback. `statuses` are those of all answers to its calls, except a busy server's refusals:
-    the visitor waits as long as they say and calls again."""
+    the visitor waits as long as they say and calls again. `address`: the address that the visitor comes from, or None.
+    """
 
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=PATIENCE)
+    def __init__(self, url: str, address: str | None = None) -> None:
+        self.http = httpx.Client(base_url=url, timeout=PATIENCE, transport=httpx.HTTPTransport(local_address=address))
         self.statuses: list[int] = []
 
     def upload(self, content: bytes, name: str) -> dict[str, Any]:

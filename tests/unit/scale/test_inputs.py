@@ -177,6 +177,20 @@ def test_a_protocol_without_its_package_says_how_to_install_it(monkeypatch: pyte
         inputs.find(["nothing-of-the-kind://bucket/folder"])
 
 
+def test_a_file_system_gets_no_options_of_another_protocol() -> None:
+    class Strict(fsspec.AbstractFileSystem):
+        """Takes its own options alone, as aiohttp does for web addresses."""
+
+        protocol = "strict"
+
+        def __init__(self, use_listings_cache: bool = True) -> None:
+            super().__init__(use_listings_cache=use_listings_cache)
+
+    fsspec.register_implementation("strict", Strict, clobber=True)
+    files, path = addresses.filesystem("strict://folder/a.png")
+    assert (type(files), path) == (Strict, "folder/a.png")
+
+
 def test_a_signature_appears_nowhere(
     run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,17 +3,22 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
+from pydicom import uid
 
 from src import score
 from src.scale import ledger, local_engine, parts
 from src.scale.addresses import StoreError
 from src.scale.store import Store
-from tests.support import synthetic_checkpoints
+from tests.support import dicom_files, slide_files, synthetic_checkpoints
+from tests.support.app import ROOT
 from tests.support.scale_runs import InlineProcess, files, rows
 from tests.support.scoring import picture, read
 from tests.unit.scale.conftest import Run
@@ -43,6 +48,52 @@ def test_rows_are_those_of_the_csv(
     by_path = {row["path"]: row for row in rows(out)}
     assert by_path[str(images / "broken.png")]["p_malignant"] is None
     assert isinstance(by_path[str(images / "1.png")]["p_malignant"], float)
+
+
+def test_dicom_and_slides_are_treated_as_in_the_csv(
+    run: Run, tmp_path: Path, made_checkpoint: Callable[[str], str]
+) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    frames = [dicom_files.drawn(160, 128 + number) for number in (0, 0, 0)]
+    syntax = uid.ExplicitVRLittleEndian
+    (folder / "image without a suffix").write_bytes(dicom_files.of_image(frames[0], "RGB", syntax))
+    (folder / "cine.dcm").write_bytes(
+        dicom_files.of_frames(frames, "RGB", syntax, SOPClassUID=dicom_files.ULTRASOUND_CINE)
+    )
+    (folder / "ct.dcm").write_bytes(dicom_files.of_image(frames[0], "RGB", syntax, Modality="CT"))
+    slide_files.write(folder / "slide.tif", np.full((6_000, 12_000, 3), 230, np.uint8), 0.5, (1, 4))
+    assert run(folder, "--out", out, "--csv", tmp_path / "ours.csv") == 1
+    plain = tmp_path / "plain.csv"
+    weights = made_checkpoint("breastmnist")
+    assert score.main(["breastmnist", str(folder), "--weights", weights, "--csv", str(plain)]) == 1
+    ours, theirs = ({row["path"]: row for row in read(file)} for file in (tmp_path / "ours.csv", plain))
+    assert ours.keys() == theirs.keys()
+    assert len(ours) == 4
+    for path, row in ours.items():
+        for column, value in row.items():
+            if column.startswith("p_") and value:
+                assert float(value) == pytest.approx(float(theirs[path][column]), abs=2e-6)
+            else:
+                assert value == theirs[path][column]
+    assert sum(bool(row["error"]) for row in ours.values()) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the threads of a process are listed on Linux alone")
+def test_pyarrow_reads_parts_without_threads(run: Run, images: Path, tmp_path: Path) -> None:
+    # With its threads, some commands that ended soon after reading, such as --verify, were aborted on a busy machine.
+    run(images, "--out", tmp_path / "out")
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from src.scale import parts\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "for file in Path(sys.argv[1]).glob('*.parquet'):\n"
+        "    assert parts.table_of(file.read_bytes())\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "0\n"
 
 
 def test_a_run_continues_with_what_is_missing_or_not_whole(
