@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Any, Final
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Evaluation
+from src.page.number_format import decimals, general, percent, thousands, whole_percent
 from src.page.render import render
 from src.page.translation import gettext as _
 from src.results import chart_data
 from src.results.chart_data import Point
-from src.results.formatting import percent
 from src.results.thresholds import CONFIDENCE, operating_point, proportion_interval
 
 SCORE_BINS = 20
@@ -139,26 +139,26 @@ def _roc(
 
 def _counts(test_sets: Sequence[EvaluatedSet], threshold: float) -> str:
     """The counts at one threshold on every test set."""
-    counts = [_("Threshold %(threshold)s.", threshold=f"{threshold:g}")]
+    counts = [_("Threshold %(threshold)s.", threshold=general(threshold))]
     for test_set in test_sets:
         point = operating_point(test_set.tables[MALIGNANT], threshold)
         counts.append(
             _(
                 "%(test_set)s: %(found)s of %(positives)s found, %(false_alarms)s false alarms among %(negatives)s.",
                 test_set=test_set.title,
-                found=f"{point.tp:,}",
-                positives=f"{test_set.positives:,}",
-                false_alarms=f"{point.fp:,}",
-                negatives=f"{test_set.negatives:,}",
+                found=thousands(point.tp),
+                positives=thousands(test_set.positives),
+                false_alarms=thousands(point.fp),
+                negatives=thousands(test_set.negatives),
             )
         )
     return " ".join(counts)
 
 
-def _metric(test_set: EvaluatedSet, name: str, scale: int, decimals: int) -> str:
+def _metric(test_set: EvaluatedSet, name: str, scale: int, places: int) -> str:
     found = test_set.metrics.get(name)
     values = [None] if found is None else [found.value, *found.interval]
-    shown = [f"{scale * value:.{decimals}f}" for value in values if value is not None]
+    shown = [decimals(scale * value, places) for value in values if value is not None]
     if len(shown) < 3:
         return _("not given")
     return _("%(value)s (%(low)s to %(high)s)", **dict(zip(("value", "low", "high"), shown, strict=True)))
@@ -190,10 +190,10 @@ def _scores(test_set: EvaluatedSet, threshold: float, p_malignant: float | None)
                 "%(negatives)s others.",
                 low=f"{100 * i / SCORE_BINS:.0f}",
                 high=f"{100 * (i + 1) / SCORE_BINS:.0f}",
-                malignant=f"{malignant:,}",
-                positives=f"{test_set.positives:,}",
-                others=f"{others:,}",
-                negatives=f"{test_set.negatives:,}",
+                malignant=thousands(malignant),
+                positives=thousands(test_set.positives),
+                others=thousands(others),
+                negatives=thousands(test_set.negatives),
             ),
         }
         for i, (malignant, others) in enumerate(counts)
@@ -217,10 +217,10 @@ def _rank(test_set: EvaluatedSet, p_malignant: float | None) -> str:
         "This image (the diamond) scores %(p)s. %(malignant)s of the %(positives)s malignant test images and "
         "%(others)s of the %(negatives)s others score this high or higher.",
         p=percent(p_malignant),
-        malignant=f"{point.tp:,}",
-        positives=f"{test_set.positives:,}",
-        others=f"{point.fp:,}",
-        negatives=f"{test_set.negatives:,}",
+        malignant=thousands(point.tp),
+        positives=thousands(test_set.positives),
+        others=thousands(point.fp),
+        negatives=thousands(test_set.negatives),
     )
 
 
@@ -250,13 +250,13 @@ def _reliability(test_sets: Sequence[EvaluatedSet], p_malignant: float | None) -
     ]
     return {
         "axes": chart.axes,
-        "example": f"{EXAMPLE:.0%}",
+        "example": whole_percent(EXAMPLE),
         "dots": dots,
         "sentences": sentences,
         "distinct_sentences": list(dict.fromkeys(sentences)),
         "title": home.title,
         "error": _metric(home, "calibration_error", 100, 1),
-        "malignant": f"{100 * home.positives / home.n:.0f}%",
+        "malignant": whole_percent(home.positives / home.n),
     }
 
 
@@ -278,12 +278,12 @@ def reliability_sentence(test_set: EvaluatedSet, displayed: float) -> str:
     return _(
         "%(n)s test images have a displayed probability of %(lower)s to %(upper)s%%. Of these, %(share)s%% are "
         "malignant (%(low)s to %(high)s). Their mean displayed probability is %(mean)s%%: %(verdict)s.",
-        n=f"{found.n:,}",
+        n=thousands(found.n),
         lower=f"{100 * found.lower:.0f}",
         upper=f"{100 * found.upper:.0f}",
-        share=f"{100 * found.share_malignant:.1f}",
-        low=f"{100 * low:.1f}",
-        high=f"{100 * high:.1f}",
-        mean=f"{100 * found.mean_score:.1f}",
+        share=decimals(100 * found.share_malignant),
+        low=decimals(100 * low),
+        high=decimals(100 * high),
+        mean=decimals(100 * found.mean_score),
         verdict=verdict,
     )
