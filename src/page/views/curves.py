@@ -115,24 +115,30 @@ def _band(test_set: EvaluatedSet) -> str:
     return FRAME.path(upper + lower[::-1]) + "Z"
 
 
+def _looks(test_sets: Sequence[EvaluatedSet]) -> list[str]:
+    """How each set is drawn: as its kind, but a further second test split as "third", so that no two look alike."""
+    kinds = [test_set.kind for test_set in test_sets]
+    return ["third" if kind == "second" and "second" in kinds[:at] else kind for at, kind in enumerate(kinds)]
+
+
 def _roc(
     test_sets: Sequence[EvaluatedSet], threshold: float, thresholds: Sequence[float], p_malignant: float | None
 ) -> dict[str, Any]:
+    looks = _looks(test_sets)
     chart = chart_data.roc((test_set.title, test_set.tables[MALIGNANT]) for test_set in test_sets)
     return {
         "axes": chart.axes,
         "bands": [(test_set.kind, _band(test_set)) for test_set in test_sets if test_set.kind != "second"],
         "lines": [
-            {"kind": test_set.kind, "path": FRAME.path(line.points)}
-            for test_set, line in zip(test_sets, chart.lines, strict=True)
+            {"look": look, "path": FRAME.path(line.points)} for look, line in zip(looks, chart.lines, strict=True)
         ],
         # Neighbouring targets overlap and the last lies on top; the threshold that it shows is close enough.
         "targets": [(_roc_point(test_sets[0], at), _counts(test_sets, at)) for at in thresholds],
         "image_point": None if p_malignant is None else _roc_point(test_sets[0], p_malignant),
-        "points": [(test_set.kind, _roc_point(test_set, threshold)) for test_set in test_sets],
+        "points": [(look, _roc_point(test_set, threshold)) for look, test_set in zip(looks, test_sets, strict=True)],
         "keys": [
-            {"kind": test_set.kind, "title": test_set.title, "auc": _metric(test_set, "auc_malignant", 1, 3)}
-            for test_set in test_sets
+            {"look": look, "title": test_set.title, "auc": _metric(test_set, "auc_malignant", 1, 3)}
+            for look, test_set in zip(looks, test_sets, strict=True)
         ],
     }
 
