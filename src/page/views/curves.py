@@ -116,9 +116,10 @@ def _band(test_set: EvaluatedSet) -> str:
 
 
 def _looks(test_sets: Sequence[EvaluatedSet]) -> list[str]:
-    """How each set is drawn: as its kind, but a further second test split as "third", so that no two look alike."""
-    kinds = [test_set.kind for test_set in test_sets]
-    return ["third" if kind == "second" and "second" in kinds[:at] else kind for at, kind in enumerate(kinds)]
+    """How each set is drawn: "away" is the first set of this kind, "away-2" the next, so that no two look alike."""
+    kinds: list[str] = [test_set.kind for test_set in test_sets]
+    earlier = [kinds[:at].count(kind) for at, kind in enumerate(kinds)]
+    return [f"{kind}-{n + 1}" if n else kind for kind, n in zip(kinds, earlier, strict=True)]
 
 
 def _roc(
