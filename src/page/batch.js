@@ -13,7 +13,7 @@
     const referred = rows.filter((row) => row.dataset.decision === "refer").length;
     write("referred", referred);
     write("not-referred", rows.length - referred);
-    write("threshold", threshold);
+    write("threshold", threshold.toLocaleString(document.documentElement.lang, { maximumSignificantDigits: 6 }));
     document.querySelector(".v-batch .v-scores")?.style.setProperty("--v-at", threshold);
   };
 

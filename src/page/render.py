@@ -10,23 +10,12 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from src.page import translation
-from src.results.formatting import percent
+from src.page import number_format, translation
 
 
-def thousands(number: int) -> str:
-    """1234 -> 1,234."""
-    return f"{number:,}"
-
-
-def general(number: float) -> str:
-    """0.30 -> 0.3, with at most six significant digits."""
-    return f"{number:g}"
-
-
-def fixed(number: float, decimals: int = 1) -> str:
-    """1.25 -> 1.2."""
-    return f"{number:.{decimals}f}"
+def fixed(number: float, places: int = 1) -> str:
+    """1.25 -> 1.2, for positions and sizes, which have the same form in every language."""
+    return f"{number:.{places}f}"
 
 
 _ENVIRONMENT: Final = Environment(
@@ -42,9 +31,10 @@ _ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators
 _ENVIRONMENT.policies["ext.i18n.trimmed"] = True
 _ENVIRONMENT.install_gettext_callables(translation.lookup, translation.ngettext, newstyle=True)  # type: ignore[attr-defined]
 _ENVIRONMENT.filters |= {
-    "percent": percent,
-    "thousands": thousands,
-    "general": general,
+    "percent": number_format.percent,
+    "thousands": number_format.thousands,
+    "general": number_format.general,
+    "decimals": number_format.decimals,
     "fixed": fixed,
     "translated": translation.translated,
 }

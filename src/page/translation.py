@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from src.page.number_format import local
 from src.server.languages import ENGLISH, language
 
 CATALOGUES: Final = Path(__file__).with_name("catalogues")
@@ -72,7 +73,7 @@ def marked(text: str) -> str:
 def translated(text: str) -> str:
     """A sentence that another room wrote in English, in the visitor's language.
 
-    Its values are translated too if they are texts of the catalogue, such as the name of a class.
+    Its values are translated too if they are numbers or texts of the catalogue, such as the name of a class.
     """
     code = language.get()
     if code == ENGLISH or len(text) > LONGEST:
@@ -81,7 +82,7 @@ def translated(text: str) -> str:
 
     def exact(english: str) -> str:
         found = known.get(english.replace("%", "%%"))
-        return english if found is None else found % ()
+        return local(english) if found is None else found % ()
 
     for pattern, found in () if text.replace("%", "%%") in known else _patterns(code):
         if match := pattern.fullmatch(text):

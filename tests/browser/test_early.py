@@ -78,6 +78,28 @@ def test_an_image_of_any_type_is_dropped(blank: Page, undrawn: Callable[[str], C
     expect_answer(blank, "skin")
 
 
+def test_it_stands_where_the_page_has_its_drop_zone(blank: Page, undrawn: Callable[[str], Callable[[], None]]) -> None:
+    sizes = ((1440, 900), (1280, 720), (1600, 900), (390, 844))
+
+    def places(part: Locator) -> list[list[float]]:
+        """Left and upper edge, width and height in a window of each size."""
+        found = []
+        for width, height in sizes:
+            blank.set_viewport_size({"width": width, "height": height})
+            box = part.bounding_box()
+            assert box
+            found.append([box["x"], box["y"], box["width"], box["height"]])
+        return found
+
+    let_go = undrawn("")
+    expect(zone(blank)).to_be_visible()
+    early = places(zone(blank).locator("label"))
+    let_go()
+    expect(zone(blank)).to_have_count(0)
+    for before, after in zip(early, places(blank.locator(".v-place:visible .v-image")), strict=True):
+        assert before == pytest.approx(after, abs=3)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(
     blank: Page, undrawn: Callable[[str], Callable[[], None]], scheme: Literal["light", "dark"]

@@ -39,16 +39,21 @@ def test_a_german_visitor_reads_an_image_in_german(visit: Any) -> None:
     page = visit("/", "de-AT")
     expect(page.get_by_role("tab", name="Hautläsionen", exact=True)).to_be_visible()
     expect(page.locator("html")).to_have_attribute("lang", "de")
-    expect(page.get_by_role("note")).to_contain_text("Keine ärztliche Fachperson hat die Übersetzung geprüft.")
+    expect(page.get_by_role("note")).to_contain_text("Die Übersetzung ist nicht ärztlich geprüft.")
     panel = page.get_by_role("tabpanel").first
     upload(panel, ROOT / "examples" / EXAMPLE["skin"])
     expect(panel.locator(".v-word")).to_have_text(re.compile("^(Überweisen|Keine Überweisung)$"))
     expect(panel.get_by_role("heading", name="Die drei wahrscheinlichsten Klassen")).to_be_visible()
-    expect(panel.locator("[id^=cost-sentence]")).to_contain_text("findet die Schwelle")
+    sentence = panel.locator("[id^=cost-sentence]")
+    expect(sentence).to_contain_text(re.compile(r"Wenn 10 von 1\s000 Personen .* findet die Schwelle 0,187 "))
     # The decision at another threshold comes from the server too.
     panel.get_by_role("slider", name=re.compile("Schwelle")).fill("0")
     expect(panel.locator(".v-word")).to_have_text("Überweisen")
-    expect(panel.locator(".v-decision")).to_contain_text("an oder über der Schwelle von 0.0%")
+    expect(sentence).to_contain_text("findet die Schwelle 0 ")
+    panel.get_by_role("slider", name=re.compile("Schwelle")).fill("0.04")
+    expect(sentence).to_contain_text("findet die Schwelle 0,04 ")
+    panel.get_by_role("slider", name=re.compile("Schwelle")).fill("0")
+    expect(panel.locator(".v-decision")).to_contain_text("an oder über der Schwelle von 0,0\N{NARROW NO-BREAK SPACE}%")
 
 
 def test_a_refusal_is_in_the_language_of_the_address(visit: Any) -> None:

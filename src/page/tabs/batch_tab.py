@@ -17,6 +17,7 @@ from src import fair_queue
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
 from src.page.endpoints import MODEL_EVENT
 from src.page.link import Controls
+from src.page.number_format import thousands
 from src.page.translation import gettext as _
 from src.page.translation import marked, ngettext, translated
 from src.page.views import batch_table, comparison, result_card, threshold_costs
@@ -126,7 +127,7 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
         paths = [path for path, _ in uploads]
         sources = [(paths.index(item.path), item.member) for item in items]
         shown = batch_table.table(task, rows, sources, checked_threshold)
-        text = ngettext("Save as CSV (%(n)s row)", "Save as CSV (%(n)s rows)", len(rows)) % {"n": f"{len(rows):,}"}
+        text = ngettext("Save as CSV (%(n)s row)", "Save as CSV (%(n)s rows)", len(rows)) % {"n": thousands(len(rows))}
         save = gr.Button(text, visible=True)
         return None, paths, shown, batch.dump_rows(rows), save
 

@@ -7,6 +7,7 @@ import gradio as gr
 
 from src.page.blocks import NOT_UPLOADED, example_files, html, refused
 from src.page.endpoints import MODEL_EVENT
+from src.page.number_format import whole_percent
 from src.page.translation import gettext as _
 from src.page.translation import translated
 from src.page.views import clinic
@@ -38,7 +39,7 @@ def clinic_tab(pool: WorkerPool) -> None:
             elem_classes="v-explain",
         )
         target = gr.Radio(
-            [(f"{target:.0%}", str(target)) for target in TARGETS],
+            [(whole_percent(target), str(target)) for target in TARGETS],
             value="0.95",
             label=_("Sensitivity that you need"),
             elem_classes="v-explain",

@@ -6,6 +6,7 @@ import gradio as gr
 
 from src.models.prediction import EXPLANATIONS
 from src.page.blocks import example_files, html
+from src.page.number_format import general, thousands
 from src.page.tabs.sections import Sections
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.summary_part import written_part
@@ -85,7 +86,7 @@ class TaskControls:
                     "Most scanners have 0.25 at 40×, 0.5 at 20× and 1 at 10×. Leave this empty if the file states it, "
                     "or if the image is one tile of %(side)s pixels at %(mpp)s µm.",
                     side=self.task.input_side,
-                    mpp=f"{self.task.mpp:g}",
+                    mpp=general(self.task.mpp),
                 ),
             )
         # Hidden if there is only one model.
@@ -134,7 +135,7 @@ class TaskControls:
                 step=1,
                 label=_(
                     "Of %(people)s %(units)s, how many have %(disease)s?",
-                    people=f"{threshold_costs.PEOPLE:,}",
+                    people=thousands(threshold_costs.PEOPLE),
                     units=translated(self.task.units),
                     disease=translated(self.task.disease),
                 ),

@@ -21,6 +21,6 @@ def report(shown: Report, target: float) -> str:
         "clinic_report.html",
         report=shown,
         head=[translated(cell) for cell in shown.head],
-        points=[[translated(first), *cells] for first, *cells in shown.points],
+        points=[list(map(translated, row)) for row in shown.points],
         target=shown.targets[target],
     )

@@ -6,9 +6,12 @@ Knows nothing of Gradio or of pixels.
 from collections.abc import Mapping, Sequence
 
 from src.models.checkpoints import Checkpoint
-from src.models.evaluation import MALIGNANT, Metric
+from src.models.evaluation import MALIGNANT
+from src.page.number_format import decimals, general, percent, percentage, thousands
 from src.page.render import render
-from src.results.formatting import percent
+from src.page.translation import gettext as _
+from src.page.translation import translated
+from src.results.formatting import with_interval
 from src.results.result import ModelAnswer
 from src.results.thresholds import decide, operating_point
 
@@ -39,22 +42,16 @@ def models_table(served: Served, speeds: Speeds) -> str:
                     (point.specificity, point.specificity_interval, home.negatives),
                 )
             ]
-        speed = f"{speeds[name]:.1f} ms" if name in speeds else "–"
-        auc = _figure(home.metrics.get("auc_malignant")) if home else "–"
-        rows.append([title(checkpoint), auc, *shares, f"{threshold:g}", speed])
+        speed = f"{decimals(speeds[name])} ms" if name in speeds else "–"
+        auc = translated(with_interval(home.metrics.get("auc_malignant"))) if home else "–"
+        rows.append([title(checkpoint), auc, *shares, general(threshold), speed])
     sizes = sorted({home.n for checkpoint in served.values() if (home := checkpoint.evaluation.home)})
-    return render("models_table.html", rows=rows, test_sizes=[f"{n:,}" for n in sizes])
-
-
-def _figure(found: Metric | None) -> str:
-    if found is None or found.value is None:
-        return "–"
-    low, high = found.interval
-    return f"{found.value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")
+    return render("models_table.html", rows=rows, test_sizes=list(map(thousands, sizes)))
 
 
 def _share(value: float, interval: tuple[float, float]) -> str:
-    return f"{percent(value)} ({percent(interval[0])[:-1]} to {percent(interval[1])[:-1]})"
+    low, high = map(percentage, interval)
+    return _("%(value)s (%(low)s to %(high)s)", value=percent(value), low=low, high=high)
 
 
 def side_by_side(answers: Sequence[ModelAnswer], served: Served, threshold: float) -> str:

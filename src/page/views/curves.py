@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Any, Final
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Evaluation
+from src.page.number_format import decimals, general, percent, thousands, whole_percent
 from src.page.render import render
 from src.page.translation import gettext as _
 from src.results import chart_data
 from src.results.chart_data import Point
-from src.results.formatting import percent
 from src.results.thresholds import CONFIDENCE, operating_point, proportion_interval
 
 SCORE_BINS = 20
@@ -115,50 +115,57 @@ def _band(test_set: EvaluatedSet) -> str:
     return FRAME.path(upper + lower[::-1]) + "Z"
 
 
+def _looks(test_sets: Sequence[EvaluatedSet]) -> list[str]:
+    """How each set is drawn: "away" is the first set of this kind, "away-2" the next, so that no two look alike."""
+    kinds: list[str] = [test_set.kind for test_set in test_sets]
+    earlier = [kinds[:at].count(kind) for at, kind in enumerate(kinds)]
+    return [f"{kind}-{n + 1}" if n else kind for kind, n in zip(kinds, earlier, strict=True)]
+
+
 def _roc(
     test_sets: Sequence[EvaluatedSet], threshold: float, thresholds: Sequence[float], p_malignant: float | None
 ) -> dict[str, Any]:
+    looks = _looks(test_sets)
     chart = chart_data.roc((test_set.title, test_set.tables[MALIGNANT]) for test_set in test_sets)
     return {
         "axes": chart.axes,
         "bands": [(test_set.kind, _band(test_set)) for test_set in test_sets if test_set.kind != "second"],
         "lines": [
-            {"kind": test_set.kind, "path": FRAME.path(line.points)}
-            for test_set, line in zip(test_sets, chart.lines, strict=True)
+            {"look": look, "path": FRAME.path(line.points)} for look, line in zip(looks, chart.lines, strict=True)
         ],
         # Neighbouring targets overlap and the last lies on top; the threshold that it shows is close enough.
         "targets": [(_roc_point(test_sets[0], at), _counts(test_sets, at)) for at in thresholds],
         "image_point": None if p_malignant is None else _roc_point(test_sets[0], p_malignant),
-        "points": [(test_set.kind, _roc_point(test_set, threshold)) for test_set in test_sets],
+        "points": [(look, _roc_point(test_set, threshold)) for look, test_set in zip(looks, test_sets, strict=True)],
         "keys": [
-            {"kind": test_set.kind, "title": test_set.title, "auc": _metric(test_set, "auc_malignant", 1, 3)}
-            for test_set in test_sets
+            {"look": look, "title": test_set.title, "auc": _metric(test_set, "auc_malignant", 1, 3)}
+            for look, test_set in zip(looks, test_sets, strict=True)
         ],
     }
 
 
 def _counts(test_sets: Sequence[EvaluatedSet], threshold: float) -> str:
     """The counts at one threshold on every test set."""
-    counts = [_("Threshold %(threshold)s.", threshold=f"{threshold:g}")]
+    counts = [_("Threshold %(threshold)s.", threshold=general(threshold))]
     for test_set in test_sets:
         point = operating_point(test_set.tables[MALIGNANT], threshold)
         counts.append(
             _(
                 "%(test_set)s: %(found)s of %(positives)s found, %(false_alarms)s false alarms among %(negatives)s.",
                 test_set=test_set.title,
-                found=f"{point.tp:,}",
-                positives=f"{test_set.positives:,}",
-                false_alarms=f"{point.fp:,}",
-                negatives=f"{test_set.negatives:,}",
+                found=thousands(point.tp),
+                positives=thousands(test_set.positives),
+                false_alarms=thousands(point.fp),
+                negatives=thousands(test_set.negatives),
             )
         )
     return " ".join(counts)
 
 
-def _metric(test_set: EvaluatedSet, name: str, scale: int, decimals: int) -> str:
+def _metric(test_set: EvaluatedSet, name: str, scale: int, places: int) -> str:
     found = test_set.metrics.get(name)
     values = [None] if found is None else [found.value, *found.interval]
-    shown = [f"{scale * value:.{decimals}f}" for value in values if value is not None]
+    shown = [decimals(scale * value, places) for value in values if value is not None]
     if len(shown) < 3:
         return _("not given")
     return _("%(value)s (%(low)s to %(high)s)", **dict(zip(("value", "low", "high"), shown, strict=True)))
@@ -190,10 +197,10 @@ def _scores(test_set: EvaluatedSet, threshold: float, p_malignant: float | None)
                 "%(negatives)s others.",
                 low=f"{100 * i / SCORE_BINS:.0f}",
                 high=f"{100 * (i + 1) / SCORE_BINS:.0f}",
-                malignant=f"{malignant:,}",
-                positives=f"{test_set.positives:,}",
-                others=f"{others:,}",
-                negatives=f"{test_set.negatives:,}",
+                malignant=thousands(malignant),
+                positives=thousands(test_set.positives),
+                others=thousands(others),
+                negatives=thousands(test_set.negatives),
             ),
         }
         for i, (malignant, others) in enumerate(counts)
@@ -217,10 +224,10 @@ def _rank(test_set: EvaluatedSet, p_malignant: float | None) -> str:
         "This image (the diamond) scores %(p)s. %(malignant)s of the %(positives)s malignant test images and "
         "%(others)s of the %(negatives)s others score this high or higher.",
         p=percent(p_malignant),
-        malignant=f"{point.tp:,}",
-        positives=f"{test_set.positives:,}",
-        others=f"{point.fp:,}",
-        negatives=f"{test_set.negatives:,}",
+        malignant=thousands(point.tp),
+        positives=thousands(test_set.positives),
+        others=thousands(point.fp),
+        negatives=thousands(test_set.negatives),
     )
 
 
@@ -250,13 +257,13 @@ def _reliability(test_sets: Sequence[EvaluatedSet], p_malignant: float | None) -
     ]
     return {
         "axes": chart.axes,
-        "example": f"{EXAMPLE:.0%}",
+        "example": whole_percent(EXAMPLE),
         "dots": dots,
         "sentences": sentences,
         "distinct_sentences": list(dict.fromkeys(sentences)),
         "title": home.title,
         "error": _metric(home, "calibration_error", 100, 1),
-        "malignant": f"{100 * home.positives / home.n:.0f}%",
+        "malignant": whole_percent(home.positives / home.n),
     }
 
 
@@ -278,12 +285,12 @@ def reliability_sentence(test_set: EvaluatedSet, displayed: float) -> str:
     return _(
         "%(n)s test images have a displayed probability of %(lower)s to %(upper)s%%. Of these, %(share)s%% are "
         "malignant (%(low)s to %(high)s). Their mean displayed probability is %(mean)s%%: %(verdict)s.",
-        n=f"{found.n:,}",
+        n=thousands(found.n),
         lower=f"{100 * found.lower:.0f}",
         upper=f"{100 * found.upper:.0f}",
-        share=f"{100 * found.share_malignant:.1f}",
-        low=f"{100 * low:.1f}",
-        high=f"{100 * high:.1f}",
-        mean=f"{100 * found.mean_score:.1f}",
+        share=decimals(100 * found.share_malignant),
+        low=decimals(100 * low),
+        high=decimals(100 * high),
+        mean=decimals(100 * found.mean_score),
         verdict=verdict,
     )

@@ -19,9 +19,11 @@ from src.models.evaluation import (
     MALIGNANT,
     EvaluatedSet,
     Evaluation,
+    Metric,
     Proportion,
     WithoutNearDuplicates,
 )
+from src.page.number_format import decimals, general, percent, thousands
 from src.page.render import render
 from src.page.translation import gettext as _
 from src.page.translation import marked, translated
@@ -112,7 +114,7 @@ def _overview_rows(model: Model) -> list[list[str]]:
     for one in model.evaluation.held_out:
         point = one.at_default_threshold[MALIGNANT]
         cells = (one.metrics["auc_malignant"], point.sensitivity, point.specificity)
-        rows.append([model.title, set_title(one), *map(with_interval, cells), f"{point.threshold:g}"])
+        rows.append([model.title, set_title(one), *map(shown_with_interval, cells), general(point.threshold)])
     return rows
 
 
@@ -151,13 +153,18 @@ def _evaluated(model: Model) -> Markup:
 
 def set_title(one: EvaluatedSet) -> str:
     """A set's title on the page: whether it is a test split or external, its datasets, and its number of images."""
-    return f"{_('external') if one.kind == 'away' else _('test')}, {one.title} (n = {one.n:,})"
+    return f"{_('external') if one.kind == 'away' else _('test')}, {one.title} (n = {thousands(one.n)})"
+
+
+def shown_with_interval(found: Metric | None) -> str:
+    """A figure with its interval in the visitor's language."""
+    return translated(with_interval(found))
 
 
 def share_of(found: Proportion, n: str = "") -> Share:
     """A proportion's figure, unless it has fewer than MIN_CASES cases; `n` replaces the number of cases."""
     few = found.of < MIN_CASES or found.value is None
-    return Share(None if few else with_interval(found), n or f"{found.of:,}")
+    return Share(None if few else shown_with_interval(found), n or thousands(found.of))
 
 
 def _training(evaluation: Evaluation) -> dict[str, Any] | None:
@@ -166,9 +173,9 @@ def _training(evaluation: Evaluation) -> dict[str, Any] | None:
     if training is None:
         return None
     return {
-        "n": f"{training.n:,}",
-        "groups": f"{training.groups:,}",
-        "classes": ", ".join(f"{code} {n:,}" for code, n in training.n_per_class.items()),
+        "n": thousands(training.n),
+        "groups": thousands(training.groups),
+        "classes": ", ".join(f"{code} {thousands(n)}" for code, n in training.n_per_class.items()),
     }
 
 
@@ -176,7 +183,7 @@ def _metrics(sets: Sequence[EvaluatedSet]) -> list[list[str | Share]]:
     """A row for each metric and each proportion at the default threshold, with a cell for each set."""
     first = sets[0]
     rows: list[list[str | Share]] = [
-        [translated(title), *(with_interval(one.metrics.get(name)) for one in sets)]
+        [translated(title), *(shown_with_interval(one.metrics.get(name)) for one in sets)]
         for name, title in METRIC_NAMES.items()
         if name in first.metrics
     ]
@@ -185,7 +192,7 @@ def _metrics(sets: Sequence[EvaluatedSet]) -> list[list[str | Share]]:
             title = translated(share_title(name, target))
             points = (one.at_default_threshold.get(target) for one in sets)
             cells = (share_of(getattr(found, name)) if found else "–" for found in points)
-            rows.append([_("%(title)s at %(threshold)s", title=title, threshold=f"{point.threshold:g}"), *cells])
+            rows.append([_("%(title)s at %(threshold)s", title=title, threshold=general(point.threshold)), *cells])
     return rows
 
 
@@ -194,14 +201,14 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
     region = one.region
     return {
         "title": title,
-        "groups": f"{one.groups:,}",
+        "groups": thousands(one.groups),
         "independent": one.groups == one.n,
         "region": region
         and {
-            "n": f"{region.n:,}",
-            "dice": f"{region.dice:.3f}",
-            "hit": f"{region.hit:.1%}",
-            "empty": f"{region.empty:.1%}",
+            "n": thousands(region.n),
+            "dice": decimals(region.dice, 3),
+            "hit": percent(region.hit),
+            "empty": percent(region.empty),
         },
         "near_duplicates": one.without_near_duplicates and _near_duplicates(one.n, one.without_near_duplicates),
     }
@@ -212,13 +219,13 @@ def _near_duplicates(n: int, without: WithoutNearDuplicates) -> dict[str, Any]:
     left_out, point = n - without.n, without.at_default_threshold.get(MALIGNANT)
     return {
         "left_out": left_out,
-        "thumbnail_side": f"{without.thumbnail_side:d}",
-        "correlation_above": f"{without.correlation_above:g}",
-        "highest_correlation": f"{without.highest_correlation:.3f}",
-        "n": f"{without.n:,}",
-        "auc": with_interval(without.metrics.get("auc_malignant")),
-        "sensitivity": with_interval(point.sensitivity if point else None),
-        "specificity": with_interval(point.specificity if point else None),
+        "thumbnail_side": without.thumbnail_side,
+        "correlation_above": general(without.correlation_above),
+        "highest_correlation": decimals(without.highest_correlation, 3),
+        "n": thousands(without.n),
+        "auc": shown_with_interval(without.metrics.get("auc_malignant")),
+        "sensitivity": shown_with_interval(point.sensitivity if point else None),
+        "specificity": shown_with_interval(point.specificity if point else None),
     }
 
 
@@ -230,7 +237,9 @@ def _seeds(evaluation: Evaluation) -> dict[str, Any] | None:
     for metric, title in SPREAD_NAMES.items():
         cells = [over_seeds(evaluation, one.name, metric) for one in evaluation.held_out]
         if any(cells):
-            rows.append([translated(title[0].upper() + title[1:]), *(cell or "–" for cell in cells)])
+            rows.append(
+                [translated(title[0].upper() + title[1:]), *(translated(cell) if cell else "–" for cell in cells)]
+            )
     return {"rows": rows, "trained": ", ".join(f"{run.seed}" for run in evaluation.seeds)}
 
 
@@ -239,8 +248,8 @@ def _confusion(task: Task, title: str, one: EvaluatedSet) -> dict[str, Any]:
     rows = []
     for code, counts in zip(task.codes, one.confusion_matrix, strict=True):
         total = sum(counts)
-        cells = [(f"{n:,}", f"{100 * n / total if total else 0:.0f}") for n in counts]
-        rows.append({"code": code, "total": f"{total:,}", "cells": cells})
+        cells = [(thousands(n), f"{100 * n / total if total else 0:.0f}") for n in counts]
+        rows.append({"code": code, "total": thousands(total), "cells": cells})
     return {"title": title, "rows": rows}
 
 
@@ -256,12 +265,12 @@ def _subgroups(one: EvaluatedSet, title: str) -> list[dict[str, Any]]:
                 interval=found.auc_malignant_interval or (None, None),
                 of=min(positives, others),
             )
-            shares = [share_of(auc, f"{positives:,} + {others:,}")]
+            shares = [share_of(auc, f"{thousands(positives)} + {thousands(others)}")]
             shares += [share_of(found.sensitivity), share_of(found.specificity)]
-            rows.append([value.removesuffix(" of the picture"), f"{found.n:,}", *shares])
+            rows.append([value.removesuffix(" of the picture"), thousands(found.n), *shares])
         if rows:
             kind_title = _(_KINDS[kind]) if kind in _KINDS else kind
-            threshold = f"{next(iter(values.values())).threshold:g}"
+            threshold = general(next(iter(values.values())).threshold)
             caption = f"{kind_title}, {title}"
             tables.append({"kind": kind_title, "caption": caption, "threshold": threshold, "rows": rows})
     return tables

@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Evaluation, Proportion
+from src.page.number_format import percent, thousands
 from src.page.render import render
 from src.page.translation import gettext as _
-from src.results.formatting import percent
 
 
 def plot(shown: Iterable[tuple[str, Evaluation]]) -> Markup:
@@ -49,7 +49,7 @@ def _row(one: EvaluatedSet) -> dict[str, Any]:
 
 
 def _counted(count: int, found: Proportion) -> dict[str, str]:
-    return {"n": f"{count:,}", "total": f"{found.of:,}"}
+    return {"n": thousands(count), "total": thousands(found.of)}
 
 
 def _share(name: str, found: Proportion, derivation: str) -> dict[str, Any]:

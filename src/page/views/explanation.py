@@ -14,8 +14,9 @@ from PIL import Image
 from src.exports import heat_map
 from src.exports.heat_map import Layers
 from src.models.evaluation import EvaluatedSet, Evaluation, Faithfulness, Location, Metric
+from src.page.number_format import decimals, general, percent
 from src.page.render import render
-from src.results.formatting import percent
+from src.page.translation import gettext as _
 from src.results.result import Result
 from src.tasks import Task
 
@@ -49,7 +50,7 @@ def _scale_bar(result: Result) -> dict[str, Any] | None:
     width = result.spacing[0] * result.size[0]
     power = 10.0 ** math.floor(math.log10(width / 3))
     length = next(step * power for step in (5, 2, 1) if step * power <= width / 3)
-    return {"text": f"{length:g} mm", "share": length / width}
+    return {"text": f"{general(length)} mm", "share": length / width}
 
 
 def heat_map_trust(result: Result, evaluation: Evaluation) -> str:
@@ -127,5 +128,7 @@ def _points(found: Metric) -> str:
     if found.value is None:
         return "–"
     low, high = found.interval
-    ends = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"
-    return f"{100 * found.value:.1f}{ends}"
+    shown = decimals(100 * found.value)
+    if low is None or high is None:
+        return shown
+    return _("%(value)s (%(low)s to %(high)s)", value=shown, low=decimals(100 * low), high=decimals(100 * high))

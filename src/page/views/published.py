@@ -11,6 +11,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from src.models.evaluation import MALIGNANT, EvaluatedSet, Metric
+from src.page.number_format import decimals, general, thousands
 from src.page.render import render
 from src.page.translation import gettext as _
 from src.page.translation import marked, translated
@@ -61,10 +62,12 @@ def beside(task: Task, sets: Mapping[str, EvaluatedSet]) -> Markup:
 
 def _claimed(claimed: Mapping[str, Any]) -> str:
     if "range" in claimed:
-        return f"{claimed['range'][0]:.3f} to {claimed['range'][1]:.3f}"
+        low, high = (decimals(end, 3) for end in claimed["range"])
+        return _("%(low)s to %(high)s", low=low, high=high)
     if "interval" in claimed:
-        return with_interval(Metric.model_validate(claimed))
-    return f"{claimed['value']:.3f}" + (f" ± {claimed['plus_minus']:.3f}" if "plus_minus" in claimed else "")
+        return translated(with_interval(Metric.model_validate(claimed)))
+    spread = f" ± {decimals(claimed['plus_minus'], 3)}" if "plus_minus" in claimed else ""
+    return decimals(claimed["value"], 3) + spread
 
 
 def _comparable(reference: Mapping[str, Any], ours: EvaluatedSet | None) -> str:
@@ -72,27 +75,33 @@ def _comparable(reference: Mapping[str, Any], ours: EvaluatedSet | None) -> str:
         return _("No: %(difference)s.", difference=reference["difference"])
     if ours is None:
         return _("No: this model was not evaluated on that dataset.")
+    n = thousands(ours.n)
     if ours.n == reference["n"]:
-        return _("Yes: the same %(n)s images and the same question.", n=f"{ours.n:,}")
-    return _("In part: the same dataset and question, but Vigil was evaluated on %(n)s of its images.", n=f"{ours.n:,}")
+        return _("Yes: the same %(n)s images and the same question.", n=n)
+    return _(
+        "In part: the same dataset and question, but Vigil was evaluated on %(n)s of its images.", n=thousands(ours.n)
+    )
 
 
 def _own(metric: str, ours: EvaluatedSet) -> str:
     """The same figure of our model on one set; a dash if there is none."""
     if metric in ours.metrics:
-        return with_interval(ours.metrics[metric])
-    share, _, target = metric.partition("_")
+        return translated(with_interval(ours.metrics[metric]))
+    share, _underscore, target = metric.partition("_")
     if share in ("sensitivity", "specificity"):
         point = ours.at_default_threshold.get(target or MALIGNANT)
-        return "–" if point is None else f"{with_interval(getattr(point, share))} at {point.threshold:g}"
+        if point is None:
+            return "–"
+        figure = translated(with_interval(getattr(point, share)))
+        return _("%(title)s at %(threshold)s", title=figure, threshold=general(point.threshold))
     if target != MALIGNANT:
         return "–"
     half = operating_point(ours.tables[MALIGNANT], 0.5)
     if share == "f1":
-        return f"{2 * half.tp / (2 * half.tp + half.fp + half.fn):.3f}" if half.tp else "–"
+        return decimals(2 * half.tp / (2 * half.tp + half.fp + half.fn), 3) if half.tp else "–"
     k, n = {
         "accuracy": (half.tp + half.tn, half.tp + half.tn + half.fp + half.fn),
         "precision": (half.tp, half.tp + half.fp),
         "recall": (half.tp, half.tp + half.fn),
     }[share]
-    return with_interval(Metric(value=k / n if n else None, interval=proportion_interval(k, n)))
+    return translated(with_interval(Metric(value=k / n if n else None, interval=proportion_interval(k, n))))

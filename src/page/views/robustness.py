@@ -7,8 +7,9 @@ decision.
 from typing import Any
 
 from src.models.evaluation import EvaluatedSet, Evaluation, Metric
+from src.page.number_format import decimals, percent
 from src.page.render import render
-from src.results.formatting import percent
+from src.page.translation import gettext as _
 from src.results.result import Robustness
 
 
@@ -46,4 +47,7 @@ def _interval(found: Metric) -> str:
     if found.value is None:
         return "–"
     low, high = found.interval
-    return percent(found.value) + ("" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})")
+    shown = percent(found.value)
+    if low is None or high is None:
+        return shown
+    return _("%(value)s (%(low)s to %(high)s)", value=shown, low=decimals(100 * low), high=decimals(100 * high))

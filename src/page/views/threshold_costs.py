@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.models.evaluation import MALIGNANT, TARGETS, Evaluation
+from src.page.number_format import decimals, general, local, percent, percentage, thousands, whole_percent
 from src.page.render import render
 from src.page.translation import gettext as _
 from src.page.translation import marked
 from src.page.views import curves
-from src.results.formatting import percent
 from src.results.thresholds import (
     INTERVAL_METHOD,
     PEOPLE,
@@ -60,7 +60,7 @@ def named_thresholds(evaluation: Evaluation, default: float) -> list[NamedThresh
         promise = validation_promise(evaluation, target)
         named.append(
             NamedThreshold(
-                _("%(share)s sensitivity", share=f"{target:.0%}"), promise.threshold if promise else None, promise
+                _("%(share)s sensitivity", share=whole_percent(target)), promise.threshold if promise else None, promise
             )
         )
     return named
@@ -88,7 +88,7 @@ def moving_figures(evaluation: Evaluation, threshold: float, prevalence: float) 
     `prevalence` is how many of PEOPLE are ill, more than none and fewer than all. The key of an interval ends with
     "_interval".
     """
-    shown = {"threshold": f"{threshold:g}"}
+    shown = {"threshold": general(threshold)}
     for i, test_set in enumerate(evaluation.held_out):
         point = operating_point(test_set.tables[MALIGNANT], threshold)
         expected = outcome(point, prevalence / PEOPLE, PEOPLE)
@@ -103,12 +103,16 @@ def moving_figures(evaluation: Evaluation, threshold: float, prevalence: float) 
             estimates[f"sensitivity_{code}"] = Estimate(alone.sensitivity, *alone.sensitivity_interval)
         for key, share in estimates.items():
             shown[f"{i}.{key}"] = "–" if math.isnan(share.value) else percent(share.value)
-            shown[f"{i}.{key}_interval"] = f"({percent(share.low)[:-1]} to {percent(share.high)[:-1]})"
+            shown[f"{i}.{key}_interval"] = _between(percentage(share.low), percentage(share.high))
         counts = {"found": expected.found, "missed": expected.missed, "false_alarms": expected.false_alarms}
         for key, count in counts.items():
             shown[f"{i}.{key}"] = number_of_people(count.value)
-            shown[f"{i}.{key}_interval"] = f"({number_of_people(count.low)} to {number_of_people(count.high)})"
+            shown[f"{i}.{key}_interval"] = _between(number_of_people(count.low), number_of_people(count.high))
     return shown
+
+
+def _between(low: str, high: str) -> str:
+    return f"({_('%(low)s to %(high)s', low=low, high=high)})"
 
 
 def moving_columns(
@@ -125,8 +129,8 @@ def number_of_people(people: float) -> str:
     if math.isnan(people):
         return "–"
     if 0 < people < 0.05:
-        return "<0.1"
-    return f"{people:.1f}" if people < 9.95 else f"{people:,.0f}"
+        return local("<0.1")
+    return decimals(people) if people < 9.95 else thousands(people)
 
 
 def cost_section(task: Task, evaluation: Evaluation, threshold: float, prevalence: float) -> str:
@@ -164,8 +168,8 @@ def prevalence_hint(evaluation: Evaluation) -> str:
     split = _(
         "In the test split of %(title)s, %(n)s of %(people)s images are malignant.",
         title=home.title,
-        n=f"{PEOPLE * home.positives / home.n:.0f}",
-        people=f"{PEOPLE:,}",
+        n=thousands(PEOPLE * home.positives / home.n),
+        people=thousands(PEOPLE),
     )
     return f"{hint} {split}"
 
@@ -181,8 +185,8 @@ def promised_sensitivities(task: Task, evaluation: Evaluation) -> str:
     promises: list[dict[str, Any]] = [
         {
             "promise": promise,
-            "target": f"{promise.target:.0%}",
-            "confidence": f"{promise.confidence:.0%}",
+            "target": whole_percent(promise.target),
+            "confidence": whole_percent(promise.confidence),
             "unseen": evaluation.left_out_sensitivity.get(promise.target, {}),
         }
         for promise in found

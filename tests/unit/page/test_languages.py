@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio.context import Context
@@ -25,6 +26,7 @@ from tests.support.synthetic_results import gate, result
 
 TEMPLATES = sorted((ROOT / "src" / "page" / "templates").iterdir())
 TRANSLATED = sorted(LANGUAGES.keys() - {ENGLISH})
+SPOKEN = ("title", "aria-label", "alt", "data-readout")
 MARKUP = re.compile(r"</?(\w+)|&\w+;")
 
 
@@ -58,8 +60,10 @@ def test_figures_of_a_text_are_those_of_its_translation() -> None:
     """A number in a medical text is part of its meaning."""
     for code, texts in page_texts.catalogues().items():
         for english, text in texts.items():
-            numbers = [sorted(re.findall(r"\d+(?:\.\d+)?", PLACEHOLDER.sub("", one))) for one in (english, text)]
-            assert numbers[0] == numbers[1], (code, english)
+            left = [PLACEHOLDER.sub("§", one) for one in (english, text)]
+            numbers = re.findall(r"\d+(?:\.\d+)?", left[0]), re.findall(r"\d+(?:,\d+)?", left[1])
+            assert sorted(numbers[0]) == sorted(number.replace(",", ".") for number in numbers[1]), (code, english)
+            assert not re.search(r"[\d§]%%", left[1]), f"no space before the per cent sign: {text}"
 
 
 def _written(template: str) -> str:
@@ -110,7 +114,7 @@ def test_the_answer_is_in_the_language_of_the_visitor() -> None:
 def test_a_sentence_of_another_room_is_found_with_its_values() -> None:
     other = gate_sentences.sentence(TASKS["skin"], "histopathology")
     assert translated(other) == (
-        "Dies sieht nicht nach Dermatoskopie aus, sondern nach H&E-gefärbte Histologie; öffnen Sie also den Reiter "
+        "Dies sieht nicht nach Dermatoskopie aus, sondern nach Histologie in H&E-Färbung; öffnen Sie also den Reiter "
         "Histopathologie."
     )
     assert translated("The image has 20 × 30 pixels; at least 28 × 28 are needed.") == (
@@ -148,6 +152,19 @@ def test_a_value_in_a_translated_text_is_escaped() -> None:
     assert not shown.find("script")
 
 
+def english_numbers(components: list[dict[str, Any]]) -> set[str]:
+    """Numbers such as 0.5 and 95% in what the parts of a page show, but for the API's calls."""
+    found = set()
+    for props in (part["props"] for part in components):
+        texts = [props.get("label"), props.get("info")]
+        if isinstance(value := props.get("value"), str) and "<" in value and "v-call" not in value:
+            shown = parse(value.replace("95%, Clopper-Pearson", ""))  # written in evaluation.json
+            texts += [shown.text, *(e.attributes[name] for e in shown.all() for name in SPOKEN if name in e.attributes)]
+        for text in filter(None, texts):
+            found.update(re.findall(r"(?<![\w.])\d+(?:\.\d+|%).{0,20}", text))
+    return found
+
+
 @pytest.mark.usefixtures("german")
 def test_a_language_is_drawn_once_with_the_parts_of_the_english_page(models: Models) -> None:
     page = layout.build(WorkerPool(models))
@@ -160,5 +177,7 @@ def test_a_language_is_drawn_once_with_the_parts_of_the_english_page(models: Mod
     assert page.translated["de"] is drawn
     assert [part["id"] for part in page.config["components"]] == numbers
     assert "Bild hier ablegen" in str(page.config["components"])
+    for code in TRANSLATED:
+        assert not english_numbers(page.translated[code]["components"])
     # A part that is made later gets a number of its own.
     assert Context.id >= following > max(numbers)

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from src.models import evaluation
+from src.models.checkpoints import EMBEDDED
 from src.models.evaluation import MALIGNANT, Evaluation
 from src.page.views import cost_summary, curves, threshold_costs
 from src.results import chart_data
 from src.results import thresholds as screening
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
+from tests.support.app import ROOT
 from tests.support.markup import parse, text
 
 
@@ -255,6 +257,16 @@ def test_names_from_a_checkpoint_are_escaped() -> None:
 def test_roc_starts_and_ends_in_the_corners_and_leaves_no_turn_out() -> None:
     table = screening.threshold_table([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [False, False, True, False, True, True])
     assert chart_data.roc_corners(table) == [(0, 0), (0, 2), (1, 2), (1, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_two_curves_look_alike(task: str) -> None:
+    model = evaluation.read(EMBEDDED / task)
+    shown = parse(curves.curves_section(model, 0.3, [0.3]))
+    looks = [line.attributes["class"] for line in shown.one(classes="v-key").find("path")]
+    assert len(set(looks)) == len(looks) == len(model.held_out)
+    style = (ROOT / "src" / "page" / "sections.css").read_text(encoding="utf-8")
+    assert all(f".{look.split()[1]} {{ --v-set-colour" in style for look in looks)
 
 
 def test_the_band_is_around_the_curve() -> None:
