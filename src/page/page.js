@@ -28,6 +28,7 @@ window.vigil = {
   },
   // The texts in place of an answer: `reading` while `image` is read, and `none` if there is no image.
   waiting(image, reading, none) {
+    if (image) unsent = null;
     return image ? reading : none;
   },
   // A text that differs from all earlier ones if something is to be done, so that it triggers an event.
@@ -190,15 +191,20 @@ function explain(message) {
   // The server refuses an upload with a sentence. A proxy before it may send anything.
   const sentence = /^HTTP \d+: ([^<>{}]+\.)$/.exec(text)?.[1] ?? known.sentence;
   message.textContent = sentence;
-  if (known.place) refuse(sentence, known.place);
+  const card = [...document.querySelectorAll(".v-card")].find((one) => one.checkVisibility());
+  if (!known.place || !card) return;
+  unsent = { card, sentence };
+  refuse(known.place);
 }
 
-// Write into the visible card, if `place` is in it, that the image was not read.
-function refuse(sentence, place) {
-  const card = [...document.querySelectorAll(".v-card")].find((one) => one.checkVisibility());
+// The card for whose image there is no answer because the connection failed, and the sentence that says so.
+let unsent = null;
+
+// Write the sentence into the card, in place of this part of it.
+function refuse(place) {
   const refusal = document.querySelector("#v-unsent").content.cloneNode(true);
-  refusal.querySelector("p:not(.v-word)").textContent = sentence;
-  card?.querySelector(place)?.replaceWith(refusal);
+  refusal.querySelector("p:not(.v-word)").textContent = unsent.sentence;
+  unsent.card.querySelector(place)?.replaceWith(refusal);
 }
 
 // The browser's sign for an image that it cannot draw says nothing. The image's name remains for a screen reader.
@@ -245,6 +251,7 @@ new MutationObserver((changes) => {
     if (target.localName === "page-address") target.connectedCallback();
     for (const node of addedNodes) if (node instanceof Element) complete(node);
   }
+  if (unsent) refuse(".v-empty:not(.v-reading)"); // Gradio emptied the card meanwhile.
 }).observe(document.body, {
   childList: true, subtree: true, attributes: true, attributeFilter: ["aria-label", "style", "title"],
 });
