@@ -89,6 +89,7 @@ def test_an_opened_image_keeps_the_threshold_and_the_model_of_the_table(page: Pa
     panel.get_by_role("button", name="Read all").click()
     row = panel.locator("tr[data-p]")
     expect(row).to_have_count(1)
+    p = float(str(row.get_attribute("data-p")))
     panel.get_by_role("spinbutton", name="number input for Threshold").fill("0.99")
     expect(row.locator(".v-decided")).to_have_text("No referral", use_inner_text=True)
     row.get_by_role("button", name=EXAMPLES[0].name).click()
@@ -97,4 +98,4 @@ def test_an_opened_image_keeps_the_threshold_and_the_model_of_the_table(page: Pa
     expect(tab.locator(".v-decision")).to_contain_text("the threshold of 99.0%")
     expect(tab.get_by_role("radio", name=model)).to_be_checked()
     expect(tab.get_by_role("spinbutton", name="number input for Threshold")).to_have_value("0.99")
-    assert p_malignant(tab) == pytest.approx(float(str(row.get_attribute("data-p"))), abs=1e-3)
+    assert p_malignant(tab) == pytest.approx(p, abs=1e-3)

@@ -96,7 +96,7 @@ def test_messages_and_names_of_gradio_are_in_the_language_of_the_address(browser
     expect(panel.get_by_role("spinbutton", name="Zahlenfeld: Schwelle")).to_be_visible()
     expect(panel.get_by_role("button", name="Auf den Ausgangswert zurücksetzen").first).to_be_visible()
     page.get_by_role("tab", name="Viele Bilder").click()
-    expect(page.get_by_text("Datei hier ablegen")).to_be_visible()
+    expect(page.get_by_text("Datei hier ablegen").first).to_be_visible()
     page.get_by_role("tab").first.click()
     page.route(UPLOADS, lambda route: route.abort())
     upload(panel, ROOT / "examples" / EXAMPLE["skin"])
