@@ -22,6 +22,7 @@ GRADIO_NAMES: Final = (
     marked("Close"),
     marked("Upload file"),
     marked("Capture from camera"),
+    marked("Click to upload or drop files"),
     marked("Paste from clipboard"),
     marked("Remove Image"),
     marked("Fullscreen"),
