@@ -2,12 +2,15 @@
 // while the browser still reads the page, so page.js is not there yet.
 {
   const early = document.getElementById("v-early");
+  // Gradio takes its language from the browser, and the address may name another.
+  Object.defineProperty(navigator, "language", { value: early.lang });
   const taken = early.querySelector("input");
   const said = early.querySelector("[role=status]");
   const address = new URLSearchParams(location.search);
   const named = address.get("tab");
   const titles = JSON.parse(early.dataset.titles); // the tabs that read an image -> their titles
   const tab = named ?? Object.keys(titles)[0];
+  const DROPPING = ["dragover", "drop"];
   const LATE = 30_000; // milliseconds
 
   const keep = (files) => {
@@ -35,6 +38,7 @@
     watching.disconnect();
     clearTimeout(late);
     document.removeEventListener("paste", paste);
+    for (const kind of DROPPING) document.removeEventListener(kind, drop);
     early.remove();
     if (taken.files.length === 0) return;
     input.files = taken.files;
@@ -54,7 +58,7 @@
     early.querySelector("h2").textContent = titles[tab];
     early.hidden = false;
     taken.addEventListener("change", () => keep(taken.files));
-    for (const kind of ["dragover", "drop"]) early.addEventListener(kind, drop);
+    for (const kind of DROPPING) document.addEventListener(kind, drop);
     document.addEventListener("paste", paste);
     watching.observe(document.documentElement, {
       childList: true, subtree: true, attributes: true, attributeFilter: ["aria-selected", "style"],

@@ -125,13 +125,20 @@ def speeds(models: Models, names: Sequence[str]) -> dict[str, float]:
 
 def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab], batch: BatchTab) -> None:
     """Let a button move an image to the tab of the task that it looks like, and the table of many images to its tab."""
+    names = json.dumps(list(task_tabs))
     images = [one.controls.image for one in task_tabs.values()]
-    task_of = f"({json.dumps(batch.tasks)})[model]"
+    thresholds = [one.controls.threshold for one in task_tabs.values()]
+    models = [one.controls.model for one in task_tabs.values()]
+    # In the tab of a task, "" stands for the default model.
+    choices = {
+        name: (task, "" if task_tabs[task].models.default_name == name else name) for name, task in batch.tasks.items()
+    }
     batch.opened.success(
         None,
-        [batch.image, batch.controls.model],
-        [tabs, *images],
-        js=f"(image, model) => vigil.handOver({json.dumps(list(task_tabs))}, image, {task_of})",
+        [batch.image, batch.controls.model, batch.controls.threshold, *models],
+        [tabs, *images, *thresholds, *models],
+        js=f"(image, model, threshold, ...models) => "
+        f"vigil.handOverDecided({names}, image, ...({json.dumps(choices)})[model], threshold, ...models)",
         api_visibility="private",
     )
     for one in task_tabs.values():
@@ -139,7 +146,7 @@ def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab], batch: BatchTab) 
             None,
             [one.controls.image, one.controls.other_task],
             [tabs, *images],
-            js=f"(image, other) => vigil.handOver({json.dumps(list(task_tabs))}, image, other)",
+            js=f"(image, other) => vigil.handOver({names}, other, image)",
             api_visibility="private",
         )
 

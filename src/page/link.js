@@ -5,7 +5,7 @@
   const NONE = "none"; // the value of "open" if no section is open
   const changed = {}; // tab -> its model, threshold and open sections, if they were changed
   let sections = {}; // tab -> section -> whether it is open
-  // tab -> the threshold of the link. It waits until the model of the link is chosen, because that sets a threshold too.
+  // tab -> the threshold for the model that is about to be chosen, in place of the model's own.
   const pending = {};
   let openTab = null;
 
@@ -65,18 +65,23 @@
 
   // Write into the address that a tab was opened, or that the control `key` of a tab has a new value.
   window.vigil.recordState = (tab, key, value) => {
-    if (key === "threshold" && tab in pending && value !== pending[tab]) {
-      value = pending[tab];
-      delete pending[tab];
-    }
     if (key) (changed[tab] ??= {})[key] = value;
     else openTab = tab;
     if (tab === openTab) write();
     if (!key) document.querySelector(`[data-tab-id="${tab}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
-    return value;
   };
 
-  // A visitor who moves the slider overrides the threshold of the link.
+  // Let the model that a tab is about to choose begin with this threshold.
+  window.vigil.keepThreshold = (tab, threshold) => {
+    pending[tab] = threshold;
+  };
+  // The threshold with which the chosen model of a tab begins; null for the model's own.
+  window.vigil.takeThreshold = (tab) => {
+    const threshold = pending[tab] ?? null;
+    delete pending[tab];
+    return threshold;
+  };
+  // A visitor who moves the slider overrides it.
   document.addEventListener("input", ({ target }) => {
     const slider = target.closest?.("[id^='threshold-']");
     if (slider) delete pending[slider.id.slice("threshold-".length)];

@@ -62,7 +62,7 @@ def keep(page: gr.Blocks, tabs: gr.Tabs, tab_by_id: Mapping[str, gr.Tab], contro
             control.change(
                 None,
                 control,
-                control,
+                None,
                 js=f"(value) => vigil.recordState({json.dumps(name)}, {json.dumps(key)}, value)",
                 api_visibility="private",
             )

@@ -26,9 +26,10 @@ window.vigil = {
       part.setAttribute("transform", `translate(${columns[part.dataset.move][row]})`);
     }
   },
-  // The texts that stand in place of an answer while `image` is read.
-  waiting(image, texts) {
-    return image ? texts : texts.map(() => ({ __type__: "update" }));
+  // The texts in place of an answer: `reading` while `image` is read, and `none` if there is no image.
+  waiting(image, reading, none) {
+    if (image) unsent = null;
+    return image ? reading : none;
   },
   // A text that differs from all earlier ones if something is to be done, so that it triggers an event.
   wanted(isWanted) {
@@ -39,10 +40,18 @@ window.vigil = {
     const found = new DOMParser().parseFromString(decision, "text/html").querySelector("[data-spoken]");
     document.querySelector("#vigil-spoken").textContent = found?.dataset.spoken ?? "";
   },
-  // Open the tab `other` of `names` with `image` in it. Returns the values of the tabs and of each tab's image.
-  handOver(names, image, other) {
+  // Open the tab `other` of `names` with these values. Returns the values of the tabs, and for each of `values` those of
+  // all of `names`.
+  handOver(names, other, ...values) {
     const same = { __type__: "update" };
-    return [{ ...same, selected: other }, ...names.map((name) => (name === other ? image : same))];
+    const only = (value) => names.map((name) => (name === other ? value : same));
+    return [{ ...same, selected: other }, ...values.flatMap(only)];
+  },
+  // `handOver` for an image of the table of many images, with the model and the threshold that decided there. `models` are
+  // the present models of the tabs.
+  handOverDecided(names, image, other, model, threshold, ...models) {
+    if (models[names.indexOf(other)] !== model) window.vigil.keepThreshold(other, threshold);
+    return window.vigil.handOver(names, other, image, threshold, model);
   },
   // Whether the section below this button of an accordion is open.
   isOpen(button) {
@@ -162,35 +171,91 @@ function catchUp(part) {
   if (threshold) window.vigil.follow(task, Number(threshold));
 }
 
-new MutationObserver((changes) => {
-  for (const { type, target, addedNodes } of changes) {
-    if (type === "attributes") {
-      if (target.dataset.testid === "accordion-content") describeAccordion(target.previousElementSibling);
-      continue;
-    }
-    for (const node of addedNodes) {
-      if (!node.querySelectorAll) continue; // a text
-      node.querySelectorAll(".gr-accordion > button").forEach(describeAccordion);
-      // Gradio's messages are a button around the button that closes them; the inner one is enough.
-      for (const header of node.querySelectorAll(".toast-header")) {
-        for (const name of ["role", "tabindex"]) header.removeAttribute(name);
-      }
-      const part = node.querySelector("[data-figure], [data-move]");
-      if (part) catchUp(part);
-    }
+// Texts that Gradio itself writes, in English or raw, and ours in their place: src/page/views/page_frame.py.
+const { names: NAMES, messages: MESSAGES } = JSON.parse(document.querySelector(".v-header").dataset.texts);
+
+// The names of Gradio's controls for a screen reader.
+function translateNames(element) {
+  for (const attribute of ["aria-label", "title"]) {
+    const text = element.getAttribute(attribute) ?? "";
+    const [start, ours] = NAMES.find(([english]) => text.startsWith(english)) ?? [];
+    if (start && start !== ours) element.setAttribute(attribute, ours + text.slice(start.length));
   }
-}).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["style"] });
-document.querySelectorAll(".gr-accordion > button").forEach(describeAccordion);
+}
+
+// A message of Gradio. If an image was not sent, the card says so, too.
+function explain(message) {
+  const text = message.textContent;
+  const known = MESSAGES.find(({ start }) => text.startsWith(start));
+  if (!known) return;
+  // The server refuses an upload with a sentence. A proxy before it may send anything.
+  const sentence = /^HTTP \d+: ([^<>{}]+\.)$/.exec(text)?.[1] ?? known.sentence;
+  message.textContent = sentence;
+  const card = [...document.querySelectorAll(".v-card")].find((one) => one.checkVisibility());
+  if (!known.place || !card) return;
+  unsent = { card, sentence };
+  refuse(known.place);
+}
+
+// The card for whose image there is no answer because the connection failed, and the sentence that says so.
+let unsent = null;
+
+// Write the sentence into the card, in place of this part of it.
+function refuse(place) {
+  const refusal = document.querySelector("#v-unsent").content.cloneNode(true);
+  refusal.querySelector("p:not(.v-word)").textContent = unsent.sentence;
+  unsent.card.querySelector(place)?.replaceWith(refusal);
+}
+
+// The browser's sign for an image that it cannot draw says nothing. The image's name remains for a screen reader.
+for (const [kind, opacity] of [["error", 0], ["load", 1]]) {
+  document.addEventListener(kind, ({ target }) => {
+    if (target.matches?.(".v-image .image-frame img")) target.style.opacity = opacity;
+  }, true);
+}
 
 // <page-address>: the address of this page's server, as the visitor reached it.
 customElements.define(
   "page-address",
   class extends HTMLElement {
     connectedCallback() {
-      this.textContent = (location.origin + location.pathname).replace(/\/$/, "");
+      // Gradio empties the element when the server sends its surroundings again.
+      if (!this.firstChild) this.textContent = (location.origin + location.pathname).replace(/\/$/, "");
     }
   },
 );
+
+// Complete what Gradio has drawn: `root` and the elements in it.
+function complete(root) {
+  const found = (selector) => [...(root.matches(selector) ? [root] : []), ...root.querySelectorAll(selector)];
+  found(".gr-accordion > button").forEach(describeAccordion);
+  found("[aria-label], [title]").forEach(translateNames);
+  // Gradio's messages are a button around the button that closes them; the inner one is enough.
+  for (const header of found(".toast-header")) {
+    for (const name of ["role", "tabindex"]) header.removeAttribute(name);
+    const title = header.querySelector(".toast-title").firstChild;
+    title.data = NAMES.find(([english]) => english === title.data.trim())?.[1] ?? title.data;
+  }
+  found(".toast-message-text").forEach(explain);
+  const [part] = found("[data-figure], [data-move]");
+  if (part) catchUp(part);
+}
+
+new MutationObserver((changes) => {
+  for (const { type, target, addedNodes } of changes) {
+    if (type === "attributes") {
+      if (target.dataset.testid === "accordion-content") describeAccordion(target.previousElementSibling);
+      translateNames(target);
+      continue;
+    }
+    if (target.localName === "page-address") target.connectedCallback();
+    for (const node of addedNodes) if (node instanceof Element) complete(node);
+  }
+  if (unsent) refuse(".v-empty:not(.v-reading)"); // Gradio emptied the card meanwhile.
+}).observe(document.body, {
+  childList: true, subtree: true, attributes: true, attributeFilter: ["aria-label", "style", "title"],
+});
+complete(document.body);
 
 // Write the numbers of the part of a figure that is pointed at or tapped below the figure.
 for (const kind of ["pointerover", "click"]) {
@@ -231,10 +296,21 @@ document.addEventListener("change", (event) => {
   target.files = asImages(target.files).files;
   target.dispatchEvent(new Event("change", { bubbles: true }));
 }, true);
-document.addEventListener("drop", (event) => {
-  if (!event.target.closest?.(".v-image") || [...event.dataTransfer.files].every(isImage)) return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-  const dataTransfer = asImages(event.dataTransfer.files);
-  event.target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
-}, true);
+
+// A file can be dropped anywhere on the tab of a task, and the tab's image takes it. Elsewhere only the fields for files
+// take one. The browser would open any other file in place of the page.
+const FIELD = ".upload-container";
+for (const kind of ["dragover", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    if (!event.isTrusted || !event.dataTransfer.types.includes("Files")) return;
+    const image = [...document.querySelectorAll(".v-place .v-image")].find((one) => one.checkVisibility());
+    if (!image && event.target.closest?.(`${FIELD}, #v-early, input[type=file]`)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    event.dataTransfer.dropEffect = image ? "copy" : "none";
+    const [file] = event.dataTransfer.files;
+    if (kind === "dragover" || !image || !file) return;
+    const dataTransfer = asImages([file]);
+    image.querySelector(FIELD).dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
+  }, true);
+}

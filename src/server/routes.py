@@ -46,6 +46,8 @@ OPEN: Final = frozenset(
         ("GET", "/gradio_api/call/v2/{api_name}/{event_id}"),
         ("POST", "/gradio_api/run/{api_name}"),
         ("GET", "/gradio_api/heartbeat/{session_hash}"),
+        # The number of this start of the app. A page that lost the server asks for it until it may load again.
+        ("GET", "/gradio_api/app_id"),
         # launch() itself
         ("GET", "/gradio_api/startup-events"),
     }

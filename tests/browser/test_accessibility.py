@@ -2,13 +2,15 @@
 
 import json
 import re
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from src.tasks import TASKS
-from tests.support.app import Server
+from tests.support.app import ROOT, Server
 from tests.support.axe import violations
 from tests.support.chromium import PATIENCE
 from tests.support.page_actions import open_section, open_tab, upload
@@ -95,6 +97,51 @@ def test_axe_finds_nothing_serious_while_reading_after_a_refusal_and_in_a_full_q
     found["refused"] = violations(page)
     page.close()
     assert not any(found.values()), json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_offline_with_a_warning_and_in_a_filled_table(
+    browser: Browser, server: Server, scheme: Any
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    found = {}
+    panel = open_tab(page, "skin")
+    small = BytesIO()
+    Image.new("RGB", (60, 60), "sienna").save(small, "PNG")  # so small and uniform that the page warns
+    upload(panel, FilePayload(name="small.png", mimeType="image/png", buffer=small.getvalue()))
+    expect(panel.locator(".v-warnings").first).to_be_visible()
+    expect(panel.locator(".pending")).to_have_count(0)
+    found["warning"] = violations(page)
+    page.get_by_role("tab", name="Many images").click()
+    table = page.get_by_role("tabpanel").filter(visible=True)
+    table.locator("input[type=file]").first.set_input_files(sorted((ROOT / "examples/skin").iterdir()))
+    expect(table.get_by_text("irregular").first).to_be_visible()
+    table.get_by_role("button", name="Read all").click()
+    expect(table.locator("tr[data-p]").first).to_be_visible()
+    expect(table.locator(".pending")).to_have_count(0)
+    found["filled table"] = violations(page)
+    page.get_by_role("tab", name=TASKS["skin"].title, exact=True).click()
+    page.context.set_offline(True)
+    panel.locator(".v-example").first.click()
+    expect(page.get_by_text("The connection to the server is lost.")).to_be_visible()
+    page.wait_for_timeout(1000)  # until Gradio's message is not half transparent any more
+    found["offline"] = violations(page)
+    page.close()
+    assert not any(found.values()), json.dumps(found, indent=1)
+
+
+def test_an_interval_is_shown_by_keyboard_and_touch(page: Page) -> None:
+    panel = open_tab(page, "skin")
+    figure = panel.locator("[id^=cost-sentence] b[title]").first
+    for reach in (figure.focus, figure.click):
+        page.get_by_role("tab").first.focus()
+        reach()
+        expect(figure).to_be_focused()
+        shown = figure.evaluate("e => [getComputedStyle(e, '::after').content, getComputedStyle(e, '::after').display]")
+        assert shown == [json.dumps(figure.get_attribute("title")), "block"]
+        assert "95% interval" in shown[0]
 
 
 def test_axe_sees_a_poor_contrast_in_either_scheme(browser: Browser) -> None:

@@ -49,6 +49,22 @@ def test_python_and_curl_give_the_answer_that_is_shown(page: Page, server: Serve
     assert abs(result["p_malignant"] - p_malignant(panel)) < 0.001
 
 
+def test_the_address_and_the_model_stay_when_the_calls_change(page: Page, server: Server) -> None:
+    panel = open_tab(page, "breastmnist")
+    open_section(panel, "API")
+    curl = panel.get_by_label("The call in curl")
+    expect(curl).to_contain_text('"breastmnist"')
+    threshold(panel, 0.42)
+    panel.locator(".v-example").first.click()
+    expect(panel.locator(".v-word")).to_have_text(re.compile("^(Refer|No referral)$"))
+    expect(curl).to_contain_text("0.42")
+    panel.get_by_role("radio", name="Logistic regression").check()
+    expect(curl).to_contain_text("logistic")
+    expect(curl).to_contain_text(f"SERVER={server.url}/gradio_api")
+    assert f'Client("{server.url}")' in code(panel, "Python")
+    assert f'Client.connect("{server.url}")' in code(panel, "JavaScript")
+
+
 def test_javascript_names_the_server_and_the_arguments(page: Page, server: Server) -> None:
     panel = open_tab(page, "histopathology")
     open_section(panel, "API")

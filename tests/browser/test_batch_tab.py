@@ -4,6 +4,7 @@ import csv
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from src.exports.csv_rows import columns
@@ -11,6 +12,7 @@ from src.page.tabs import batch_tab
 from src.pictures import archive
 from tests.support.app import Server
 from tests.support.batches import EXAMPLES, NASTY, TASK, packed
+from tests.support.page_actions import p_malignant
 
 
 def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path: Path) -> None:
@@ -75,3 +77,25 @@ def test_a_zip_and_a_picture_in_the_browser(page: Page, server: Server, tmp_path
         expect(tab.locator(".v-base")).to_be_visible()
         tab.get_by_role("button", name="Remove").click()
         expect(tab.locator(".v-word")).to_have_count(0)
+
+
+@pytest.mark.parametrize("model", ["made-up-breastmnist", "Logistic regression"])
+def test_an_opened_image_keeps_the_threshold_and_the_model_of_the_table(page: Page, model: str) -> None:
+    page.get_by_role("tab", name="Many images").click()
+    panel = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name="Many images"))
+    panel.get_by_role("radio", name=f"{TASK.title}, {model}").check()
+    panel.locator("input[type=file]").first.set_input_files(EXAMPLES[0])
+    expect(panel.get_by_text(EXAMPLES[0].stem).first).to_be_visible()
+    panel.get_by_role("button", name="Read all").click()
+    row = panel.locator("tr[data-p]")
+    expect(row).to_have_count(1)
+    p = float(str(row.get_attribute("data-p")))
+    panel.get_by_role("spinbutton", name="number input for Threshold").fill("0.99")
+    expect(row.locator(".v-decided")).to_have_text("No referral", use_inner_text=True)
+    row.get_by_role("button", name=EXAMPLES[0].name).click()
+    tab = page.get_by_role("tabpanel").filter(has=page.get_by_role("heading", name=TASK.title, exact=True))
+    expect(tab.locator(".v-word")).to_have_text("No referral")
+    expect(tab.locator(".v-decision")).to_contain_text("the threshold of 99.0%")
+    expect(tab.get_by_role("radio", name=model)).to_be_checked()
+    expect(tab.get_by_role("spinbutton", name="number input for Threshold")).to_have_value("0.99")
+    assert p_malignant(tab) == pytest.approx(p, abs=1e-3)

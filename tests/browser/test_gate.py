@@ -18,6 +18,7 @@ from src.service.worker_pool import WorkerPool
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT
+from tests.support.axe import violations
 from tests.support.chromium import PATIENCE
 from tests.support.page_actions import EXAMPLE, open_section, open_tab, p_malignant, upload
 
@@ -56,6 +57,7 @@ def test_nothing_is_shown_of_a_picture_of_another_kind_before_it_is_asked_for(do
     for part in (".v-classes", ".v-viewer", ".v-meaning", ".v-this-image", ".v-promises li:has-text('removed')"):
         expect(panel.locator(part)).to_have_count(0)
     assert placed(panel) == "", "p(malignant) has no place on the bar"
+    assert not violations(doubting), "axe finds nothing serious beside the gate's question"
     panel.get_by_role("button", name="As JSON").click()
     expect(panel.locator(".json-holder").get_by_text("p_malignant")).to_have_count(0)
     expect(panel.get_by_role("button", name="Read altered versions")).to_have_count(0)

@@ -31,7 +31,6 @@ CLOSED = {
     ("GET", "/pwa_icon/{size}"),
     ("GET", "/gradio_api/theme.css"),  # the page has it from /theme.css
     # Routes for development and monitoring
-    ("GET", "/gradio_api/app_id"),
     ("GET", "/gradio_api/dev/reload"),
     ("GET", "/gradio_api/queue/status"),
     ("GET", "/gradio_api/vibe-code"),

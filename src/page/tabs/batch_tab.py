@@ -195,10 +195,11 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
     def no_table(message: str) -> tuple[Any, ...]:
         return message, None, gr.Button(visible=False)
 
-    def choose(name: Any) -> tuple[Any, ...]:
+    def choose(name: Any, threshold: Any) -> tuple[Any, ...]:
         known = name if name in defaults else first
         scaled = gr.Number(visible=task_of(known).mpp is not None)
-        return defaults[known], scaled, *no_table(batch_table.empty())
+        at = defaults[known] if threshold is None else threshold
+        return at, scaled, *no_table(batch_table.empty())
 
     reading = read_button.click(
         read,
@@ -221,8 +222,9 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
     # Rows and threshold belong to the model, so another model starts afresh.
     model.change(
         choose,
-        model,
+        [model, threshold],
         [threshold, mpp, table, rows, save],
+        js="(model) => [model, vigil.takeThreshold('batch')]",
         api_visibility="private",
         queue=False,
         preprocess=False,

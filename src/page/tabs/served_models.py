@@ -84,7 +84,7 @@ class ServedModels:
                 arguments.threshold_of(threshold),
                 arguments.explanation_of(explain),
                 arguments.code_of(code, self.task) or "",
-                arguments.model_of(model, self.task.name, self.checkpoints) if model else "",
+                arguments.model_of(model, self.task.name, self.checkpoints),
                 arguments.mpp_of(mpp, self.task),
             )
         except ArgumentRefused as refusal:

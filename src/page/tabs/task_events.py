@@ -55,7 +55,7 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
     )
     chosen = controls.model.change(
         handlers.choose_model,
-        [controls.model, controls.prevalence],
+        [controls.model, controls.prevalence, controls.threshold],
         [
             controls.intro,
             controls.threshold,
@@ -65,17 +65,19 @@ def _connect_image(handlers: TaskHandlers, page_request: list[Any]) -> None:
             controls.named_thresholds,
             *shown,
         ],
+        js=f"(model, prevalence) => [model, prevalence, vigil.takeThreshold({json.dumps(handlers.task.name)})]",
         **QUICK_EVENT,
     )
     # The answer to an earlier image must not stand beside a new one, not even while that is read.
     waiting = [controls.decision, controls.most_probable, controls.heat_map]
-    texts = json.dumps([result_card.reading(), result_card.no_classes(handlers.task, reading=True), ""])
+    reading = json.dumps([result_card.reading(), result_card.no_classes(handlers.task, reading=True), ""])
+    none = json.dumps([result_card.no_result(), result_card.no_classes(handlers.task), ""])
     gr.on(
         [controls.image.change, controls.read_again.click],
         None,
         controls.image,
         waiting,
-        js=f"(image) => vigil.waiting(image, {texts})",
+        js=f"(image) => vigil.waiting(image, {reading}, {none})",
         api_visibility="private",
     )
     triggers = [

@@ -165,9 +165,10 @@ class TaskHandlers:
             ),
         }
 
-    def choose_model(self, model: Any, prevalence: Any) -> Changes:
-        """Another model: its own default threshold, named thresholds, costs and curves, and no answer yet."""
-        threshold = self.models.default_threshold(model)
+    def choose_model(self, model: Any, prevalence: Any, threshold: Any = None) -> Changes:
+        """Another model: named thresholds, costs and curves, and no answer yet. `threshold`: None for its own."""
+        if threshold is None:
+            threshold = self.models.default_threshold(model)
         return {
             **self.no_answer(),
             **self._curves(threshold, model),
