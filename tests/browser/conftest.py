@@ -44,6 +44,7 @@ def blank(browser: Browser, server: Server) -> Iterator[Page]:
 
 @pytest.fixture
 def page(blank: Page, server: Server) -> Page:
-    """The page, opened, with the checks of `blank`."""
+    """The page, opened and drawn, with the checks of `blank`."""
     blank.goto(server.url)
+    expect(blank.locator("#v-early")).to_have_count(0)
     return blank

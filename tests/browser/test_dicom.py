@@ -1,6 +1,5 @@
 """A DICOM file on the page: its frames, its scale and its report."""
 
-import base64
 import io
 import re
 import zipfile
@@ -13,7 +12,7 @@ from pydicom import uid
 
 from tests.support import dicom_files as made
 from tests.support.app import ROOT
-from tests.support.page_actions import EXAMPLE, open_section, open_tab, upload
+from tests.support.page_actions import EXAMPLE, drop, open_section, open_tab, upload
 
 
 def test_a_cine_has_a_chart_a_scale_and_a_report(page: Page, tmp_path: Path) -> None:
@@ -53,17 +52,10 @@ def test_a_cine_has_a_chart_a_scale_and_a_report(page: Page, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["IM000001", "image.dcm"])
-def test_a_file_without_a_type_can_be_dropped(page: Page, name: str) -> None:
+def test_a_file_without_a_type_can_be_dropped(page: Page, name: str, tmp_path: Path) -> None:
     """A browser knows no type for DICOM, and DICOM files often have no suffix."""
-    content = made.of_image(made.drawn(), "RGB", uid.ExplicitVRLittleEndian, Modality="XC")
+    file = tmp_path / name
+    file.write_bytes(made.of_image(made.drawn(), "RGB", uid.ExplicitVRLittleEndian, Modality="XC"))
     panel = open_tab(page, "skin")
-    given = page.evaluate_handle(
-        """([name, content]) => {
-          const transfer = new DataTransfer();
-          transfer.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], name));
-          return transfer;
-        }""",
-        [name, base64.b64encode(content).decode()],
-    )
-    panel.locator(".v-image input[type=file]").first.locator("..").dispatch_event("drop", {"dataTransfer": given})
+    drop(page, panel.locator(".v-image"), file)
     expect(panel.locator(".v-word")).to_be_visible()

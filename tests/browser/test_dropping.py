@@ -1,29 +1,15 @@
 """Files dropped on the page as from a file manager: Chromium hits the element, and opens a file that nobody takes."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.support.app import ROOT
-from tests.support.page_actions import EXAMPLE, open_tab, upload
+from tests.support.page_actions import EXAMPLE, drop, open_tab, upload
 
 DECIDED = re.compile("^(Refer|No referral)$")
 FIRST, SECOND = ROOT / "examples" / EXAMPLE["skin"], ROOT / "examples/skin/naevus.jpg"
-
-
-def drop(page: Page, on: Locator, file: Path) -> None:
-    """Drag a file over the middle of an element and drop it."""
-    on.scroll_into_view_if_needed()
-    box = on.bounding_box()
-    assert box
-    session = page.context.new_cdp_session(page)
-    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        session.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
-    session.detach()
 
 
 def shown(panel: Locator) -> str:

@@ -36,6 +36,19 @@ def upload(panel: Locator, file: Path | FilePayload) -> None:
     panel.locator("input[type=file]").first.set_input_files(file)
 
 
+def drop(page: Page, on: Locator, file: Path) -> None:
+    """Drag a file over the middle of an element and drop it, as a person does."""
+    on.scroll_into_view_if_needed()
+    box = on.bounding_box()
+    assert box
+    session = page.context.new_cdp_session(page)
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+    session.detach()
+
+
 def threshold(panel: Locator, value: float) -> None:
     """Move the slider as a thumb or a key would."""
     panel.get_by_role("slider", name="range slider for Threshold").fill(str(value))
