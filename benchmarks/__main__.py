@@ -123,7 +123,7 @@ def _score_beside_engines(
             seconds,
         )
     score, eager, exact = (timings["score"].median / 4, timings[networks.EAGER].median, timings[EXACT].median)
-    yield f"In turns, per image: `score` {1e3 * score / BATCH:.1f} ms. Its {views} views, in batches of {BATCH}, cost"
+    yield f"In turns, per image: `score` {1e3 * score / BATCH:.1f} ms. Views: {views}. In batches of {BATCH}, they cost"
     yield f"eager PyTorch {1e3 * eager / BATCH:.1f} ms and OpenVINO {1e3 * exact / BATCH:.1f} ms. So `score` is"
     yield f"{eager / score:.2f} × as fast as eager PyTorch, and {exact / score:.2f} × as fast as the bare engine,"
     yield "decoding included."
