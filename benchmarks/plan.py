@@ -49,7 +49,7 @@ GETS_PER_SECOND: Final = 5_500
 RTX_3090, RTX_3090_GBS, T4_GBS = 7_710.08, 936.2, 320.0
 """timm's images a second for tf_efficientnetv2_b0 at 224 px in mixed precision on an RTX 3090, and how fast both GPUs
 read their memories."""
-VIEWS: Final = 4
+VIEWS: Final = 1
 SIDE, TILE_SIDE = 224, 128
 """Pixels of the network's input for skin and for tiles."""
 

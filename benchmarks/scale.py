@@ -34,7 +34,7 @@ from src.scale import parts
 from src.scale.images import Image
 from src.scale.inputs import find
 from src.scale.parts import Part
-from src.scale.process import ScoringProcess
+from src.scale.process import OTHER_SECONDS, ScoringProcess
 from src.scale.worker import READERS, Job, Scorer, fingerprint
 
 RESULTS: Final = ROOT / "docs" / "scale.json"
@@ -105,7 +105,10 @@ def _rate(folder: Path, kind: str, workers: int) -> float:
 
 
 def overhead(rounds: int) -> dict[str, Any]:
-    """What parts, their process and their files cost beside the same rows from one call, on one core."""
+    """What parts and their files cost beside the same rows from one call, on one core.
+
+    All run in one process of their own. This process has threads on other cores.
+    """
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     seconds: list[float] = []
     with drawn(COST_PARTS * PART) as folder, tempfile.TemporaryDirectory() as out:
@@ -113,7 +116,7 @@ def overhead(rounds: int) -> dict[str, Any]:
         inputs = find([str(folder)])
         _, small = parts.plan({"task": TASK}, inputs, PART)
         _, large = parts.plan({"task": TASK}, inputs, COST_PARTS * PART)
-        scorer, process = Scorer(job, "cpu"), ScoringProcess(job, "cpu")
+        process = ScoringProcess(job, "cpu")
 
         def in_parts(planned: Sequence[Part]) -> None:
             for part in planned:
@@ -125,7 +128,7 @@ def overhead(rounds: int) -> dict[str, Any]:
 
         timings = interleaved(
             {
-                "one call": lambda: scorer.rows(inputs.images),
+                "one call": lambda: process._ask("rows", (inputs.images,), OTHER_SECONDS),
                 "parts of 32": lambda: in_parts(small),
                 "one part": lambda: in_parts(large),
             },
