@@ -20,7 +20,7 @@ from src.page.translation import gettext as _
 from src.page.translation import marked, translated
 from src.server.calls import FILES, NO_FILE, names_a_file
 from src.server.errors import FAILED, NOT_UNDERSTOOD
-from src.server.languages import ENGLISH, language, language_of
+from src.server.languages import ENGLISH, language, language_of, speaking
 from src.server.rate_limit import visitor_of
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class Page(gr.Blocks):
     but Gradio writes an app.pyi for a subclass, and type checkers would read that file in place of app.py.
 
     `draw_in` draws the same page in the language with a code. `early` returns HTML, in the present language, that
-    stands there until Gradio has drawn the page. `translated` has the components and the events of these
-    pages, by the language's code.
+    stands there until Gradio has drawn the page. `translated` has the components and the events of the pages in other
+    languages, by the language's code.
     """
 
     draw_in: Callable[[str], gr.Blocks] | None = None
@@ -72,11 +72,8 @@ class Page(gr.Blocks):
     def begin(self, code: str) -> str:
         """Draw the page in the language `code`, and return the HTML that stands there before Gradio's: `early`."""
         self.translate(code)
-        before = language.set(code)
-        try:
+        with speaking(code):
             return self.early()
-        finally:
-            language.reset(before)
 
     def translate(self, code: str) -> None:
         """Draw the page in the language `code`, unless it is drawn. Takes about a second.

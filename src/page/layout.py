@@ -19,7 +19,7 @@ from src.page.tabs.task_tab import TaskTab
 from src.page.translation import gettext as _
 from src.page.translation import translated
 from src.page.views import evidence, page_frame
-from src.server.languages import ENGLISH, language
+from src.server.languages import ENGLISH, speaking
 from src.service import arguments, read_picture, read_slide
 from src.service.worker_pool import Models, WorkerPool
 from src.slides.library import Offered
@@ -46,13 +46,12 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
 
     def draw_in(code: str) -> Page:
         """The page in the language `code`, with the numbers of the English page's parts."""
-        following, before = Context.id, language.set(code)
-        Context.id = first
+        following, Context.id = Context.id, first
         try:
-            return draw(pool, slides, tried, slide_limit)
+            with speaking(code):
+                return draw(pool, slides, tried, slide_limit)
         finally:
             Context.id = max(following, Context.id)
-            language.reset(before)
 
     page = draw_in(ENGLISH)
     page.draw_in = draw_in

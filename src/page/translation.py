@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from src.page.number_format import local
-from src.server.languages import ENGLISH, language
+from src.server.languages import ENGLISH, language, speaking
 
 CATALOGUES: Final = Path(__file__).with_name("catalogues")
 PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
@@ -92,8 +92,5 @@ def translated(text: str) -> str:
 
 def translated_to(text: str, code: str) -> str:
     """`translated` in the language with this code."""
-    before = language.set(code)
-    try:
+    with speaking(code):
         return translated(text)
-    finally:
-        language.reset(before)

@@ -3,7 +3,8 @@
 The API, files and logs are in English. Knows no text: src/page/translation.py has the texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +23,16 @@ PARAMETER: Final = "lang"
 
 language: ContextVar[str] = ContextVar("language", default=ENGLISH)
 """The language of the present request."""
+
+
+@contextmanager
+def speaking(code: str) -> Iterator[None]:
+    """Within the block, the language is the one with this code."""
+    before = language.set(code)
+    try:
+        yield
+    finally:
+        language.reset(before)
 
 
 def language_of(scope: Scope) -> str:

@@ -69,13 +69,19 @@ def test_axe_finds_nothing_serious_on_any_tab(browser: Browser, server: Server) 
     assert not any(found.values()), json.dumps(found, indent=1)
 
 
+def on_a_phone(browser: Browser, server: Server, scheme: Any) -> Page:
+    """The page on a phone in a colour scheme, without motion."""
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    return page
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_while_reading_after_a_refusal_and_in_a_full_queue(
     browser: Browser, server: Server, scheme: Any
 ) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce")
-    page.set_default_timeout(PATIENCE)
-    page.goto(server.url)
+    page = on_a_phone(browser, server, scheme)
     panel = open_tab(page, "skin")
     found = {}
     held: list[Route] = []
@@ -103,9 +109,7 @@ def test_axe_finds_nothing_serious_while_reading_after_a_refusal_and_in_a_full_q
 def test_axe_finds_nothing_serious_offline_with_a_warning_and_in_a_filled_table(
     browser: Browser, server: Server, scheme: Any
 ) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce")
-    page.set_default_timeout(PATIENCE)
-    page.goto(server.url)
+    page = on_a_phone(browser, server, scheme)
     found = {}
     panel = open_tab(page, "skin")
     small = BytesIO()
