@@ -15,23 +15,15 @@ from tests.support.axe import violations
 from tests.support.chromium import PATIENCE
 from tests.support.page_actions import open_section, open_tab, upload
 
-TRANSITIONS_END = """async () => {
-    await new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame)));
-    const transitions = document.getAnimations().filter((one) => one instanceof CSSTransition);
-    await Promise.allSettled(transitions.map((one) => one.finished));
-}"""
-
 
 def violations_in_both_schemes(page: Page) -> list[str]:
     """Every rule on the light page, and the one rule that depends on colours on the dark page."""
     light = violations(page)
     page.emulate_media(color_scheme="dark")
     expect(page.locator("body")).to_have_class(re.compile("dark"))
-    page.evaluate(TRANSITIONS_END)
     dark = violations(page, runOnly=["color-contrast"])
     page.emulate_media(color_scheme="light")
     expect(page.locator("body")).not_to_have_class(re.compile("dark"))
-    page.evaluate(TRANSITIONS_END)
     return light + dark
 
 
@@ -93,7 +85,6 @@ def test_axe_finds_nothing_serious_while_reading_after_a_refusal_and_in_a_full_q
     held[0].fulfill(status=503, json={"detail": "Queue is full."})
     expect(panel.get_by_role("alert").filter(has_text="Read again")).to_be_visible()
     expect(panel.locator(".pending")).to_have_count(0)
-    page.wait_for_timeout(1000)  # until Gradio's message is not half transparent any more
     found["full queue"] = violations(page)
     page.unroute("**/queue/join*")
     panel.get_by_role("button", name="Remove").click()
@@ -130,7 +121,6 @@ def test_axe_finds_nothing_serious_offline_with_a_warning_and_in_a_filled_table(
     page.context.set_offline(True)
     panel.locator(".v-example").first.click()
     expect(page.get_by_text("The connection to the server is lost.")).to_be_visible()
-    page.wait_for_timeout(1000)  # until Gradio's message is not half transparent any more
     found["offline"] = violations(page)
     page.close()
     assert not any(found.values()), json.dumps(found, indent=1)
