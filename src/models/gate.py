@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from src.models.config import GateConfig
 from src.models.networks import Network
+from src.pictures.scaling import scaled
 from src.tasks import Task
 
 MAX_SIDE = 64  # px: an image is scaled to this for its statistics, or to the network's input if that is smaller
@@ -199,21 +200,19 @@ def picture_features(fields: Sequence[Image.Image], task: Task, input_side: int)
     - the steps between neighbouring pixels, across and down, at OCTAVES sizes: log mean and log standard deviation.
     """
     side = min(MAX_SIDE, input_side)
-    small = [field.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3) for field in fields]
-    rgb = np.stack([np.asarray(image) for image in small]).astype(np.float32) / 255
+    rgb = np.stack([scaled(field, (side, side)) for field in fields]).astype(np.float32) / 255
     if task.colour == "grey":
         # Many scanners tint their grey. An image of another kind keeps its differences between colours.
-        means = rgb.mean(axis=(1, 2), keepdims=True)
-        rgb = rgb * (means.mean(axis=3, keepdims=True) / np.maximum(means, EPSILON))
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+        means = rgb.mean(axis=(2, 3), keepdims=True)
+        rgb = rgb * (means.mean(axis=1, keepdims=True) / np.maximum(means, EPSILON))
+    red, green, blue = rgb[:, 0], rgb[:, 1], rgb[:, 2]
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
     features: list[np.ndarray] = []
     for difference in (red - green, (red + green) / 2 - blue):
         features += [*_mean_and_std(difference), *_quantiles(difference, (0.05, 0.95))]
     features += [*_mean_and_std(grey), *_quantiles(grey, QUANTILES)]
     for axis in (1, 2):
-        bands = [_mean_and_std(band) for band in np.array_split(grey, BANDS, axis=axis)]
-        features += [mean for mean, _ in bands] + [std for _, std in bands]
+        features += [*_band_statistics(grey, axis)]
     for _ in range(OCTAVES):
         across, down = (_mean_and_std(np.abs(np.diff(grey, axis=axis))) for axis in (2, 1))
         features += [np.log(step + EPSILON) for pair in zip(across, down, strict=True) for step in pair]
@@ -225,6 +224,21 @@ def picture_features(fields: Sequence[Image.Image], task: Task, input_side: int)
 def _mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each of N maps (N, height, width)."""
     return values.mean(axis=(1, 2)), values.std(axis=(1, 2))
+
+
+def _band_statistics(values: np.ndarray, axis: int) -> np.ndarray:
+    """The means, then the standard deviations, of BANDS bands along an axis of N square maps, (2 * BANDS, N).
+
+    The bands are those of `np.array_split`.
+    """
+    side = values.shape[axis]
+    widths = side // BANDS + (np.arange(BANDS) < side % BANDS)
+    starts, pixels = np.cumsum(widths) - widths, widths * side
+    doubles = values.astype(np.float64)
+    means, squares = (
+        np.add.reduceat(power.sum(axis=3 - axis), starts, axis=1) / pixels for power in (doubles, doubles**2)
+    )
+    return np.concatenate([means, np.sqrt(np.maximum(squares - means**2, 0))], axis=1).T
 
 
 def _quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:

@@ -5,6 +5,7 @@ from PIL import Image
 from scipy import ndimage
 
 from src.pictures import annotations
+from src.pictures.scaling import scaled
 from src.tasks import Task
 
 WHITE = 250
@@ -33,12 +34,10 @@ def measure(image: Image.Image, field: Image.Image, task: Task, side: int) -> di
     size = round(field.width * scale), round(field.height * scale)
     # The bound keeps a long strip from growing without limit.
     size = min(size[0], 4 * side), min(size[1], 4 * side)
-    resized = field if size == field.size else field.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
-    rgb, grey = np.asarray(resized), np.asarray(resized.convert("L"))
-    # Images have 256 levels, and counting them is much faster than sorting pixels. Channels come first, because numpy
-    # reduces a last axis of three values forty times more slowly.
+    rgb = scaled(field, size)
+    grey = np.asarray(Image.fromarray(rgb.transpose(1, 2, 0)).convert("L"))
+    # Images have 256 levels, and counting them is much faster than sorting pixels.
     levels = np.bincount(grey.ravel(), minlength=256)
-    rgb = np.ascontiguousarray(rgb.transpose(2, 0, 1))
     chromas = np.bincount(np.ptp(rgb, axis=0).ravel(), minlength=256)
     red, green, blue = means = rgb.mean(axis=(1, 2), dtype=np.float32)
     # A tint gives every pixel a chroma, but it is not colour Doppler, so it is removed first.
