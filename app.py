@@ -10,13 +10,14 @@ import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from src.models import checkpoints, device, engine
-from src.models.predictor import Predictor
-from src.pictures.limits import MAX_BYTES
 from src.server import log, settings
-from src.service import worker_pool
+from src.service import preloading
 from src.tasks import TASKS
+
+if TYPE_CHECKING:
+    from src.models.predictor import Predictor
 
 SESSIONS = 200
 """The most sessions that Gradio keeps, 50 to 340 KB each. A dropped session loses nothing: it has no result."""
@@ -29,25 +30,53 @@ def main() -> int:
     """
     try:
         address = settings.check()
-        engine.chosen()
-        serve(address)
-    except (settings.SettingRefused, engine.EngineRefused) as refusal:
+        log.begin()
+        # First, because another process loads the same code meanwhile.
+        preloading.begin()
+        from src.models import engine
+
+        try:
+            engine.chosen()
+            serve(address)
+        except engine.EngineRefused as refusal:
+            raise settings.SettingRefused(str(refusal)) from refusal
+    except settings.SettingRefused as refusal:
         print(f"app: {refusal}", file=sys.stderr)
         return 2
     return 0
 
 
-def serve(address: settings.Address) -> None:
-    """Serve the page on this address until stopped. Raises SettingRefused."""
+def load() -> dict[str, "Predictor"]:
+    """Load the models of all tasks. On the CPU, this runs in a process of its own.
+
+    Raises EngineRefused and CheckpointError.
+    """
+    from src.models import checkpoints, device
+    from src.models.predictor import Predictor
+
     log.begin()
-    worker_pool.prepare()
+    # They are loaded at the same time, so that a Hub that does not answer costs one time-out and not four.
+    with ThreadPoolExecutor(len(TASKS)) as executor:
+        found = dict(zip(TASKS, executor.map(checkpoints.find, TASKS), strict=True))
+        for further in executor.map(checkpoints.find_further, TASKS):
+            found |= further
+        predictors = executor.map(lambda checkpoint: Predictor(checkpoint, device.name()), found.values())
+        return dict(zip(found, predictors, strict=True))
+
+
+def serve(address: settings.Address) -> None:
+    """Serve the page on this address until stopped. Raises SettingRefused and EngineRefused."""
     # These are imported here, because the worker processes also load this file and do not need the page.
+    from src.service import worker_pool
+
+    loaded = worker_pool.begin(load)
     from src import outgoing
     from src.page import layout
     from src.page.slide_tiles import SlideTiles
     from src.page.slide_uploads import SlideUploads
     from src.page.theme import launch_options
     from src.page.translation import translated_to
+    from src.pictures.limits import MAX_BYTES
     from src.server import environment, middleware
     from src.slides import library
 
@@ -59,13 +88,7 @@ def serve(address: settings.Address) -> None:
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)  # the signal that ends a Space
-    # They are loaded at the same time, so that a Hub that does not answer costs one time-out and not four.
-    with ThreadPoolExecutor(len(TASKS)) as executor:
-        found = dict(zip(TASKS, executor.map(checkpoints.find, TASKS), strict=True))
-    for task in TASKS:
-        found |= checkpoints.find_further(task)
-    predictors = {name: Predictor(checkpoint, device.name()) for name, checkpoint in found.items()}
-    pool = worker_pool.start(predictors)
+    pool = loaded()
     slides = library.offered(settings.folder("VIGIL_SLIDES"))
     slide_limit = settings.slide_limit()
     uploads = SlideUploads(slides, claimed.folder) if slide_limit else None

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def _onnx(checkpoint: Checkpoint) -> onnxruntime.InferenceSession:
     """The network in ONNX Runtime, without test-time augmentation, in as many threads as torch uses."""
     once = checkpoint.config.vigil.model_copy(update={"test_time_augmentation": "none"})
     config = checkpoint.config.model_copy(update={"vigil": once})
-    alone = Checkpoint(config, checkpoint.network, checkpoint.evaluation, checkpoint.source, checkpoint.revision)
+    alone = replace(checkpoint, config=config, finder=None, gate=None)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:

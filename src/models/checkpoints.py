@@ -45,25 +45,38 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A verified checkpoint.
+class CheckpointInfo:
+    """What is known about a verified checkpoint besides its networks.
 
-    `network` is in eval mode, float32 and without gradients; so are the networks of `finder` and `gate`. `finder` finds
-    the part of an image that the network reads; it is None if the config names no lesion finder. `gate` decides
-    whether an image is of the task's kind; it is None if the config names none. `evaluation` has the figures of
-    evaluation.json. `source` is "embedded", a folder or "owner/repo". `revision` is the Hub's commit, or the first
-    twelve digits of the weights' sha256. `problem` says in one sentence why this is not the checkpoint that was asked
-    for; it is None if it is that checkpoint.
+    `evaluation` has the figures of evaluation.json. `source` is "embedded", a folder or "owner/repo". `revision` is the
+    Hub's commit, or the first twelve digits of the weights' sha256. `problem` says in one sentence why this is not the
+    checkpoint that was asked for; it is None if it is that checkpoint.
     """
 
     config: Config
-    network: Network
     evaluation: Evaluation
     source: str
     revision: str
     problem: str | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Checkpoint(CheckpointInfo):
+    """A verified checkpoint with its networks.
+
+    `network` is in eval mode, float32 and without gradients; so are the networks of `finder` and `gate`. `finder` finds
+    the part of an image that the network reads; it is None if the config names no lesion finder. `gate` decides
+    whether an image is of the task's kind; it is None if the config names none.
+    """
+
+    network: Network
     finder: LesionFinder | None = None
     gate: Gate | None = None
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """The checkpoint without its networks."""
+        return CheckpointInfo(self.config, self.evaluation, self.source, self.revision, self.problem)
 
 
 def find(task: str, requested: str | None = None) -> Checkpoint:
@@ -201,7 +214,7 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
     revision = commit or config.vigil.sha256[:12]
     log.info("%s: %s, revision %s", task, source, revision)
     network.eval().requires_grad_(False)
-    return Checkpoint(config, network, parse(figures), source, revision, finder=finder, gate=gate)
+    return Checkpoint(config, parse(figures), source, revision, network=network, finder=finder, gate=gate)
 
 
 def load_lesion_finder(config: LesionFinderConfig, folder: Path) -> LesionFinder:

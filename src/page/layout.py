@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from src.models.checkpoints import Checkpoint
+from src.models.checkpoints import CheckpointInfo
 from src.page import link
 from src.page.blocks import Page, example_files, html
 from src.page.endpoints import robustness_endpoint
@@ -20,8 +20,8 @@ from src.page.translation import gettext as _
 from src.page.translation import translated
 from src.page.views import evidence, page_frame
 from src.server.languages import ENGLISH, speaking
-from src.service import arguments, read_picture, read_slide
-from src.service.worker_pool import Models, WorkerPool
+from src.service import arguments, read_slide
+from src.service.worker_pool import WorkerPool
 from src.slides.library import Offered
 from src.tasks import TASKS
 
@@ -39,7 +39,6 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
     It is drawn in English now, and in another language when its first visitor comes. Visitors of all languages call the
     functions of the English page, which find their components by number.
     """
-    tried = {task: speeds(pool.models, arguments.models_of(task, checkpoints_of(pool))) for task in TASKS}
     # The folders and not the files, because Gradio compares each path here with each file that comes or goes.
     gr.set_static_paths(sorted({str(path.parent) for path in example_files()}))
     first = Context.id
@@ -49,30 +48,20 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
         following, Context.id = Context.id, first
         try:
             with speaking(code):
-                return draw(pool, slides, tried, slide_limit)
+                return draw(pool, slides, slide_limit)
         finally:
             Context.id = max(following, Context.id)
 
     page = draw_in(ENGLISH)
     page.draw_in = draw_in
-    page.early = lambda: page_frame.early(task for name, task in TASKS.items() if name in pool.models)
+    page.early = lambda: page_frame.early(task for name, task in TASKS.items() if name in pool.offered.checkpoints)
     page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
     return page
 
 
-def checkpoints_of(pool: WorkerPool) -> dict[str, Checkpoint]:
-    """The checkpoints of the pool's models by their folders' names."""
-    return {name: predictor.checkpoint for name, predictor in pool.models.items()}
-
-
-def draw(
-    pool: WorkerPool, slides: Mapping[str, Offered], tried: Mapping[str, Mapping[str, float]], slide_limit: int = 0
-) -> Page:
-    """The page in the present language, with the tabs in the order of src/tasks.py.
-
-    `tried` has the milliseconds per image of each model of each task. `slide_limit`: as for `build`.
-    """
-    checkpoints = checkpoints_of(pool)
+def draw(pool: WorkerPool, slides: Mapping[str, Offered], slide_limit: int = 0) -> Page:
+    """The page in the present language, with the tabs in the order of src/tasks.py. `slide_limit`: as for `build`."""
+    checkpoints = pool.offered.checkpoints
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
         with gr.Row(elem_classes="v-top"):
@@ -86,7 +75,7 @@ def draw(
                 if name in defaults:
                     with gr.Tab(translated(task.title), id=name) as tab_by_id[name]:
                         served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
-                        task_tabs[name] = TaskTab(served, tried[name], pool)
+                        task_tabs[name] = TaskTab(served, pool.offered.milliseconds, pool)
             with gr.Tab(_("Many images"), id="batch") as tab_by_id["batch"]:
                 batch = batch_tab(pool)
             if slides and read_slide.TASK.name in defaults:
@@ -109,17 +98,6 @@ def draw(
         link.keep(page, tabs, tab_by_id, {**controls, "batch": batch.controls})
         robustness_endpoint(pool)
     return page
-
-
-def speeds(models: Models, names: Sequence[str]) -> dict[str, float]:
-    """Milliseconds per image of each of the models `names` on this server.
-
-    Empty if there is only one model, and on a GPU, which a Space may lend for visitors' calls only.
-    """
-    if len(names) < 2 or any(models[name].device.type != "cpu" for name in names):
-        return {}
-    image = str(next(iter(example_files(names[0]))))
-    return {name: read_picture.milliseconds(models, name, image) for name in names}
 
 
 def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab], batch: BatchTab) -> None:
@@ -150,7 +128,7 @@ def hand_over(tabs: gr.Tabs, task_tabs: Mapping[str, TaskTab], batch: BatchTab) 
         )
 
 
-def evidence_tab(checkpoints: Sequence[Checkpoint]) -> None:
+def evidence_tab(checkpoints: Sequence[CheckpointInfo]) -> None:
     """The tab "Evidence": an overview of all models, and the details of the chosen one."""
     models = evidence.models(checkpoints)
 

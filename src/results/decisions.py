@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import fields
 
-from src.models.checkpoints import Checkpoint
+from src.models.checkpoints import CheckpointInfo
 from src.models.evaluation import MALIGNANT, TARGETS, EvaluatedSet
 from src.models.prediction import Explanation, Parts, Prediction
 from src.pictures.picture import CineFrames, Picture
@@ -40,7 +40,7 @@ from src.tasks import DISCLAIMER
 
 
 def decided(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointInfo,
     prediction: Prediction,
     explanation: Explanation,
     threshold: float,
@@ -104,7 +104,7 @@ def _parts(parts: Parts | None) -> PartsResult | None:
     )
 
 
-def at_threshold(checkpoint: Checkpoint, result: Result, threshold: float) -> Result:
+def at_threshold(checkpoint: CheckpointInfo, result: Result, threshold: float) -> Result:
     """`result` decided at another threshold (0 to 1)."""
     return result.model_copy(
         update={
@@ -139,7 +139,7 @@ def robustness_at_threshold(found: Robustness, threshold: float) -> Robustness:
     return robustness([(view.name, view.p_malignant) for view in found.views], found.p_malignant, threshold)
 
 
-def operating_point_at(checkpoint: Checkpoint, threshold: float) -> OperatingPointResult | None:
+def operating_point_at(checkpoint: CheckpointInfo, threshold: float) -> OperatingPointResult | None:
     """What this threshold costs on the test split; None if the checkpoint was not evaluated."""
     home = checkpoint.evaluation.home
     if home is None:
@@ -147,7 +147,7 @@ def operating_point_at(checkpoint: Checkpoint, threshold: float) -> OperatingPoi
     return _operating_point(home, operating_point(home.tables[MALIGNANT], threshold))
 
 
-def screening_at(checkpoint: Checkpoint, threshold: float) -> Screening:
+def screening_at(checkpoint: CheckpointInfo, threshold: float) -> Screening:
     """The model's operating point at this threshold on every held-out set, and the sensitivities validation promises.
 
     `places` is empty for a checkpoint that was not evaluated; `per_1000` has expected numbers at the page's default

@@ -24,8 +24,8 @@ from src.pictures.limits import MAX_BYTES
 from src.pictures.picture import ImageRefused, Picture
 from src.results.gate_sentences import rejected, sentence
 from src.results.thresholds import decide
+from src.service.model_loading import Models
 from src.service.other_tasks import accepting_task
-from src.service.worker_pool import Models
 from src.tasks import Task
 
 MAX_IMAGES: Final = 200

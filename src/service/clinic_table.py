@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from src.results.local_validation import Report, parse_table, read_text, validate
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.tasks import TASKS
 
 

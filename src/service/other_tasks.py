@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from src.pictures.picture import Picture
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.tasks import TASKS, Task
 
 

@@ -7,11 +7,9 @@ HTTP or HTML. They keep nothing of an image.
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from PIL import Image
@@ -26,8 +24,8 @@ from src.results.decisions import decided
 from src.results.gate_sentences import rejected
 from src.results.result import ModelAnswer, Result, Robustness
 from src.service.arguments import code_of, explanation_of, frame_of, model_of, models_of, mpp_of, threshold_of
+from src.service.model_loading import Models
 from src.service.other_tasks import accepting_task
-from src.service.worker_pool import Models
 from src.tasks import TASKS
 
 Answer = tuple[Result, bytes | None]
@@ -189,17 +187,6 @@ def compare_models(
         )
         for name, prediction in predictions.items()
     ]
-
-
-def milliseconds(models: Models, name: str, file: str, times: int = 5) -> float:
-    """The median time, over `times` runs, that the model `name` takes from the file to the probabilities."""
-    models[name].predict(file)  # the first run is slower than all others
-    durations = []
-    for _ in range(times):
-        started = time.perf_counter()
-        models[name].predict(file)
-        durations.append(1000 * (time.perf_counter() - started))
-    return median(durations)
 
 
 def _read(

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from src.exports import heat_map
 from src.models.predictor import Predictor
 from src.pictures.picture import ImageRefused, Picture
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.slides import files
 from src.slides.report import SlideReport
 from src.slides.slide import Reading, Slide

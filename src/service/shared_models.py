@@ -23,12 +23,14 @@ ALIGNED = 64
 class SharedModels:
     """An object, pickled, whose arrays, tensors and buffers are shared by all processes that receive it."""
 
+    _pickled: bytes
+    _spans: list[tuple[int, int]]
+    _file: int
+
     def __init__(self, models: object) -> None:
         stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
         _Pickler(stream, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append).dump(models)
-        self._pickled = stream.getvalue()
-        self._spans: list[tuple[int, int]] = []
-        self._file = _nameless()
+        self._pickled, self._spans, self._file = stream.getvalue(), [], _nameless()
         end = 0
         for buffer in buffers:
             start = -(-end // ALIGNED) * ALIGNED
@@ -38,21 +40,26 @@ class SharedModels:
             self._spans.append((start, end))
 
     def send(self, connection: Connection, pid: int) -> None:
-        """Send the object to the process `pid` at the other end, which calls `receive`. Raises OSError."""
+        """Send this to the process `pid` at the other end, which calls `receive`. Raises OSError."""
         connection.send_bytes(pickle.dumps((self._pickled, self._spans)))
         reduction.send_handle(connection, self._file, pid)
 
+    @classmethod
+    def receive(cls, connection: Connection) -> "SharedModels":
+        """What the process at the other end sends. Raises OSError or EOFError if that process ends."""
+        received = cls.__new__(cls)
+        received._pickled, received._spans = pickle.loads(connection.recv_bytes())
+        received._file = reduction.recv_handle(connection)
+        return received
 
-def receive(connection: Connection) -> Any:
-    """The object that the process at the other end sends. Raises OSError or EOFError if that process ends."""
-    pickled, spans = pickle.loads(connection.recv_bytes())
-    file = reduction.recv_handle(connection)
-    try:
-        length = os.fstat(file).st_size
-        view = memoryview(mmap.mmap(file, length, mmap.MAP_PRIVATE) if length else b"")
-    finally:
-        os.close(file)
-    return pickle.loads(pickled, buffers=[view[start:end] for start, end in spans])
+    def unpickled(self) -> Any:
+        """The object, with arrays, tensors and buffers in the shared memory."""
+        length = os.fstat(self._file).st_size
+        view = memoryview(mmap.mmap(self._file, length, mmap.MAP_PRIVATE) if length else b"")
+        return pickle.loads(self._pickled, buffers=[view[start:end] for start, end in self._spans])
+
+    def __del__(self) -> None:
+        os.close(self._file)
 
 
 def _nameless() -> int:

@@ -15,10 +15,10 @@ import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cached_property, partial
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -30,17 +30,14 @@ from src import outgoing
 from src.fair_queue import TOO_BUSY, Late, Turn, Turns, visitor
 from src.memory_limit import limit_memory
 from src.models import device
-from src.models.predictor import Predictor
-from src.service import shared_models
+from src.service import preloading
+from src.service.model_loading import Load, Loading, Models, Offered, end_with_parent, offered
 from src.service.shared_models import SharedModels
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Models = Mapping[str, Predictor]
-"""Predictors by the names of their checkpoint folders: the task's name, or TASK-NAME for a further checkpoint."""
 
 SECONDS = 18
 """The longest time of a piece of work, its wait in the queue included. On a full machine a call takes up to 2 s
@@ -69,17 +66,6 @@ TOO_LONG = (
 TOO_LARGE = "Reading this file takes more memory than there is for one; try a smaller one."
 ENDED = "Reading this file ended unexpectedly; try again."
 
-PRELOADED: Final = (
-    "src.service.worker_pool",
-    "src.service.read_picture",
-    "src.service.batch",
-    "src.service.read_slide",
-    "src.local",
-    "pytorch_grad_cam",
-    "matplotlib.colors",
-)
-"""The modules that are loaded before the processes are forked, those of the first heat map included."""
-
 
 class WorkFailed(Exception):  # noqa: N818 - as ImageRefused
     """The work was not done, for a reason that is not in the file; `str()` is one sentence for the visitor."""
@@ -97,35 +83,28 @@ class Busy(WorkFailed):
         return Busy, (self.after,)
 
 
-class WorkerPool:
-    """Does the work in threads of this process, on a borrowed GPU where a Space lends one.
+class WorkerPool(ABC):
+    """Does pieces of work with the models, `at_once` at a time, each in at most `seconds`.
 
-    Does `at_once` pieces at a time, each in at most `seconds`, and serves visitors in turn (src/fair_queue.py); the
-    context variable `visitor` there names the visitor. A thread cannot be killed: work that takes too long runs on, and
-    nobody waits for it.
+    It serves visitors in turn (src/fair_queue.py); the context variable `visitor` there names the visitor. `offered` is
+    what the page tells about the models.
     """
 
-    def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
-        self.models, self.seconds, self.at_once = models, seconds, at_once
+    def __init__(self, seconds: float, at_once: int) -> None:
+        self.seconds, self.at_once = seconds, at_once
         self.turns = Turns(at_once, SECONDS)
-        self._lent = device.lent(self._run)
 
+    offered: Offered
+
+    @abstractmethod
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`function(models, *args, **kwargs)`. The function is a module's own; arguments and result can be pickled.
 
         Raises the project's own exceptions that the function raises, such as ImageRefused; Busy where it would end too
         late; WorkFailed where it took too long or ended unexpectedly. Where the caller is cancelled, the work is ended.
         """
-        turn = await self._turn()
-        self.turns.start(turn)
-        try:
-            with anyio.move_on_after(self._time_limit(turn)):
-                work = partial(self._lent, function, *args, **kwargs)
-                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-            raise self._stopped(turn)
-        finally:
-            self.turns.give_back(turn)
 
+    @abstractmethod
     def close(self) -> None:
         """End all work, and take no more."""
 
@@ -146,21 +125,59 @@ class WorkerPool:
             Busy(self.turns.late(turn).after) if self.turns.left(turn) < self.seconds - QUEUED else WorkFailed(TOO_LONG)
         )
 
+
+class ThreadWorkerPool(WorkerPool):
+    """Does the work in threads of this process, on a borrowed GPU where a Space lends one.
+
+    A thread cannot be killed: work that takes too long runs on, and nobody waits for it.
+    """
+
+    def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
+        super().__init__(seconds, at_once)
+        self._models, self._lent = models, device.lent(self._run)
+
+    @cached_property
+    def offered(self) -> Offered:  # type: ignore[override]
+        """What the page tells about the models. It is measured when it is first asked for."""
+        return offered(self._models)
+
+    async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As WorkerPool's."""
+        turn = await self._turn()
+        self.turns.start(turn)
+        try:
+            with anyio.move_on_after(self._time_limit(turn)):
+                work = partial(self._lent, function, *args, **kwargs)
+                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            raise self._stopped(turn)
+        finally:
+            self.turns.give_back(turn)
+
+    def close(self) -> None:
+        """As WorkerPool's. Threads end by themselves."""
+
     def _run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-        return _without_faults(function, self.models, *args, **kwargs)
+        return _without_faults(function, self._models, *args, **kwargs)
 
 
 class ProcessWorkerPool(WorkerPool):
     """Does the work in processes that hold a copy of the models, each one piece at a time.
+
+    `offered`: as in `WorkerPool`. `models` returns the models as the processes get them, and may wait for them.
 
     Kills a process whose work takes too long or whose caller has left. Where something else kills it, its caller gets a
     sentence. Another process takes its place within two seconds, because it is forked from one that has loaded all
     code. The processes end when this process ends, in whatever way.
     """
 
-    def __init__(self, models: Models, seconds: float = SECONDS, at_once: int | None = None) -> None:
-        super().__init__(models, seconds, at_once or CORES + 1)
-        prepare()
+    def __init__(
+        self, offered: Offered, models: Callable[[], SharedModels], seconds: float = SECONDS, at_once: int | None = None
+    ) -> None:
+        super().__init__(seconds, at_once or CORES + 1)
+        self.offered, self._models = offered, models
+        preloading.begin()
+        # The worker processes use the cores.
+        torch.set_num_threads(1)
         self._starting = threading.Lock()
         self._idle = [self._start() for _ in range(self.at_once)]
 
@@ -244,7 +261,7 @@ class ProcessWorkerPool(WorkerPool):
     @cached_property
     def _sent(self) -> SharedModels:
         """The models as the processes get them. They are kept, because a killed process is then soon replaced."""
-        return SharedModels(self.models)
+        return self._models()
 
     def _start(self) -> "Future[_Worker]":
         started: Future[_Worker] = Future()
@@ -262,25 +279,17 @@ class ProcessWorkerPool(WorkerPool):
         return started
 
 
-def start(models: Models) -> WorkerPool:
-    """A worker pool for this machine: of processes, or of threads on a GPU and without fork (Windows)."""
-    return ProcessWorkerPool(models) if _forks() else WorkerPool(models)
+def begin(load: Load) -> Callable[[], WorkerPool]:
+    """Begin to load code and models in the background, and return at once.
 
-
-def prepare() -> None:
-    """Begin to load, in the background, the code that every process needs; returns at once.
-
-    From then on, torch uses one thread in this process. While the processes load, further threads would wait for each
-    other at full load: one forward pass then takes seconds.
+    The function that is returned waits for them and returns a worker pool for this machine: of processes, or of threads
+    on a GPU and without fork (Windows). It raises what `load` raises, and OSError or EOFError if the process that loads
+    the models ends.
     """
-    if _forks():
-        torch.set_num_threads(1)
-        multiprocessing.set_forkserver_preload(list(PRELOADED))
-        forkserver.ensure_running()
-
-
-def _forks() -> bool:
-    return device.name() == "cpu" and "forkserver" in multiprocessing.get_all_start_methods()
+    if not (preloading.forks() and device.name() == "cpu"):
+        return lambda: ThreadWorkerPool(load())
+    loading = Loading(load)
+    return lambda: ProcessWorkerPool(loading.offered(), loading.models)
 
 
 class _Worker:
@@ -328,12 +337,12 @@ def _serve(connection: Connection) -> None:
     """The main function of a process: it receives the models, then does the requests until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     outgoing.shut()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         # OpenVINO keeps this number of threads, so the views of one image share the cores. In the small steps that
         # torch does itself, more threads would only wait for each other.
         torch.set_num_threads(CORES)
-        models = shared_models.receive(connection)
+        models = SharedModels.receive(connection).unpickled()
         torch.set_num_threads(1)
         limit_memory(MEMORY)
         os.nice(NICE)  # not before: a visitor may wait until it is ready
@@ -349,14 +358,6 @@ def _serve(connection: Connection) -> None:
             connection.send_bytes(pickle.dumps(reply))
     except (OSError, EOFError):
         return
-
-
-def _end_with_parent() -> None:
-    """End this process with its parent, also during work, while it does not read the pipe."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _without_faults(function: Callable[..., R], models: Models, *args: Any, **kwargs: Any) -> R:

@@ -14,7 +14,7 @@ from src.page import layout
 from src.page.theme import launch_options
 from src.results import gate_sentences
 from src.service import read_picture
-from src.service.worker_pool import WorkerPool
+from src.service.worker_pool import ThreadWorkerPool
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT
@@ -33,7 +33,7 @@ def doubting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for task, limit in {"breastmnist": -1.0, "histopathology": 1e9}.items():
         checkpoint = checkpoints.load(task, synthetic_checkpoints.write(tmp_path / task, task))
         models[task] = Predictor(replace(checkpoint, gate=synthetic_checkpoints.gate(limit)))
-    built = layout.build(WorkerPool(models))
+    built = layout.build(ThreadWorkerPool(models))
     _, url, _ = built.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, **launch_options())
     opened = browser.new_page()
     opened.set_default_timeout(PATIENCE)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from src.service import batch
 from src.service.batch import Row
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.tasks import TASKS
 from tests.support.app import ROOT
 

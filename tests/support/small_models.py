@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from src.models import checkpoints
 from src.models.predictor import Predictor
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 

@@ -12,9 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from src.models.engine import EngineRefused
 from src.pictures import decode
 from src.pictures.picture import ImageRefused
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
+
+NO_ENGINE = "There is no engine here."
+
+
+def refuses_to_load() -> Models:
+    """Raises EngineRefused instead of loading models."""
+    raise EngineRefused(NO_ENGINE)
+
+
+def ends_while_it_loads() -> Models:
+    """Ends the process instead of loading models."""
+    os._exit(3)
 
 
 def probabilities(models: Models, name: str, file: str) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from src.models import checkpoints, engine
 from src.models.predictor import Predictor
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from tests.support import gated_checkpoints, synthetic_checkpoints, synthetic_datasets
 
 

@@ -91,7 +91,7 @@ from src import score
 from src.models import checkpoints
 from src.models.predictor import Predictor
 from src.page import layout
-from src.service.worker_pool import WorkerPool
+from src.service.worker_pool import ThreadWorkerPool
 from train import __main__ as train
 from train import evaluate
 from train.evaluation import explanations, metrics
@@ -101,7 +101,7 @@ metrics.RESAMPLES, evaluate.EXAMINED, explanations.FAITHFULNESS_IMAGES = 20, 6, 
 assert train.main(["thyroid", "--data", data, "--out", folder, "--workers", "0"]) == 0
 assert evaluate.main([folder, "--data", data]) == 0
 assert score.main(["thyroid", images, "--csv", table]) == 0
-work = WorkerPool({"thyroid": Predictor(checkpoints.find("thyroid"))})
+work = ThreadWorkerPool({"thyroid": Predictor(checkpoints.find("thyroid"))})
 page = layout.build(work)
 (function,) = (one.fn for one in page.fns.values() if one.api_name == "thyroid")
 result, heat_map = asyncio.run(function({"path": image}, 0.3, "Grad-CAM"))

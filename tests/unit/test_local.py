@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from src import local
 from src.exports.csv_rows import columns
 from src.models import checkpoints
+from src.models.checkpoints import CheckpointInfo
 from src.page.endpoints import MODEL_EVENT
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.views import clinic
@@ -21,7 +22,8 @@ from src.results import local_validation, thresholds
 from src.results.local_validation import TARGETS, Cases, TableRefused, as_text, auc, parse_table, read_text, validate
 from src.results.thresholds import proportion_interval
 from src.service.clinic_table import validate_table
-from src.service.worker_pool import TOO_LONG, Models, WorkerPool, WorkFailed
+from src.service.model_loading import Offered
+from src.service.worker_pool import TOO_LONG, ThreadWorkerPool, WorkFailed
 from src.tasks import TASKS
 from tests.support.event_loop import run
 from tests.support.score_tables import scored, table
@@ -169,14 +171,16 @@ def test_ten_times_the_scores_cost_little_more(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
-    class Busy(WorkerPool):
+    class Busy(ThreadWorkerPool):
         async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
             assert function is validate_table
             assert arguments == ("ultrasound", "/somewhere/table.csv")
             raise WorkFailed(TOO_LONG)
 
     with gr.Blocks() as page:
-        clinic_tab(Busy(cast("Models", dict.fromkeys(TASKS))))
+        busy = Busy({})
+        busy.offered = Offered(cast("dict[str, CheckpointInfo]", dict.fromkeys(TASKS)), {})
+        clinic_tab(busy)
     (read,) = (function for function in page.fns.values() if function.name == "read")
     assert read.fn
     assert read.concurrency_id == MODEL_EVENT["concurrency_id"]

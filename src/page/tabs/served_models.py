@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from src.models.checkpoints import Checkpoint
+from src.models.checkpoints import CheckpointInfo
 from src.models.evaluation import Evaluation
 from src.models.prediction import EXPLANATIONS
 from src.page.blocks import refused
@@ -21,7 +21,7 @@ class ServedModels:
     gr.Error for a name that is not offered, and for an invalid threshold or prevalence.
     """
 
-    def __init__(self, checkpoints: Mapping[str, Checkpoint]) -> None:
+    def __init__(self, checkpoints: Mapping[str, CheckpointInfo]) -> None:
         self.checkpoints = checkpoints
         self.default_name, *self.further_names = checkpoints
         self.task = TASKS[checkpoints[self.default_name].config.vigil.task]
@@ -42,7 +42,7 @@ class ServedModels:
         except ArgumentRefused as refusal:
             raise refused(str(refusal)) from refusal
 
-    def checkpoint(self, model: Any = "") -> Checkpoint:
+    def checkpoint(self, model: Any = "") -> CheckpointInfo:
         """The chosen model's checkpoint."""
         return self.checkpoints[self.name(model)]
 

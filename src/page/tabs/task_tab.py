@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from src.models.checkpoints import Checkpoint
+from src.models.checkpoints import CheckpointInfo
 from src.page.tabs import task_events
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.task_controls import TaskControls
@@ -17,7 +17,9 @@ class TaskTab:
     per image of each model.
     """
 
-    def __init__(self, checkpoints: Mapping[str, Checkpoint], speeds: Mapping[str, float], pool: WorkerPool) -> None:
+    def __init__(
+        self, checkpoints: Mapping[str, CheckpointInfo], speeds: Mapping[str, float], pool: WorkerPool
+    ) -> None:
         self.models = ServedModels(checkpoints)
         self.controls = TaskControls(self.models, speeds)
         self.handlers = TaskHandlers(self.controls, self.models, pool)

@@ -5,7 +5,7 @@ Knows nothing of Gradio or of pixels.
 
 from collections.abc import Mapping, Sequence
 
-from src.models.checkpoints import Checkpoint
+from src.models.checkpoints import CheckpointInfo
 from src.models.evaluation import MALIGNANT
 from src.page.number_format import decimals, general, percent, percentage, thousands
 from src.page.render import render
@@ -15,14 +15,14 @@ from src.results.formatting import with_interval
 from src.results.result import ModelAnswer
 from src.results.thresholds import decide, operating_point
 
-Served = Mapping[str, Checkpoint]
+Served = Mapping[str, CheckpointInfo]
 """The checkpoints of one task by their folders' names, the default first."""
 
 Speeds = Mapping[str, float]
 """Milliseconds per image by the folder's name, without the models that were not timed."""
 
 
-def title(checkpoint: Checkpoint) -> str:
+def title(checkpoint: CheckpointInfo) -> str:
     """The model's name, as the visitor chooses it."""
     return checkpoint.config.vigil.name
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from src.models import checkpoints, evaluation
-from src.models.checkpoints import Checkpoint
+from src.models.checkpoints import CheckpointInfo
 from src.models.config import VigilConfig
 from src.models.evaluation import (
     MALFORMED,
@@ -73,7 +73,7 @@ class Share:
     n: str
 
 
-def models(served: Iterable[Checkpoint]) -> list[Model]:
+def models(served: Iterable[CheckpointInfo]) -> list[Model]:
     """The served checkpoints in their order, each followed by its task's embedded models that are not served."""
     found: list[Model] = []
     for checkpoint in served:

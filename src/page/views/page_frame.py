@@ -6,7 +6,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from src.models.checkpoints import Checkpoint
+from src.models.checkpoints import CheckpointInfo
 from src.page.render import render
 from src.page.translation import lookup, marked, translated
 from src.server.bodies import TOO_LARGE
@@ -89,7 +89,7 @@ def notice() -> str:
     return render("notice.html", disclaimer=DISCLAIMER, unreviewed=language.get() != ENGLISH)
 
 
-def task_intro(task: Task, checkpoint: Checkpoint) -> str:
+def task_intro(task: Task, checkpoint: CheckpointInfo) -> str:
     """The introduction of a tab: which images it reads, and with which model."""
     return render("task_intro.html", task=task, checkpoint=checkpoint, model=checkpoint.config.vigil.name)
 

@@ -10,7 +10,7 @@ import pytest
 
 from src.page.endpoints import endpoint
 from src.page.views.api_calls import api_calls
-from src.service.worker_pool import WorkerPool
+from src.service.worker_pool import ThreadWorkerPool
 from src.tasks import TASKS
 from tests.support.markup import Element, parse
 
@@ -21,7 +21,7 @@ GIVEN: dict[str, Any] = {"threshold": 0.187, "explain": "Guided Grad-CAM", "code
 def test_the_calls_have_all_arguments(task: str) -> None:
     shown = parse(api_calls(TASKS[task], *GIVEN.values()))
     in_python, in_javascript, in_curl = (one.text for one in shown.find("code") if len(one.text) > 20)
-    names = list(inspect.signature(endpoint(TASKS[task], [task], WorkerPool({}))).parameters)[1:]
+    names = list(inspect.signature(endpoint(TASKS[task], [task], ThreadWorkerPool({}))).parameters)[1:]
     expected = {name: GIVEN[name] for name in names}
 
     calls = [one for one in ast.walk(ast.parse(source(shown, 0))) if isinstance(one, ast.Call)]

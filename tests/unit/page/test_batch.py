@@ -14,7 +14,8 @@ from src.page.views import batch_table
 from src.results.gate_sentences import sentence
 from src.service import batch
 from src.service.batch import BatchRefused, Row
-from src.service.worker_pool import TOO_LONG, Models, WorkerPool, WorkFailed
+from src.service.model_loading import Models
+from src.service.worker_pool import TOO_LONG, ThreadWorkerPool, WorkFailed
 from tests.support.batches import EXAMPLES, NASTY, TASK, packed, read
 from tests.support.event_loop import run
 
@@ -53,7 +54,7 @@ def test_an_image_of_another_kind_says_so(models: Models, tmp_path: Path, monkey
     assert "no answer" in batch_table.table(TASK, rows, [(0, None)] * len(rows), 0.3)
 
 
-class Slow(WorkerPool):
+class Slow(ThreadWorkerPool):
     """Loses every piece of work with more than one picture, and the last example."""
 
     async def call(self, function: Any, *arguments: Any, **_: Any) -> Any:
@@ -61,7 +62,7 @@ class Slow(WorkerPool):
             assert len(arguments[1]) <= batch.CHUNK_SIZE
             if len(arguments[1]) > 1 or arguments[1][0].name.endswith(EXAMPLES[-1].name):
                 raise WorkFailed(TOO_LONG)
-        return function(self.models, *arguments)
+        return function(self._models, *arguments)
 
 
 def test_what_takes_too_long_together_is_read_alone(models: Models, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from src.page.views import result_card
 from src.pictures import quality, reasons
 from src.results import gate_sentences
 from src.server.languages import ENGLISH, LANGUAGES, language
-from src.service.worker_pool import Models, WorkerPool
+from src.service.model_loading import Models
+from src.service.worker_pool import ThreadWorkerPool
 from src.tasks import TASKS
 from tests.support import page_texts
 from tests.support.app import ROOT
@@ -167,7 +168,7 @@ def english_numbers(components: list[dict[str, Any]]) -> set[str]:
 
 @pytest.mark.usefixtures("german")
 def test_a_language_is_drawn_once_with_the_parts_of_the_english_page(models: Models) -> None:
-    page = layout.build(WorkerPool(models))
+    page = layout.build(ThreadWorkerPool(models))
     numbers, following = [part["id"] for part in page.config["components"]], Context.id
     for code in TRANSLATED:
         page.translate(code)

@@ -13,7 +13,7 @@ from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.page.tabs.task_tab import TaskTab
 from src.results import decisions
-from src.service.worker_pool import WorkerPool
+from src.service.worker_pool import ThreadWorkerPool
 from tests.support import synthetic_checkpoints
 from tests.support.app import ROOT
 from tests.support.event_loop import run
@@ -29,7 +29,7 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
             return super().predict(*arguments, **further)
 
     predictor = Counting(checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path, "breastmnist")))
-    work = WorkerPool({"breastmnist": predictor})
+    work = ThreadWorkerPool({"breastmnist": predictor})
     with Blocks():
         tab = TaskTab({"breastmnist": predictor.checkpoint}, {}, work)
     picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}
@@ -51,7 +51,7 @@ def test_slider_runs_no_network(tmp_path: Path) -> None:
 
 def test_a_waiting_visitor_is_told_the_place_and_then_gets_the_answer(tmp_path: Path) -> None:
     predictor = Predictor(checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path, "breastmnist")))
-    work = WorkerPool({"breastmnist": predictor}, at_once=1)
+    work = ThreadWorkerPool({"breastmnist": predictor}, at_once=1)
     with Blocks():
         tab = TaskTab({"breastmnist": predictor.checkpoint}, {}, work)
     picture = {"path": str(ROOT / "examples" / EXAMPLE["breastmnist"])}

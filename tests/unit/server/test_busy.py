@@ -21,7 +21,7 @@ from src.fair_queue import TOO_BUSY, Turns
 from src.page.blocks import Page, refused
 from src.server import middleware
 from src.server.disk import claim
-from src.service.worker_pool import WorkerPool, WorkFailed
+from src.service.worker_pool import ThreadWorkerPool, WorkFailed
 from tests.support import worker_functions
 from tests.support.event_loop import run
 
@@ -39,7 +39,7 @@ class Busy:
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
-    work, started = WorkerPool({}, at_once=1), tmp_path_factory.mktemp("work") / "started"
+    work, started = ThreadWorkerPool({}, at_once=1), tmp_path_factory.mktemp("work") / "started"
     work.turns = Turns(1, patience=0.2)
     work.seconds = 2 * SECONDS
 

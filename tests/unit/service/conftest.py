@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from tests.support.small_models import small_models
 
 

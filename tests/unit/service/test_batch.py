@@ -14,7 +14,7 @@ from src.exports.spreadsheet import Writer
 from src.pictures import archive
 from src.service import batch
 from src.service.batch import BatchRefused
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.tasks import TASKS
 from tests.support.batches import EXAMPLES, TASK, packed, read
 

@@ -18,7 +18,7 @@ from src import score
 from src.pictures import dicom_file
 from src.pictures.picture import ImageRefused
 from src.service import batch, read_picture
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from tests.support import dicom_files as made
 from tests.support.app import ROOT
 from tests.support.personal_dicom import BURNT_IN, CANARY, INNER, personal
@@ -124,9 +124,11 @@ def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
     file = tmp_path / "image"
     file.write_bytes(personal(SequenceOfUltrasoundRegions=made.regions(inner)))
     reads = (
-        "import asyncio, sys; from src.service.worker_pool import ProcessWorkerPool; "
+        "import asyncio, sys; from functools import partial; from src.service.model_loading import Offered; "
+        "from src.service.shared_models import SharedModels; from src.service.worker_pool import ProcessWorkerPool; "
         "from tests.support.worker_functions import notes; "
-        "print(asyncio.run(ProcessWorkerPool({}, at_once=1).call(notes, sys.argv[1])))"
+        "pool = ProcessWorkerPool(Offered({}, {}), partial(SharedModels, {}), at_once=1); "
+        "print(asyncio.run(pool.call(notes, sys.argv[1])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", reads, str(file)], capture_output=True, text=True, timeout=300, cwd=ROOT

@@ -28,8 +28,9 @@ from src.page.endpoints import MODEL_EVENT
 from src.pictures import decode, scanned_field
 from src.pictures.picture import ImageRefused
 from src.service import batch, read_picture
+from src.service.model_loading import Models
 from src.service.read_picture import AnswerWithheld
-from src.service.worker_pool import Models, WorkerPool
+from src.service.worker_pool import ThreadWorkerPool
 from src.tasks import TASKS
 from tests.support import dicom_files, synthetic_checkpoints, synthetic_datasets
 from tests.support.small_models import small_models
@@ -165,7 +166,7 @@ def test_a_batch_and_score_take_one_decode_and_at_most_one_pass_a_picture(
 
 def readers(models: Models) -> list[Callable[..., Any]]:
     """The functions behind page and API that read an uploaded picture, each once, however many events call it."""
-    functions = layout.build(WorkerPool(models)).fns.values()
+    functions = layout.build(ThreadWorkerPool(models)).fns.values()
     found = {one.fn: None for one in functions if one.concurrency_id == MODEL_EVENT["concurrency_id"] and one.fn}
     return [function for function in found if "image" in inspect.signature(function).parameters]
 

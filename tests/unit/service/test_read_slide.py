@@ -13,7 +13,7 @@ from src.models import checkpoints
 from src.models.predictor import Predictor
 from src.pictures.picture import ImageRefused
 from src.service import read_slide
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.slides import files, library, run
 from src.slides.run import Options
 from tests.support import slide_files, synthetic_checkpoints

@@ -17,7 +17,7 @@ from PIL import Image
 
 from src import score
 from src.service import batch
-from src.service.worker_pool import Models
+from src.service.model_loading import Models
 from src.tasks import TASKS, Task
 from tests.support import event_loop, synthetic_datasets
 from tests.unit.pictures.test_colour import DISPLAY_P3, in_space

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from src.pictures import archive, picture
 from src.pictures.picture import ImageRefused
 from src.results import local_validation
 from src.service import arguments, batch, read_picture, shared_models, worker_pool
+from src.service.model_loading import Models, Offered, offered
 from src.service.shared_models import SharedModels
-from src.service.worker_pool import Models, ProcessWorkerPool, WorkerPool, WorkFailed
+from src.service.worker_pool import ProcessWorkerPool, ThreadWorkerPool, WorkerPool, WorkFailed
 from tests.support import synthetic_checkpoints, worker_functions
 from tests.support.app import ROOT
 from tests.support.event_loop import run
@@ -39,7 +41,7 @@ NEXT_SECONDS = 5
 @pytest.fixture(scope="module")
 def processes(models: Models) -> Iterator[ProcessWorkerPool]:
     """Two of them, started once for all tests."""
-    started = ProcessWorkerPool(models, at_once=2)
+    started = ProcessWorkerPool(offered(models), partial(SharedModels, models), at_once=2)
     run(both_ready(started))
     yield started
     started.close()
@@ -47,7 +49,7 @@ def processes(models: Models) -> Iterator[ProcessWorkerPool]:
 
 @pytest.fixture(params=["in processes", "in this one"])
 def anywhere(request: pytest.FixtureRequest, models: Models) -> WorkerPool:
-    return request.getfixturevalue("processes") if request.param == "in processes" else WorkerPool(models)
+    return request.getfixturevalue("processes") if request.param == "in processes" else ThreadWorkerPool(models)
 
 
 @pytest.fixture
@@ -140,7 +142,7 @@ def test_a_fault_costs_a_sentence_and_names_no_file(
     models: Models, processes: ProcessWorkerPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = "/nowhere/jane-doe-1960.png"
-    assert run(failure(WorkerPool(models).call(worker_functions.at_fault, file))) == worker_pool.ENDED
+    assert run(failure(ThreadWorkerPool(models).call(worker_functions.at_fault, file))) == worker_pool.ENDED
     assert "FileNotFoundError in at_fault" in caplog.text
     assert "read_bytes" in caplog.text
     assert "doe" not in caplog.text
@@ -161,7 +163,7 @@ def test_what_takes_too_long_is_ended(impatient: ProcessWorkerPool, tmp_path: Pa
 
 
 def test_what_takes_too_long_in_this_process_is_left_behind(models: Models) -> None:
-    here = WorkerPool(models, seconds=0.2, at_once=1)
+    here = ThreadWorkerPool(models, seconds=0.2, at_once=1)
 
     async def ask() -> None:
         assert await failure(here.call(worker_functions.process, 1)) == worker_pool.TOO_LONG
@@ -197,7 +199,7 @@ def test_a_process_killed_while_it_starts_costs_nobody_anything(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model: Any = worker_functions.EndsTheFirstStart(tmp_path / "end")
-    started = ProcessWorkerPool({"model": model}, at_once=1)
+    started = ProcessWorkerPool(Offered({}, {}), partial(SharedModels, {"model": model}), at_once=1)
 
     async def ask() -> int:
         call = asyncio.ensure_future(started.call(worker_functions.process))
@@ -282,7 +284,7 @@ def test_no_more_than_agreed_at_once(processes: ProcessWorkerPool) -> None:
 
 
 def test_whose_turn_does_not_come_in_time_is_refused_at_once(models: Models, tmp_path: Path) -> None:
-    here = WorkerPool(models, at_once=1)
+    here = ThreadWorkerPool(models, at_once=1)
     here.turns = fair_queue.Turns(1, patience=1.1)
 
     async def ask() -> None:
@@ -320,7 +322,7 @@ def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.Monk
     network = checkpoints.build(architecture, 2, channels)
     ours, theirs = multiprocessing.Pipe()
     SharedModels({"network": network}).send(ours, os.getpid())
-    there = shared_models.receive(theirs)["network"]
+    there = SharedModels.receive(theirs).unpickled()["network"]
     for (name, tensor), (other, arrived) in zip(network.state_dict().items(), there.state_dict().items(), strict=True):
         assert name == other
         assert torch.equal(tensor, arrived)
@@ -333,25 +335,28 @@ def test_models_are_shared_until_written_to() -> None:
     received = []
     for _ in range(2):
         sent.send(ours, os.getpid())
-        received.append(shared_models.receive(theirs))
+        received.append(SharedModels.receive(theirs).unpickled())
     received[0][0].fill_(1)
     assert received[1][0].sum() == 0
     sent.send(ours, os.getpid())
-    assert shared_models.receive(theirs)[0].sum() == 0
+    assert SharedModels.receive(theirs).unpickled()[0].sum() == 0
 
 
 ORPHANS = """
 import asyncio, os, sys
+from functools import partial
 from pathlib import Path
 from src.models import checkpoints
 from src import fair_queue
 from src.service import worker_pool
+from src.service.model_loading import offered
+from src.service.shared_models import SharedModels
 from src.models.predictor import Predictor
 from tests.support import worker_functions
 
 async def main():
     models = {"breastmnist": Predictor(checkpoints.load("breastmnist", sys.argv[1]))}
-    processes = worker_pool.ProcessWorkerPool(models, at_once=2)
+    processes = worker_pool.ProcessWorkerPool(offered(models), partial(SharedModels, models), at_once=2)
     told = Path(sys.argv[2])
     at_work = asyncio.ensure_future(processes.call(worker_functions.busy, told))
     await asyncio.sleep(0)

@@ -1,0 +1,134 @@
+"""The models that the page offers: what is known about them, and a process of its own that loads them.
+
+The main process never holds their networks. So it needs less memory, and it imports the page while the models load.
+"""
+
+import multiprocessing
+import os
+import pickle
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from src.models.checkpoints import CheckpointInfo
+from src.models.predictor import Predictor
+from src.service.shared_models import SharedModels
+
+Models = Mapping[str, Predictor]
+"""Predictors by the names of their checkpoint folders: the task's name, or TASK-NAME for a further checkpoint."""
+
+Load = Callable[[], Models]
+"""A function that loads the models. It is a module's own, so that another process can call it."""
+
+EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What the page tells about the models, by the names of their checkpoint folders.
+
+    `milliseconds`: per image, on this machine, of the models of a task that has several; empty on a GPU, which a Space
+    may lend for visitors' calls only.
+    """
+
+    checkpoints: Mapping[str, CheckpointInfo]
+    milliseconds: Mapping[str, float]
+
+
+def offered(models: Models) -> Offered:
+    """What the page tells about these models."""
+    tasks = [predictor.task.name for predictor in models.values()]
+    several = {
+        name: predictor
+        for name, predictor in models.items()
+        if tasks.count(predictor.task.name) > 1 and predictor.device.type == "cpu"
+    }
+    return Offered(
+        {name: predictor.checkpoint.info for name, predictor in models.items()},
+        {name: milliseconds(predictor) for name, predictor in several.items()},
+    )
+
+
+def milliseconds(predictor: Predictor, times: int = 3) -> float:
+    """The median time, over `times` runs, that a model takes from an example's file to the probabilities."""
+    example = min((EXAMPLES / predictor.task.name).iterdir())
+    predictor.predict(example)  # the first run is slower than all others
+    durations = []
+    for _ in range(times):
+        started = time.perf_counter()
+        predictor.predict(example)
+        durations.append(1000 * (time.perf_counter() - started))
+    return statistics.median(durations)
+
+
+class Loading:
+    """Loads the models in a process that ends when it has sent them. Making it returns at once."""
+
+    def __init__(self, load: Load) -> None:
+        self._offered: Future[Offered] = Future()
+        self._models: Future[SharedModels] = Future()
+
+        def receive() -> None:
+            try:
+                self._receive(load)
+            except Exception as error:  # noqa: BLE001 - raised again where the models are awaited
+                for awaited in (self._offered, self._models):
+                    if not awaited.done():
+                        awaited.set_exception(error)
+
+        # A daemon, so that an app that is ended during its start does not wait for it.
+        threading.Thread(target=receive, name="load the models", daemon=True).start()
+
+    def offered(self) -> Offered:
+        """What the page tells about the models, once they are loaded.
+
+        Raises what the function raised that loads them, and OSError or EOFError if its process ended.
+        """
+        return self._offered.result()
+
+    def models(self) -> SharedModels:
+        """The models, once they are loaded. Raises as `offered` does."""
+        return self._models.result()
+
+    def _receive(self, load: Load) -> None:
+        context = multiprocessing.get_context("forkserver")
+        connection, theirs = context.Pipe()
+        process = context.Process(target=_send, args=(theirs, load, os.getpid()), name="load the models", daemon=True)
+        process.start()
+        # Open in the new process only, so that its end closes the pipe.
+        theirs.close()
+        loaded, value = pickle.loads(connection.recv_bytes())
+        if not loaded:
+            raise value
+        self._offered.set_result(value)
+        self._models.set_result(SharedModels.receive(connection))
+
+
+def _send(connection: Connection, load: Load, parent: int) -> None:
+    """The main function of the process that loads the models: what is known about them, then the models."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)  # as in the app, which does other work on the other cores
+    try:
+        models = load()
+        found = offered(models)
+    except Exception as error:  # noqa: BLE001 - raised again in the app
+        connection.send_bytes(pickle.dumps((False, error)))
+        return
+    connection.send_bytes(pickle.dumps((True, found)))
+    SharedModels(models).send(connection, parent)
+
+
+def end_with_parent() -> None:
+    """End this process with its parent, also while it works and does not read its pipe. Does not return."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,55 @@
+"""The process that loads the models, and what the page tells about them."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from src.models.checkpoints import Checkpoint
+from src.models.engine import EngineRefused
+from src.service import worker_pool
+from src.service.model_loading import Loading, Models, offered
+from tests.support import worker_functions
+from tests.support.app import ROOT
+from tests.support.event_loop import run
+from tests.support.small_models import small_models
+
+pytestmark = pytest.mark.slow
+
+PICTURE = str(ROOT / "examples" / "breastmnist" / "oval.png")
+
+
+def test_the_page_knows_the_models_without_their_networks(all_models: Models) -> None:
+    found = offered(all_models)
+    assert list(found.checkpoints) == list(all_models)
+    for name, checkpoint in found.checkpoints.items():
+        assert not isinstance(checkpoint, Checkpoint)
+        assert vars(checkpoint).items() <= vars(all_models[name].checkpoint).items()
+    assert set(found.milliseconds) == {"breastmnist", "breastmnist-logistic"}, "the only task with two models"
+    assert min(found.milliseconds.values()) > 0
+
+
+def test_a_process_of_its_own_loads_them(all_models: Models, tmp_path: Path) -> None:
+    waiting = worker_pool.begin(partial(small_models, tmp_path))
+    pool = waiting()
+    assert isinstance(pool, worker_pool.ProcessWorkerPool)
+    try:
+        assert {name: one.revision for name, one in pool.offered.checkpoints.items()} == {
+            name: one.checkpoint.revision for name, one in all_models.items()
+        }
+        answered = run(pool.call(worker_functions.probabilities, "breastmnist", PICTURE))
+        assert answered == all_models["breastmnist"].predict(PICTURE).probabilities
+    finally:
+        pool.close()
+
+
+def test_its_refusal_is_raised_here() -> None:
+    loading = Loading(worker_functions.refuses_to_load)
+    for awaited in (loading.offered, loading.models):
+        with pytest.raises(EngineRefused, match=worker_functions.NO_ENGINE):
+            awaited()
+
+
+def test_if_it_ends_nobody_waits_for_ever() -> None:
+    with pytest.raises((EOFError, OSError)):
+        worker_pool.begin(worker_functions.ends_while_it_loads)()
