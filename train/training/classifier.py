@@ -143,7 +143,9 @@ class Classification(Job):
     def learner(self) -> nn.Module:
         """The network; with an auxiliary head or with teachers, a module that also returns the others' logits."""
         if self.teachers is not None:
-            return WithTeachers(self.network, self.teachers.to(next(self.network.parameters()).device))
+            assert self.recipe.distillation is not None
+            teachers = self.teachers.to(next(self.network.parameters()).device)
+            return WithTeachers(self.network, teachers, self.recipe.distillation.mixup)
         return _WithAuxiliary(self.network) if self.auxiliary else self.network
 
     def loss(self, answers: Any, targets: Tensor) -> Tensor:

@@ -5,10 +5,19 @@ Code has no hyperparameter that no recipe has. This module knows nothing of how 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from src.models.tta import TestTimeAugmentation
 from src.tasks import TASKS, Task
@@ -49,12 +58,22 @@ class Distillation(_Strict):
     the mean of their calibrated logits. The loss is `share` times the Kullback-Leibler divergence from that answer,
     plus 1 - `share` times the recipe's own loss. Both answers are divided by `temperature` before the softmax, and the
     divergence is multiplied by its square, which keeps the size of the gradients. With `all_views`, a teacher's logits
-    are the mean over the views of its test-time augmentation.
+    are the mean over the views of its test-time augmentation. With `mixup`, each image is first mixed with another of
+    its batch, in shares that follow the beta distribution with both parameters `mixup` (Zhang et al. 2018,
+    arXiv:1710.09412). Then the teachers also answer images whose labels they have not seen. The images have no labels
+    then, so `share` must be 1.
     """
 
     share: float = Field(1.0, gt=0, le=1)
     temperature: PositiveFloat = 1.0
     all_views: bool = False
+    mixup: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _labels(self) -> Self:
+        if self.mixup and self.share < 1:
+            raise ValueError("mixup needs a share of 1, because a mixed image has no label")
+        return self
 
 
 class Sampling(_Strict):

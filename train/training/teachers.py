@@ -64,13 +64,20 @@ class Teachers(nn.Module):
 
 
 class WithTeachers(nn.Module):
-    """A module whose call returns the logits of `network` and of its `teachers`, as DistributedDataParallel needs."""
+    """A module whose call returns the logits of `network` and of its `teachers`, as DistributedDataParallel needs.
 
-    def __init__(self, network: nn.Module, teachers: Teachers) -> None:
+    `mixup`: as in `recipe.Distillation`.
+    """
+
+    def __init__(self, network: nn.Module, teachers: Teachers, mixup: float = 0.0) -> None:
         super().__init__()
         self.network = network
         self.teachers = teachers
+        self.mixup = mixup
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The logits of both, (N, outputs) and (N, C)."""
+        if self.mixup:
+            shares = torch.distributions.Beta(self.mixup, self.mixup).sample((len(pixels), 1, 1, 1)).to(pixels)
+            pixels = pixels.lerp(pixels[torch.randperm(len(pixels), device=pixels.device)], shares)
         return self.network(pixels), self.teachers(pixels)

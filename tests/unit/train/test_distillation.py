@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
+from torch import Tensor, nn
 
 from src.models import checkpoints
 from src.models.probabilities import class_logits
@@ -17,7 +19,7 @@ from train.data import load
 from train.training import loop, losses
 from train.training import recipe as recipes
 from train.training.classifier import Classification
-from train.training.teachers import Teachers
+from train.training.teachers import Teachers, WithTeachers
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +41,37 @@ def test_a_temperature_keeps_the_size_of_the_gradients() -> None:
         assert logits.grad is not None
         sizes.append(logits.grad.norm().item())
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
+
+
+def test_with_mixup_all_read_the_same_mixed_images() -> None:
+    class Reads(nn.Module):
+        """Returns the images themselves."""
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return pixels.flatten(1)
+
+    torch.manual_seed(0)
+    pixels = torch.randn(6, 3, 4, 4)
+    teachers = Teachers([Reads()], [1.0], ["none"])
+    read, taught = WithTeachers(Reads(), teachers, 1.0)(pixels)
+    torch.testing.assert_close(read, taught)
+    originals, mixed = pixels.flatten(1), 0
+    for image in read:
+        # The point of the line between two originals that is nearest to the image.
+        distances = [
+            (a.lerp(b, ((image - a) @ (b - a) / (b - a).square().sum().clamp(min=1e-9)).clamp(0, 1)) - image).norm()
+            for a in originals
+            for b in originals
+        ]
+        assert min(distances) < 1e-4
+        mixed += (originals - image).norm(dim=1).min() > 0.1
+    assert mixed >= 3
+    torch.testing.assert_close(WithTeachers(Reads(), teachers)(pixels)[0], originals)
+
+
+def test_mixed_images_have_no_labels_to_learn_from() -> None:
+    with pytest.raises(ValidationError, match="share of 1"):
+        recipe_of(distillation={"share": 0.5, "mixup": 1.0})
 
 
 @pytest.fixture(scope="module")
