@@ -6,6 +6,7 @@ The main process never holds their networks. So it needs less memory, and it imp
 import multiprocessing
 import os
 import pickle
+import signal
 import statistics
 import threading
 import time
@@ -114,6 +115,7 @@ class Loading:
 
 def _send(connection: Connection, load: Load, parent: int) -> None:
     """The main function of the process that loads the models: what is known about them, then the models."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # as in the app, which does other work on the other cores
     try:
