@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from src.models import engine_choice
 from src.server import log, settings
 from src.service import preloading
 from src.tasks import TASKS
@@ -30,24 +31,19 @@ def main() -> int:
     """
     try:
         address = settings.check()
+        engine_choice.chosen()
         log.begin()
-        # First, because another process loads the same code meanwhile.
+        # Before the imports that take seconds, because another process loads the same code meanwhile.
         preloading.begin()
-        from src.models import engine
-
-        try:
-            engine.chosen()
-            serve(address)
-        except engine.EngineRefused as refusal:
-            raise settings.SettingRefused(str(refusal)) from refusal
-    except settings.SettingRefused as refusal:
+        serve(address)
+    except (settings.SettingRefused, engine_choice.EngineRefused) as refusal:
         print(f"app: {refusal}", file=sys.stderr)
         return 2
     return 0
 
 
 def load() -> dict[str, "Predictor"]:
-    """Load the models of all tasks. On the CPU, this runs in a process of its own.
+    """Load the models of all tasks. On the CPU, a separate process calls this.
 
     Raises EngineRefused and CheckpointError.
     """
@@ -60,7 +56,9 @@ def load() -> dict[str, "Predictor"]:
         found = dict(zip(TASKS, executor.map(checkpoints.find, TASKS), strict=True))
         for further in executor.map(checkpoints.find_further, TASKS):
             found |= further
-        predictors = executor.map(lambda checkpoint: Predictor(checkpoint, device.name()), found.values())
+        # In this thread on a GPU, because ZeroGPU's substitute for CUDA works in no other.
+        each = executor.map if device.name() == "cpu" else map
+        predictors = each(lambda checkpoint: Predictor(checkpoint, device.name()), found.values())
         return dict(zip(found, predictors, strict=True))
 
 

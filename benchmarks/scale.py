@@ -28,7 +28,7 @@ from benchmarks import slides
 from benchmarks.networks import embedded, made_up
 from benchmarks.servers import ROOT
 from benchmarks.timing import Timing, interleaved, processor
-from src.models import checkpoints, engine
+from src.models import checkpoints, engine_choice
 from src.models.predictor import Predictor
 from src.scale import parts
 from src.scale.images import Image
@@ -222,7 +222,7 @@ def _weights() -> Path:
 
 def _job(out: str) -> Job:
     checkpoint = embedded(TASK)
-    return Job(TASK, str(_weights()), fingerprint(checkpoint), 0.5, None, "float32", engine.chosen(), "cpu", out)
+    return Job(TASK, str(_weights()), fingerprint(checkpoint), 0.5, None, "float32", engine_choice.chosen(), "cpu", out)
 
 
 def _as_list(timing: Timing) -> list[float]:

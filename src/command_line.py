@@ -9,7 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Final, ParamSpec
 
-from src.models import checkpoints, engine
+from src.models import checkpoints, engine_choice
 from src.models.evaluation import MALIGNANT
 from src.results.parsing import parse_share
 from src.results.thresholds import operating_point, validation_promise
@@ -87,9 +87,9 @@ def runs_networks(command: str) -> Callable[[Callable[P, int]], Callable[P, int]
         @wraps(main)
         def checked(*args: P.args, **kwargs: P.kwargs) -> int:
             try:
-                engine.chosen()
+                engine_choice.chosen()
                 return main(*args, **kwargs)
-            except engine.EngineRefused as refusal:
+            except engine_choice.EngineRefused as refusal:
                 print(f"{command}: {refusal}", file=sys.stderr)
                 return NO_ENGINE
 

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from src.models import engine
+from src.models import engine_choice
 from src.tasks import TASKS
 from tests.support import synthetic_checkpoints
 from tests.support.app import Server, running
@@ -27,7 +27,7 @@ def _torch() -> Iterator[None]:
     them for every released checkpoint. The app that tests start, and the models of the worker pools, use OpenVINO.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(engine.VARIABLE, "torch")
+        patch.setenv(engine_choice.VARIABLE, "torch")
         yield
 
 

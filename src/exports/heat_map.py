@@ -99,10 +99,8 @@ def layers(image: Image.Image, heat: HeatMap, seen: Box, label: Part | None = No
 
 def png(image: Image.Image) -> bytes:
     """An RGB or RGBA image as a PNG file."""
-    # A photograph takes a third of the time that Pillow needs, whose filter tries five ways for each line, and the
-    # file is not larger.
-    strategy, up = imagecodecs.PNG.STRATEGY.RLE, imagecodecs.PNG.FILTER.UP
-    return imagecodecs.png_encode(np.asarray(image), strategy=strategy, filter=up)
+    # Pillow tries all five filters on each line, which takes twice as long. These three save all but 3% of the size.
+    return imagecodecs.png_encode(np.asarray(image), level=2, filter=imagecodecs.PNG.FILTER.FAST)
 
 
 def _within(label: Part, seen: Part) -> Part:

@@ -5,24 +5,15 @@ heat maps and training always use PyTorch. `VIGIL_ENGINE` chooses the engine.
 """
 
 import logging
-import os
 from functools import cache
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from src.models.engine_choice import VARIABLE, EngineRefused, chosen
 from src.models.forward import Forward, Precision
 
 log = logging.getLogger(__name__)
-
-VARIABLE: Final = "VIGIL_ENGINE"
-ENGINES: Final = ("auto", "openvino", "torch")
-"""The values of `VIGIL_ENGINE`. "auto" is OpenVINO where it works, and PyTorch elsewhere."""
-
-
-class EngineRefused(Exception):  # noqa: N818 - a refusal, as ImageRefused
-    """The engine that was requested does not exist or does not work. The message is one sentence."""
 
 
 class TorchForward:
@@ -69,14 +60,6 @@ def _by_torch(module: nn.Module, device: torch.device, precision: Precision) -> 
     if precision != "float32":
         raise EngineRefused(f"Only OpenVINO computes in {precision}, and it does not run here.")
     return TorchForward(module, device)
-
-
-def chosen() -> str:
-    """The engine that `VIGIL_ENGINE` names, one of ENGINES. Raises EngineRefused for any other value."""
-    value = os.environ.get(VARIABLE, "").strip() or ENGINES[0]
-    if value not in ENGINES:
-        raise EngineRefused(f"{VARIABLE} must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
-    return value
 
 
 @cache

@@ -45,6 +45,9 @@ ERRORS = (
     RuntimeError,
 )
 
+THREADS = "hub"
+"""The name of the threads that ask the Hub."""
+
 T = TypeVar("T")
 
 
@@ -104,9 +107,16 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         except Exception as error:  # noqa: BLE001 - the caller gets every exception
             outcome.set_exception(error)
 
-    # A daemon thread, so that an abandoned transfer does not keep the process alive. Its files still reach the cache.
-    threading.Thread(target=run, name="hub", daemon=True).start()
+    # A daemon thread, so that an abandoned transfer keeps no process alive that does not `wait` for it.
+    threading.Thread(target=run, name=THREADS, daemon=True).start()
     return outcome.result(timeout=seconds)
+
+
+def wait() -> None:
+    """Wait for transfers that `pull` has abandoned. Their files reach the cache."""
+    for thread in threading.enumerate():
+        if thread.name == THREADS:
+            thread.join()
 
 
 def why(error: BaseException, repo: str, revision: str | None) -> str:

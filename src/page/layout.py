@@ -54,14 +54,14 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
 
     page = draw_in(ENGLISH)
     page.draw_in = draw_in
-    page.early = lambda: page_frame.early(task for name, task in TASKS.items() if name in pool.offered.checkpoints)
+    page.early = lambda: page_frame.early(task for name, task in TASKS.items() if name in pool.info.checkpoints)
     page.queue(default_concurrency_limit=CONCURRENT_CALLS, max_size=MAX_EVENTS, api_open=False)
     return page
 
 
 def draw(pool: WorkerPool, slides: Mapping[str, Offered], slide_limit: int = 0) -> Page:
     """The page in the present language, with the tabs in the order of src/tasks.py. `slide_limit`: as for `build`."""
-    checkpoints = pool.offered.checkpoints
+    checkpoints = pool.info.checkpoints
     defaults = {name: checkpoint for name, checkpoint in checkpoints.items() if name in TASKS}
     with Page(title="Vigil", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
         with gr.Row(elem_classes="v-top"):
@@ -75,7 +75,7 @@ def draw(pool: WorkerPool, slides: Mapping[str, Offered], slide_limit: int = 0) 
                 if name in defaults:
                     with gr.Tab(translated(task.title), id=name) as tab_by_id[name]:
                         served = {model: checkpoints[model] for model in arguments.models_of(name, checkpoints)}
-                        task_tabs[name] = TaskTab(served, pool.offered.milliseconds, pool)
+                        task_tabs[name] = TaskTab(served, pool.info.milliseconds, pool)
             with gr.Tab(_("Many images"), id="batch") as tab_by_id["batch"]:
                 batch = batch_tab(pool)
             if slides and read_slide.TASK.name in defaults:

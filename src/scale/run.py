@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from src.exports.csv_rows import columns
 from src.exports.spreadsheet import Writer
-from src.models import engine
+from src.models import engine_choice
 from src.models.checkpoints import Checkpoint
 from src.models.forward import Precision
 from src.scale import ledger, local_engine
@@ -78,7 +78,7 @@ def score(model: Model, inputs: Inputs, settings: Settings) -> int:
         threshold=model.threshold,
         mpp=model.mpp,
         precision=model.precision,
-        engine=engine.chosen(),
+        engine=engine_choice.chosen(),
         device=model.device,
         out=out,
     )

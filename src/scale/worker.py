@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from src.exports.csv_rows import row
-from src.models import checkpoints, engine
+from src.models import checkpoints, engine_choice
 from src.models.checkpoints import Checkpoint
 from src.models.forward import Precision
 from src.models.predictor import Predictor
@@ -59,7 +59,7 @@ class Scorer:
 
     def __init__(self, job: Job, device: str) -> None:
         self.job = job
-        os.environ[engine.VARIABLE] = job.engine
+        os.environ[engine_choice.VARIABLE] = job.engine
         # Each core has a process of its own. A number of threads that is always the same also gives the same rows.
         torch.set_num_threads(1)
         try:
@@ -67,7 +67,7 @@ class Scorer:
             if fingerprint(checkpoint) != job.fingerprint:
                 raise ScaleError("A worker has other weights than the run; give --weights, and the same Vigil to all.")
             self._predictor = Predictor(checkpoint, device, job.precision)
-        except (checkpoints.CheckpointError, engine.EngineRefused) as error:
+        except (checkpoints.CheckpointError, engine_choice.EngineRefused) as error:
             raise ScaleError(f"A worker cannot score: {error}") from error
         self._store = Store(job.out)
 

@@ -1,8 +1,10 @@
-"""The models that the page offers: what is known about them, and a process of its own that loads them.
+"""The models that the page offers: what is known about them, and a separate process that loads them.
 
-The main process never holds their networks. So it needs less memory, and it imports the page while the models load.
+On the CPU, the app's own process never holds a network. So it needs less memory, and it imports the page while the
+models load.
 """
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -10,6 +12,7 @@ import signal
 import statistics
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from typing import Final
 
 import torch
 
+from src.models import hub
 from src.models.checkpoints import CheckpointInfo
 from src.models.predictor import Predictor
 from src.service.shared_models import SharedModels
@@ -30,10 +34,12 @@ Load = Callable[[], Models]
 """A function that loads the models. It is a module's own, so that another process can call it."""
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
+LISTED: Final = EXAMPLES / "examples.json"
+"""The file that names all example images."""
 
 
 @dataclass(frozen=True)
-class Offered:
+class ModelsInfo:
     """What the page tells about the models, by the names of their checkpoint folders.
 
     `milliseconds`: per image, on this machine, of the models of a task that has several; empty on a GPU, which a Space
@@ -44,7 +50,7 @@ class Offered:
     milliseconds: Mapping[str, float]
 
 
-def offered(models: Models) -> Offered:
+def models_info(models: Models) -> ModelsInfo:
     """What the page tells about these models."""
     tasks = [predictor.task.name for predictor in models.values()]
     several = {
@@ -52,7 +58,7 @@ def offered(models: Models) -> Offered:
         for name, predictor in models.items()
         if tasks.count(predictor.task.name) > 1 and predictor.device.type == "cpu"
     }
-    return Offered(
+    return ModelsInfo(
         {name: predictor.checkpoint.info for name, predictor in models.items()},
         {name: milliseconds(predictor) for name, predictor in several.items()},
     )
@@ -60,7 +66,8 @@ def offered(models: Models) -> Offered:
 
 def milliseconds(predictor: Predictor, times: int = 3) -> float:
     """The median time, over `times` runs, that a model takes from an example's file to the probabilities."""
-    example = min((EXAMPLES / predictor.task.name).iterdir())
+    listed = json.loads(LISTED.read_text(encoding="utf-8"))
+    example = EXAMPLES / next(name for name in listed if name.startswith(f"{predictor.task.name}/"))
     predictor.predict(example)  # the first run is slower than all others
     durations = []
     for _ in range(times):
@@ -71,61 +78,61 @@ def milliseconds(predictor: Predictor, times: int = 3) -> float:
 
 
 class Loading:
-    """Loads the models in a process that ends when it has sent them. Making it returns at once."""
+    """Loads the models in a separate process, which ends when it has sent them. Making it returns at once."""
 
     def __init__(self, load: Load) -> None:
-        self._offered: Future[Offered] = Future()
-        self._models: Future[SharedModels] = Future()
+        self._loaded: Future[tuple[ModelsInfo, SharedModels]] = Future()
 
         def receive() -> None:
             try:
-                self._receive(load)
+                self._loaded.set_result(_receive(load))
             except Exception as error:  # noqa: BLE001 - raised again where the models are awaited
-                for awaited in (self._offered, self._models):
-                    if not awaited.done():
-                        awaited.set_exception(error)
+                self._loaded.set_exception(error)
 
         # A daemon, so that an app that is ended during its start does not wait for it.
         threading.Thread(target=receive, name="load the models", daemon=True).start()
 
-    def offered(self) -> Offered:
-        """What the page tells about the models, once they are loaded.
+    def result(self) -> tuple[ModelsInfo, SharedModels]:
+        """The models, once they are loaded, and what the page tells about them.
 
-        Raises what the function raised that loads them, and OSError or EOFError if its process ended.
+        Raises what the function raised that loads them, and RuntimeError if its process ended.
         """
-        return self._offered.result()
+        return self._loaded.result()
 
-    def models(self) -> SharedModels:
-        """The models, once they are loaded. Raises as `offered` does."""
-        return self._models.result()
 
-    def _receive(self, load: Load) -> None:
-        context = multiprocessing.get_context("forkserver")
-        connection, theirs = context.Pipe()
-        process = context.Process(target=_send, args=(theirs, load, os.getpid()), name="load the models", daemon=True)
-        process.start()
-        # Open in the new process only, so that its end closes the pipe.
-        theirs.close()
+def _receive(load: Load) -> tuple[ModelsInfo, SharedModels]:
+    context = multiprocessing.get_context("forkserver")
+    connection, theirs = context.Pipe()
+    process = context.Process(target=_send, args=(theirs, load, os.getpid()), name="load the models", daemon=True)
+    process.start()
+    # Open in the new process only, so that its end closes the pipe.
+    theirs.close()
+    try:
         loaded, value = pickle.loads(connection.recv_bytes())
         if not loaded:
             raise value
-        self._offered.set_result(value)
-        self._models.set_result(SharedModels.receive(connection))
+        return value, SharedModels.receive(connection)
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"The process that loads the models ended with status {process.exitcode}.") from None
 
 
 def _send(connection: Connection, load: Load, parent: int) -> None:
-    """The main function of the process that loads the models: what is known about them, then the models."""
+    """The main function of the process that loads the models."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # as in the app, which does other work on the other cores
     try:
         models = load()
-        found = offered(models)
+        info, shared = models_info(models), SharedModels(models)
     except Exception as error:  # noqa: BLE001 - raised again in the app
+        error.add_note(traceback.format_exc())  # a pickled exception loses its traceback
         connection.send_bytes(pickle.dumps((False, error)))
         return
-    connection.send_bytes(pickle.dumps((True, found)))
-    SharedModels(models).send(connection, parent)
+    connection.send_bytes(pickle.dumps((True, info)))
+    shared.send(connection, parent)
+    # A download that took too long for this start goes on, so that the next start finds it in the cache.
+    hub.wait()
 
 
 def end_with_parent() -> None:

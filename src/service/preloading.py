@@ -20,12 +20,15 @@ MODULES: Final = (
 
 
 def forks() -> bool:
-    """Whether processes can be forked here. Windows cannot."""
+    """Whether this system can fork processes. Windows cannot."""
     return "forkserver" in multiprocessing.get_all_start_methods()
 
 
 def begin() -> None:
-    """Begin to load MODULES in the process from which others are forked, unless it runs; returns at once."""
+    """Begin to load MODULES in the process from which others are forked, unless it runs; returns at once.
+
+    On a GPU that process stays idle, because only the imports that it accelerates can tell whether there is one.
+    """
     if forks():
         multiprocessing.set_forkserver_preload(list(MODULES))
         forkserver.ensure_running()

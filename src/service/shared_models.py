@@ -28,9 +28,10 @@ class SharedModels:
     _file: int
 
     def __init__(self, models: object) -> None:
+        self._file = _nameless()
         stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
         _Pickler(stream, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append).dump(models)
-        self._pickled, self._spans, self._file = stream.getvalue(), [], _nameless()
+        self._pickled, self._spans = stream.getvalue(), []
         end = 0
         for buffer in buffers:
             start = -(-end // ALIGNED) * ALIGNED
@@ -47,9 +48,10 @@ class SharedModels:
     @classmethod
     def receive(cls, connection: Connection) -> "SharedModels":
         """What the process at the other end sends. Raises OSError or EOFError if that process ends."""
+        pickled, spans = pickle.loads(connection.recv_bytes())
+        file = reduction.recv_handle(connection)
         received = cls.__new__(cls)
-        received._pickled, received._spans = pickle.loads(connection.recv_bytes())
-        received._file = reduction.recv_handle(connection)
+        received._pickled, received._spans, received._file = pickled, spans, file
         return received
 
     def unpickled(self) -> Any:

@@ -18,7 +18,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import cached_property, partial
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -31,7 +31,7 @@ from src.fair_queue import TOO_BUSY, Late, Turn, Turns, visitor
 from src.memory_limit import limit_memory
 from src.models import device
 from src.service import preloading
-from src.service.model_loading import Load, Loading, Models, Offered, end_with_parent, offered
+from src.service.model_loading import Load, Loading, Models, ModelsInfo, end_with_parent, models_info
 from src.service.shared_models import SharedModels
 
 log = logging.getLogger(__name__)
@@ -86,15 +86,13 @@ class Busy(WorkFailed):
 class WorkerPool(ABC):
     """Does pieces of work with the models, `at_once` at a time, each in at most `seconds`.
 
-    It serves visitors in turn (src/fair_queue.py); the context variable `visitor` there names the visitor. `offered` is
+    It serves visitors in turn (src/fair_queue.py); the context variable `visitor` there names the visitor. `info` is
     what the page tells about the models.
     """
 
-    def __init__(self, seconds: float, at_once: int) -> None:
-        self.seconds, self.at_once = seconds, at_once
+    def __init__(self, info: ModelsInfo, seconds: float, at_once: int) -> None:
+        self.info, self.seconds, self.at_once = info, seconds, at_once
         self.turns = Turns(at_once, SECONDS)
-
-    offered: Offered
 
     @abstractmethod
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -133,13 +131,8 @@ class ThreadWorkerPool(WorkerPool):
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
-        super().__init__(seconds, at_once)
+        super().__init__(models_info(models), seconds, at_once)
         self._models, self._lent = models, device.lent(self._run)
-
-    @cached_property
-    def offered(self) -> Offered:  # type: ignore[override]
-        """What the page tells about the models. It is measured when it is first asked for."""
-        return offered(self._models)
 
     async def call(self, function: Callable[Concatenate[Models, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As WorkerPool's."""
@@ -163,7 +156,8 @@ class ThreadWorkerPool(WorkerPool):
 class ProcessWorkerPool(WorkerPool):
     """Does the work in processes that hold a copy of the models, each one piece at a time.
 
-    `offered`: as in `WorkerPool`. `models` returns the models as the processes get them, and may wait for them.
+    `info`: as in `WorkerPool`. `models`: as the processes get them. They are kept, so that a killed process is soon
+    replaced.
 
     Kills a process whose work takes too long or whose caller has left. Where something else kills it, its caller gets a
     sentence. Another process takes its place within two seconds, because it is forked from one that has loaded all
@@ -171,10 +165,10 @@ class ProcessWorkerPool(WorkerPool):
     """
 
     def __init__(
-        self, offered: Offered, models: Callable[[], SharedModels], seconds: float = SECONDS, at_once: int | None = None
+        self, info: ModelsInfo, models: SharedModels, seconds: float = SECONDS, at_once: int | None = None
     ) -> None:
-        super().__init__(seconds, at_once or CORES + 1)
-        self.offered, self._models = offered, models
+        super().__init__(info, seconds, at_once or CORES + 1)
+        self._models = models
         preloading.begin()
         # The worker processes use the cores.
         torch.set_num_threads(1)
@@ -258,11 +252,6 @@ class ProcessWorkerPool(WorkerPool):
         finally:
             self._give_back(started, turn)
 
-    @cached_property
-    def _sent(self) -> SharedModels:
-        """The models as the processes get them. They are kept, because a killed process is then soon replaced."""
-        return self._models()
-
     def _start(self) -> "Future[_Worker]":
         started: Future[_Worker] = Future()
 
@@ -270,7 +259,7 @@ class ProcessWorkerPool(WorkerPool):
             try:
                 # One after the other, so that the first is ready as soon as possible.
                 with self._starting:
-                    started.set_result(_Worker(self._sent))
+                    started.set_result(_Worker(self._models))
             except Exception as error:  # noqa: BLE001 - raised again where the process is awaited
                 started.set_exception(error)
 
@@ -280,16 +269,16 @@ class ProcessWorkerPool(WorkerPool):
 
 
 def begin(load: Load) -> Callable[[], WorkerPool]:
-    """Begin to load code and models in the background, and return at once.
+    """Begin to load the models where a separate process can, and return at once.
 
     The function that is returned waits for them and returns a worker pool for this machine: of processes, or of threads
-    on a GPU and without fork (Windows). It raises what `load` raises, and OSError or EOFError if the process that loads
-    the models ends.
+    on a GPU and without fork (Windows). Then it loads the models itself. It raises as `Loading.result` does.
     """
     if not (preloading.forks() and device.name() == "cpu"):
         return lambda: ThreadWorkerPool(load())
+    preloading.begin()
     loading = Loading(load)
-    return lambda: ProcessWorkerPool(loading.offered(), loading.models)
+    return lambda: ProcessWorkerPool(*loading.result())
 
 
 class _Worker:

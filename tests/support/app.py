@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from src.models import engine
+from src.models import engine_choice
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The repository."""
@@ -91,7 +91,7 @@ def _start(folder: Path, environment: Mapping[str, str], program: Sequence[str],
     log, uploads, audit = folder / "app.log", folder / "uploads", folder / "audit.txt"
     settings = {
         **os.environ,
-        engine.VARIABLE: engine.ENGINES[0],
+        engine_choice.VARIABLE: engine_choice.ENGINES[0],
         **UNLIMITED,
         **environment,
         **audit_environment(audit),

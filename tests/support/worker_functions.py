@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.models.engine import EngineRefused
+from src.models.engine_choice import EngineRefused
 from src.pictures import decode
 from src.pictures.picture import ImageRefused
 from src.service.model_loading import Models

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.models import checkpoints, engine
+from src.models import checkpoints, engine_choice
 from src.models.predictor import Predictor
 from src.service.model_loading import Models
 from tests.support import gated_checkpoints, synthetic_checkpoints, synthetic_datasets
@@ -16,7 +16,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """A small random network for BreastMNIST, in OpenVINO, as the app gives it to its worker processes."""
     folder = synthetic_checkpoints.write(tmp_path_factory.mktemp("checkpoint"), "breastmnist")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(engine.VARIABLE, "openvino")
+        patch.setenv(engine_choice.VARIABLE, "openvino")
         return {"breastmnist": Predictor(checkpoints.load("breastmnist", folder))}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.models import engine, openvino_engine
+from src.models import engine_choice, openvino_engine
 from tests.support import synthetic_checkpoints
 from train import publish, release
 
@@ -29,7 +29,7 @@ COMMANDS = {
 def test_a_wrong_engine_ends_each_command_before_it_works(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(engine.VARIABLE, "onnx")
+    monkeypatch.setenv(engine_choice.VARIABLE, "onnx")
     assert import_module(COMMANDS[command]).main([]) == 2
     assert capsys.readouterr().err == f"{command}: VIGIL_ENGINE must be auto, openvino or torch.\n"
 
@@ -45,7 +45,7 @@ def test_an_engine_that_does_not_work_ends_a_command_that_has_begun(
     folder = synthetic_checkpoints.write(tmp_path, "breastmnist")
     golden = {"benign.png": [0.5, 0.5]}
     synthetic_checkpoints.edit(folder / "config.json", lambda config: config["vigil"].update(golden=golden))
-    monkeypatch.setenv(engine.VARIABLE, "openvino")
+    monkeypatch.setenv(engine_choice.VARIABLE, "openvino")
     monkeypatch.setattr(openvino_engine, "converted", broken)
     sentence = "VIGIL_ENGINE is openvino, and OpenVINO does not work here: No such operation."
     assert release.main([str(folder)]) == 2

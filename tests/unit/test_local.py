@@ -22,7 +22,7 @@ from src.results import local_validation, thresholds
 from src.results.local_validation import TARGETS, Cases, TableRefused, as_text, auc, parse_table, read_text, validate
 from src.results.thresholds import proportion_interval
 from src.service.clinic_table import validate_table
-from src.service.model_loading import Offered
+from src.service.model_loading import ModelsInfo
 from src.service.worker_pool import TOO_LONG, ThreadWorkerPool, WorkFailed
 from src.tasks import TASKS
 from tests.support.event_loop import run
@@ -179,7 +179,7 @@ def test_the_page_reads_tables_in_the_processes_that_may_be_killed() -> None:
 
     with gr.Blocks() as page:
         busy = Busy({})
-        busy.offered = Offered(cast("dict[str, CheckpointInfo]", dict.fromkeys(TASKS)), {})
+        busy.info = ModelsInfo(cast("dict[str, CheckpointInfo]", dict.fromkeys(TASKS)), {})
         clinic_tab(busy)
     (read,) = (function for function in page.fns.values() if function.name == "read")
     assert read.fn

@@ -60,8 +60,8 @@ class Distillation(_Strict):
     divergence is multiplied by its square, which keeps the size of the gradients. With `all_views`, a teacher's logits
     are the mean over the views of its test-time augmentation. With `mixup`, each image is first mixed with another of
     its batch, in shares that follow the beta distribution with both parameters `mixup` (Zhang et al. 2018,
-    arXiv:1710.09412). Then the teachers also answer images whose labels they have not seen. The images have no labels
-    then, so `share` must be 1.
+    arXiv:1710.09412). So the teachers answer images on which they were not trained. A mixed image has no label, so
+    `share` must be 1.
     """
 
     share: float = Field(1.0, gt=0, le=1)

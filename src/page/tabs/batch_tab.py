@@ -57,7 +57,7 @@ class BatchTab(NamedTuple):
 
 def batch_tab(pool: WorkerPool) -> BatchTab:
     """Draw the tab inside the current gr.Blocks."""
-    checkpoints = pool.offered.checkpoints
+    checkpoints = pool.info.checkpoints
     names = [name for task in TASKS for name in arguments.models_of(task, checkpoints)]
     defaults = {name: checkpoints[name].config.vigil.default_threshold for name in names}
     first = names[0]

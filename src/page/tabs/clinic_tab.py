@@ -19,7 +19,7 @@ from src.tasks import TASKS
 
 def clinic_tab(pool: WorkerPool) -> None:
     """Draw the tab inside the current gr.Blocks. Only the visitor's browser keeps the report."""
-    tasks = [task for task in TASKS if task in pool.offered.checkpoints]
+    tasks = [task for task in TASKS if task in pool.info.checkpoints]
 
     async def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
         if not table or Path(table["path"]) in example_files() or task not in tasks:

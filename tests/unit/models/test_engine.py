@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from src import local, score
-from src.models import checkpoints, engine, openvino_engine
+from src.models import checkpoints, engine, engine_choice, openvino_engine
 from src.models.checkpoints import build
 from src.models.config import LesionFinderConfig
-from src.models.engine import EngineRefused, TorchForward
+from src.models.engine import TorchForward
+from src.models.engine_choice import EngineRefused
 from src.models.forward import Forward, Precision
 from src.models.lesion_finder import LesionFinder
 from src.models.networks import CLASSIFIERS
@@ -128,7 +129,7 @@ def predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
         task = TASK.get(architecture, "skin")
         if not folder.exists():
             synthetic_checkpoints.write(folder, task, architecture, test_time_augmentation="flips")
-        monkeypatch.setenv(engine.VARIABLE, name)
+        monkeypatch.setenv(engine_choice.VARIABLE, name)
         return Predictor(checkpoints.load(task, folder))
 
     return made
@@ -170,9 +171,9 @@ def test_both_engines_find_the_same_lesion(image: Image.Image, monkeypatch: pyte
     with torch.no_grad():
         # Otherwise an untrained network gives nearly the same logit everywhere.
         segmenter.head.weight.mul_(2 / segmenter.eval()(torch.rand(1, 3, 32, 32)).std())
-    monkeypatch.setenv(engine.VARIABLE, "torch")
+    monkeypatch.setenv(engine_choice.VARIABLE, "torch")
     expected = LesionFinder(segmenter, FINDER).probabilities(image)
-    monkeypatch.setenv(engine.VARIABLE, "openvino")
+    monkeypatch.setenv(engine_choice.VARIABLE, "openvino")
     found = LesionFinder(segmenter, FINDER).probabilities(image)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert expected.std() > 0.03
@@ -234,13 +235,13 @@ def test_only_openvino_computes_in_bfloat16(
     assert isinstance(fast._backbone, OpenVINOForward)
     assert fast._backbone._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
     assert fast.predict(blotches(0)).probabilities == pytest.approx(exact.predict(blotches(0)).probabilities, abs=0.1)
-    monkeypatch.setenv(engine.VARIABLE, "torch")
+    monkeypatch.setenv(engine_choice.VARIABLE, "torch")
     with pytest.raises(EngineRefused, match=r"^Only OpenVINO computes in bfloat16"):
         Predictor(exact.checkpoint, precision="bfloat16")
 
 
 def test_a_gpu_always_uses_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(engine.VARIABLE, "openvino")
+    monkeypatch.setenv(engine_choice.VARIABLE, "openvino")
     forward = engine.forward_of(nn.Conv2d(1, 1, 1), torch.device("meta"), (1, 8, 8))
     assert isinstance(forward, TorchForward)
 
@@ -249,10 +250,10 @@ def test_a_gpu_always_uses_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_value_is_refused_in_one_sentence(
     value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(engine.VARIABLE, value)
+    monkeypatch.setenv(engine_choice.VARIABLE, value)
     sentence = "VIGIL_ENGINE must be auto, openvino or torch."
     with pytest.raises(EngineRefused) as caught:
-        engine.chosen()
+        engine_choice.chosen()
     assert str(caught.value) == sentence
     table = tmp_path / "table.csv"
     table.write_text("p_malignant,label\n0.5,benign\n")
@@ -264,8 +265,8 @@ def test_another_value_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("value", ["", " ", "auto"])
 def test_empty_is_not_set(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(engine.VARIABLE, value)
-    assert engine.chosen() == "auto"
+    monkeypatch.setenv(engine_choice.VARIABLE, value)
+    assert engine_choice.chosen() == "auto"
 
 
 WATCHED = """

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from src import score
-from src.models import checkpoints, engine
+from src.models import checkpoints, engine_choice
 from src.models.predictor import Predictor
 from src.models.probabilities import class_logits
 from src.models.tta import views
@@ -33,7 +33,7 @@ each_engine = pytest.mark.parametrize("name", ["openvino", "torch"])
 def test_every_example_has_a_golden_value_and_each_engine_gives_it(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(engine.VARIABLE, name)
+    monkeypatch.setenv(engine_choice.VARIABLE, name)
     predictor = Predictor(checkpoints.load(task_of(folder), folder))
     expected = golden(folder)
     drawn = [picture.name for picture in pictures(predictor.task.name)]
@@ -48,7 +48,7 @@ def test_every_example_has_a_golden_value_and_each_engine_gives_it(
 def test_score_gives_the_golden_values(
     folder: Path, name: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(engine.VARIABLE, name)
+    monkeypatch.setenv(engine_choice.VARIABLE, name)
     task, out, repo = task_of(folder), tmp_path / "scores.csv", f"owner/vigil-{folder.name}"
     # A task's default without asking, its further models from the Hub.
     commit = hub.put(repo, as_files(folder)).oid
@@ -70,7 +70,7 @@ def test_bare_timm_gives_the_same_logits_from_the_hub(folder: Path, hub: Hub, mo
 
     The predictor runs in OpenVINO. The first test compares both engines with the same values.
     """
-    monkeypatch.setenv(engine.VARIABLE, "openvino")
+    monkeypatch.setenv(engine_choice.VARIABLE, "openvino")
     repo = f"owner/vigil-{folder.name}"
     hub.put(repo, as_files(folder))
     model = timm.create_model(f"hf-hub:{repo}", pretrained=True).eval()

@@ -124,10 +124,10 @@ def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
     file = tmp_path / "image"
     file.write_bytes(personal(SequenceOfUltrasoundRegions=made.regions(inner)))
     reads = (
-        "import asyncio, sys; from functools import partial; from src.service.model_loading import Offered; "
+        "import asyncio, sys; from src.service.model_loading import ModelsInfo; "
         "from src.service.shared_models import SharedModels; from src.service.worker_pool import ProcessWorkerPool; "
         "from tests.support.worker_functions import notes; "
-        "pool = ProcessWorkerPool(Offered({}, {}), partial(SharedModels, {}), at_once=1); "
+        "pool = ProcessWorkerPool(ModelsInfo({}, {}), SharedModels({}), at_once=1); "
         "print(asyncio.run(pool.call(notes, sys.argv[1])))"
     )
     done = subprocess.run(

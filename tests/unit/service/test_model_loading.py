@@ -1,14 +1,18 @@
 """The process that loads the models, and what the page tells about them."""
 
+import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+import app
+from src.models import device, predictor
 from src.models.checkpoints import Checkpoint
-from src.models.engine import EngineRefused
+from src.models.engine_choice import EngineRefused
 from src.service import worker_pool
-from src.service.model_loading import Loading, Models, offered
+from src.service.model_loading import Loading, Models, models_info
+from src.tasks import TASKS
 from tests.support import worker_functions
 from tests.support.app import ROOT
 from tests.support.event_loop import run
@@ -20,7 +24,7 @@ PICTURE = str(ROOT / "examples" / "breastmnist" / "oval.png")
 
 
 def test_the_page_knows_the_models_without_their_networks(all_models: Models) -> None:
-    found = offered(all_models)
+    found = models_info(all_models)
     assert list(found.checkpoints) == list(all_models)
     for name, checkpoint in found.checkpoints.items():
         assert not isinstance(checkpoint, Checkpoint)
@@ -34,7 +38,7 @@ def test_a_process_of_its_own_loads_them(all_models: Models, tmp_path: Path) -> 
     pool = waiting()
     assert isinstance(pool, worker_pool.ProcessWorkerPool)
     try:
-        assert {name: one.revision for name, one in pool.offered.checkpoints.items()} == {
+        assert {name: one.revision for name, one in pool.info.checkpoints.items()} == {
             name: one.checkpoint.revision for name, one in all_models.items()
         }
         answered = run(pool.call(worker_functions.probabilities, "breastmnist", PICTURE))
@@ -45,11 +49,26 @@ def test_a_process_of_its_own_loads_them(all_models: Models, tmp_path: Path) -> 
 
 def test_its_refusal_is_raised_here() -> None:
     loading = Loading(worker_functions.refuses_to_load)
-    for awaited in (loading.offered, loading.models):
-        with pytest.raises(EngineRefused, match=worker_functions.NO_ENGINE):
-            awaited()
+    with pytest.raises(EngineRefused) as refused:
+        loading.result()
+    assert str(refused.value) == worker_functions.NO_ENGINE
+    assert "in refuses_to_load" in refused.value.__notes__[0]
 
 
 def test_if_it_ends_nobody_waits_for_ever() -> None:
-    with pytest.raises((EOFError, OSError)):
+    with pytest.raises(RuntimeError, match="ended with status 3"):
         worker_pool.begin(worker_functions.ends_while_it_loads)()
+
+
+def test_on_a_gpu_one_thread_makes_all_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In any other thread, ZeroGPU's substitute for CUDA raises an error.
+    made: list[tuple[str, threading.Thread]] = []
+
+    def record(_: Checkpoint, device: str) -> None:
+        made.append((device, threading.current_thread()))
+
+    monkeypatch.setattr(device, "name", lambda: "cuda")
+    monkeypatch.setattr(predictor, "Predictor", record)
+    names = list(app.load())
+    assert made == [("cuda", threading.current_thread())] * len(names)
+    assert names[: len(TASKS)] == list(TASKS)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from src.pictures import archive, picture
 from src.pictures.picture import ImageRefused
 from src.results import local_validation
 from src.service import arguments, batch, read_picture, shared_models, worker_pool
-from src.service.model_loading import Models, Offered, offered
+from src.service.model_loading import Models, ModelsInfo, models_info
 from src.service.shared_models import SharedModels
 from src.service.worker_pool import ProcessWorkerPool, ThreadWorkerPool, WorkerPool, WorkFailed
 from tests.support import synthetic_checkpoints, worker_functions
@@ -41,7 +40,7 @@ NEXT_SECONDS = 5
 @pytest.fixture(scope="module")
 def processes(models: Models) -> Iterator[ProcessWorkerPool]:
     """Two of them, started once for all tests."""
-    started = ProcessWorkerPool(offered(models), partial(SharedModels, models), at_once=2)
+    started = ProcessWorkerPool(models_info(models), SharedModels(models), at_once=2)
     run(both_ready(started))
     yield started
     started.close()
@@ -199,7 +198,7 @@ def test_a_process_killed_while_it_starts_costs_nobody_anything(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model: Any = worker_functions.EndsTheFirstStart(tmp_path / "end")
-    started = ProcessWorkerPool(Offered({}, {}), partial(SharedModels, {"model": model}), at_once=1)
+    started = ProcessWorkerPool(ModelsInfo({}, {}), SharedModels({"model": model}), at_once=1)
 
     async def ask() -> int:
         call = asyncio.ensure_future(started.call(worker_functions.process))
@@ -344,19 +343,18 @@ def test_models_are_shared_until_written_to() -> None:
 
 ORPHANS = """
 import asyncio, os, sys
-from functools import partial
 from pathlib import Path
 from src.models import checkpoints
 from src import fair_queue
 from src.service import worker_pool
-from src.service.model_loading import offered
+from src.service.model_loading import models_info
 from src.service.shared_models import SharedModels
 from src.models.predictor import Predictor
 from tests.support import worker_functions
 
 async def main():
     models = {"breastmnist": Predictor(checkpoints.load("breastmnist", sys.argv[1]))}
-    processes = worker_pool.ProcessWorkerPool(offered(models), partial(SharedModels, models), at_once=2)
+    processes = worker_pool.ProcessWorkerPool(models_info(models), SharedModels(models), at_once=2)
     told = Path(sys.argv[2])
     at_work = asyncio.ensure_future(processes.call(worker_functions.busy, told))
     await asyncio.sleep(0)
