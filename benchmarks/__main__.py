@@ -150,32 +150,36 @@ def _served(seconds: float) -> Iterator[str]:
     yield "\n## The app\n"
     image = sorted((servers.ROOT / "examples" / "skin").iterdir())[0]
     importing = servers.imports()
-    with servers.vigil() as app, servers.empty() as blank:
-        ours, theirs = servers.Client(app), servers.Client(blank)
+    with servers.vigil() as app:
+        ours = servers.Client(app)
         ours.answer("skin", image, [0.5, "Grad-CAM"])
         first = time.perf_counter() - app.started
-        timings = interleaved(
-            {
-                networks.EAGER: networks.eager(networks.embedded("skin")),
-                "an empty Gradio app": lambda: theirs.answer("skin", image),
-                "Vigil, no heat map": lambda: ours.answer("skin", image, [0.5, "none"]),
-                "Vigil, Grad-CAM": lambda: ours.answer("skin", image, [0.5, "Grad-CAM"]),
-            },
-            seconds,
-        )
-        yield "One image through the API:\n"
-        yield from _table(timings, "an empty Gradio app")
-        beyond = timings["Vigil, Grad-CAM"].median - timings["an empty Gradio app"].median
-        yield f"\nBeyond the empty app, an image with its Grad-CAM takes {1e3 * beyond:.1f} ms:"
-        yield f"{beyond / timings[networks.EAGER].median:.2f} × one pass of eager PyTorch."
-        yield "\n| clients at once | answers per second |"
-        yield "| --- | --- |"
-        for clients in (1, 4, 16):
-            rate = servers.answers_per_second(app, "skin", image, [0.5, "Grad-CAM"], clients, 2 * clients + 8)
-            yield f"| {clients} | {rate:.1f} |"
-        yield f"\nMemory after that, of all processes: {app.memory():,.0f} MB; the empty app: {blank.memory():,.0f} MB."
-        yield f"From the start to the first answer: {first:.1f} s. Importing gradio, torch and timm: {importing:.1f} s."
-        yield from _in_a_browser(app.url, blank.url)
+        with servers.empty() as blank:
+            theirs = servers.Client(blank)
+            timings = interleaved(
+                {
+                    networks.EAGER: networks.eager(networks.embedded("skin")),
+                    "an empty Gradio app": lambda: theirs.answer("skin", image),
+                    "Vigil, no heat map": lambda: ours.answer("skin", image, [0.5, "none"]),
+                    "Vigil, Grad-CAM": lambda: ours.answer("skin", image, [0.5, "Grad-CAM"]),
+                },
+                seconds,
+            )
+            yield "One image through the API:\n"
+            yield from _table(timings, "an empty Gradio app")
+            beyond = timings["Vigil, Grad-CAM"].median - timings["an empty Gradio app"].median
+            yield f"\nBeyond the empty app, an image with its Grad-CAM takes {1e3 * beyond:.1f} ms:"
+            yield f"{beyond / timings[networks.EAGER].median:.2f} × one pass of eager PyTorch."
+            yield "\n| clients at once | answers per second |"
+            yield "| --- | --- |"
+            for clients in (1, 4, 16):
+                rate = servers.answers_per_second(app, "skin", image, [0.5, "Grad-CAM"], clients, 2 * clients + 8)
+                yield f"| {clients} | {rate:.1f} |"
+            ours_mb, theirs_mb = app.memory(), blank.memory()
+            yield f"\nMemory after that, of all processes: {ours_mb:,.0f} MB; the empty app: {theirs_mb:,.0f} MB."
+            yield f"From the start to the first answer: {first:.1f} s."
+            yield f"Importing gradio, torch and timm: {importing:.1f} s."
+            yield from _in_a_browser(app.url, blank.url)
 
 
 def _in_a_browser(ours: str, theirs: str, rounds: int = 7) -> Iterator[str]:
