@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from src.models import checkpoints
+from src.models import hub as client
 from src.models.checkpoints import CheckpointError, find, load
 from src.models.config import FILES, FURTHER_FILES
 from tests.hub import Hub, Reply, instead
@@ -247,3 +248,17 @@ def test_find_falls_back_at_once_where_nothing_listens(monkeypatch: pytest.Monke
     assert checkpoint.problem is not None
     assert "The Hub cannot be reached." in checkpoint.problem
     assert time.monotonic() - started < 40
+
+
+def test_an_abandoned_transfer_can_be_waited_for() -> None:
+    ended: list[bool] = []
+
+    def transfer() -> None:
+        time.sleep(0.3)
+        ended.append(True)
+
+    with pytest.raises(TimeoutError):
+        client.within(0.01, transfer)
+    assert not ended
+    client.wait()
+    assert ended
