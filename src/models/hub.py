@@ -6,6 +6,7 @@ src/models/checkpoints.py verifies them.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -112,11 +113,12 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return outcome.result(timeout=seconds)
 
 
-def wait() -> None:
-    """Wait for transfers that `pull` has abandoned. Their files reach the cache."""
+def wait(seconds: float = FILES_SECONDS) -> None:
+    """Wait, `seconds` at most, for transfers that `pull` has abandoned. Then their files are in the cache."""
+    until = time.monotonic() + seconds
     for thread in threading.enumerate():
         if thread.name == THREADS:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def why(error: BaseException, repo: str, revision: str | None) -> str:

@@ -5,6 +5,7 @@ import io
 import re
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -260,5 +261,15 @@ def test_an_abandoned_transfer_can_be_waited_for() -> None:
     with pytest.raises(TimeoutError):
         client.within(0.01, transfer)
     assert not ended
-    client.wait()
+    client.wait(1)
     assert ended
+
+
+def test_a_transfer_that_never_ends_is_not_waited_for_forever() -> None:
+    never = threading.Event()
+    with pytest.raises(TimeoutError):
+        client.within(0.01, never.wait)
+    started = time.monotonic()
+    client.wait(0.2)
+    assert time.monotonic() - started < 5
+    never.set()
