@@ -67,6 +67,7 @@ def test_on_a_gpu_one_thread_makes_all_models(monkeypatch: pytest.MonkeyPatch) -
     def record(_: Checkpoint, device: str) -> None:
         made.append((device, threading.current_thread()))
 
+    monkeypatch.setattr(app.log, "begin", lambda: None)  # it would change the log of all tests that follow
     monkeypatch.setattr(device, "name", lambda: "cuda")
     monkeypatch.setattr(predictor, "Predictor", record)
     names = list(app.load())
