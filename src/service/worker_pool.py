@@ -271,8 +271,8 @@ class ProcessWorkerPool(WorkerPool):
 def begin(load: Load) -> Callable[[], WorkerPool]:
     """Begin to load the models where a separate process can, and return at once.
 
-    The function that is returned waits for them and returns a worker pool for this machine: of processes, or of threads
-    on a GPU and without fork (Windows). Then it loads the models itself. It raises as `Loading.result` does.
+    The function that is returned waits for them and returns a pool of processes. On a GPU, and without fork (Windows),
+    it loads the models itself and returns a pool of threads. It raises as `Loading.result` does.
     """
     if not (preloading.forks() and device.name() == "cpu"):
         return lambda: ThreadWorkerPool(load())

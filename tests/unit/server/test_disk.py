@@ -17,7 +17,7 @@ from filelock import FileLock
 from limits import parse
 
 from src.fair_queue import Turns
-from src.server import disk, environment
+from src.server import disk
 from src.server.bodies import LIMIT
 from src.server.disk import Ages, Claim, Disk, DiskSpace, claim
 from src.server.hosts import AllowedHosts
@@ -25,7 +25,6 @@ from src.server.middleware import guarded
 from src.server.rate_limit import Allowed
 from src.server.refusal import UPLOAD
 from src.server.routes import HEALTH
-from src.server.settings import SettingRefused
 from tests.support.app import ROOT
 from tests.support.event_loop import run
 
@@ -365,43 +364,3 @@ def test_a_start_clears_what_ended_runs_left_and_nothing_else(tmp_path: Path) ->
     lock = last.folder.name + disk.LOCK
     assert left == {"theirs.png", "vigil-album", last.folder.name, lock, f"{disk.PREFIX}start{disk.LOCK}"}
     last.lock.release()
-
-
-def test_what_the_environment_tells_gradio_and_uvicorn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("GRADIO_ANALYTICS_MAX_EVENTS", "GRADIO_ANALYTICS_CACHE_FREQUENCY"):
-        monkeypatch.setenv(name, "10000")
-    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    claimed: Claim = environment.prepare()
-    assert claimed.folder.parent == tmp_path
-    assert os.environ["GRADIO_TEMP_DIR"] == str(claimed.folder)
-    assert os.environ["FORWARDED_ALLOW_IPS"] == ""
-    assert int(os.environ["GRADIO_ANALYTICS_MAX_EVENTS"]) <= 1000
-    claimed.lock.release()
-
-
-def test_another_users_default_folder_is_passed_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # restored afterwards, as prepare() sets it
-    default = tmp_path / "gradio"
-
-    def claimed_by_others(base: Path) -> Claim:  # tests may run as root, whom no permission stops
-        if base == default:
-            raise PermissionError(13, "Permission denied", str(base))
-        return claim(base)
-
-    monkeypatch.setattr(environment, "get_upload_folder", lambda: str(default))
-    monkeypatch.setattr(environment, "claim", claimed_by_others)
-    claimed = environment.prepare()
-    assert claimed.folder.parent == tmp_path / f"vigil-{os.getuid()}"
-    assert os.environ["GRADIO_TEMP_DIR"] == str(claimed.folder)
-    claimed.lock.release()
-
-
-def test_a_folder_that_was_chosen_and_cannot_be_used_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file"))
-    with pytest.raises(SettingRefused, match="GRADIO_TEMP_DIR: no folder can be made"):
-        environment.prepare()
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

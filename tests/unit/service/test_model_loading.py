@@ -10,7 +10,7 @@ import app
 from src.models import device, predictor
 from src.models.checkpoints import Checkpoint
 from src.models.engine_choice import EngineRefused
-from src.service import worker_pool
+from src.service import preloading, worker_pool
 from src.service.model_loading import Loading, Models, models_info
 from src.tasks import TASKS
 from tests.support import worker_functions
@@ -73,3 +73,11 @@ def test_on_a_gpu_one_thread_makes_all_models(monkeypatch: pytest.MonkeyPatch) -
     names = list(app.load())
     assert made == [("cuda", threading.current_thread())] * len(names)
     assert names[: len(TASKS)] == list(TASKS)
+
+
+@pytest.mark.parametrize(("forks", "name"), [(False, "cpu"), (True, "cuda")])
+def test_without_fork_and_on_a_gpu_threads_do_the_work(forks: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preloading, "forks", lambda: forks)
+    monkeypatch.setattr(device, "name", lambda: name)
+    waiting = worker_pool.begin(lambda: {})
+    assert isinstance(waiting(), worker_pool.ThreadWorkerPool)

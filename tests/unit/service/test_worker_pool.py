@@ -1,7 +1,6 @@
 """src/service/worker_pool.py: one limit for all model work, processes that may be killed, and visitors who leave."""
 
 import asyncio
-import multiprocessing
 import os
 import pickle
 import re
@@ -13,16 +12,13 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from src import fair_queue, memory_limit
-from src.models import checkpoints, networks
 from src.pictures import archive, picture
 from src.pictures.picture import ImageRefused
 from src.results import local_validation
-from src.service import arguments, batch, read_picture, shared_models, worker_pool
+from src.service import arguments, batch, read_picture, worker_pool
 from src.service.model_loading import Models, ModelsInfo, models_info
 from src.service.shared_models import SharedModels
 from src.service.worker_pool import ProcessWorkerPool, ThreadWorkerPool, WorkerPool, WorkFailed
@@ -311,34 +307,6 @@ def test_a_waiting_call_is_refused_where_work_takes_longer_than_expected(
         return time.monotonic() - began
 
     assert 5.5 < run(ask()) < 9
-
-
-@pytest.mark.parametrize("architecture", sorted(networks.CLASSIFIERS))
-def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for way in ("load", "save"):
-        monkeypatch.setattr(torch, way, None)
-    channels, _ = synthetic_checkpoints.INPUT.get(architecture, (3, 96))
-    network = checkpoints.build(architecture, 2, channels)
-    ours, theirs = multiprocessing.Pipe()
-    SharedModels({"network": network}).send(ours, os.getpid())
-    there = SharedModels.receive(theirs).unpickled()["network"]
-    for (name, tensor), (other, arrived) in zip(network.state_dict().items(), there.state_dict().items(), strict=True):
-        assert name == other
-        assert torch.equal(tensor, arrived)
-        assert arrived.data_ptr() % shared_models.ALIGNED == 0
-
-
-def test_models_are_shared_until_written_to() -> None:
-    sent = SharedModels([torch.zeros(1000), np.zeros(3, dtype=np.float32), torch.zeros(0)])
-    ours, theirs = multiprocessing.Pipe()
-    received = []
-    for _ in range(2):
-        sent.send(ours, os.getpid())
-        received.append(SharedModels.receive(theirs).unpickled())
-    received[0][0].fill_(1)
-    assert received[1][0].sum() == 0
-    sent.send(ours, os.getpid())
-    assert SharedModels.receive(theirs).unpickled()[0].sum() == 0
 
 
 ORPHANS = """
