@@ -43,6 +43,7 @@ from train.evaluation import (
     metrics,
     plots,
     robustness,
+    stain,
     subgroups,
     views,
 )
@@ -238,6 +239,9 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
             chosen = examined(part)
             entries[name]["explanation"] = explanations.evaluate_heat_maps(predictor, chosen, threshold)
             entries[name]["robustness"] = robustness.evaluate_robustness(predictor, chosen, threshold)
+            changed = stain.measure(predictor, part, np.array([found.p_malignant for found in predictions[name]]))
+            if changed is not None:
+                entries[name]["stain"] = changed
         if draw_into is not None:
             plots.draw(draw_into, name, task, np.array([sample.label for sample in part]), probabilities)
     entries["validation"]["quality"] = quality.measure_effects(predictor, splits["validation"], threshold)

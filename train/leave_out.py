@@ -148,7 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise RecipeError(f"{options.recipe} learns from {', '.join(names)}. Two are needed to leave one out.")
         start = learning.Start(options.pretrained, options.region, workers=options.workers)
         found = {
-            name: evaluate.round_figures(leave_out(recipe, samples, name, options.out / name.replace("/", "-"), start))
+            name: {"recipe": Path(options.recipe).stem}
+            | evaluate.round_figures(leave_out(recipe, samples, name, options.out / name.replace("/", "-"), start))
             for name in chosen
         }
         print(summary(found))

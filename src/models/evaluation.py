@@ -191,6 +191,13 @@ class RobustnessEvaluation(_Record):
     views: dict[str, Metric]
 
 
+class StainChange(_Record):
+    """The AUC of a set's images after their stain was changed, and the AUC that they lost by it."""
+
+    auc_malignant: Metric
+    lost: Metric
+
+
 class GateContrast(_Record):
     """How well the gate separates images of another kind. `same_look`: they resemble the task's own images."""
 
@@ -276,6 +283,7 @@ class ViewsEvaluation(_Record):
 class EvaluatedSet(_Record):
     """The figures of one set of `n` images in `groups` independent groups.
 
+    `stain` has a key for each change of the stain (train.evaluation.stain); it is empty for images without stain.
     `name` is its key in evaluation.json. `threshold_table` and `at_default_threshold` have MALIGNANT and the codes of
     the classes that are reported alone as keys. `confusion_matrix` has a row per true class and a column per most
     probable class. Parts that were not measured are empty or None.
@@ -298,6 +306,7 @@ class EvaluatedSet(_Record):
     region: LesionFinderEvaluation | None = None
     explanation: HeatMapEvaluation | None = None
     robustness: RobustnessEvaluation | None = None
+    stain: dict[str, StainChange] = {}
     gate: GateEvaluation | None = None
     quality: QualityEvaluation = QualityEvaluation()
     magnification: MagnificationEvaluation | None = None
@@ -353,13 +362,14 @@ class PromisedPoint(_Record):
 
 
 class LeftOutSource(_Record):
-    """A dataset of `n` images, read by a network that the same recipe trained without it.
+    """A dataset of `n` images, read by a network that `recipe` trained without it.
 
     `promised`: target sensitivity as text -> the sensitivity at the threshold for which that network's own validation
     promised the target; None where it could promise none.
     """
 
     sources: tuple[str, ...]
+    recipe: str = ""
     n: NonNegativeInt = 0
     learned_from: tuple[str, ...] = ()
     metrics: dict[str, Metric] = {}
@@ -417,14 +427,23 @@ class Evaluation(_Record):
         return table.model_dump() if table else None
 
     @property
+    def left_out_titled(self) -> dict[str, LeftOutSource]:
+        """The left-out datasets by their titles. A clinic's collection within a dataset is named behind the dataset."""
+        titled = {}
+        for name, source in self.left_out.items():
+            dataset, _, clinic = name.partition("/")
+            title = " and ".join(source.sources) or dataset
+            titled[f"{title} ({clinic})" if clinic else title] = source
+        return titled
+
+    @property
     def left_out_sensitivity(self) -> dict[float, dict[str, float]]:
         """Target -> title of a left-out dataset -> the sensitivity there, at the threshold promised for the target."""
         found: dict[float, dict[str, float]] = {}
         for target in TARGETS:
-            for name, source in self.left_out.items():
+            for title, source in self.left_out_titled.items():
                 point = source.promised.get(f"{target:g}")
                 if point is not None and point.sensitivity.value is not None:
-                    title = " and ".join(source.sources) or name
                     found.setdefault(target, {})[title] = point.sensitivity.value
         return found
 

@@ -100,18 +100,19 @@ def seeds_section(evaluation: Evaluation) -> str:
 
 
 def left_out_section(evaluation: Evaluation) -> str:
-    """The figures of the same recipe on each source that it was not trained on; "" if they were not measured."""
+    """The figures of a recipe on each source that it was not trained on; "" if they were not measured."""
     if not evaluation.left_out:
         return ""
     targets = list(next(iter(evaluation.left_out.values())).at_default_threshold)
     sensitivities = (f"sensitivity, {target}" for target in targets)
-    head = ["source left out", "trained on", "AUC, malignant", *sensitivities, "specificity"]
+    head = ["source left out", "recipe", "trained on", "AUC, malignant", *sensitivities, "specificity"]
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
-    for source in evaluation.left_out.values():
+    for title, source in evaluation.left_out_titled.items():
         points = [source.at_default_threshold.get(target) for target in targets]
         malignant = source.at_default_threshold.get(MALIGNANT)
         cells = [
-            f"{' and '.join(source.sources)} (n = {source.n:,})",
+            f"{title} (n = {source.n:,})",
+            f"`{source.recipe}`" if source.recipe else "–",
             ", ".join(source.learned_from),
             with_interval(source.metrics.get("auc_malignant")),
             *(with_interval(point.sensitivity if point else None) for point in points),
@@ -119,10 +120,9 @@ def left_out_section(evaluation: Evaluation) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
-        "\nThe same recipe was also trained without one source at a time. Each of these models was evaluated on the\n"
-        "training and validation images of the source that it lacked. Each has its own default threshold:\n\n"
-        + "\n".join(lines)
-        + "\n"
+        "\nTo see what an unknown source does, a recipe was trained without one source at a time. Each of these\n"
+        "models was evaluated on the training and validation images of the source that it lacked. Each has its own\n"
+        "default threshold:\n\n" + "\n".join(lines) + "\n"
     )
 
 
@@ -208,6 +208,7 @@ def _checks(one: EvaluatedSet) -> dict[str, str]:
     return {
         **(_gate(one.gate) if one.gate else {}),
         **(_robustness(one.robustness) if one.robustness else {}),
+        **{f"AUC lost if the stain changes ({name})": with_interval(change.lost) for name, change in one.stain.items()},
         **(_heat_maps(one.explanation) if one.explanation else {}),
     }
 

@@ -142,6 +142,7 @@ def _evaluated(model: Model) -> Markup:
         intervals=model.evaluation.intervals,
         notes=[_notes(titles[name], one) for name, one in sets.items()],
         seeds=_seeds(model.evaluation),
+        left_out=_left_out(model.evaluation),
         published=published.beside(model.task, sets),
         codes=model.task.codes,
         confusion=[_confusion(model.task, titles[name], one) for name, one in sets.items()],
@@ -210,6 +211,14 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
             "hit": percent(region.hit),
             "empty": percent(region.empty),
         },
+        "stain": [
+            {
+                "change": change,
+                "lost": shown_with_interval(found.lost),
+                "auc": shown_with_interval(found.auc_malignant),
+            }
+            for change, found in one.stain.items()
+        ],
         "near_duplicates": one.without_near_duplicates and _near_duplicates(one.n, one.without_near_duplicates),
     }
 
@@ -241,6 +250,28 @@ def _seeds(evaluation: Evaluation) -> dict[str, Any] | None:
                 [translated(title[0].upper() + title[1:]), *(translated(cell) if cell else "–" for cell in cells)]
             )
     return {"rows": rows, "trained": ", ".join(f"{run.seed}" for run in evaluation.seeds)}
+
+
+def _left_out(evaluation: Evaluation) -> dict[str, Any] | None:
+    """A table with a row for each dataset that a recipe was trained without; None if that was not measured."""
+    sources = evaluation.left_out_titled
+    if not sources:
+        return None
+    targets = list(dict.fromkeys(target for source in sources.values() for target in source.at_default_threshold))
+    head = [_("Left out"), _("Learned from"), _("AUC, malignant")]
+    head += [translated(share_title("sensitivity", target)) for target in targets]
+    head += [_("Specificity"), _("Threshold")]
+    rows: list[list[str | Share]] = []
+    for title, source in sources.items():
+        points = [source.at_default_threshold.get(target) for target in targets]
+        malignant = source.at_default_threshold.get(MALIGNANT)
+        row: list[str | Share] = [f"{title} (n = {thousands(source.n)})", ", ".join(source.learned_from)]
+        row.append(shown_with_interval(source.metrics.get("auc_malignant")))
+        row += [share_of(point.sensitivity) if point else "–" for point in points]
+        row += [share_of(malignant.specificity), general(malignant.threshold)] if malignant else ["–", "–"]
+        rows.append(row)
+    recipes = ", ".join(dict.fromkeys(source.recipe for source in sources.values() if source.recipe))
+    return {"head": head, "rows": rows, "recipes": recipes}
 
 
 def _confusion(task: Task, title: str, one: EvaluatedSet) -> dict[str, Any]:

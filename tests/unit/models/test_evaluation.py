@@ -56,10 +56,15 @@ def test_what_became_of_a_promise_where_nothing_was_learned() -> None:
         "splits": {"test": SOME},
         "left_out": {
             "isic2017": {"sources": ["ISIC 2017"], "n": 3, "promised": {"0.95": None, "0.9": point}},
+            "ham10000/rosendahl": {"sources": ["HAM10000"], "promised": {"0.9": point}},
+            "ham10000/vienna": {"sources": ["HAM10000"], "promised": {"0.9": point}},
             "acral": {"sources": [], "promised": {"0.9": {"sensitivity": {"value": None, "interval": None}}}},
         },
     }
-    assert evaluation.parse(content).left_out_sensitivity == {0.9: {"ISIC 2017": 0.84}}
+    parsed = evaluation.parse(content)
+    assert list(parsed.left_out_titled) == ["ISIC 2017", "HAM10000 (rosendahl)", "HAM10000 (vienna)", "acral"]
+    titles = ("ISIC 2017", "HAM10000 (rosendahl)", "HAM10000 (vienna)")
+    assert parsed.left_out_sensitivity == {0.9: dict.fromkeys(titles, 0.84)}
 
 
 GOOD = {"threshold": [0.1, 0.2], "tp": [1, 1], "fp": [1, 0], "tn": [0, 1], "fn": [0, 0]}

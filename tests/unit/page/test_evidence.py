@@ -157,6 +157,39 @@ def test_what_a_seed_is_worth_is_said_where_it_was_measured(evaluation: dict[str
     assert page.count("<td>–</td>") == evidence.page(model(evaluation)).count("<td>–</td>") + 2
 
 
+def test_datasets_that_a_network_never_saw_have_a_table(evaluation: dict[str, Any]) -> None:
+    assert "never saw" not in evidence.page(model(evaluation))
+    page = evidence.page(model(evaluation | {"left_out": left_out(evaluation)}))
+    point = evaluation["splits"]["test"]["at_default_threshold"]["malignant"]
+    assert "BUS-BRA (n = 1,415)" in page
+    assert "<td>BUSI, Multi-REZ</td>" in page
+    assert page.count(text_of(point["sensitivity"])) == 2, "in the table of the test split and in this one"
+    assert "Their recipe is ultrasound-sources." in page
+    empty = {"busbra": {"sources": ["BUS-BRA"], "n": 0}}
+    assert "<td>–</td>" in evidence.page(model(evaluation | {"left_out": empty}))
+
+
+def left_out(evaluation: dict[str, Any]) -> dict[str, Any]:
+    test = evaluation["splits"]["test"]
+    return {
+        "busbra": {key: test[key] for key in ("metrics", "at_default_threshold")}
+        | {"sources": ["BUS-BRA"], "n": 1415, "learned_from": ["BUSI", "Multi-REZ"], "recipe": "ultrasound-sources"}
+    }
+
+
+def test_what_a_change_of_stain_costs_is_said_where_it_was_measured(evaluation: dict[str, Any]) -> None:
+    changed = copy.deepcopy(evaluation)
+    changed["splits"]["test"]["stain"] = {
+        "Macenko": {
+            "auc_malignant": {"value": 0.934, "interval": [0.92, 0.95]},
+            "lost": {"value": 0.0071, "interval": [0.001, 0.012]},
+        }
+    }
+    page = evidence.page(model(changed))
+    assert "at random (Macenko), the AUC is 0.934 (0.920 to 0.950). It loses 0.007 (0.001 to 0.012)." in page
+    assert "stain" not in evidence.page(model(evaluation))
+
+
 def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
     older = copy.deepcopy(evaluation)
     del older["training"], older["external"]
@@ -181,12 +214,12 @@ def hostile(content: Any, way: str) -> Any:
 
 @pytest.mark.parametrize("way", ["strings", "null", "keys", "list"])
 @pytest.mark.parametrize(
-    "part", ["intervals", "metrics", "confusion_matrix", "subgroups", "training", "splits", "seeds", None]
+    "part", ["intervals", "metrics", "confusion_matrix", "subgroups", "training", "splits", "seeds", "left_out", None]
 )
 def test_a_file_from_elsewhere_is_escaped_and_breaks_nothing(
     evaluation: dict[str, Any], way: str, part: str | None
 ) -> None:
-    changed = copy.deepcopy(evaluation) | {"seeds": SEEDS}
+    changed = copy.deepcopy(evaluation) | {"seeds": SEEDS, "left_out": left_out(evaluation)}
     if part is None:
         changed = hostile(changed, way)
     elif part in changed:

@@ -126,9 +126,10 @@ def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
     assert "multirez, left out" in capsys.readouterr().out
     assert leave_out.main([*arguments, "--only", "pcam"]) == 1
     assert "busi, busbra, multirez" in capsys.readouterr().err
-    found = {"multirez": leave_out_entry(data, tmp_path)}
+    found = {"multirez": leave_out_entry(data, tmp_path) | {"recipe": "small"}}
     text = findings.left_out_section(parse(evaluation | {"left_out": found}))
     assert "Multi-REZ (n = " in text
+    assert "| `small` |" in text
     assert "BUSI, BUS-BRA" in text
     assert findings.left_out_section(parse(evaluation)) == ""
 
