@@ -13,7 +13,7 @@ from pytorch_grad_cam import GradCAM
 from torch import Tensor
 
 from src import export
-from src.models import checkpoints, standalone
+from src.models import checkpoint_info, checkpoints, standalone
 from src.models.backbone import Backbone
 from src.models.checkpoints import Checkpoint
 from src.models.openvino_engine import OpenVINOForward
@@ -26,7 +26,7 @@ Candidates = dict[str, Callable[[], object]]
 
 def embedded(task: str) -> Checkpoint:
     """The embedded checkpoint of a task."""
-    return checkpoints.load(task, checkpoints.EMBEDDED / task)
+    return checkpoints.load(task, checkpoint_info.EMBEDDED / task)
 
 
 def made_up(width: int, height: int, seed: int = 0) -> Image.Image:

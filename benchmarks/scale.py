@@ -28,7 +28,7 @@ from benchmarks import slides
 from benchmarks.networks import embedded, made_up
 from benchmarks.servers import ROOT
 from benchmarks.timing import Timing, interleaved, processor
-from src.models import checkpoints, engine_choice
+from src.models import checkpoint_info, checkpoints, engine_choice
 from src.models.predictor import Predictor
 from src.scale import parts
 from src.scale.images import Image
@@ -217,7 +217,7 @@ def drawn(count: int) -> Iterator[Path]:
 
 
 def _weights() -> Path:
-    return checkpoints.EMBEDDED / TASK
+    return checkpoint_info.EMBEDDED / TASK
 
 
 def _job(out: str) -> Job:

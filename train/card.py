@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from src.models import evaluation
-from src.models.checkpoints import EMBEDDED
+from src.models.checkpoint_info import EMBEDDED
 from src.models.evaluation import MALIGNANT, Evaluation
 from src.results.formatting import METRIC_NAMES, with_interval
 from src.tasks import DISCLAIMER, TASKS, Task

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from src.models.checkpoints import EMBEDDED
+from src.models.checkpoint_info import EMBEDDED
 from train import card
 
 TOLERANCE = 1e-4

@@ -3,7 +3,7 @@
     python -m train.quality --data DIR
 
 The command writes src/pictures/quality.json. For each task the file has percentiles of a seeded sample of training
-images; `src.pictures.quality.FLAWS` names the percentiles. The command reads no validation, test or external image.
+images; `src.pictures.flaws.FLAWS` names the percentiles. The command reads no validation, test or external image.
 `measure_effects` is for `train.evaluate`: it puts each flaw into validation images and compares the predictions.
 """
 
@@ -25,9 +25,9 @@ from tqdm import tqdm
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.pictures import quality, scanned_field
+from src.pictures.flaws import FLAWS
 from src.pictures.limits import MIN_SIDE
 from src.pictures.picture import Picture
-from src.pictures.quality import FLAWS
 from src.pictures.quality_measures import measure
 from src.results.thresholds import decide
 from src.tasks import TASKS, Task
@@ -153,7 +153,7 @@ def measure_effects(predictor: Predictor, samples: Sequence[Sample], threshold: 
     """The entry `quality` of evaluation.json, from at most VALIDATION_IMAGES of `samples`.
 
     "unflawed" has the share of unchanged images that get each warning. "effects" has the effect of each flaw on the
-    predictions (`quality.Effect`). There, "refused" is the share of flawed images that the gate refuses; None for a
+    predictions (`flaws.Effect`). There, "refused" is the share of flawed images that the gate refuses; None for a
     checkpoint without a gate. Raises ImageRefused.
     """
     pictures = [sample.picture() for sample in subsample(samples, VALIDATION_IMAGES)]

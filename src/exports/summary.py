@@ -32,8 +32,8 @@ from pydantic import ValidationError
 
 from src import outgoing
 from src.models import hub
-from src.models.lesion_finder import NOTHING_FOUND
-from src.pictures.quality import FLAWS
+from src.models.prediction import NOTHING_FOUND
+from src.pictures.flaws import FLAWS
 from src.results.class_texts import CLASS_TEXTS, URGENCIES, confidence
 from src.results.formatting import percent
 from src.results.result import OperatingPointResult, Result

@@ -21,17 +21,18 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from src.models import hub
+from src.models import checkpoint_info, hub
+from src.models.architectures import CLASSIFIERS, SEGMENTERS
+from src.models.checkpoint_info import CheckpointInfo
 from src.models.config import FILES, FURTHER_FILES, GATE_FILE, LESION_FINDER_FILE, Config, LesionFinderConfig
-from src.models.evaluation import Evaluation, parse
+from src.models.evaluation import parse
 from src.models.gate import Gate
 from src.models.hub import HubError
 from src.models.lesion_finder import LesionFinder
-from src.models.networks import CLASSIFIERS, SEGMENTERS, Network
+from src.models.networks import Network
 
 log = logging.getLogger(__name__)
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "checkpoints"
 # The largest network here, EfficientNetV2-M with CBAM, is 230 MB in float32.
 MAX_WEIGHTS_BYTES = 600 * 2**20
 # Its header, with some 1,300 tensors, is 0.2 MB; a 99 MB header takes 1.1 GB to parse (HARDENING.md).
@@ -42,22 +43,6 @@ DTYPES = frozenset({"F16", "F32", "I64"})  # I64: batch norm's counters
 
 class CheckpointError(ValueError):
     """A checkpoint is missing or does not verify. The message says why in one sentence."""
-
-
-@dataclass(frozen=True, eq=False)
-class CheckpointInfo:
-    """What is known about a verified checkpoint besides its networks.
-
-    `evaluation` has the figures of evaluation.json. `source` is "embedded", a folder or "owner/repo". `revision` is the
-    Hub's commit, or the first twelve digits of the weights' sha256. `problem` says in one sentence why this is not the
-    checkpoint that was asked for; it is None if it is that checkpoint.
-    """
-
-    config: Config
-    evaluation: Evaluation
-    source: str
-    revision: str
-    problem: str | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,26 +77,21 @@ def find(task: str, requested: str | None = None) -> Checkpoint:
         requested or os.environ.get(f"VIGIL_WEIGHTS_{task.upper()}") or (f"{owner}/vigil-{task}" if owner else None)
     )
     if not requested:
-        return load(task, EMBEDDED / task)
+        return load(task, checkpoint_info.EMBEDDED / task)
     try:
         return load(task, requested)
     except CheckpointError as error:
         log.warning("%s: the embedded checkpoint serves instead of %s: %s", task, requested, error, exc_info=True)
         problem = f"The weights {requested} could not be used ({error}) The embedded default serves instead."
-        return replace(load(task, EMBEDDED / task), problem=problem)
-
-
-def further(task: str) -> list[str]:
-    """The names of the folders with the task's further embedded checkpoints, TASK-NAME, sorted."""
-    return sorted(folder.name for folder in EMBEDDED.glob(f"{task}-*"))
+        return replace(load(task, checkpoint_info.EMBEDDED / task), problem=problem)
 
 
 def find_further(task: str) -> dict[str, Checkpoint]:
     """The task's further embedded checkpoints, by folder name. One that does not verify is logged and left out."""
     found = {}
-    for name in further(task):
+    for name in checkpoint_info.further(task):
         try:
-            found[name] = load(task, EMBEDDED / name)
+            found[name] = load(task, checkpoint_info.EMBEDDED / name)
         except CheckpointError as error:
             log.warning("%s: %s is not offered: %s", task, name, error)
     return found
@@ -124,7 +104,7 @@ def load(task: str, where: str | Path) -> Checkpoint:
     does not verify.
     """
     if Path(where).is_dir():
-        source = "embedded" if Path(where).resolve().parent == EMBEDDED else str(where)
+        source = "embedded" if Path(where).resolve().parent == checkpoint_info.EMBEDDED else str(where)
         return _verified(task, Path(where), source)
     repo, _, revision = str(where).partition("@")
     if repo.count("/") != 1 or repo.startswith((".", "/")):
@@ -145,8 +125,8 @@ def load(task: str, where: str | Path) -> Checkpoint:
 def build(architecture: str, num_classes: int, channels: int, **kwargs: Any) -> Network:
     """An untrained network. Nothing is downloaded.
 
-    `architecture`: one of `networks.CLASSIFIERS` or `networks.SEGMENTERS`. `num_classes`: the number of outputs per
-    image, or per pixel for a segmenter. `channels`: the number of input channels. `kwargs`: `drop_rate` and
+    `architecture`: one of CLASSIFIERS or SEGMENTERS. `num_classes`: the number of outputs per image, or per pixel for a
+    segmenter. `channels`: the number of input channels. `kwargs`: `drop_rate` and
     `drop_path_rate`, if the network has them. Raises CheckpointError for any other name, even if timm knows it.
     """
     if architecture not in CLASSIFIERS | SEGMENTERS:

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from src.models.networks import CLASSIFIERS, SEGMENTERS
-from src.models.tta import TestTimeAugmentation
+from src.models.architectures import CLASSIFIERS, SEGMENTERS
 from src.tasks import TASKS
 
 LESION_FINDER_FILE = "region.safetensors"
@@ -20,6 +19,9 @@ FURTHER_FILES = {"region": LESION_FINDER_FILE, "gate": GATE_FILE}
 """The optional files of a checkpoint folder: the key of the `vigil` block that describes a file -> the file's name."""
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+TestTimeAugmentation = Literal["none", "flips", "d4"]
+"""The views: "none" is the image alone, "flips" all 4 mirror images, "d4" these with all quarter turns (8)."""
 
 
 class _Block(BaseModel):

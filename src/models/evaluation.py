@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
-from src.pictures.quality import Effect
+from src.pictures.flaws import Effect
 
 log = logging.getLogger(__name__)
 

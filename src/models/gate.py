@@ -19,7 +19,6 @@ The gate knows nothing of the task's classes.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 
 from src.models.config import GateConfig
 from src.models.networks import Network
+from src.models.prediction import Verdict
 from src.pictures.scaling import scaled
 from src.tasks import Task
 
@@ -38,29 +38,6 @@ OCTAVES = 3
 STAGES = 3  # the first ones: later stages depend more on the lesion and less on the kind of image
 EPSILON = 1e-3  # of brightness 0..1: keeps divisors and logarithms away from 0
 PICTURE_FEATURES = 2 * 4 + 2 + len(QUANTILES) + 4 * BANDS + 4 * OCTAVES
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The distance of an image to the training images, and the limits that decide.
-
-    The gate accepts the image if `score` is at most `limit`. An accepted image with a score above `unlike_above` is of
-    the task's kind but unlike the training images. `unlike_above` is infinite for a gate of Gaussians.
-    """
-
-    score: float
-    limit: float
-    unlike_above: float = math.inf
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the image is of the task's kind."""
-        return self.score <= self.limit
-
-    @property
-    def unlike(self) -> bool:
-        """Whether the image is of the task's kind, but unlike the training images."""
-        return self.accepted and self.score > self.unlike_above
 
 
 class Gaussian(nn.Module):

@@ -14,13 +14,11 @@ from src.models import engine
 from src.models.config import LesionFinderConfig
 from src.pictures.picture import Box
 
-NOTHING_FOUND = "No lesion was found to look at closely; the whole scanned field was read."
-
 
 class LesionFinder:
     """The trained U-Net, ready for use: an image -> the box around the lesion. It is deterministic and keeps no state.
 
-    `network`: one of `networks.SEGMENTERS`, with its weights. It runs on the CPU, because images are prepared there.
+    `network`: one of SEGMENTERS, with its weights. It runs on the CPU, because images are prepared there.
     """
 
     def __init__(self, network: nn.Module, config: LesionFinderConfig) -> None:

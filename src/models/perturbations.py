@@ -8,15 +8,18 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from src.models.prediction import Prediction
-from src.models.predictor import Predictor
 from src.pictures.parts import Division
 from src.pictures.picture import ImageRefused, Picture
 from src.tasks import Task
+
+if TYPE_CHECKING:
+    from src.models.predictor import Predictor
 
 BRIGHTNESS = 0.15
 DEGREES = 5
@@ -68,7 +71,7 @@ def perturbations(task: Task) -> tuple[Perturbation, ...]:
     return tuple(found)
 
 
-def predict_perturbed(predictor: Predictor, picture: Picture) -> tuple[Prediction, list[tuple[str, float]]]:
+def predict_perturbed(predictor: "Predictor", picture: Picture) -> tuple[Prediction, list[tuple[str, float]]]:
     """The prediction for an unchanged image, and the name and p(malignant) of each perturbation, in one batch.
 
     Of an image that is read in parts, the part that its prediction reports is changed. Raises ImageRefused if the

@@ -1,11 +1,11 @@
 """The types of a prediction and its heat map. `Predictor` creates them."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from src.models.gate import Verdict
 from src.pictures.parts import PartKind
 from src.pictures.picture import Box, Shares
 from src.tasks import Task
@@ -16,6 +16,31 @@ EXPLANATIONS: tuple[Explanation, ...] = ("Grad-CAM", "Guided Grad-CAM", "none")
 RegionKind = Literal["picture", "field", "lesion", "tile"]
 """The part of the image that the network read: the whole image, the scanned field of an ultrasound image, the lesion
 in that field, or a tile of an image whose scale is known."""
+NOTHING_FOUND = "No lesion was found to look at closely; the whole scanned field was read."
+"""The warning of a prediction whose region is "field" because the lesion finder found nothing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The distance of an image to the training images, and the limits that decide.
+
+    The gate accepts the image if `score` is at most `limit`. An accepted image with a score above `unlike_above` is of
+    the task's kind but unlike the training images. `unlike_above` is infinite for a gate of Gaussians.
+    """
+
+    score: float
+    limit: float
+    unlike_above: float = math.inf
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the image is of the task's kind."""
+        return self.score <= self.limit
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the image is of the task's kind, but unlike the training images."""
+        return self.accepted and self.score > self.unlike_above
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,7 @@ from src.models import cine, engine, gate, grad_cam, part_sentences
 from src.models.backbone import Backbone
 from src.models.checkpoints import Checkpoint
 from src.models.forward import Precision
-from src.models.gate import Verdict
-from src.models.lesion_finder import NOTHING_FOUND
-from src.models.prediction import Explanation, HeatMap, Parts, Prediction, RegionKind
+from src.models.prediction import NOTHING_FOUND, Explanation, HeatMap, Parts, Prediction, RegionKind, Verdict
 from src.models.preprocess import select_region, transform, visible
 from src.models.probabilities import calibrated, class_logits, class_score
 from src.models.tta import SYMMETRIES, views

@@ -5,12 +5,11 @@ The images are square. Each view has an inverse, so that the map of a view can b
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
-TestTimeAugmentation = Literal["none", "flips", "d4"]
-"""The views: "none" is the image alone, "flips" all 4 mirror images, "d4" these with all quarter turns (8)."""
+from src.models.config import TestTimeAugmentation
 
 
 class Symmetry(NamedTuple):

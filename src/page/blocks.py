@@ -1,11 +1,10 @@
 """The parts that all tabs share: our gr.Blocks, HTML components, refusals, and the example images."""
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 import gradio as gr
@@ -22,12 +21,9 @@ from src.server.calls import FILES, NO_FILE, names_a_file
 from src.server.errors import FAILED, NOT_UNDERSTOOD
 from src.server.languages import ENGLISH, language, language_of, speaking
 from src.server.rate_limit import visitor_of
+from src.service import examples
 
 log = logging.getLogger(__name__)
-
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES: Final[dict[str, str]] = json.loads((ROOT / "examples" / "examples.json").read_text(encoding="utf-8"))
-"""Path below examples/ -> a text such as "synthetic: symmetric brown lesion"."""
 
 NOT_UPLOADED = marked(
     "Upload the file first, and again after an hour, when uploads are deleted. Addresses and data: URLs are not opened."
@@ -223,7 +219,7 @@ def uploaded_file(value: object) -> dict[str, Any] | None:
         path = unquote(path.partition(FILE_ROUTE)[2])
     try:
         known = isinstance(path, str) and (
-            Path(path) in example_files() or (is_in_or_equal(path, get_upload_folder()) and Path(path).is_file())
+            Path(path) in examples.images() or (is_in_or_equal(path, get_upload_folder()) and Path(path).is_file())
         )
     except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
         known = False
@@ -247,12 +243,6 @@ def forget(state: SessionState | None, blocks: Iterable[Block]) -> None:
 def refused(sentence: str) -> gr.Error:
     """The error that shows `sentence` on the page, in the visitor's language, and to API clients. It is not logged."""
     return gr.Error(translated(sentence), print_exception=False, title=_("Not read"))
-
-
-def example_files(task: str = "") -> dict[Path, str]:
-    """The example images of one task, or of all tasks, each with a text that says what it shows."""
-    folder = f"{task}/" if task else ""
-    return {ROOT / "examples" / name: text for name, text in EXAMPLES.items() if name.startswith(folder)}
 
 
 def html(markup: str, classes: str = "", elem_id: str | None = None) -> gr.HTML:

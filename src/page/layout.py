@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from src.models.checkpoints import CheckpointInfo
+from src.models.checkpoint_info import CheckpointInfo
 from src.page import link
-from src.page.blocks import Page, example_files, html
+from src.page.blocks import Page, html
 from src.page.endpoints import robustness_endpoint
 from src.page.tabs.batch_tab import BatchTab, batch_tab
 from src.page.tabs.clinic_tab import clinic_tab
@@ -20,7 +20,7 @@ from src.page.translation import gettext as _
 from src.page.translation import translated
 from src.page.views import evidence, page_frame
 from src.server.languages import ENGLISH, speaking
-from src.service import arguments, read_slide
+from src.service import arguments, examples, read_slide
 from src.service.worker_pool import WorkerPool
 from src.slides.library import Offered
 from src.tasks import TASKS
@@ -40,7 +40,7 @@ def build(pool: WorkerPool, slides: Mapping[str, Offered] = MappingProxyType({})
     functions of the English page, which find their components by number.
     """
     # The folders and not the files, because Gradio compares each path here with each file that comes or goes.
-    gr.set_static_paths(sorted({str(path.parent) for path in example_files()}))
+    gr.set_static_paths(sorted({str(path.parent) for path in examples.images()}))
     first = Context.id
 
     def draw_in(code: str) -> Page:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import fields
 
-from src.models.checkpoints import CheckpointInfo
+from src.models.checkpoint_info import CheckpointInfo
 from src.models.evaluation import MALIGNANT, TARGETS, EvaluatedSet
 from src.models.prediction import Explanation, Parts, Prediction
 from src.pictures.picture import CineFrames, Picture

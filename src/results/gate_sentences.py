@@ -1,7 +1,6 @@
 """The gate's verdict as a sentence for a visitor."""
 
-from src.models.gate import Verdict
-from src.models.prediction import Prediction
+from src.models.prediction import Prediction, Verdict
 from src.results.result import GateResult
 from src.tasks import TASKS, Task
 

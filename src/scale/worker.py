@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from src.exports.csv_rows import row
-from src.models import checkpoints, engine_choice
+from src.models import checkpoint_info, checkpoints, engine_choice
 from src.models.checkpoints import Checkpoint
 from src.models.forward import Precision
 from src.models.predictor import Predictor
@@ -63,7 +63,7 @@ class Scorer:
         # Each core has a process of its own. A number of threads that is always the same also gives the same rows.
         torch.set_num_threads(1)
         try:
-            checkpoint = checkpoints.load(job.task, job.weights or checkpoints.EMBEDDED / job.task)
+            checkpoint = checkpoints.load(job.task, job.weights or checkpoint_info.EMBEDDED / job.task)
             if fingerprint(checkpoint) != job.fingerprint:
                 raise ScaleError("A worker has other weights than the run; give --weights, and the same Vigil to all.")
             self._predictor = Predictor(checkpoint, device, job.precision)

@@ -1,10 +1,9 @@
 """The models that the page offers: what is known about them, and a separate process that loads them.
 
-On the CPU, the app's own process never holds a network. So it needs less memory, and it imports the page while the
-models load.
+On the CPU, the app's own process never holds a network, nor loads a library for networks. So it needs less memory, and
+it imports the page while the models load.
 """
 
-import json
 import multiprocessing
 import os
 import pickle
@@ -17,25 +16,21 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Final
-
-import torch
+from typing import TYPE_CHECKING, NamedTuple
 
 from src.models import hub
-from src.models.checkpoints import CheckpointInfo
-from src.models.predictor import Predictor
+from src.models.checkpoint_info import CheckpointInfo
+from src.service import examples
 from src.service.shared_models import SharedModels
 
-Models = Mapping[str, Predictor]
+if TYPE_CHECKING:
+    from src.models.predictor import Predictor
+
+Models = Mapping[str, "Predictor"]
 """Predictors by the names of their checkpoint folders: the task's name, or TASK-NAME for a further checkpoint."""
 
 Load = Callable[[], Models]
 """A function that loads the models. It is a module's own, so that another process can call it."""
-
-EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
-LISTED: Final = EXAMPLES / "examples.json"
-"""The file that names all example images."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +59,9 @@ def models_info(models: Models) -> ModelsInfo:
     )
 
 
-def milliseconds(predictor: Predictor, times: int = 3) -> float:
+def milliseconds(predictor: "Predictor", times: int = 3) -> float:
     """The median time, over `times` runs, that a model takes from an example's file to the probabilities."""
-    listed = json.loads(LISTED.read_text(encoding="utf-8"))
-    example = EXAMPLES / next(name for name in listed if name.startswith(f"{predictor.task.name}/"))
+    example = next(iter(examples.images(predictor.task.name)))
     predictor.predict(example)  # the first run is slower than all others
     durations = []
     for _ in range(times):
@@ -77,11 +71,19 @@ def milliseconds(predictor: Predictor, times: int = 3) -> float:
     return statistics.median(durations)
 
 
+class Loaded(NamedTuple):
+    """The loaded models, and what the page tells about them. `cores`: how many cores torch uses on this machine."""
+
+    info: ModelsInfo
+    models: SharedModels
+    cores: int
+
+
 class Loading:
     """Loads the models in a separate process, which ends when it has sent them. Making it returns at once."""
 
     def __init__(self, load: Load) -> None:
-        self._loaded: Future[tuple[ModelsInfo, SharedModels]] = Future()
+        self._loaded: Future[Loaded | None] = Future()
 
         def receive() -> None:
             try:
@@ -92,15 +94,15 @@ class Loading:
         # A daemon, so that an app that is ended during its start does not wait for it.
         threading.Thread(target=receive, name="load the models", daemon=True).start()
 
-    def result(self) -> tuple[ModelsInfo, SharedModels]:
-        """The models, once they are loaded, and what the page tells about them.
+    def result(self) -> Loaded | None:
+        """The models, once they are loaded; None if there is a GPU, because then this process loads them itself.
 
         Raises what the function raised that loads them, and RuntimeError if its process ended.
         """
         return self._loaded.result()
 
 
-def _receive(load: Load) -> tuple[ModelsInfo, SharedModels]:
+def _receive(load: Load) -> Loaded | None:
     context = multiprocessing.get_context("forkserver")
     connection, theirs = context.Pipe()
     process = context.Process(target=_send, args=(theirs, load, os.getpid()), name="load the models", daemon=True)
@@ -111,7 +113,10 @@ def _receive(load: Load) -> tuple[ModelsInfo, SharedModels]:
         loaded, value = pickle.loads(connection.recv_bytes())
         if not loaded:
             raise value
-        return value, SharedModels.receive(connection)
+        if value is None:
+            return None
+        info, cores = value
+        return Loaded(info, SharedModels.receive(connection), cores)
     except EOFError:
         process.join()
         raise RuntimeError(f"The process that loads the models ended with status {process.exitcode}.") from None
@@ -119,9 +124,18 @@ def _receive(load: Load) -> tuple[ModelsInfo, SharedModels]:
 
 def _send(connection: Connection, load: Load, parent: int) -> None:
     """The main function of the process that loads the models."""
+    # Imported here, because the app's own process imports this module, too.
+    import torch
+
+    from src.models import device
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)  # as in the app, which does other work on the other cores
+    if device.name() != "cpu":
+        connection.send_bytes(pickle.dumps((True, None)))
+        return
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)  # the app does other work on the other cores
     try:
         models = load()
         info, shared = models_info(models), SharedModels(models)
@@ -129,7 +143,7 @@ def _send(connection: Connection, load: Load, parent: int) -> None:
         error.add_note(traceback.format_exc())  # a pickled exception loses its traceback
         connection.send_bytes(pickle.dumps((False, error)))
         return
-    connection.send_bytes(pickle.dumps((True, info)))
+    connection.send_bytes(pickle.dumps((True, (info, cores))))
     shared.send(connection, parent)
     # A download that took too long for this start goes on, so that the next start finds it in the cache.
     hub.wait()

@@ -8,6 +8,8 @@ from multiprocessing import forkserver
 from typing import Final
 
 MODULES: Final = (
+    "src.models.checkpoints",
+    "src.models.predictor",
     "src.service.worker_pool",
     "src.service.read_picture",
     "src.service.batch",
@@ -25,10 +27,7 @@ def forks() -> bool:
 
 
 def begin() -> None:
-    """Begin to load MODULES in the process from which others are forked, unless it runs; returns at once.
-
-    On a GPU that process stays idle, because only the imports that it accelerates can tell whether there is one.
-    """
+    """Begin to load MODULES in the process from which others are forked, unless it runs; returns at once."""
     if forks():
         multiprocessing.set_forkserver_preload(list(MODULES))
         forkserver.ensure_running()

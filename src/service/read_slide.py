@@ -10,20 +10,22 @@ import json
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from src.exports import heat_map
-from src.models.predictor import Predictor
 from src.pictures.picture import ImageRefused, Picture
 from src.service.model_loading import Models
 from src.slides import files
 from src.slides.report import SlideReport
 from src.slides.slide import Reading, Slide
 from src.tasks import TASKS
+
+if TYPE_CHECKING:
+    from src.models.predictor import Predictor
 
 TASK: Final = next(task for task in TASKS.values() if task.mpp is not None)
 TILE: Final = 512
@@ -133,7 +135,7 @@ def tile_at(models: Models, file: str, x: float, y: float) -> TileAnswer:
     return _explained(predictor, image, round(left * how.scale), round(upper * how.scale), round(side * how.scale))
 
 
-def _explained(predictor: Predictor, image: Image.Image, x: int, y: int, side: int) -> TileAnswer:
+def _explained(predictor: "Predictor", image: Image.Image, x: int, y: int, side: int) -> TileAnswer:
     malignant = next(diagnosis.code for diagnosis in TASK.classes if diagnosis.malignant)
     prediction = predictor.predict(Picture(image, ()), "Grad-CAM", malignant)
     assert prediction.heat_map is not None

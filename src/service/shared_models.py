@@ -11,10 +11,12 @@ import pickle
 import tempfile
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 ALIGNED = 64
 """Torch's own alignment in bytes. With another one, sums could differ in the last bit between processes."""
@@ -77,9 +79,13 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: object) -> Any:
         """As pickle.Pickler.reducer_override."""
+        import torch  # not above, because the app's own process only passes the models on
+
         return (_tensor, (value.numpy(),)) if type(value) is torch.Tensor else NotImplemented
 
 
-def _tensor(values: np.ndarray) -> torch.Tensor:
+def _tensor(values: np.ndarray) -> "torch.Tensor":
+    import torch
+
     tensor = torch.from_numpy(values)
     return tensor if tensor.data_ptr() % ALIGNED == 0 else tensor.clone()

@@ -24,12 +24,10 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
-import torch
 
 from src import outgoing
 from src.fair_queue import TOO_BUSY, Late, Turn, Turns, visitor
 from src.memory_limit import limit_memory
-from src.models import device
 from src.service import preloading
 from src.service.model_loading import Load, Loading, Models, ModelsInfo, end_with_parent, models_info
 from src.service.shared_models import SharedModels
@@ -46,9 +44,9 @@ QUEUED = 2
 """After a wait of so many seconds, the queue and not the file is the reason why work was stopped."""
 GRACE_SECONDS = 1
 """The time that work may still take after its visitor has left. Mostly it ends then, and saves a new process."""
-CORES: Final = min(torch.get_num_threads(), 4)
-"""Cores in use, at most 4 on any machine. There is one process for each, and one more for a second visitor, who then
-shares a core instead of waiting. Each process takes about 0.3 GB of its own."""
+MOST_CORES: Final = 4
+"""The most cores in use. There is one process for each, and one more for a second visitor, who then shares a core
+instead of waiting. Each process takes about 0.3 GB of its own."""
 STARTING_SECONDS = 300
 """The longest wait for a process after the start of the app: a process loads code for seconds, or for minutes."""
 NICE = 5
@@ -131,6 +129,8 @@ class ThreadWorkerPool(WorkerPool):
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
+        from src.models import device  # not above, because the app's own process needs no torch on the CPU
+
         super().__init__(models_info(models), seconds, at_once)
         self._models, self._lent = models, device.lent(self._run)
 
@@ -156,22 +156,18 @@ class ThreadWorkerPool(WorkerPool):
 class ProcessWorkerPool(WorkerPool):
     """Does the work in processes that hold a copy of the models, each one piece at a time.
 
-    `info`: as in `WorkerPool`. `models`: as the processes get them. They are kept, so that a killed process is soon
-    replaced.
+    `info`, `seconds` and `at_once`: as in `WorkerPool`. `models`: as the processes get them. They are kept, so that a
+    killed process is soon replaced.
 
     Kills a process whose work takes too long or whose caller has left. Where something else kills it, its caller gets a
     sentence. Another process takes its place within two seconds, because it is forked from one that has loaded all
     code. The processes end when this process ends, in whatever way.
     """
 
-    def __init__(
-        self, info: ModelsInfo, models: SharedModels, seconds: float = SECONDS, at_once: int | None = None
-    ) -> None:
-        super().__init__(info, seconds, at_once or CORES + 1)
+    def __init__(self, info: ModelsInfo, models: SharedModels, at_once: int, seconds: float = SECONDS) -> None:
+        super().__init__(info, seconds, at_once)
         self._models = models
         preloading.begin()
-        # The worker processes use the cores.
-        torch.set_num_threads(1)
         self._starting = threading.Lock()
         self._idle = [self._start() for _ in range(self.at_once)]
 
@@ -274,11 +270,18 @@ def begin(load: Load) -> Callable[[], WorkerPool]:
     The function that is returned waits for them and returns a pool of processes. On a GPU, and without fork (Windows),
     it loads the models itself and returns a pool of threads. It raises as `Loading.result` does.
     """
-    if not (preloading.forks() and device.name() == "cpu"):
+    if not preloading.forks():
         return lambda: ThreadWorkerPool(load())
     preloading.begin()
     loading = Loading(load)
-    return lambda: ProcessWorkerPool(*loading.result())
+
+    def loaded() -> WorkerPool:
+        found = loading.result()
+        if found is None:
+            return ThreadWorkerPool(load())
+        return ProcessWorkerPool(found.info, found.models, min(found.cores, MOST_CORES) + 1)
+
+    return loaded
 
 
 class _Worker:
@@ -324,13 +327,15 @@ def _kill(started: "Future[_Worker]") -> None:
 
 def _serve(connection: Connection) -> None:
     """The main function of a process: it receives the models, then does the requests until the pipe is closed."""
+    import torch  # not above, because the app's own process needs none
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     outgoing.shut()
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         # OpenVINO keeps this number of threads, so the views of one image share the cores. In the small steps that
         # torch does itself, more threads would only wait for each other.
-        torch.set_num_threads(CORES)
+        torch.set_num_threads(min(torch.get_num_threads(), MOST_CORES))
         models = SharedModels.receive(connection).unpickled()
         torch.set_num_threads(1)
         limit_memory(MEMORY)

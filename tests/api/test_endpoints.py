@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from src.models import checkpoints, perturbations
+from src.models import checkpoint_info, checkpoints, perturbations
 from src.models.predictor import Predictor
 from src.results.thresholds import operating_point, outcome, promise
 from src.service.arguments import NOT_A_THRESHOLD
@@ -174,7 +174,7 @@ def test_a_further_model_answers_on_request(client: Client) -> None:
         client.predict(example("breastmnist"), 0.3, "none", "", model, api_name="/breastmnist")[0]
         for model in ("", "breastmnist-logistic")
     )
-    predictor = Predictor(checkpoints.load("breastmnist", checkpoints.EMBEDDED / "breastmnist-logistic"))
+    predictor = Predictor(checkpoints.load("breastmnist", checkpoint_info.EMBEDDED / "breastmnist-logistic"))
     expected = predictor.predict(ROOT / "examples" / EXAMPLE["breastmnist"])
     assert own["model"] == "made-up-breastmnist"
     assert further["model"] == expected.model
@@ -184,6 +184,14 @@ def test_a_further_model_answers_on_request(client: Client) -> None:
         asked = (example("breastmnist"), 0.3, "none", "", model)
         said = sentence(partial(client.predict, *asked, api_name="/breastmnist"))
         assert said == "The model must be one of breastmnist, breastmnist-logistic, or empty."
+
+
+def test_only_the_worker_processes_load_torch(client: Client, server: Server) -> None:
+    for task in TASKS:
+        client.predict(example(task), 0.3, "Grad-CAM", api_name=f"/{task}")
+    assert not server.has_torch
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    assert any("libtorch" in Path(f"/proc/{child}/maps").read_text() for child in children), "nor would another be seen"
 
 
 def test_robustness_reads_the_views(client: Client, server: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, expect
 
-from src.models import checkpoints
+from src.models.checkpoint_info import EMBEDDED
 from src.tasks import TASKS
 from tests.hub import Hub, instead
 from tests.support.app import ROOT, Server, running
@@ -25,7 +25,7 @@ def commits(session_hub: Hub) -> dict[str, str]:
     """Task -> commit, for the weights that a Hub has; its skin weights are private, ultrasound's cannot be had."""
     session_hub.reset()
     made = {
-        task: session_hub.put(f"owner/vigil-{task}", as_files(checkpoints.EMBEDDED / task), private=task == "skin").oid
+        task: session_hub.put(f"owner/vigil-{task}", as_files(EMBEDDED / task), private=task == "skin").oid
         for task in ("skin", "ultrasound", "breastmnist")
     }
     session_hub.fault("/api/models/owner/vigil-ultrasound", instead(status=500))
@@ -43,7 +43,7 @@ def app(commits: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_api_gives_the_golden_values_and_names_the_commit(app: Server, commits: dict[str, str], task: str) -> None:
-    folder = checkpoints.EMBEDDED / task
+    folder = EMBEDDED / task
     client = Client(app.url, verbose=False)
     for name, probabilities in golden(folder).items():
         picture = handle_file(ROOT / "examples" / task / name)
@@ -74,7 +74,7 @@ def test_the_page_gives_the_golden_values_and_says_where_the_weights_come_from(
         picture = pictures(task)[0]
         upload(panel, picture)
         expect(panel.locator(".v-decision")).to_be_visible()
-        expected = malignant(task, golden(checkpoints.EMBEDDED / task)[picture.name])
+        expected = malignant(task, golden(EMBEDDED / task)[picture.name])
         assert p_malignant(panel) == pytest.approx(expected, abs=CLOSE + 0.0005)  # the page's own rounding
     page.close()
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from src.models import checkpoints, perturbations
+from src.models import checkpoint_info, perturbations
 from src.tasks import TASKS
 from tests.support.app import ROOT
 from tests.support.page_actions import EXAMPLE, open_section, open_tab, p_malignant, threshold, upload
@@ -46,7 +46,7 @@ def test_the_section_without_an_image_reads_nothing(page: Page) -> None:
 
 def test_a_tab_with_two_models_offers_both_side_by_side(page: Page) -> None:
     panel = open_tab(page, "breastmnist")
-    further = json.loads((checkpoints.EMBEDDED / "breastmnist-logistic" / "config.json").read_text())["vigil"]
+    further = json.loads((checkpoint_info.EMBEDDED / "breastmnist-logistic" / "config.json").read_text())["vigil"]
     open_section(panel, "How sure is it?")
     rows = panel.locator(".v-models tbody tr")
     expect(rows).to_have_count(2)

@@ -48,6 +48,11 @@ class Server:
     process: subprocess.Popen[bytes]
 
     @property
+    def has_torch(self) -> bool:
+        """Whether the app's own process, not one of its worker processes, has loaded torch."""
+        return "libtorch" in Path(f"/proc/{self.process.pid}/maps").read_text(encoding="utf-8")
+
+    @property
     def violations(self) -> list[str]:
         """Connections to other machines and uses of torch.load, by any process of the app, one line each.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.models.gate import Gate, Verdict
+from src.models.gate import Gate
+from src.models.prediction import Verdict
 from src.models.predictor import Predictor
 from src.pictures.picture import Picture
 from tests.support import synthetic_checkpoints, synthetic_datasets

@@ -13,10 +13,10 @@ from typing import Final
 
 from src.models import evaluation, perturbations
 from src.page import render, translation
-from src.page.blocks import EXAMPLES
-from src.pictures import dicom, quality
+from src.pictures import dicom, flaws
 from src.results import chart_data, class_texts, formatting
 from src.server.languages import ENGLISH, LANGUAGES
+from src.service import examples
 from src.tasks import DISCLAIMER, TASKS
 from tests.support.app import ROOT
 
@@ -25,13 +25,13 @@ MARKS: Final = {"_", "marked", "ngettext"}
 SENTENCE: Final = re.compile(r"(?:[A-Z]|%\(\w+\)s .{20}).* .*\.", re.DOTALL)
 """A text in another room that a visitor may read: it begins like a sentence and ends like one."""
 SPEAKING: Final = (
-    *(f"src.pictures.{path.stem}" for path in (ROOT / "src" / "pictures").glob("*.py") if path.stem != "quality"),
+    *(f"src.pictures.{path.stem}" for path in (ROOT / "src" / "pictures").glob("*.py")),
     *(f"src.service.{name}" for name in ("arguments", "batch", "clinic_table", "read_picture", "read_slide")),
     "src.service.worker_pool",
     "src.results.gate_sentences",
     "src.results.local_validation",
     "src.exports.summary",
-    "src.models.lesion_finder",
+    "src.models.prediction",
     "src.models.cine",
     "src.fair_queue",
     *(
@@ -83,11 +83,11 @@ def of_tasks() -> Iterator[str]:
         yield from (diagnosis.name for diagnosis in task.classes)
         for text in class_texts.CLASS_TEXTS[name].values():
             yield from map(doubled, (text.plain, text.what, text.next_step))
-        yield from (doubled(flaw.sentence(task)) for flaw in quality.FLAWS if flaw.applies(task))
+        yield from (doubled(flaw.sentence(task)) for flaw in flaws.FLAWS if flaw.applies(task))
     yield "groups of near-duplicates"
     yield from (word for word, _bars in class_texts.URGENCIES.values())
     yield from (doubled(note) for note in (class_texts.CONFIDENCE_NOTE, class_texts.URGENCY_NOTE))
-    yield from (text.removeprefix("synthetic: ").capitalize() for text in EXAMPLES.values())
+    yield from (text.removeprefix("synthetic: ").capitalize() for text in examples.images().values())
 
 
 def of_figures() -> Iterator[str]:

@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from src import local
 from src.exports.csv_rows import columns
-from src.models import checkpoints
-from src.models.checkpoints import CheckpointInfo
+from src.models import checkpoint_info
+from src.models.checkpoint_info import CheckpointInfo
 from src.page.endpoints import MODEL_EVENT
 from src.page.tabs.clinic_tab import clinic_tab
 from src.page.views import clinic
@@ -333,7 +333,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     file.write_bytes(b"\xef\xbb\xbf" + scored().replace("7.png", "\udce4.png").encode("utf-8", "surrogateescape"))
     assert local.main(["breastmnist", str(file), "--target-sensitivity", "0.9"]) == 0
     said = capsys.readouterr().out
-    default = json.loads((checkpoints.EMBEDDED / "breastmnist" / "config.json").read_text())["vigil"][
+    default = json.loads((checkpoint_info.EMBEDDED / "breastmnist" / "config.json").read_text())["vigil"][
         "default_threshold"
     ]
     assert said.startswith("The table has 300 cases: ")

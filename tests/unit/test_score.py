@@ -173,7 +173,7 @@ def test_fallback_to_the_embedded_weights_is_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("src.models.checkpoints.EMBEDDED", Path(made_checkpoint("breastmnist")).parent)
+    monkeypatch.setattr("src.models.checkpoint_info.EMBEDDED", Path(made_checkpoint("breastmnist")).parent)
     monkeypatch.setenv("VIGIL_WEIGHTS_BREASTMNIST", str(tmp_path / "nowhere"))
     file = picture(tmp_path / "a.png")
     assert score.main(["breastmnist", str(file), "--csv", str(tmp_path / "out.csv")]) == 0

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.exports import heat_map
-from src.models.checkpoints import EMBEDDED
+from src.models.checkpoint_info import EMBEDDED
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
 from src.results.thresholds import decide

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from src.models.tta import TestTimeAugmentation
+from src.models.config import TestTimeAugmentation
 from src.tasks import TASKS, Task
 
 RECIPES = Path(__file__).parents[1] / "recipes"

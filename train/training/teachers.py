@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from src.models import checkpoints
+from src.models.config import TestTimeAugmentation
 from src.models.probabilities import class_logits
-from src.models.tta import TestTimeAugmentation, views
+from src.models.tta import views
 from train.training.recipe import Recipe, RecipeError
 
 

@@ -12,9 +12,7 @@ from src.models.networks.lesion_unet import LesionUNet
 from src.models.networks.linear28 import Linear28
 
 __all__ = [
-    "CLASSIFIERS",
     "CNN28",
-    "SEGMENTERS",
     "AttentionCNN96",
     "EfficientNetV2MCBAM",
     "LesionUNet",
@@ -22,18 +20,3 @@ __all__ = [
     "Network",
     "VigilNetwork",
 ]
-
-CLASSIFIERS: frozenset[str] = frozenset(
-    {
-        "convnext_tiny",
-        "tf_efficientnetv2_b0",
-        "vigil_attention_cnn96",
-        "vigil_cnn28",
-        "vigil_efficientnetv2_m_cbam",
-        "vigil_linear28",
-    }
-)
-"""The networks that classify an image. A checkpoint's config must name one of these, even if timm knows others."""
-
-SEGMENTERS: frozenset[str] = frozenset({"vigil_lesion_unet"})
-"""The networks that give a logit per pixel. A lesion finder's config must name one of these."""

@@ -14,14 +14,14 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from src import fair_queue
-from src.page.blocks import NOT_UPLOADED, example_files, html, refused
+from src.page.blocks import NOT_UPLOADED, html, refused
 from src.page.endpoints import MODEL_EVENT
 from src.page.link import Controls
 from src.page.number_format import thousands
 from src.page.translation import gettext as _
 from src.page.translation import marked, ngettext, translated
 from src.page.views import batch_table, comparison, result_card, threshold_costs
-from src.service import arguments, batch
+from src.service import arguments, batch, examples
 from src.service.arguments import ArgumentRefused
 from src.service.batch import CHUNK_SIZE, BatchRefused, Item, Row
 from src.service.worker_pool import Busy, WorkerPool, WorkFailed
@@ -97,7 +97,7 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
         uploads = [(file["path"], file["orig_name"]) for file in files or []]
-        if any(Path(path) in example_files() for path, _ in uploads):
+        if any(Path(path) in examples.images() for path, _ in uploads):
             raise refused(NOT_UPLOADED)
         visitor = fair_queue.visitor.get()
         running_batches[visitor] += 1
@@ -132,7 +132,7 @@ def batch_tab(pool: WorkerPool) -> BatchTab:
         return None, paths, shown, batch.dump_rows(rows), save
 
     async def open_image(files: Any, member: Any) -> str:
-        if not files or len(files) != 1 or Path(files[0]["path"]) in example_files():
+        if not files or len(files) != 1 or Path(files[0]["path"]) in examples.images():
             raise refused(NOT_UPLOADED)
         path = str(files[0]["path"])
         if member == WHOLE:

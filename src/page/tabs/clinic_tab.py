@@ -5,13 +5,14 @@ from typing import Any
 
 import gradio as gr
 
-from src.page.blocks import NOT_UPLOADED, example_files, html, refused
+from src.page.blocks import NOT_UPLOADED, html, refused
 from src.page.endpoints import MODEL_EVENT
 from src.page.number_format import whole_percent
 from src.page.translation import gettext as _
 from src.page.translation import translated
 from src.page.views import clinic
 from src.results.local_validation import TARGETS, TableRefused
+from src.service import examples
 from src.service.clinic_table import validate_table
 from src.service.worker_pool import WorkerPool, WorkFailed
 from src.tasks import TASKS
@@ -22,7 +23,7 @@ def clinic_tab(pool: WorkerPool) -> None:
     tasks = [task for task in TASKS if task in pool.info.checkpoints]
 
     async def read(table: Any, task: Any) -> tuple[dict[str, str], None]:
-        if not table or Path(table["path"]) in example_files() or task not in tasks:
+        if not table or Path(table["path"]) in examples.images() or task not in tasks:
             raise refused(NOT_UPLOADED)
         try:
             report = await pool.call(validate_table, task, table["path"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from src.models.checkpoints import CheckpointInfo
+from src.models.checkpoint_info import CheckpointInfo
 from src.models.evaluation import Evaluation
 from src.models.prediction import EXPLANATIONS
 from src.page.blocks import refused

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import gradio as gr
 
 from src.models.prediction import EXPLANATIONS
-from src.page.blocks import example_files, html
+from src.page.blocks import html
 from src.page.number_format import general, thousands
 from src.page.tabs.sections import Sections
 from src.page.tabs.served_models import ServedModels
@@ -14,6 +14,7 @@ from src.page.translation import gettext as _
 from src.page.translation import translated
 from src.page.views import comparison, page_frame, result_card, threshold_costs
 from src.page.views.robustness import no_robustness
+from src.service import examples
 from src.service.read_picture import DICOM, SUFFIXES
 
 # The back camera of a phone at a high resolution. It is not mirrored, because left and right matter for a lesion.
@@ -75,7 +76,7 @@ class TaskControls:
                 path: gr.Button(
                     translated(text.removeprefix("synthetic: ").capitalize()), icon=path, elem_classes="v-example"
                 )
-                for path, text in example_files(self.task.name).items()
+                for path, text in examples.images(self.task.name).items()
             }
         html(page_frame.examples_note())
         if self.task.mpp is not None:

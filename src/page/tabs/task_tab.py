@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from src.models.checkpoints import CheckpointInfo
+from src.models.checkpoint_info import CheckpointInfo
 from src.page.tabs import task_events
 from src.page.tabs.served_models import ServedModels
 from src.page.tabs.task_controls import TaskControls

@@ -5,7 +5,7 @@ Knows nothing of Gradio or of pixels.
 
 from collections.abc import Mapping, Sequence
 
-from src.models.checkpoints import CheckpointInfo
+from src.models.checkpoint_info import CheckpointInfo
 from src.models.evaluation import MALIGNANT
 from src.page.number_format import decimals, general, percent, percentage, thousands
 from src.page.render import render

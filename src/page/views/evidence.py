@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from src.models import checkpoints, evaluation
-from src.models.checkpoints import CheckpointInfo
+from src.models import checkpoint_info, evaluation
+from src.models.checkpoint_info import CheckpointInfo
 from src.models.config import VigilConfig
 from src.models.evaluation import (
     MALFORMED,
@@ -80,9 +80,9 @@ def models(served: Iterable[CheckpointInfo]) -> list[Model]:
         task = TASKS[checkpoint.config.vigil.task]
         origin = "" if checkpoint.source == "embedded" else checkpoint.source
         found.append(Model(task, checkpoint.config.vigil, checkpoint.evaluation, origin))
-        for folder in [*([task.name] if origin else []), *checkpoints.further(task.name)]:
-            config = json.loads((checkpoints.EMBEDDED / folder / "config.json").read_text(encoding="utf-8"))
-            figures = evaluation.read(checkpoints.EMBEDDED / folder)
+        for folder in [*([task.name] if origin else []), *checkpoint_info.further(task.name)]:
+            config = json.loads((checkpoint_info.EMBEDDED / folder / "config.json").read_text(encoding="utf-8"))
+            figures = evaluation.read(checkpoint_info.EMBEDDED / folder)
             found.append(Model(task, VigilConfig.model_validate(config["vigil"]), figures))
     return found
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from src.models.checkpoints import CheckpointInfo
+from src.models.checkpoint_info import CheckpointInfo
 from src.page.render import render
 from src.page.translation import lookup, marked, translated
 from src.server.bodies import TOO_LARGE

@@ -5,8 +5,11 @@ another machine that Python connects to or asks the name service for, and for ea
 and is refused. Connections that a native library makes by itself are not seen.
 """
 
+import importlib.util
 import os
 import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 OWN = ("localhost", "0.0.0.0", "::", "")
@@ -40,9 +43,27 @@ def _refuse_pickles(*_: object, **__: object) -> None:
     raise RuntimeError("torch.load was called")
 
 
+class _TorchFinder(MetaPathFinder):
+    """Replaces torch.load when a process imports torch. The app's own process never imports it."""
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.loader is not None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            module.load = _refuse_pickles
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
 if "AUDIT_FILE" in os.environ:
     _write(f"audited {os.getpid()}")
     sys.addaudithook(_audit)
-    import torch
-
-    torch.load = _refuse_pickles
+    sys.meta_path.insert(0, _TorchFinder())

@@ -21,10 +21,10 @@ from PIL import Image
 from src.exports import summary
 from src.exports.summary import Text, WriterFailed, explain
 from src.models import checkpoints
-from src.models.lesion_finder import NOTHING_FOUND
+from src.models.prediction import NOTHING_FOUND
 from src.models.predictor import Predictor
 from src.page.views import written_summary
-from src.pictures.quality import FLAWS
+from src.pictures.flaws import FLAWS
 from src.results.class_texts import CLASS_TEXTS, URGENCIES
 from src.service import read_picture
 from src.tasks import TASKS

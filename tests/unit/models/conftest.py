@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.models import checkpoints
+from src.models import checkpoint_info
 from tests.support import synthetic_checkpoints
 
 
@@ -19,5 +19,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The embedded default for BreastMNIST, with other weights than `folder`."""
-    monkeypatch.setattr(checkpoints, "EMBEDDED", tmp_path / "checkpoints")
+    monkeypatch.setattr(checkpoint_info, "EMBEDDED", tmp_path / "checkpoints")
     return synthetic_checkpoints.write(tmp_path / "checkpoints" / "breastmnist", "breastmnist", seed=1)

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from src.models import checkpoints
+from src.models import checkpoint_info, checkpoints
 from src.models.checkpoints import CheckpointError, find, load, read_tensors
 from tests.support.synthetic_checkpoints import edit, replace_tensors, reseal
 
@@ -219,6 +219,6 @@ def test_a_further_one_that_is_broken_is_left_out(embedded: Path, caplog: pytest
     for name in ("other", "whole"):
         shutil.copytree(embedded, embedded.with_name(f"{TASK}-{name}"))
     (embedded.with_name(f"{TASK}-other") / "model.safetensors").write_bytes(b"")
-    assert checkpoints.further(TASK) == [f"{TASK}-other", f"{TASK}-whole"]
+    assert checkpoint_info.further(TASK) == [f"{TASK}-other", f"{TASK}-whole"]
     assert list(checkpoints.find_further(TASK)) == [f"{TASK}-whole"]
     assert f"{TASK}-other is not offered" in caplog.text

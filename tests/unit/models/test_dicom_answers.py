@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pydicom import uid
 
-from src.models import checkpoints
+from src.models import checkpoint_info, checkpoints
 from src.models.predictor import Predictor
 from tests.support.app import ROOT
 from tests.support.dicom_files import LOSSY, SYNTAXES, of_image
@@ -18,7 +18,7 @@ CLOSE = 0.02
 
 @cache
 def predictor(task: str) -> Predictor:
-    return Predictor(checkpoints.load(task, checkpoints.EMBEDDED / task))
+    return Predictor(checkpoints.load(task, checkpoint_info.EMBEDDED / task))
 
 
 @cache

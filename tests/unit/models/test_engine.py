@@ -20,13 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from src import local, score
 from src.models import checkpoints, engine, engine_choice, openvino_engine
+from src.models.architectures import CLASSIFIERS
 from src.models.checkpoints import build
 from src.models.config import LesionFinderConfig
 from src.models.engine import TorchForward
 from src.models.engine_choice import EngineRefused
 from src.models.forward import Forward, Precision
 from src.models.lesion_finder import LesionFinder
-from src.models.networks import CLASSIFIERS
 from src.models.openvino_engine import OpenVINOForward
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor

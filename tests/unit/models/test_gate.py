@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from src import score
-from src.models import checkpoints, gate, networks
+from src.models import architectures, checkpoints, gate
 from src.models.checkpoints import CheckpointError
 from src.models.config import GATE_FILE
-from src.models.gate import Gate, Verdict
-from src.models.prediction import Prediction
+from src.models.gate import Gate
+from src.models.prediction import Prediction, Verdict
 from src.models.predictor import Predictor
 from src.pictures.picture import ImageRefused, Picture
 from src.results import gate_sentences
@@ -29,7 +29,7 @@ from tests.support import synthetic_checkpoints, synthetic_datasets
 from tests.support.gated_checkpoints import MODELS, gate_of, pictures, verdict
 
 
-@pytest.mark.parametrize("name", sorted(networks.CLASSIFIERS))
+@pytest.mark.parametrize("name", sorted(architectures.CLASSIFIERS))
 def test_the_stages_are_had_in_the_pass_that_gives_the_answer(name: str) -> None:
     channels, side = synthetic_checkpoints.INPUT.get(name, (3, 96))
     network = checkpoints.build(name, 2, channels).eval()

@@ -16,8 +16,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from src.models import checkpoints, grad_cam
-from src.models.networks import CLASSIFIERS
-from src.models.tta import SYMMETRIES, TestTimeAugmentation
+from src.models.architectures import CLASSIFIERS
+from src.models.config import TestTimeAugmentation
+from src.models.tta import SYMMETRIES
 from tests.support import synthetic_checkpoints
 
 # network -> channels, side, the module whose output is the last feature map

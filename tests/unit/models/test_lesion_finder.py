@@ -15,7 +15,8 @@ from PIL import Image
 
 from src.models import checkpoints, lesion_finder
 from src.models.config import LESION_FINDER_FILE, LesionFinderConfig
-from src.models.lesion_finder import NOTHING_FOUND, LesionFinder
+from src.models.lesion_finder import LesionFinder
+from src.models.prediction import NOTHING_FOUND
 from src.models.predictor import Predictor
 from src.models.preprocess import Region, select_region
 from src.pictures.picture import Box

@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from src.models.networks import CLASSIFIERS, SEGMENTERS, AttentionCNN96, EfficientNetV2MCBAM, Linear28
+from src.models.architectures import CLASSIFIERS, SEGMENTERS
+from src.models.networks import AttentionCNN96, EfficientNetV2MCBAM, Linear28
 
 OURS = ("vigil_attention_cnn96", "vigil_cnn28", "vigil_efficientnetv2_m_cbam", "vigil_linear28")
 # The largest has 55 million parameters, so that it alone would take most of this file's time.

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 
 from src.models import checkpoints
-from src.models.gate import Verdict
 from src.models.perturbations import predict_perturbed
-from src.models.prediction import Prediction
+from src.models.prediction import Prediction, Verdict
 from src.models.predictor import Predictor
 from src.pictures.picture import ImageRefused, Picture
 from src.results import decisions

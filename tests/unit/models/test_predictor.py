@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 
 from src.models import checkpoints
+from src.models.config import TestTimeAugmentation
 from src.models.prediction import EXPLANATIONS, Prediction
 from src.models.predictor import Predictor
 from src.models.preprocess import select_region
 from src.models.probabilities import calibrated, class_logits
-from src.models.tta import TestTimeAugmentation, views
+from src.models.tta import views
 from src.pictures import decode, quality
 from src.pictures.limits import MAX_BYTES, MAX_LOCAL_BYTES
 from src.pictures.picture import ImageRefused, Picture

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from src.models.gate import Verdict
+from src.models.prediction import Verdict
 from src.models.predictor import Predictor
 from src.page.tabs import batch_tab
 from src.page.views import batch_table

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.models import checkpoints
+from src.models import checkpoint_info, checkpoints
 from src.models.config import VigilConfig
 from src.models.evaluation import Metric, Proportion, parse
 from src.page.views import evidence
@@ -264,7 +264,7 @@ def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, An
 
 # In the app
 def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Path) -> None:
-    embedded = checkpoints.load("breastmnist", checkpoints.EMBEDDED / "breastmnist")
+    embedded = checkpoints.load("breastmnist", checkpoint_info.EMBEDDED / "breastmnist")
     titles = [model.title for model in evidence.models([embedded])]
     assert titles == ["BreastMNIST, CNN 28×28", "BreastMNIST, Logistic regression"]
     own = checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path / "own", "breastmnist"))
@@ -274,7 +274,7 @@ def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Pat
     assert "format, so its figures" in evidence.page(models[0])
 
 
-@pytest.mark.parametrize("folder", sorted(checkpoints.EMBEDDED.iterdir()), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", sorted(checkpoint_info.EMBEDDED.iterdir()), ids=lambda folder: folder.name)
 def test_every_embedded_model_can_be_shown(folder: Path) -> None:
     config, content = (json.loads((folder / name).read_text()) for name in ("config.json", "evaluation.json"))
     shown = Model(TASKS[content["task"]], VigilConfig.model_validate(config["vigil"]), parse(content))

@@ -14,7 +14,7 @@ from src.page import layout, render
 from src.page.render import _ENVIRONMENT as ENVIRONMENT
 from src.page.translation import PLACEHOLDER, _patterns, gettext, ngettext, translated
 from src.page.views import result_card
-from src.pictures import quality, reasons
+from src.pictures import flaws, reasons
 from src.results import gate_sentences
 from src.server.languages import ENGLISH, LANGUAGES, language
 from src.service.model_loading import Models
@@ -102,7 +102,7 @@ def test_components_have_no_text_outside_the_catalogue() -> None:
 
 @pytest.mark.usefixtures("german")
 def test_the_answer_is_in_the_language_of_the_visitor() -> None:
-    shown = result(quality=[quality.FLAWS[0].sentence(TASKS["skin"])], gate=gate(accepted=True))
+    shown = result(quality=[flaws.FLAWS[0].sentence(TASKS["skin"])], gate=gate(accepted=True))
     decision = parse(result_card.decision(shown))
     assert decision.one(classes="v-word").text in ("Überweisen", "Keine Überweisung")
     assert "Schwelle" in decision.text
@@ -121,8 +121,8 @@ def test_a_sentence_of_another_room_is_found_with_its_values() -> None:
     assert translated("The image has 20 × 30 pixels; at least 28 × 28 are needed.") == (
         "Das Bild hat 20 × 30 Pixel; mindestens 28 × 28 sind nötig."
     )
-    flaw = next(flaw for flaw in quality.FLAWS if flaw.code == "dark").sentence(TASKS["skin"])
-    effect = quality.Effect(n=100, mean_change=0.1, flipped=0.05, warned=0.9).sentence
+    flaw = next(flaw for flaw in flaws.FLAWS if flaw.code == "dark").sentence(TASKS["skin"])
+    effect = flaws.Effect(n=100, mean_change=0.1, flipped=0.05, warned=0.9).sentence
     assert translated(f"{flaw} {effect}").startswith("Das Bild ist ungewöhnlich dunkel: Nehmen Sie es mit mehr Licht")
     assert "100 Validierungsbilder" in translated(f"{flaw} {effect}")
     for _signature, sentence in reasons.REFUSED_BY_NAME:

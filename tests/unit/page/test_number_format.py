@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from src.models import checkpoints, evaluation
+from src.models import checkpoint_info, evaluation
 from src.page import number_format
 from src.page.number_format import SPACE, local
 from src.page.translation import translated
@@ -57,7 +57,7 @@ def test_english_keeps_its_numbers() -> None:
 
 @pytest.mark.usefixtures("code")
 def test_the_slider_shows_local_numbers_and_the_script_reads_plain_ones() -> None:
-    figures = evaluation.read(checkpoints.EMBEDDED / "skin")
+    figures = evaluation.read(checkpoint_info.EMBEDDED / "skin")
     shown = parse(cost_summary.cost_summary(TASKS["skin"], figures, 0.023, 10, THRESHOLDS))
     assert "0,023" in shown.one(attribute="id").text
     columns = json.loads(shown.one(classes="v-cost").attributes["data-columns"])

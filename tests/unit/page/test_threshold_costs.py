@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.models import evaluation
-from src.models.checkpoints import EMBEDDED
+from src.models.checkpoint_info import EMBEDDED
 from src.models.evaluation import MALIGNANT, Evaluation
 from src.page.views import cost_summary, curves, threshold_costs
 from src.results import chart_data

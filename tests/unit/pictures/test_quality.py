@@ -17,9 +17,9 @@ from scipy import ndimage
 from src.models import checkpoints, evaluation
 from src.models.prediction import Prediction
 from src.models.predictor import Predictor
-from src.pictures import annotations, quality
+from src.pictures import annotations, flaws, quality
+from src.pictures.flaws import FLAWS
 from src.pictures.picture import Picture
-from src.pictures.quality import FLAWS
 from src.pictures.quality_measures import measure
 from src.pictures.scanned_field import crop
 from src.tasks import TASKS
@@ -51,7 +51,7 @@ def ordinary(task: str, seed: int = 0) -> Image.Image:
     return Image.fromarray((np.asarray(image) + grain).clip(0, 249).astype(np.uint8))
 
 
-def found(image: Image.Image, task: str) -> list[quality.Flaw]:
+def found(image: Image.Image, task: str) -> list[flaws.Flaw]:
     return quality.find_flaws(Picture(image, ()), crop(image, TASKS[task]).image, TASKS[task], INPUT[task])
 
 
@@ -165,7 +165,7 @@ def test_the_committed_limits_are_of_all_tasks_and_many_pictures() -> None:
 
 def test_what_a_flaw_did_is_said_beside_its_warning() -> None:
     dark = Picture(derive.PUT_FLAW["dark"](ordinary("skin")), ())
-    effects = {"dark": quality.Effect(n=100, mean_change=0.123, flipped=0.07, warned=1.0)}
+    effects = {"dark": flaws.Effect(n=100, mean_change=0.123, flipped=0.07, warned=1.0)}
     (plain,) = quality.warnings(dark, dark.image, TASKS["skin"], 224)
     (warning,) = quality.warnings(dark, dark.image, TASKS["skin"], 224, effects)
     added = (

@@ -1,5 +1,7 @@
 """The process that loads the models, and what the page tells about them."""
 
+import multiprocessing
+import pickle
 import threading
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ import app
 from src.models import device, predictor
 from src.models.checkpoints import Checkpoint
 from src.models.engine_choice import EngineRefused
-from src.service import preloading, worker_pool
+from src.service import model_loading, preloading, worker_pool
 from src.service.model_loading import Loading, Models, models_info
 from src.tasks import TASKS
 from tests.support import worker_functions
@@ -75,9 +77,20 @@ def test_on_a_gpu_one_thread_makes_all_models(monkeypatch: pytest.MonkeyPatch) -
     assert names[: len(TASKS)] == list(TASKS)
 
 
-@pytest.mark.parametrize(("forks", "name"), [(False, "cpu"), (True, "cuda")])
-def test_without_fork_and_on_a_gpu_threads_do_the_work(forks: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preloading, "forks", lambda: forks)
-    monkeypatch.setattr(device, "name", lambda: name)
-    waiting = worker_pool.begin(lambda: {})
-    assert isinstance(waiting(), worker_pool.ThreadWorkerPool)
+def test_without_fork_threads_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preloading, "forks", lambda: False)
+    assert isinstance(worker_pool.begin(lambda: {})(), worker_pool.ThreadWorkerPool)
+
+
+def test_on_a_gpu_threads_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loading, "result", lambda _: None)
+    assert isinstance(worker_pool.begin(dict)(), worker_pool.ThreadWorkerPool)
+
+
+def test_on_a_gpu_the_process_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "name", lambda: "cuda")
+    monkeypatch.setattr(model_loading.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(model_loading, "end_with_parent", lambda: None)
+    here, there = multiprocessing.Pipe()
+    model_loading._send(there, worker_functions.refuses_to_load, 0)
+    assert pickle.loads(here.recv_bytes()) == (True, None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.models import checkpoints, networks
+from src.models import architectures, checkpoints
 from src.service import shared_models
 from src.service.shared_models import SharedModels
 from tests.support import synthetic_checkpoints
@@ -15,7 +15,7 @@ from tests.support import synthetic_checkpoints
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("architecture", sorted(networks.CLASSIFIERS))
+@pytest.mark.parametrize("architecture", sorted(architectures.CLASSIFIERS))
 def test_networks_travel_as_they_are(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for way in ("load", "save"):
         monkeypatch.setattr(torch, way, None)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.models import checkpoints
+from src.models import checkpoint_info
 from src.results import thresholds
 from tests.support import synthetic_checkpoints
 from train import card, check, evaluate
@@ -116,10 +116,10 @@ def test_float_noise_is_no_difference_even_where_it_parts_ties() -> None:
 
 
 def test_the_cards_of_an_embedded_checkpoint_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedded = checkpoints.EMBEDDED / "breastmnist"
+    embedded = checkpoint_info.EMBEDDED / "breastmnist"
     monkeypatch.setattr(card, "ROOT", tmp_path)
     (tmp_path / "model_card.md").write_text(card.model_card_text().replace("Brier score | 0.", "Brier score | 1.", 1))
-    readme = (checkpoints.EMBEDDED.parent / "README.md").read_text()
+    readme = (checkpoint_info.EMBEDDED.parent / "README.md").read_text()
     (tmp_path / "README.md").write_text(readme.replace("| BreastMNIST, n = 156 | 0.", "| BreastMNIST, n = 156 | 1.", 1))
     found = list(check.compare_cards(embedded))
     assert [line.split(",")[0].rsplit("/", 1)[1] for line in found] == ["model_card.md", "README.md"]

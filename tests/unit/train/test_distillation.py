@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from src.models import checkpoints
+from src.models.config import TestTimeAugmentation
 from src.models.probabilities import class_logits
-from src.models.tta import TestTimeAugmentation, views
+from src.models.tta import views
 from tests.support import synthetic_checkpoints
 from tests.support.tiny_recipe import TINY, recipe_of, run
 from train.data import load

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi, ModelCard
 
-from src.models import checkpoints
+from src.models import checkpoint_info, checkpoints
 from src.models.predictor import Predictor
 from tests import space
 from tests.hub import Commit, Hub, Reply, instead
@@ -25,7 +25,7 @@ from train import card, publish
 pytestmark = pytest.mark.slow
 
 REPO = "owner/vigil-breastmnist"
-FOLDER = checkpoints.EMBEDDED / "breastmnist"
+FOLDER = checkpoint_info.EMBEDDED / "breastmnist"
 FILES = checkpoints.load("breastmnist", FOLDER).config.files
 
 

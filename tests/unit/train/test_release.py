@@ -7,7 +7,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from src.models import checkpoints
+from src.models import checkpoint_info, checkpoints
 from src.models.config import Config
 from src.results.formatting import METRIC_NAMES
 from src.tasks import TASKS
@@ -21,7 +21,7 @@ SPLIT_OF_156 = ("ultrasound", "breastmnist")
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_embedded_default_verifies_and_is_evaluated(task: str) -> None:
-    checkpoint = checkpoints.load(task, checkpoints.EMBEDDED / task)
+    checkpoint = checkpoints.load(task, checkpoint_info.EMBEDDED / task)
     assert checkpoint.source == "embedded"
     test = checkpoint.evaluation.splits["test"]
     default = TASKS[task].default_threshold
