@@ -72,7 +72,7 @@ class Task:
     measured. `colour` is "grey" if images lose their colour first. `crop_to_roi` crops to the scanned ultrasound field.
     `background` is the colour that transparent parts are filled with. `label_box` is the part of an image (left, upper,
     right, lower, as shares of width and height) that alone decides the label; None means the whole image. `camera` says
-    whether the page offers the visitor's camera. `advice` maps the code of a flaw (src/pictures/quality.py) to the
+    whether the page offers the visitor's camera. `advice` maps the code of a flaw (src/pictures/flaws.py) to the
     advice that replaces the general one. `mpp` is the scale at which the networks learned tiles of `input_side`
     pixels, in micrometres per pixel; None for a task without a physical scale.
     """

@@ -42,4 +42,3 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         checkpoints, {f"VIGIL_WEIGHTS_{task.upper()}": str(folder) for task, folder in folders.items()}
     ) as app:
         yield app
-        assert not app.has_torch, "the app's own process takes 0.4 GB more with torch, which only its workers need"

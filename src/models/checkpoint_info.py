@@ -12,6 +12,10 @@ from src.models.evaluation import Evaluation
 EMBEDDED = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
+class CheckpointError(ValueError):
+    """A checkpoint is missing or does not verify. The message says why in one sentence."""
+
+
 @dataclass(frozen=True, eq=False)
 class CheckpointInfo:
     """What is known about a verified checkpoint besides its networks.

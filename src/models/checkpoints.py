@@ -23,7 +23,7 @@ from torch import nn
 
 from src.models import checkpoint_info, hub
 from src.models.architectures import CLASSIFIERS, SEGMENTERS
-from src.models.checkpoint_info import CheckpointInfo
+from src.models.checkpoint_info import CheckpointError, CheckpointInfo
 from src.models.config import FILES, FURTHER_FILES, GATE_FILE, LESION_FINDER_FILE, Config, LesionFinderConfig
 from src.models.evaluation import parse
 from src.models.gate import Gate
@@ -39,10 +39,6 @@ MAX_WEIGHTS_BYTES = 600 * 2**20
 MAX_HEADER_BYTES = 4 * 2**20
 MAX_JSON_BYTES = 16 * 2**20
 DTYPES = frozenset({"F16", "F32", "I64"})  # I64: batch norm's counters
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing or does not verify. The message says why in one sentence."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -283,10 +283,10 @@ class ViewsEvaluation(_Record):
 class EvaluatedSet(_Record):
     """The figures of one set of `n` images in `groups` independent groups.
 
-    `stain` has a key for each change of the stain (train.evaluation.stain); it is empty for images without stain.
     `name` is its key in evaluation.json. `threshold_table` and `at_default_threshold` have MALIGNANT and the codes of
     the classes that are reported alone as keys. `confusion_matrix` has a row per true class and a column per most
-    probable class. Parts that were not measured are empty or None.
+    probable class. Parts that were not measured are empty or None. `stain` has a key for each change of the stain
+    (train.evaluation.stain).
     """
 
     name: str

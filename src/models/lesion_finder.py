@@ -18,7 +18,7 @@ from src.pictures.picture import Box
 class LesionFinder:
     """The trained U-Net, ready for use: an image -> the box around the lesion. It is deterministic and keeps no state.
 
-    `network`: one of SEGMENTERS, with its weights. It runs on the CPU, because images are prepared there.
+    `network`: one of `architectures.SEGMENTERS`, with its weights. It runs on the CPU, where images are prepared.
     """
 
     def __init__(self, network: nn.Module, config: LesionFinderConfig) -> None:

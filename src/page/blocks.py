@@ -1,4 +1,4 @@
-"""The parts that all tabs share: our gr.Blocks, HTML components, refusals, and the example images."""
+"""The parts that all tabs share: our gr.Blocks, HTML components and refusals."""
 
 import asyncio
 import logging

@@ -1,7 +1,7 @@
 """The models that the page offers: what is known about them, and a separate process that loads them.
 
-On the CPU, the app's own process never holds a network, nor loads a library for networks. So it needs less memory, and
-it imports the page while the models load.
+Where processes can be forked and there is no GPU, the app's own process holds no network and imports no torch. So it
+needs less memory, and it imports the page while the models load.
 """
 
 import multiprocessing

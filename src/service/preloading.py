@@ -14,7 +14,7 @@ MODULES: Final = (
     "src.service.read_picture",
     "src.service.batch",
     "src.service.read_slide",
-    "src.local",
+    "src.service.clinic_table",
     "pytorch_grad_cam",
     "matplotlib.colors",
 )

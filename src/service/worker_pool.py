@@ -129,7 +129,7 @@ class ThreadWorkerPool(WorkerPool):
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
-        from src.models import device  # not above, because the app's own process needs no torch on the CPU
+        from src.models import device  # not above, because an app with worker processes needs no torch
 
         super().__init__(models_info(models), seconds, at_once)
         self._models, self._lent = models, device.lent(self._run)

@@ -3,10 +3,12 @@
 import contextlib
 import io
 import os
+import pickle
 import signal
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,11 @@ NO_ENGINE = "There is no engine here."
 def refuses_to_load() -> Models:
     """Raises EngineRefused instead of loading models."""
     raise EngineRefused(NO_ENGINE)
+
+
+def says_that_there_is_a_gpu(connection: Connection, _load: object, _parent: int) -> None:
+    """Sends what the process that loads the models sends on a GPU."""
+    connection.send_bytes(pickle.dumps((True, None)))
 
 
 def ends_while_it_loads() -> Models:

@@ -103,11 +103,12 @@ def left_out_section(evaluation: Evaluation) -> str:
     """The figures of a recipe on each source that it was not trained on; "" if they were not measured."""
     if not evaluation.left_out:
         return ""
-    targets = list(next(iter(evaluation.left_out.values())).at_default_threshold)
+    sources = evaluation.left_out_titled
+    targets = list(dict.fromkeys(target for source in sources.values() for target in source.at_default_threshold))
     sensitivities = (f"sensitivity, {target}" for target in targets)
-    head = ["source left out", "recipe", "trained on", "AUC, malignant", *sensitivities, "specificity"]
+    head = ["source left out", "recipe", "trained on", "AUC, malignant", *sensitivities, "specificity", "threshold"]
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
-    for title, source in evaluation.left_out_titled.items():
+    for title, source in sources.items():
         points = [source.at_default_threshold.get(target) for target in targets]
         malignant = source.at_default_threshold.get(MALIGNANT)
         cells = [
@@ -117,12 +118,13 @@ def left_out_section(evaluation: Evaluation) -> str:
             with_interval(source.metrics.get("auc_malignant")),
             *(with_interval(point.sensitivity if point else None) for point in points),
             with_interval(malignant.specificity if malignant else None),
+            f"{malignant.threshold:g}" if malignant else "–",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
-        "\nTo see what an unknown source does, a recipe was trained without one source at a time. Each of these\n"
-        "models was evaluated on the training and validation images of the source that it lacked. Each has its own\n"
-        "default threshold:\n\n" + "\n".join(lines) + "\n"
+        "\nA recipe was trained without one source at a time. This shows what an unknown source does to its figures.\n"
+        "Each of these models was evaluated on the training and validation images of the source that it lacked.\n"
+        "Each has its own default threshold.\n\n" + "\n".join(lines) + "\n"
     )
 
 

@@ -1,12 +1,12 @@
 """What the AUC loses if the stain of each image is changed: `stain` in evaluation.json.
 
-Laboratories stain tissue differently. Each image is changed once, at random, with albumentations' HEStain: its stains
-are separated, each stain's amount is scaled by 0.7 to 1.3 and shifted by up to 0.2, and the image is composed again.
+Laboratories stain tissue differently. Each image is changed once, at random, with albumentations' HEStain. It separates
+haematoxylin and eosin, changes the amount of each, and composes the image again.
 """
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import albumentations as A
 import numpy as np
@@ -23,19 +23,34 @@ from train.evaluation import metrics
 STAINED: Final = ("histopathology",)
 """The tasks whose images show stained tissue."""
 
+SCALE: Final = (0.7, 1.3)
+SHIFT: Final = (-0.2, 0.2)
+"""The amount of each stain is multiplied by a number from SCALE, and a number from SHIFT is added."""
+
+
+def _change(method: Literal["macenko", "random_preset"]) -> A.HEStain:
+    return A.HEStain(
+        method=method, intensity_scale_range=SCALE, intensity_shift_range=SHIFT, augment_background=False, p=1.0
+    )
+
+
 CHANGES: Final[Mapping[str, A.HEStain]] = {
-    "Macenko": A.HEStain(method="macenko", p=1.0),
-    "H&E jitter": A.HEStain(method="random_preset", p=1.0),
+    "Macenko": _change("macenko"),
+    "fixed stain matrices": _change("random_preset"),
 }
-"""How the stains are separated: by the image's own stain matrix (Macenko et al. 2009), or by one of eight published
-matrices, drawn at random."""
+"""How the stains are separated: by the image's own stain matrix (Macenko et al. 2009), or by one of the eight matrices
+of albumentations, drawn at random. The background, which is brighter than 0.85, keeps its colour."""
 
 
 def stained(image: Image.Image, change: A.HEStain, seed: int) -> Image.Image:
-    """A copy of an RGB image with its stain changed. The same `seed` gives the same change."""
+    """An RGB image with its stain changed. The same `seed` gives the same change. An image without tissue is kept."""
     pipeline = A.Compose([change])
     pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
-    return Image.fromarray(pipeline(image=np.asarray(image))["image"])
+    try:
+        return Image.fromarray(pipeline(image=np.asarray(image))["image"])
+    except ValueError:
+        # Macenko's method found no pixel with a stain.
+        return image
 
 
 def measure(predictor: Predictor, samples: Sequence[Sample], scores: np.ndarray) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The networks that a checkpoint may use. Importing this package registers them with timm, which builds them by name.
+"""Our own networks. Importing this package registers them with timm, which builds them by name.
 
 There is one file per network. The networks know layers and shapes, but no task, checkpoint or training, and they
 download nothing. `src.models.checkpoints` builds them and loads their weights.

@@ -49,6 +49,8 @@ _KINDS: Final[Mapping[str, str]] = {
     "Device": marked("Scanner"),
 }
 
+_STAINS: Final[Mapping[str, str]] = {"fixed stain matrices": marked("fixed stain matrices")}
+
 
 @dataclass(frozen=True)
 class Model:
@@ -213,7 +215,7 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
         },
         "stain": [
             {
-                "change": change,
+                "change": _(_STAINS.get(change, change)),
                 "lost": shown_with_interval(found.lost),
                 "auc": shown_with_interval(found.auc_malignant),
             }
@@ -258,20 +260,20 @@ def _left_out(evaluation: Evaluation) -> dict[str, Any] | None:
     if not sources:
         return None
     targets = list(dict.fromkeys(target for source in sources.values() for target in source.at_default_threshold))
-    head = [_("Left out"), _("Learned from"), _("AUC, malignant")]
+    head = [_("Left out"), _("Recipe"), _("Trained on"), _("AUC, malignant")]
     head += [translated(share_title("sensitivity", target)) for target in targets]
     head += [_("Specificity"), _("Threshold")]
     rows: list[list[str | Share]] = []
     for title, source in sources.items():
         points = [source.at_default_threshold.get(target) for target in targets]
         malignant = source.at_default_threshold.get(MALIGNANT)
-        row: list[str | Share] = [f"{title} (n = {thousands(source.n)})", ", ".join(source.learned_from)]
+        row: list[str | Share] = [f"{title} (n = {thousands(source.n)})", source.recipe or "–"]
+        row.append(", ".join(source.learned_from))
         row.append(shown_with_interval(source.metrics.get("auc_malignant")))
         row += [share_of(point.sensitivity) if point else "–" for point in points]
         row += [share_of(malignant.specificity), general(malignant.threshold)] if malignant else ["–", "–"]
         rows.append(row)
-    recipes = ", ".join(dict.fromkeys(source.recipe for source in sources.values() if source.recipe))
-    return {"head": head, "rows": rows, "recipes": recipes}
+    return {"head": head, "rows": rows}
 
 
 def _confusion(task: Task, title: str, one: EvaluatedSet) -> dict[str, Any]:

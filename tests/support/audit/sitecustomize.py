@@ -5,11 +5,10 @@ another machine that Python connects to or asks the name service for, and for ea
 and is refused. Connections that a native library makes by itself are not seen.
 """
 
-import importlib.util
 import os
 import sys
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 OWN = ("localhost", "0.0.0.0", "::", "")
@@ -49,8 +48,7 @@ class _TorchFinder(MetaPathFinder):
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
         if name != "torch":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = PathFinder.find_spec(name)
         assert spec is not None
         assert spec.loader is not None
         execute = spec.loader.exec_module

@@ -222,3 +222,8 @@ def test_a_further_one_that_is_broken_is_left_out(embedded: Path, caplog: pytest
     assert checkpoint_info.further(TASK) == [f"{TASK}-other", f"{TASK}-whole"]
     assert list(checkpoints.find_further(TASK)) == [f"{TASK}-whole"]
     assert f"{TASK}-other is not offered" in caplog.text
+
+
+def test_a_refused_checkpoint_can_be_told_in_a_process_without_torch() -> None:
+    """A worker process pickles the error, and the app's own process imports the module that has it."""
+    assert checkpoints.CheckpointError.__module__ == "src.models.checkpoint_info"

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import app
 from src.models import device, predictor
@@ -43,6 +44,7 @@ def test_a_process_of_its_own_loads_them(all_models: Models, tmp_path: Path) -> 
         assert {name: one.revision for name, one in pool.info.checkpoints.items()} == {
             name: one.checkpoint.revision for name, one in all_models.items()
         }
+        assert pool.at_once == min(torch.get_num_threads(), worker_pool.MOST_CORES) + 1
         answered = run(pool.call(worker_functions.probabilities, "breastmnist", PICTURE))
         assert answered == all_models["breastmnist"].predict(PICTURE).probabilities
     finally:
@@ -83,7 +85,7 @@ def test_without_fork_threads_do_the_work(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_on_a_gpu_threads_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Loading, "result", lambda _: None)
+    monkeypatch.setattr(model_loading, "_send", worker_functions.says_that_there_is_a_gpu)
     assert isinstance(worker_pool.begin(dict)(), worker_pool.ThreadWorkerPool)
 
 

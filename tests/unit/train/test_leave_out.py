@@ -1,6 +1,7 @@
 """Cross-validation: folds do not divide groups, members are calibrated out of fold, sources are left out in turn."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ from src.models import checkpoints
 from src.models.evaluation import parse
 from src.models.predictor import Predictor
 from src.tasks import TASKS
-from tests.support import synthetic_checkpoints
 from tests.support.tiny_recipe import TINY
-from train import evaluate, leave_out, members
+from train import leave_out, members
 from train.cards import findings
 from train.data import leaks, load, splits
 from train.training import recipe as recipes
@@ -115,23 +115,27 @@ def test_a_left_out_source_is_not_learned_from_nor_its_test_split_read(data: Pat
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_evaluation")
 def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = synthetic_checkpoints.trained(tmp_path / "released", "ultrasound", data)
-    evaluation = synthetic_checkpoints.evaluation(evaluate.vigil_block(folder)["sha256"], "ultrasound")
+    folder = tmp_path / "released"
+    shutil.copytree(evaluated, folder)
     arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(tmp_path / "left"), "--workers", "0"]
     assert leave_out.main([*arguments, "--only", "multirez", "--into", str(tmp_path)]) == 1, "nothing to write into"
     assert "Train and evaluate first" in capsys.readouterr().err
-    assert leave_out.main([*arguments, "--only", "multirez"]) == 0
-    assert "multirez, left out" in capsys.readouterr().out
     assert leave_out.main([*arguments, "--only", "pcam"]) == 1
     assert "busi, busbra, multirez" in capsys.readouterr().err
-    found = {"multirez": leave_out_entry(data, tmp_path) | {"recipe": "small"}}
-    text = findings.left_out_section(parse(evaluation | {"left_out": found}))
-    assert "Multi-REZ (n = " in text
-    assert "| `small` |" in text
-    assert "BUSI, BUS-BRA" in text
-    assert findings.left_out_section(parse(evaluation)) == ""
+    leave_out_entry(data, tmp_path)
+    before = json.loads((folder / "evaluation.json").read_text())
+    assert leave_out.main([*arguments, "--only", "multirez", "--into", str(folder)]) == 0
+    assert "multirez, left out" in capsys.readouterr().out
+    after = json.loads((folder / "evaluation.json").read_text())
+    assert after["left_out"].keys() == {"multirez"}
+    assert after["left_out"]["multirez"]["recipe"] == "small"
+    assert {key: after[key] for key in before} == before
+    card = (folder / "README.md").read_text()
+    assert "Multi-REZ (n = " in card
+    assert "| `small` | BUSI, BUS-BRA |" in card
+    assert findings.left_out_section(parse(before)) == ""
 
 
 def leave_out_entry(data: Path, tmp_path: Path) -> dict[str, Any]:

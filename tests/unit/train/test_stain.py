@@ -75,6 +75,15 @@ def test_a_stain_changes_colours_and_not_the_tissue(name: str) -> None:
     assert shade[dark].mean() < shade[~dark].mean(), "nuclei stay darker than what is around them"
 
 
+@pytest.mark.parametrize("name", stain.CHANGES)
+@pytest.mark.parametrize("grey", [255, 250, 0])
+def test_an_image_without_tissue_keeps_its_colour(name: str, grey: int) -> None:
+    image = Image.new("RGB", (96, 96), (grey, grey, grey))
+    changed = stain.stained(image, stain.CHANGES[name], 0)
+    assert changed.size == image.size
+    assert grey == 0 or np.abs(np.asarray(changed, dtype=int) - grey).max() <= 4
+
+
 def test_what_a_change_loses_is_the_fall_of_the_auc(monkeypatch: pytest.MonkeyPatch, samples: list[Sample]) -> None:
     monkeypatch.setattr(metrics, "RESAMPLES", 50)
     task = TASKS["histopathology"]
