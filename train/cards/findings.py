@@ -104,9 +104,16 @@ def left_out_section(evaluation: Evaluation) -> str:
     if not evaluation.left_out:
         return ""
     sources = evaluation.left_out_titled
+    finder = (
+        "\nAll of them use the lesion finder of this model, which was not trained anew."
+        if any(one.region is not None for one in evaluation.held_out)
+        else ""
+    )
+    promised = evaluation.left_out_sensitivity
     targets = list(dict.fromkeys(target for source in sources.values() for target in source.at_default_threshold))
     sensitivities = (f"sensitivity, {target}" for target in targets)
     head = ["source left out", "recipe", "trained on", "AUC, malignant", *sensitivities, "specificity", "threshold"]
+    head += [f"sensitivity where validation promised {target:.0%}" for target in promised]
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
     for title, source in sources.items():
         points = [source.at_default_threshold.get(target) for target in targets]
@@ -119,12 +126,13 @@ def left_out_section(evaluation: Evaluation) -> str:
             *(with_interval(point.sensitivity if point else None) for point in points),
             with_interval(malignant.specificity if malignant else None),
             f"{malignant.threshold:g}" if malignant else "–",
+            *(f"{shares[title]:.3f}" if title in shares else "not promised" for shares in promised.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
         "\nA recipe was trained without one source at a time. This shows what an unknown source does to its figures.\n"
         "Each of these models was evaluated on the training and validation images of the source that it lacked.\n"
-        "Each has its own default threshold.\n\n" + "\n".join(lines) + "\n"
+        f"Each has its own default threshold.{finder}\n\n" + "\n".join(lines) + "\n"
     )
 
 

@@ -273,7 +273,8 @@ def _left_out(evaluation: Evaluation) -> dict[str, Any] | None:
         row += [share_of(point.sensitivity) if point else "–" for point in points]
         row += [share_of(malignant.specificity), general(malignant.threshold)] if malignant else ["–", "–"]
         rows.append(row)
-    return {"head": head, "rows": rows}
+    finder = any(one.region is not None for one in evaluation.held_out)
+    return {"head": head, "rows": rows, "finder": finder}
 
 
 def _confusion(task: Task, title: str, one: EvaluatedSet) -> dict[str, Any]:
