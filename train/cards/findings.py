@@ -3,6 +3,7 @@
 Every figure comes from evaluation.json and every setting from config.json. No figure is typed in.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from src.models.evaluation import (
@@ -63,7 +64,7 @@ def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
 - Weights: sha256 `{vigil["sha256"][:12]}…`, code `{vigil["code_version"]}`, seed {vigil["seed"]}
 {f"- Test-time augmentation: the logits are averaged over {views}{chr(10)}" if views else ""}\
 - Temperature: {vigil["temperature"]:.3f}
-- Default threshold: {vigil["default_threshold"]:g}
+- Default threshold: {vigil["default_threshold"]:g}{_worst_source(vigil["recipe"])}
 
 Temperature and default threshold were set before the test split was read. The model was trained on:
 
@@ -76,6 +77,17 @@ No group crosses a split. All intervals are 95% intervals. For the metrics, they
 
 {metric_table(evaluation)}
 {"".join(sections)}{_lesion_finder(evaluation)}{_geometry(evaluation)}{_trustworthiness(evaluation)}"""
+
+
+def _worst_source(recipe: Mapping[str, Any]) -> str:
+    """How the recipe's default threshold was chosen; "" if it is fixed for the task."""
+    share, code = recipe.get("refer_at_least"), recipe.get("refer_code")
+    if share is None:
+        return ""
+    images = f"validation images of class {code}" if code else "malignant validation images"
+    return (
+        f". It is the highest that refers {share:.0%} of the {images} of every source, so the worst source chooses it."
+    )
 
 
 def seeds_section(evaluation: Evaluation) -> str:
