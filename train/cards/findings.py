@@ -86,7 +86,8 @@ def _worst_source(recipe: Mapping[str, Any]) -> str:
         return ""
     images = f"validation images of class {code}" if code else "malignant validation images"
     return (
-        f". It is the highest that refers {share:.0%} of the {images} of every source, so the worst source chooses it."
+        f". In every source, it refers at least {share:.0%} of the {images}. It is the highest such threshold, so the "
+        "worst source chooses it."
     )
 
 
@@ -133,7 +134,7 @@ def left_out_section(evaluation: Evaluation) -> str:
         cells = [
             f"{title} (n = {source.n:,})",
             f"`{source.recipe}`" if source.recipe else "–",
-            ", ".join(source.learned_from),
+            "; ".join(source.learned_from),
             with_interval(source.metrics.get("auc_malignant")),
             *(with_interval(point.sensitivity if point else None) for point in points),
             with_interval(malignant.specificity if malignant else None),

@@ -268,7 +268,7 @@ def _left_out(evaluation: Evaluation) -> dict[str, Any] | None:
         points = [source.at_default_threshold.get(target) for target in targets]
         malignant = source.at_default_threshold.get(MALIGNANT)
         row: list[str | Share] = [f"{title} (n = {thousands(source.n)})", source.recipe or "–"]
-        row.append(", ".join(source.learned_from))
+        row.append("; ".join(source.learned_from))
         row.append(shown_with_interval(source.metrics.get("auc_malignant")))
         row += [share_of(point.sensitivity) if point else "–" for point in points]
         row += [share_of(malignant.specificity), general(malignant.threshold)] if malignant else ["–", "–"]
