@@ -122,8 +122,8 @@ def build(architecture: str, num_classes: int, channels: int, **kwargs: Any) -> 
     """An untrained network. Nothing is downloaded.
 
     `architecture`: one of CLASSIFIERS or SEGMENTERS. `num_classes`: the number of outputs per image, or per pixel for a
-    segmenter. `channels`: the number of input channels. `kwargs`: `drop_rate` and
-    `drop_path_rate`, if the network has them. Raises CheckpointError for any other name, even if timm knows it.
+    segmenter. `channels`: the number of input channels. `kwargs`: `drop_rate` and `drop_path_rate`, if the network has
+    them. Raises CheckpointError for any other name, even if timm knows it.
     """
     if architecture not in CLASSIFIERS | SEGMENTERS:
         raise CheckpointError(f"Unknown network {architecture!r}.")

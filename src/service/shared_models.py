@@ -79,7 +79,8 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: object) -> Any:
         """As pickle.Pickler.reducer_override."""
-        import torch  # not above, because the app's own process only passes the models on
+        # Imported here, because the app's own process only passes the models on, and needs no torch for that.
+        import torch
 
         return (_tensor, (value.numpy(),)) if type(value) is torch.Tensor else NotImplemented
 

@@ -129,7 +129,8 @@ class ThreadWorkerPool(WorkerPool):
     """
 
     def __init__(self, models: Models, seconds: float = SECONDS, at_once: int = 3) -> None:
-        from src.models import device  # not above, because an app with worker processes needs no torch
+        # Imported here, because an app with worker processes needs no torch.
+        from src.models import device
 
         super().__init__(models_info(models), seconds, at_once)
         self._models, self._lent = models, device.lent(self._run)
@@ -327,7 +328,8 @@ def _kill(started: "Future[_Worker]") -> None:
 
 def _serve(connection: Connection) -> None:
     """The main function of a process: it receives the models, then does the requests until the pipe is closed."""
-    import torch  # not above, because the app's own process needs none
+    # Imported here, because the app's own process, which also imports this module, needs no torch.
+    import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
     outgoing.shut()

@@ -49,7 +49,8 @@ _KINDS: Final[Mapping[str, str]] = {
     "Device": marked("Scanner"),
 }
 
-_STAINS: Final[Mapping[str, str]] = {"fixed stain matrices": marked("fixed stain matrices")}
+_STAINS: Final = (marked("fixed stain matrices"),)
+"""The names of changes of the stain in evaluation.json that other languages translate."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
         },
         "stain": [
             {
-                "change": _(_STAINS.get(change, change)),
+                "change": translated(change),
                 "lost": shown_with_interval(found.lost),
                 "auc": shown_with_interval(found.auc_malignant),
             }

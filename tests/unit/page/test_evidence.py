@@ -188,6 +188,11 @@ def test_what_a_change_of_stain_costs_is_said_where_it_was_measured(evaluation: 
     page = evidence.page(model(changed))
     assert "at random (Macenko), the AUC falls by 0.007 (0.001 to 0.012), to 0.934 (0.920 to 0.950)." in page
     assert "stain" not in evidence.page(model(evaluation))
+    # The name of a change comes from a file that may be a stranger's.
+    stain = changed["splits"]["test"]["stain"]
+    stain["50% %(x)s <script>"] = stain.pop("Macenko")
+    page = evidence.page(model(changed))
+    assert "(50% %(x)s &lt;script&gt;)" in page
 
 
 def test_an_older_evaluation_is_shown_too(evaluation: dict[str, Any]) -> None:
