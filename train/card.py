@@ -116,6 +116,8 @@ def card_text(folder: Path, repo: str | None = None) -> str:
     crop = " Vigil crops to the scanned field first (`src.pictures.scanned_field`)." if task.crop_to_roi else ""
     if vigil.get("region"):
         crop = " Vigil crops to the lesion first (`src.models.lesion_finder`, region.safetensors)."
+    if vigil.get("members"):
+        crop += " These are the logits of the first network only. Vigil averages them with those of its members."
     content = f"""---
 {metadata(config, figures, repo.partition("/")[2]).to_yaml()}
 ---

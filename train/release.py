@@ -95,9 +95,19 @@ def write_checkpoint(
         "model_args": {"in_chans": config.input_size[0]},
         "vigil": vigil,
     }
-    _write_json(out / "config.json", content)
-    _calibrate(out, recipe, samples, halved, f"{own_config['classifier']}.bias", vigil)
-    _write_json(out / "config.json", content)
+    write_json(out / "config.json", content)
+    validation = [sample for sample in samples if sample.split == "validation"]
+    logits, labels = predict_logits(Predictor(checkpoints.load(recipe.task, out)), validation)
+    if isinstance(recipe, Recipe) and recipe.calibrate_bias:
+        # The classifier's own bias takes the correction, so that everyone who loads the weights has it.
+        bias = f"{own_config['classifier']}.bias"
+        before = halved[bias].double()
+        halved[bias] = (before + torch.from_numpy(metrics.fit_bias(logits, labels))).half()
+        logits = logits + (halved[bias].double() - before).numpy()
+        _save(out, halved)
+        vigil["sha256"] = checkpoints.sha256(out / "model.safetensors")
+    calibrate(vigil, recipe, logits, [sample.source for sample in validation], labels)
+    write_json(out / "config.json", content)
     write_golden(out)
     log.info("temperature %.3f, default threshold %.3f", vigil["temperature"], vigil["default_threshold"])
 
@@ -131,29 +141,19 @@ def _vigil_block(
     }
 
 
-def _calibrate(
-    out: Path,
-    recipe: Recipe | LogisticRecipe,
-    samples: Sequence[Sample],
-    weights: dict[str, Tensor],
-    bias: str,
+def calibrate(
     vigil: dict[str, Any],
+    recipe: Recipe | LogisticRecipe,
+    logits: np.ndarray,
+    sources: Sequence[str],
+    labels: np.ndarray,
 ) -> None:
-    """Set the temperature and the default threshold in `vigil` from validation, and the classifier's bias in `weights`.
+    """Set the temperature and the default threshold in `vigil`, the block of a config.json.
 
-    `bias` is the name of that tensor. The Predictor reads the images with the float16 weights in `out`, so that the
-    calibrated model is the released one.
+    `logits` (N, C), `sources` and `labels` (N,) are validation's. The logits come from the Predictor with the float16
+    weights, so that the calibrated model is the released one.
     """
     task = TASKS[recipe.task]
-    validation = [sample for sample in samples if sample.split == "validation"]
-    logits, labels = predict_logits(Predictor(checkpoints.load(task.name, out)), validation)
-    if isinstance(recipe, Recipe) and recipe.calibrate_bias:
-        # The classifier's own bias takes the correction, so that everyone who loads the weights has it.
-        before = weights[bias].double()
-        weights[bias] = (before + torch.from_numpy(metrics.fit_bias(logits, labels))).half()
-        logits = logits + (weights[bias].double() - before).numpy()
-        _save(out, weights)
-        vigil["sha256"] = checkpoints.sha256(out / "model.safetensors")
     vigil["temperature"] = metrics.fit_temperature(logits, labels)
     if isinstance(recipe, Recipe) and recipe.refer_at_least is not None:
         scores = metrics.p_malignant(task, calibrated(logits, vigil["temperature"]))
@@ -162,7 +162,7 @@ def _calibrate(
             wanted &= labels == task.codes.index(recipe.refer_code)
         vigil["default_threshold"] = default_threshold(
             scores[wanted].tolist(),
-            [sample.source for sample, chosen in zip(validation, wanted, strict=True) if chosen],
+            [source for source, chosen in zip(sources, wanted, strict=True) if chosen],
             recipe.refer_at_least,
         )
 
@@ -192,7 +192,7 @@ def write_golden(folder: Path) -> None:
     """Write the checkpoint's present probabilities for the examples into its config.json. Raises CheckpointError."""
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     content["vigil"]["golden"] = golden_predictions(Predictor(checkpoints.load(content["vigil"]["task"], folder)))
-    _write_json(folder / "config.json", content)
+    write_json(folder / "config.json", content)
 
 
 def _save(out: Path, tensors: dict[str, Tensor]) -> None:
@@ -213,7 +213,7 @@ def code_version() -> str:
     return commit + ("+changes" if changed else "")
 
 
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ import os
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import safetensors
 import safetensors.torch
@@ -24,7 +24,15 @@ from torch import nn
 from src.models import checkpoint_info, hub
 from src.models.architectures import CLASSIFIERS, SEGMENTERS
 from src.models.checkpoint_info import CheckpointError, CheckpointInfo
-from src.models.config import FILES, FURTHER_FILES, GATE_FILE, LESION_FINDER_FILE, Config, LesionFinderConfig
+from src.models.config import (
+    FILES,
+    GATE_FILE,
+    LESION_FINDER_FILE,
+    Config,
+    LesionFinderConfig,
+    further_files,
+    member_file,
+)
 from src.models.evaluation import parse
 from src.models.gate import Gate
 from src.models.hub import HubError
@@ -41,18 +49,32 @@ MAX_JSON_BYTES = 16 * 2**20
 DTYPES = frozenset({"F16", "F32", "I64"})  # I64: batch norm's counters
 
 
+class Member(NamedTuple):
+    """A further network of a checkpoint, in eval mode, float32 and without gradients.
+
+    `finder`: finds the part of an image that it reads; None if it reads the whole scanned field or picture.
+    `temperature`: its logits are divided by this before the mean over all networks.
+    """
+
+    network: Network
+    finder: LesionFinder | None
+    temperature: float
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Checkpoint(CheckpointInfo):
     """A verified checkpoint with its networks.
 
     `network` is in eval mode, float32 and without gradients; so are the networks of `finder` and `gate`. `finder` finds
     the part of an image that the network reads; it is None if the config names no lesion finder. `gate` decides
-    whether an image is of the task's kind; it is None if the config names none.
+    whether an image is of the task's kind; it is None if the config names none. `members`: the networks whose logits
+    are averaged with those of `network`.
     """
 
     network: Network
     finder: LesionFinder | None = None
     gate: Gate | None = None
+    members: tuple[Member, ...] = ()
 
     @property
     def info(self) -> CheckpointInfo:
@@ -113,7 +135,7 @@ def load(task: str, where: str | Path) -> Checkpoint:
         return _verified(task, folder, repo, commit)
     except CheckpointError:
         # Damaged files must not stay in the cache, so that the next start fetches them again.
-        for name in (*FILES, *FURTHER_FILES.values()):
+        for name in (*FILES, *_further(folder)):
             (folder / name).resolve().unlink(missing_ok=True)
         raise
 
@@ -176,6 +198,12 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
     fill(network, config.architecture, folder / "model.safetensors", config.vigil.sha256)
     region = config.vigil.region
     finder = None if region is None else load_lesion_finder(region, folder)
+    members = []
+    for number, member in enumerate(config.vigil.members, 1):
+        further = build(config.architecture, config.num_classes, config.pretrained_cfg.input_size[0])
+        fill(further, config.architecture, folder / member_file(number), member.sha256)
+        further.eval().requires_grad_(False)
+        members.append(Member(further, finder if member.reads == "lesion" else None, member.temperature))
     gate = None
     if config.vigil.gate is not None:
         gate = Gate(config.vigil.gate)
@@ -190,7 +218,16 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
     revision = commit or config.vigil.sha256[:12]
     log.info("%s: %s, revision %s", task, source, revision)
     network.eval().requires_grad_(False)
-    return Checkpoint(config, parse(figures), source, revision, network=network, finder=finder, gate=gate)
+    return Checkpoint(
+        config,
+        parse(figures),
+        source,
+        revision,
+        network=network,
+        finder=finder,
+        gate=gate,
+        members=tuple(members),
+    )
 
 
 def load_lesion_finder(config: LesionFinderConfig, folder: Path) -> LesionFinder:
@@ -206,7 +243,7 @@ def _further(folder: Path) -> tuple[str, ...]:
         block = _json(folder / "config.json").get("vigil")
     except CheckpointError:
         block = None  # `_verified` refuses it later
-    return tuple(file for key, file in FURTHER_FILES.items() if isinstance(block, dict) and block.get(key) is not None)
+    return further_files(block) if isinstance(block, dict) else ()
 
 
 def fill(network: nn.Module, name: str, file: Path, expected: str) -> None:

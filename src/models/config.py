@@ -4,7 +4,8 @@ All code that needs a checkpoint's settings uses these types. They know the task
 file.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -17,6 +18,8 @@ FILES = ("config.json", "evaluation.json", "model.safetensors")
 """The files of every checkpoint folder."""
 FURTHER_FILES = {"region": LESION_FINDER_FILE, "gate": GATE_FILE}
 """The optional files of a checkpoint folder: the key of the `vigil` block that describes a file -> the file's name."""
+MOST_MEMBERS = 4
+"""The most members that a checkpoint may have besides model.safetensors."""
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -76,6 +79,32 @@ class LesionFinderConfig(_Block):
         if self.architecture not in SEGMENTERS:
             raise ValueError(f"unknown network {self.architecture[:80]!r}")
         return self
+
+
+class MemberConfig(_Block):
+    """A block in `vigil.members`: a further network, of the same architecture and input as model.safetensors.
+
+    `reads`: the part of an image that it reads, "lesion" for the lesion that the checkpoint's lesion finder finds, and
+    "field" for the whole scanned field or picture. `temperature`: its logits are divided by this before the mean over
+    all networks. `sha256`: the SHA-256 of its file (`member_file`).
+    """
+
+    reads: Literal["lesion", "field"]
+    temperature: float = Field(gt=0, le=100)
+    sha256: str = Sha256
+
+
+def member_file(number: int) -> str:
+    """The name of the weights of a checkpoint's member, which are counted from 1."""
+    return f"member-{number}.safetensors"
+
+
+def further_files(vigil: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the optional files that a `vigil` block names. The block need not be verified yet."""
+    members = vigil.get("members")
+    count = min(len(members), MOST_MEMBERS) if isinstance(members, list | tuple) else 0
+    named = [file for key, file in FURTHER_FILES.items() if vigil.get(key) is not None]
+    return (*named, *map(member_file, range(1, count + 1)))
 
 
 class GaussianConfig(_Block):
@@ -144,6 +173,8 @@ class VigilConfig(_Block):
     """The metrics of every epoch."""
     region: LesionFinderConfig | None = None
     """The U-Net that finds the part of the image that the network reads; None if the network reads the whole field."""
+    members: Annotated[tuple[MemberConfig, ...], Field(max_length=MOST_MEMBERS)] = ()
+    """The networks whose logits are averaged with those of model.safetensors; none for a checkpoint of one network."""
     gate: GateConfig | None = None
     """The gate, which decides whether an image is of the task's kind; None for a checkpoint without one."""
     golden: dict[str, tuple[float, ...]] = {}
@@ -172,9 +203,12 @@ class Config(_Block):
         # A single output is the logit of the second of two classes (probabilities.class_logits).
         if self.num_classes != len(task.codes) and not (self.num_classes == 1 and len(task.codes) == 2):
             raise ValueError(f"num_classes {self.num_classes} does not fit {self.vigil.task}")
+        if self.vigil.region is None and any(member.reads == "lesion" for member in self.vigil.members):
+            raise ValueError("a member reads lesions, and the checkpoint has no lesion finder")
         return self
 
     @property
     def files(self) -> tuple[str, ...]:
         """The names of all files that the checkpoint needs."""
-        return (*FILES, *(file for key, file in FURTHER_FILES.items() if getattr(self.vigil, key) is not None))
+        vigil = self.vigil
+        return (*FILES, *further_files({"region": vigil.region, "gate": vigil.gate, "members": vigil.members}))

@@ -90,6 +90,8 @@ class Prediction:
     verdict whether the image is of the task's kind; None for a checkpoint without a gate. `parts`: what was said of
     each part of an image that was read in parts, else None; all other figures are then those of the chosen part.
     `shown`: the part of what the network read that shows `box`; the rest, of an image that is too small, mirrors it.
+    `members`: the p(malignant) of each network of a checkpoint that has several, the first network first; empty for a
+    checkpoint of one network. `box`, `region`, `gate` and heat map are then the first network's.
     """
 
     task: Task
@@ -106,6 +108,7 @@ class Prediction:
     gate: Verdict | None = None
     parts: Parts | None = None
     shown: Shares = (0, 0, 1, 1)
+    members: tuple[float, ...] = ()
 
     @property
     def label_box(self) -> Shares | None:

@@ -1,7 +1,8 @@
 """Predictor: an image -> a Prediction. Page, API, command line, evaluation and tests get all probabilities from it.
 
-It decodes an image once and runs the backbone once, on each part of an image that is read in parts. The gate's verdict
-and Grad-CAM start from the same feature maps as the prediction. The predictor knows nothing of Gradio, thresholds or
+It decodes an image once and runs each network's backbone once, on each part of an image that is read in parts. The
+gate's verdict and Grad-CAM start from the same feature maps as the prediction; both belong to the checkpoint's first
+network. The predictor knows nothing of Gradio, thresholds or
 the origin of the weights. Concurrent calls are safe, because it keeps no state between them and because explanations
 hook modules of their own.
 """
@@ -43,8 +44,8 @@ PARTS_AT_ONCE = 4
 class _Part:
     """A part of an image, ready for the network, and what the prediction reports about it.
 
-    `pixels`: the normalised network input, float32 (1, C, side, side), on the CPU. `box`, `shown`, `region` and
-    `warnings`: as in `Prediction`. `statistics`: `gate.picture_features`, float32 (1, PICTURE_FEATURES).
+    `pixels`: the normalised input of each network, float32 (networks, C, side, side), on the CPU. `box`, `shown`,
+    `region` and `warnings`: as in `Prediction`. `statistics`: `gate.picture_features`, float32 (1, PICTURE_FEATURES).
     """
 
     pixels: Tensor
@@ -70,15 +71,15 @@ class _Prepared:
 
     @property
     def pixels(self) -> Tensor:
-        """The network input of all parts, float32 (parts, C, side, side), on the CPU."""
-        return torch.cat([part.pixels for part in self.parts])
+        """The networks' input of all parts, float32 (parts, networks, C, side, side), on the CPU."""
+        return torch.stack([part.pixels for part in self.parts])
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One pass of the backbone over an image: the prediction, and the tensors that heat maps start from.
+    """One pass over an image: the prediction, and the tensors of the first network that heat maps start from.
 
-    `pixels`: the normalised network input, float32 (1, C, side, side). `features`: the last feature map of each view of
+    `pixels`: its normalised input, float32 (1, C, side, side). `features`: the last feature map of each view of
     the test-time augmentation, float32 (views, channels, h, w). Both are on the predictor's device, and both are of the
     part that the prediction reports.
     """
@@ -99,9 +100,15 @@ class Predictor:
         self.checkpoint = checkpoint
         self.task = TASKS[checkpoint.config.vigil.task]
         self.device = torch.device(device)
-        self._network = checkpoint.network.to(self.device)
+        members = checkpoint.members
+        self._networks = [network.to(self.device) for network in (checkpoint.network, *(m.network for m in members))]
         pretrained = checkpoint.config.pretrained_cfg
-        self._backbone = engine.forward_of(Backbone(self._network), self.device, pretrained.input_size, precision)
+        self._backbones = [
+            engine.forward_of(Backbone(network), self.device, pretrained.input_size, precision)
+            for network in self._networks
+        ]
+        self._finders = [checkpoint.finder, *(member.finder for member in members)]
+        self._temperatures = [1.0, *(member.temperature for member in members)]
         self._transform = transform(pretrained)
         self._to_pixels = transform(pretrained, normalise=False)
 
@@ -140,32 +147,35 @@ class Predictor:
         """Classify one image and keep the tensors that heat maps start from. Raises ImageRefused as `predict` does."""
         prepared = self._prepare(source)
         pixels = prepared.pixels.to(self.device)
-        maps, statistics = [], []
+        maps, statistics, members = [], [], []
         for chunk in pixels.split(PARTS_AT_ONCE):
-            views = self._views(chunk)
-            features, found = self._backbone(torch.cat(views))
+            views = self._views(chunk[:, 0])
+            features, found = self._backbones[0](torch.cat(views))
             maps.append(features.unflatten(0, (len(views), len(chunk))))
             statistics.append(found[: len(chunk)])
+            members.append(self._member_logits(chunk))
         features = torch.cat(maps, dim=1)
         logits = self._class_logits(features.flatten(0, 1)).unflatten(0, features.shape[:2]).mean(dim=0)
-        prediction = self._prediction(prepared, logits, self._verdicts(prepared.parts, torch.cat(statistics)))
+        each = torch.cat([logits[None], torch.cat(members, dim=1)])
+        prediction = self._prediction(prepared, each, self._verdicts(prepared.parts, torch.cat(statistics)))
         chosen = prediction.parts.chosen if prediction.parts is not None else 0
-        return ForwardPass(prediction, pixels[chosen : chosen + 1], features[:, chosen])
+        return ForwardPass(prediction, pixels[chosen, :1], features[:, chosen])
 
     def heat_map(self, forward_pass: ForwardPass, explanation: Explanation, code: str | None = None) -> HeatMap:
         """A heat map of the evidence for the class `code`, by default the most probable class.
 
-        `explanation`: any method but "none". With test-time augmentation the map explains the mean logits over the
-        views, because those decide. Raises ValueError for a `code` that is no class of the task.
+        `explanation`: any method but "none". The map explains the logits of the checkpoint's first network. With
+        test-time augmentation these are the mean over the views. Raises ValueError for a `code` that is no class of the
+        task.
         """
         index = forward_pass.prediction.top if code is None else self.task.codes.index(code)
         target = partial(class_score, index=index)
         config = self.checkpoint.config
         symmetries = SYMMETRIES[config.vigil.test_time_augmentation]
         side = forward_pass.pixels.shape[-1]
-        values = grad_cam.grad_cam(self._network, forward_pass.features, target, side, symmetries)
+        values = grad_cam.grad_cam(self._networks[0], forward_pass.features, target, side, symmetries)
         if explanation == "Guided Grad-CAM":
-            values = grad_cam.guided_grad_cam(self._network, forward_pass.pixels, target, values, symmetries)
+            values = grad_cam.guided_grad_cam(self._networks[0], forward_pass.pixels, target, values, symmetries)
         left, upper, right, lower = (round(share * side) for share in forward_pass.prediction.shown)
         values = values[upper : max(lower, upper + 1), left : max(right, left + 1)]
         box = visible(forward_pass.prediction.box, config.pretrained_cfg)
@@ -178,7 +188,7 @@ class Predictor:
         test-time augmentation, float32, on the CPU. Raises ImageRefused for an image that cannot be used.
         """
         part = self._prepare_part(parts.undivided(picture, self.task).parts[0], None)
-        _, statistics = self._backbone(part.pixels)
+        _, statistics = self._backbones[0](part.pixels[:1])
         return part.statistics, statistics.cpu()
 
     def chosen_part(self, picture: Picture) -> Division:
@@ -194,14 +204,14 @@ class Predictor:
         return parts.undivided(chosen.picture, self.task)
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """The uncalibrated class logits (N, classes) of normalised images (N, C, side, side), float32.
+        """The first network's uncalibrated class logits (N, classes) of its input (N, C, side, side), float32.
 
         With test-time augmentation they are the mean over the views.
         """
         return self._run(pixels)[0]
 
     def tile_pixels(self, tiles: Sequence[Image.Image]) -> Tensor:
-        """Tiles that show the network's field, RGB -> its input before it is normalised, uint8 (N, C, side, side)."""
+        """Tiles that show the networks' field, RGB -> their input before it is normalised, uint8 (N, C, side, side)."""
         channels = self.checkpoint.config.pretrained_cfg.input_size[0]
         fields = [scanned_field.Field(tile, (0, 0, *tile.size)) for tile in tiles]
         finder = self.checkpoint.finder
@@ -215,8 +225,10 @@ class Predictor:
         """
         pretrained = self.checkpoint.config.pretrained_cfg
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (pretrained.mean, pretrained.std))
-        logits, features = self._run(((pixels.float() / 255 - mean) / std).to(self.device), all_views)
-        return self._calibrated(logits)[1], features.cpu()
+        normalised = ((pixels.float() / 255 - mean) / std).to(self.device)
+        logits, features = self._run(normalised, all_views)
+        members = self._member_logits(normalised[:, None].expand(-1, len(self._networks), -1, -1, -1), all_views)
+        return self._calibrated(torch.cat([logits[None], members]).mean(dim=0))[1], features.cpu()
 
     def gate_scores(self, tiles: Sequence[Image.Image], network_features: Tensor) -> np.ndarray:
         """The gate's scores of tiles and their `score_tiles`, float64 (N,); NaN for a checkpoint without a gate."""
@@ -252,24 +264,35 @@ class Predictor:
                 batch = []
         yield from self._answers(batch, batch_size)
 
-    def _run(self, pixels: Tensor, all_views: bool = True) -> tuple[Tensor, Tensor]:
-        """`logits`, and `gate.network_features` (N, features) of the images without test-time augmentation.
+    def _run(self, pixels: Tensor, all_views: bool = True, number: int = 0) -> tuple[Tensor, Tensor]:
+        """The logits of a network, and `gate.network_features` (N, features) of the images without augmentation.
 
-        Without `all_views`, the logits are those of the images alone.
+        `number`: the network's, 0 for the first. Without `all_views`, the logits are those of the images alone.
 
         The views run one after another, so that a batch takes the same memory with test-time augmentation as without.
         """
         first, *others = self._views(pixels) if all_views else [pixels]
-        features, statistics = self._backbone(first)
-        logits = [self._class_logits(features), *(self._class_logits(self._backbone(view)[0]) for view in others)]
-        return torch.stack(logits).mean(dim=0), statistics
+        backbone = self._backbones[number]
+        features, statistics = backbone(first)
+        maps = (features, *(backbone(view)[0] for view in others))
+        return torch.stack([self._class_logits(one, number) for one in maps]).mean(dim=0), statistics
+
+    def _member_logits(self, pixels: Tensor, all_views: bool = True) -> Tensor:
+        """The members' logits, divided by their temperatures: (members, N, classes).
+
+        `pixels`: the input of all networks, (N, networks, C, side, side).
+        """
+        if len(self._networks) == 1:
+            return pixels.new_empty(0, len(pixels), len(self.task.codes))
+        numbers = range(1, len(self._networks))
+        return torch.stack([self._run(pixels[:, i], all_views, i)[0] / self._temperatures[i] for i in numbers])
 
     def _views(self, pixels: Tensor) -> list[Tensor]:
         return views(pixels, self.checkpoint.config.vigil.test_time_augmentation)
 
-    def _class_logits(self, features: Tensor) -> Tensor:
+    def _class_logits(self, features: Tensor, number: int = 0) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
-            return class_logits(self._network.forward_head(features))
+            return class_logits(self._networks[number].forward_head(features))
 
     def _verdicts(self, parts: Sequence[_Part], network_features: Tensor) -> list[Verdict | None]:
         """The gate's verdict on each part; None for a checkpoint without a gate."""
@@ -281,9 +304,10 @@ class Predictor:
     def _answers(self, batch: Sequence[_Prepared | ImageRefused], at_once: int) -> Iterator[Prediction | ImageRefused]:
         read = [part for item in batch if isinstance(item, _Prepared) for part in item.parts]
         if read:
-            chunks = torch.cat([part.pixels for part in read]).split(at_once)
-            runs = [self._run(chunk.to(self.device)) for chunk in chunks]
-            batch_logits = torch.cat([logits for logits, _ in runs])
+            chunks = [chunk.to(self.device) for chunk in torch.stack([part.pixels for part in read]).split(at_once)]
+            runs = [self._run(chunk[:, 0]) for chunk in chunks]
+            members = torch.cat([self._member_logits(chunk) for chunk in chunks], dim=1)
+            batch_logits = torch.cat([torch.cat([logits for logits, _ in runs])[None], members])
             batch_verdicts = self._verdicts(read, torch.cat([statistics for _, statistics in runs]))
         start = 0
         for item in batch:
@@ -293,7 +317,7 @@ class Predictor:
             own = slice(start, start + len(item.parts))
             start = own.stop
             try:
-                prediction = self._prediction(item, batch_logits[own], batch_verdicts[own])
+                prediction = self._prediction(item, batch_logits[:, own], batch_verdicts[own])
             except ImageRefused as refusal:
                 yield refusal
             else:
@@ -313,14 +337,17 @@ class Predictor:
     def _prepare_part(self, part: Part, kind: PartKind | None) -> _Part:
         channels, side, _ = self.checkpoint.config.pretrained_cfg.input_size
         picture, field, shown = part
-        region = select_region(field, self.task, channels, self.checkpoint.finder)
+        # Networks that read the same part share it.
+        regions = {finder: select_region(field, self.task, channels, finder) for finder in dict.fromkeys(self._finders)}
+        region = regions[self._finders[0]]
         warnings = quality.warnings(picture, field.image, self.task, side, self.checkpoint.evaluation.flaw_effects)
         if self.checkpoint.finder is not None and region.kind != "lesion":
             warnings = (*warnings, NOTHING_FOUND)
         if kind is None:
             warnings = (*magnification.warnings(field.image, self.task), *warnings)
         statistics = torch.from_numpy(gate.picture_features([field.image], self.task, side))
-        pixels = self._transform(region.image)[None]
+        inputs = {finder: self._transform(found.image) for finder, found in regions.items()}
+        pixels = torch.stack([inputs[finder] for finder in self._finders])
         return _Part(pixels, region.box, shown, "tile" if kind == "tiles" else region.kind, warnings, statistics)
 
     def _prepare_or_refuse(self, source: ImageSource, mpp: float | None, in_parts: bool) -> _Prepared | ImageRefused:
@@ -341,9 +368,9 @@ class Predictor:
         probabilities = calibrated(raw, self.checkpoint.config.vigil.temperature)
         return probabilities, probabilities[:, list(self.task.malignant)].sum(axis=1).clip(max=1.0)
 
-    def _prediction(self, prepared: _Prepared, logits: Tensor, verdicts: Sequence[Verdict | None]) -> Prediction:
-        """The prediction from the class logits (parts, classes) of all parts and the gate's verdicts on them."""
-        config = self.checkpoint.config
+    def _prediction(self, prepared: _Prepared, each: Tensor, verdicts: Sequence[Verdict | None]) -> Prediction:
+        """The prediction from each network's class logits (networks, parts, classes) and the gate's verdicts."""
+        config, logits = self.checkpoint.config, each.mean(dim=0)
         probabilities, p_malignant = self._calibrated(logits)
         raw, malignant = logits.cpu().double().numpy(), p_malignant.tolist()
         chosen, read_in = 0, None
@@ -368,4 +395,5 @@ class Predictor:
             gate=verdicts[chosen],
             parts=read_in,
             shown=part.shown,
+            members=tuple(self._calibrated(each[:, chosen])[1].tolist()) if len(each) > 1 else (),
         )

@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from src.models.checkpoint_info import CheckpointError
 from src.models.checkpoints import Checkpoint
 from src.models.probabilities import class_logits
 from src.models.tta import views
@@ -71,8 +72,14 @@ class Standalone(nn.Module):
 
 
 def metadata(checkpoint: Checkpoint) -> Metadata:
-    """The metadata of a checkpoint's export."""
+    """The metadata of a checkpoint's export.
+
+    Raises CheckpointError for a checkpoint of several networks, which read different parts of an image.
+    """
     config = checkpoint.config
+    if checkpoint.members:
+        networks = 1 + len(checkpoint.members)
+        raise CheckpointError(f"{config.vigil.name} has {networks} networks. Only a single network can be exported.")
     task, pretrained = TASKS[config.vigil.task], config.pretrained_cfg
     channels, side, _ = pretrained.input_size
     return Metadata(

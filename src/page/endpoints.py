@@ -101,7 +101,8 @@ region, region_kind, screening (the operating point on each held-out set, and th
 sensitivity), confidence in the most probable class (high, medium or low), the meaning of every class, gate (whether \
 the image looks like one of this task; if accepted is false, the answer means little; or null), parts (of an image \
 that was read in parts: their kind, count and mean_p_malignant; or null), cine (of a DICOM cine: its frames and \
-p_malignant of each; or null) and spacing (millimetres per pixel; or null).
+p_malignant of each; or null), spacing (millimetres per pixel; or null) and members (the p_malignant of each network \
+of a model that averages several; empty for a model of one network).
         heatmap: The image with the heat map over it; null for none.
     """
 

@@ -77,6 +77,7 @@ def decided(
         parts=_parts(prediction.parts),
         cine=_cine(picture.cine) if picture is not None else None,
         spacing=picture.spacing if picture is not None else None,
+        members=prediction.members,
     )
 
 

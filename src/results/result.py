@@ -177,7 +177,8 @@ class Result(_Frozen):
     class) are None without a heat map. `size` is width and height; `region` is the left, upper, right and lower edge of
     the part that the network read. `gate` is None for a checkpoint without a gate. `parts` is None for an image that
     was not read in parts, and `cine` for a file of one image. `spacing` is the width and height of a pixel in
-    millimetres, None where the file does not state them.
+    millimetres, None where the file does not state them. `members` has the p(malignant) of each network of a model that
+    averages several; it is empty for a model of one network.
     """
 
     task: str
@@ -203,6 +204,7 @@ class Result(_Frozen):
     parts: PartsResult | None = None
     cine: CineResult | None = None
     spacing: tuple[Finite, Finite] | None = None
+    members: Annotated[tuple[Share, ...], Field(max_length=10)] = ()
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "Result":

@@ -42,6 +42,7 @@ KEYS = [
     "parts",
     "cine",
     "spacing",
+    "members",
 ]
 
 

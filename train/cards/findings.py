@@ -63,6 +63,7 @@ def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
     return f"""- Network: `{config["architecture"]}`, input {size}
 - Weights: sha256 `{vigil["sha256"][:12]}…`, code `{vigil["code_version"]}`, seed {vigil["seed"]}
 {f"- Test-time augmentation: the logits are averaged over {views}{chr(10)}" if views else ""}\
+{_members(vigil)}\
 - Temperature: {vigil["temperature"]:.3f}
 - Default threshold: {vigil["default_threshold"]:g}{_worst_source(vigil["recipe"])}
 
@@ -77,6 +78,19 @@ No group crosses a split. All intervals are 95% intervals. For the metrics, they
 
 {metric_table(evaluation)}
 {"".join(sections)}{_lesion_finder(evaluation)}{_geometry(evaluation)}{_trustworthiness(evaluation)}"""
+
+
+def _members(vigil: Mapping[str, Any]) -> str:
+    """The networks whose logits are averaged with those of model.safetensors; "" for a checkpoint of one network."""
+    members = vigil.get("members") or []
+    if not members:
+        return ""
+    parts = {"lesion": "reads lesions", "field": "reads the whole image"}
+    listed = "; ".join(f"`{member['sha256'][:12]}…` {parts[member['reads']]}" for member in members)
+    return (
+        f"- Members: the logits are averaged with those of {len(members)} further "
+        f"network{'s' if len(members) > 1 else ''} (sha256 {listed})\n"
+    )
 
 
 def _worst_source(recipe: Mapping[str, Any]) -> str:

@@ -141,7 +141,8 @@ def _faithfulness(falls: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
 def probability_falls(predictor: Predictor, forward_pass: ForwardPass, seed: int) -> np.ndarray:
     """How far the most probable class's probability falls when marked pixels are removed, as a mean over REMOVED.
 
-    Returns (methods, 2): the fall for each method's map, and the fall for the same map shifted at random.
+    The probability is the first network's, which the heat map explains. Returns (methods, 2): the fall for each
+    method's map, and the fall for the same map shifted at random.
     """
     rng = np.random.default_rng(seed)
     orders = []
@@ -150,13 +151,14 @@ def probability_falls(predictor: Predictor, forward_pass: ForwardPass, seed: int
         orders += [order, np.roll(order, rng.integers(order.shape), axis=(0, 1))]
     temperature = predictor.checkpoint.config.vigil.temperature
     target = partial(_probability, index=forward_pass.prediction.top, temperature=temperature)
+    before = target(predictor.logits(forward_pass.pixels)[0]).item()
     pixels = forward_pass.pixels.expand(len(orders), -1, -1, -1)
     inputs = pixels, np.stack(orders), [target] * len(orders), predictor.logits
     # ROAD fills the holes with a little noise.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         remaining = [ROADMostRelevantFirst(100 * (1 - share))(*inputs, return_diff=False) for share in REMOVED]
-    fallen = forward_pass.prediction.probabilities[forward_pass.prediction.top] - np.mean(remaining, axis=0)
+    fallen = before - np.mean(remaining, axis=0)
     return fallen.reshape(len(METHODS), 2)
 
 

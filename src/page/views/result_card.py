@@ -12,6 +12,7 @@ from src.page.translation import gettext as _
 from src.page.translation import marked
 from src.page.views.class_meanings import described
 from src.results.result import GateResult, Result
+from src.results.thresholds import decide
 from src.tasks import Task
 
 READ_PARTS: Final[Mapping[RegionKind, str]] = {
@@ -58,7 +59,8 @@ def gate_question(task: Task, verdict: GateResult) -> str:
 
 def decision(result: Result) -> str:
     """The decision in a word and a sentence, and a style sheet that places p(malignant) on the threshold's slider."""
-    return render("decision.html", result=result)
+    disagree = len({decide(p, result.threshold) for p in result.members}) > 1
+    return render("decision.html", result=result, disagree=disagree)
 
 
 def most_probable(result: Result) -> str:

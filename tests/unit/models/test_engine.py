@@ -139,9 +139,9 @@ def predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 @pytest.mark.parametrize("architecture", sorted(CLASSIFIERS))
 def test_both_engines_give_the_same_answers(architecture: str, predictor: Callable[[str, str], Predictor]) -> None:
     by_torch, by_openvino = predictor(architecture, "torch"), predictor(architecture, "openvino")
-    assert isinstance(by_torch._backbone, TorchForward)
+    assert isinstance(by_torch._backbones[0], TorchForward)
     # Before the head of a logistic regression there is nothing to compute.
-    assert isinstance(by_openvino._backbone, TorchForward if architecture == "vigil_linear28" else OpenVINOForward)
+    assert isinstance(by_openvino._backbones[0], TorchForward if architecture == "vigil_linear28" else OpenVINOForward)
     answers = set()
     for seed in range(3):
         expected, found = (one.predict(blotches(seed), "Grad-CAM") for one in (by_torch, by_openvino))
@@ -161,7 +161,7 @@ def test_both_engines_give_the_same_answers(architecture: str, predictor: Callab
     assert isinstance(first, Prediction)
     assert first.probabilities == pytest.approx(single, abs=1e-4)
     # As a worker process gets it.
-    by_openvino._backbone = pickle.loads(pickle.dumps(by_openvino._backbone))
+    by_openvino._backbones[0] = pickle.loads(pickle.dumps(by_openvino._backbones[0]))
     assert by_openvino.predict(blotches(0)).probabilities == pytest.approx(single, abs=1e-4)
 
 
@@ -181,16 +181,16 @@ def test_both_engines_find_the_same_lesion(image: Image.Image, monkeypatch: pyte
 
 def test_a_pickled_engine_gives_the_same_answers(predictor: Callable[[str, str], Predictor]) -> None:
     one = predictor("vigil_cnn28", "openvino")
-    another = pickle.loads(pickle.dumps(one._backbone))
+    another = pickle.loads(pickle.dumps(one._backbones[0]))
     pixels = torch.rand(5, 1, 28, 28)
-    for found, expected in zip(another(pixels), one._backbone(pixels), strict=True):
+    for found, expected in zip(another(pixels), one._backbones[0](pixels), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     # Otherwise a processor with bfloat16 would use it.
     assert another._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 
 def test_concurrent_calls_do_not_mix(predictor: Callable[[str, str], Predictor]) -> None:
-    forward = predictor("vigil_cnn28", "openvino")._backbone
+    forward = predictor("vigil_cnn28", "openvino")._backbones[0]
     batches = [torch.rand(1 + i % 3, 1, 28, 28) for i in range(60)]
     expected = [forward(batch) for batch in batches]
     with ThreadPoolExecutor(4) as pool:
@@ -219,7 +219,7 @@ def test_auto_falls_back_to_torch_and_says_so_once(
     caplog.clear()
     for _ in range(2):
         fallen = predictor("vigil_cnn28", "auto")
-        assert isinstance(fallen._backbone, TorchForward)
+        assert isinstance(fallen._backbones[0], TorchForward)
         assert fallen.predict(blotches(0)).logits == pytest.approx(expected.logits, abs=1e-6)
     (line,) = [one.getMessage() for one in caplog.records if one.name == engine.__name__]
     assert line.startswith("PyTorch runs the networks, because OpenVINO does not work here: ")
@@ -232,8 +232,8 @@ def test_only_openvino_computes_in_bfloat16(
 ) -> None:
     exact = predictor("vigil_cnn28", "openvino")
     fast = Predictor(exact.checkpoint, precision="bfloat16")
-    assert isinstance(fast._backbone, OpenVINOForward)
-    assert fast._backbone._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
+    assert isinstance(fast._backbones[0], OpenVINOForward)
+    assert fast._backbones[0]._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
     assert fast.predict(blotches(0)).probabilities == pytest.approx(exact.predict(blotches(0)).probabilities, abs=0.1)
     monkeypatch.setenv(engine_choice.VARIABLE, "torch")
     with pytest.raises(EngineRefused, match=r"^Only OpenVINO computes in bfloat16"):

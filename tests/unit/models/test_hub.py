@@ -18,7 +18,7 @@ import torch
 from src.models import checkpoints
 from src.models import hub as client
 from src.models.checkpoints import CheckpointError, find, load
-from src.models.config import FILES, FURTHER_FILES
+from src.models.config import FILES, FURTHER_FILES, member_file
 from tests.hub import Hub, Reply, instead
 from tests.support.synthetic_checkpoints import edit, replace_tensors, reseal
 
@@ -217,11 +217,14 @@ def test_a_bad_checkpoint_on_the_hub_never_stops_the_page(content: str, hub: Hub
     assert sentence in checkpoint.problem
 
 
-@pytest.mark.parametrize(("key", "file"), FURTHER_FILES.items())
+@pytest.mark.parametrize(
+    ("key", "file", "block"),
+    [*((key, file, {}) for key, file in FURTHER_FILES.items()), ("members", member_file(1), [{}])],
+)
 def test_what_the_config_tells_of_is_fetched_too_and_named_where_it_lacks(
-    key: str, file: str, hub: Hub, folder: Path
+    key: str, file: str, block: object, hub: Hub, folder: Path
 ) -> None:
-    edit(folder / "config.json", lambda c: c["vigil"].update({key: {}}))
+    edit(folder / "config.json", lambda c: c["vigil"].update({key: block}))
     held = {name: (folder / name).read_bytes() for name in FILES}
     hub.put(REPO, held)
     with pytest.raises(CheckpointError, match=f"^{REPO} has no {file}.$"):

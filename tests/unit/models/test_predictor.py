@@ -213,14 +213,14 @@ def test_explanation_runs_the_backbone_once(
     made: Callable[[str], tuple[Path, Predictor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, predictor = made("skin")
-    original, calls = predictor._backbone, []
+    (original,), calls = predictor._backbones, []
 
     def counted(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = original(pixels)
         calls.append(any(output.requires_grad for output in outputs))
         return outputs
 
-    monkeypatch.setattr(predictor, "_backbone", counted)
+    monkeypatch.setattr(predictor, "_backbones", [counted])
     predictor.predict(png(photograph(5)), "Grad-CAM")
     assert calls == [False], "one pass of the backbone, without gradients"
 

@@ -49,6 +49,17 @@ def icon(element: Element) -> list[str]:
     return [path.attributes["d"] for svg in element.find("svg", "v-icon") for path in svg.find("path")]
 
 
+def test_the_answers_of_several_networks_stand_beside_their_mean() -> None:
+    several = result(members=(0.7, 0.5), threshold=0.4)
+    said = parse(result_card.decision(several)).one(classes="v-members").text
+    assert said == "The 2 networks of this model give 70.0%, 50.0%."
+    disagree = parse(result_card.decision(result(members=(0.7, 0.5), threshold=0.6))).one(classes="v-members").text
+    assert disagree.endswith("They disagree at this threshold.")
+    assert "its first network read" in text(result_card.details(several))
+    assert not parse(result_card.decision(result())).find(classes="v-members")
+    assert "first network" not in text(result_card.details(result()))
+
+
 def test_decision_has_a_word_and_an_icon() -> None:
     refer = parse(result_card.decision(result())).one(classes="v-decision v-refer")
     other = parse(result_card.decision(result(decision="no referral", threshold=0.7))).one(
