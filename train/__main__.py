@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         recipe = recipes.load(options.recipe)
-        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
+        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit, recipe.fold)
         if isinstance(recipe, recipes.LogisticRecipe):
             config, tensors, history = logistic.fit(recipe, samples)
             release.write_checkpoint(options.out, recipe, config, 1, tensors, samples, history)

@@ -60,7 +60,7 @@ def combine(folders: Sequence[Path], name: str, data: Path, out: Path) -> None:
     ]
     release.write_json(out / "config.json", content)
     recipe = Recipe.model_validate(vigil["recipe"])
-    samples = load(recipe.task, data, recipe.sources, recipe.resplit)
+    samples = load(recipe.task, data, recipe.sources, recipe.resplit, recipe.fold)
     validation = [sample for sample in samples if sample.split == "validation"]
     logits, labels = release.predict_logits(Predictor(checkpoints.load(recipe.task, out)), validation)
     release.calibrate(vigil, recipe, logits, [sample.source for sample in validation], labels)

@@ -204,7 +204,7 @@ def open_run(folder: Path, data: Path) -> tuple[dict[str, Any], Predictor, list[
     """
     vigil = vigil_block(folder)
     recipe = vigil["recipe"]
-    samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"))
+    samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"), recipe.get("fold"))
     if split_hash(samples) != vigil["split_sha256"]:
         log.warning("The datasets are not split as they were for training: test images may have been trained on.")
     return vigil, Predictor(checkpoints.load(vigil["task"], folder)), samples

@@ -200,7 +200,8 @@ def write_gate(folder: Path, data: Path, samples: Sequence[Sample] | None = None
     if "recipe" not in vigil:
         raise CheckpointError(f"{folder} is not a checkpoint folder that `python -m train` wrote.")
     if samples is None:
-        samples = load(vigil["task"], data, vigil["recipe"]["sources"], vigil["recipe"].get("resplit"))
+        recipe = vigil["recipe"]
+        samples = load(vigil["task"], data, recipe["sources"], recipe.get("resplit"), recipe.get("fold"))
         if split_hash(samples) != vigil["split_sha256"]:
             raise CheckpointError(f"{folder} was trained on another split of the data.")
     predictor = Predictor(checkpoints.load(vigil["task"], folder))

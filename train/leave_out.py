@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = recipes.load(options.recipe)
         if not isinstance(recipe, Recipe):
             raise RecipeError(f"{options.recipe} is not a recipe of a classifier.")
-        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
+        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit, recipe.fold)
         names = list(dict.fromkeys(map(collection, samples)))
         chosen = options.only or names
         if len(names) < 2 or set(chosen) - set(names):

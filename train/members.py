@@ -3,9 +3,10 @@
     python -m train.members skin --data DIR --out runs/skin-members --pretrained hub
 
 The command splits all groups outside the test split into folds. For each fold it trains a member on the other folds, in
-the checkpoint folder OUT/fold-N. Each member predicts its own fold, so every image gets one out-of-fold prediction. The
-calibration, the default threshold and the promised sensitivities come from these predictions and are written to
-OUT/members.json. A run may be killed at any moment; the same command continues it.
+the checkpoint folder OUT/fold-N. Such a folder can be evaluated and released like any other: its validation split is
+its fold. Each member predicts its own fold, so every image gets one out-of-fold prediction. The calibration, the
+default threshold and the promised sensitivities come from these predictions and are written to OUT/members.json. A run
+may be killed at any moment; the same command continues it.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def out_of_fold(
         inside = [sample for sample in resplit if sample.split == "validation"]
         names = [f"{sample.source}/{sample.name}" for sample in inside]
         if not file.is_file():
-            learning.learn(recipe, resplit, folder, start)
+            learning.learn(recipe.model_copy(update={"fold": (fold, folds)}), resplit, folder, start)
             fold_logits, _ = release.predict_logits(Predictor(checkpoints.load(recipe.task, folder)), inside)
             np.savez(file, names=names, logits=fold_logits)
         with np.load(file) as stored:
@@ -128,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = recipes.load(options.recipe)
         if not isinstance(recipe, Recipe):
             raise RecipeError(f"{options.recipe} is not a recipe of a network.")
-        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
+        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit, recipe.fold)
         start = learning.Start(options.pretrained, options.region, resume=True, workers=options.workers)
         found = evaluate_members(recipe, *out_of_fold(recipe, samples, options.folds, options.out, start))
     except (RecipeError, DataMissing, CheckpointError, loop.TrainingError, ValueError) as error:

@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = recipes.load(options.recipe)
         if not isinstance(recipe, recipes.Recipe):
             raise recipes.RecipeError(f"{options.recipe} is not a recipe of a classifier.")
-        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit)
+        samples = load(recipe.task, options.data, recipe.sources, recipe.resplit, recipe.fold)
     except (recipes.RecipeError, DataMissing) as error:
         print(error, file=sys.stderr)
         return 1

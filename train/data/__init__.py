@@ -49,19 +49,27 @@ for _module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def load(task: str, data: Path, sources: Sequence[str] | None = None, resplit: int | None = None) -> list[Sample]:
+def load(
+    task: str,
+    data: Path,
+    sources: Sequence[str] | None = None,
+    resplit: int | None = None,
+    fold: Sequence[int] | None = None,
+) -> list[Sample]:
     """All samples of a task, in the same order on every machine.
 
     `data` has a folder for each dataset. `sources` names the datasets to load; None means all of the task's. `resplit`
-    is the seed of another split of the same groups (`splits.reshuffled`). The notes of the readers are logged. Raises
-    `DataMissing`, and `ValueError` for a dataset of another task.
+    is the seed of another split of the same groups (`splits.reshuffled`). `fold` is the number of a fold, from 0, and
+    the number of folds: that fold is then validation, and the other folds are train (`splits.folded`). The notes of the
+    readers are logged. Raises `DataMissing`, and `ValueError` for a dataset of another task or an impossible fold.
     """
     chosen = tuple(sources) if sources is not None else TASKS[task].sources
     unknown = [source for source in chosen if source not in TASKS[task].sources]
     if unknown or not chosen:
         raise ValueError(f"sources of {task} are {', '.join(TASKS[task].sources)}; not {', '.join(unknown) or 'none'}")
     samples = [sample for source in chosen for sample in _read_source(source, data)]
-    return samples if resplit is None else splits.reshuffled(samples, resplit)
+    samples = samples if resplit is None else splits.reshuffled(samples, resplit)
+    return samples if fold is None else splits.folded(samples, fold[1])[fold[0]]
 
 
 def load_external(task: str, data: Path, learned_from: Sequence[str]) -> dict[str, list[Sample]]:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -98,6 +100,15 @@ class Sampling(_Strict):
         return self
 
 
+def _one_of(fold: tuple[int, int]) -> tuple[int, int]:
+    if fold[0] >= fold[1]:
+        raise ValueError(f"fold {fold[0]} is none of {fold[1]}, which are counted from 0")
+    return fold
+
+
+Fold = Annotated[tuple[NonNegativeInt, PositiveInt], AfterValidator(_one_of)]
+
+
 class Optimiser(_Strict):
     """AdamW with a learning rate that changes at every update.
 
@@ -132,7 +143,8 @@ class Run(_Strict):
     side is faster, and random crops magnify (Touvron et al. 2019, arXiv:1906.06423). Training may start at
     `first_train_size` and grow to `train_size` epoch by epoch (progressive learning: Tan and Le 2021,
     arXiv:2104.00298). `resplit` seeds another split of the same groups by scikit-learn's GroupShuffleSplit, which shows
-    how much a figure owes to the split.
+    how much a figure owes to the split. `fold` is the number of a fold, from 0, and the number of folds: the run
+    validates on that fold and trains on the others.
 
     Network: `frozen` modules keep their pretrained weights; the first stages detect general edges and take most of the
     time. `gradient_checkpointing` saves memory by computing activations twice. `ema_decay` averages the weights.
@@ -145,6 +157,7 @@ class Run(_Strict):
     architecture: str
     sources: tuple[str, ...]
     resplit: int | None = None
+    fold: Fold | None = None
     seed: int = 0
     image_size: PositiveInt
     train_size: PositiveInt | None = None
@@ -270,6 +283,7 @@ class LogisticRecipe(_Strict):
     architecture: Literal["vigil_linear28"]
     sources: tuple[str, ...]
     resplit: int | None = None
+    fold: Fold | None = None
     seed: int = 0
     image_size: Literal[28] = 28
     c_grid: tuple[PositiveFloat, ...]

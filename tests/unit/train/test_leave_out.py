@@ -15,9 +15,9 @@ from src.models.evaluation import parse
 from src.models.predictor import Predictor
 from src.tasks import TASKS
 from tests.support.tiny_recipe import TINY
-from train import leave_out, members
+from train import evaluate, leave_out, members
 from train.cards import findings
-from train.data import leaks, load, splits
+from train.data import leaks, load, split_hash, splits
 from train.training import recipe as recipes
 
 SMALL: dict[str, Any] = TINY | {
@@ -78,7 +78,10 @@ def test_members_are_calibrated_by_what_they_did_not_learn_from(data: Path, tmp_
         kept = stored["logits"]
     own = Predictor(checkpoints.load("ultrasound", out / "fold-1")).predict(held_out[3].picture())
     np.testing.assert_allclose(kept[3], own.logits, atol=1e-4)
-    assert json.loads((out / "fold-1" / "config.json").read_text())["vigil"]["recipe"]["select_by"] == "last"
+    vigil, _, own_samples = evaluate.open_run(out / "fold-1", data)
+    assert vigil["recipe"]["select_by"] == "last"
+    assert [s.name for s in own_samples if s.split == "validation"] == [s.name for s in held_out]
+    assert split_hash(own_samples) == vigil["split_sha256"], "it is evaluated on the split that it was trained on"
     before = (out / "fold-0" / "model.safetensors").stat().st_mtime_ns
     assert members.main(arguments) == 0, "a finished run goes through again"
     assert (out / "fold-0" / "model.safetensors").stat().st_mtime_ns == before
