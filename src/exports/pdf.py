@@ -139,7 +139,12 @@ def _decision(sheet: Sheet, result: Result) -> None:
         sheet.rect(x + width * threshold - 0.4, y - 1, 0.8, 4.6, style="F")
         sheet.set_xy(x, y + 3.8)
         sheet.style(7, FAINT)
-        for text, align in (("0%", "L"), ("p(malignant). The mark is the threshold.", "C"), ("100%", "R")):
+        middle = "p(malignant). The mark is the threshold."
+        if result.members:
+            middle += (
+                f" The {len(result.members)} networks of this model give {', '.join(map(percent, result.members))}."
+            )
+        for text, align in (("0%", "L"), (middle, "C"), ("100%", "R")):
             sheet.set_x(x)
             sheet.cell(width, 3, text, align=align)
 

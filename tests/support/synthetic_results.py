@@ -84,6 +84,7 @@ def as_dict(task: str = "skin", **changes: Any) -> dict[str, Any]:
         "parts": None,
         "cine": None,
         "spacing": None,
+        "members": [],
         **changes,
     }
 

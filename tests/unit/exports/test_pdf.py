@@ -91,6 +91,12 @@ def test_picture_and_heat_map_are_embedded_once_each(picture: Image.Image, heat_
         assert np.abs(np.asarray(found.convert("RGB")).astype(int) - np.asarray(drawn)).mean() < 8
 
 
+def test_the_networks_of_a_model_are_named_one_by_one(picture: Image.Image) -> None:
+    text = words(pdf.pdf(result(members=[0.7, 0.506]), picture, None, NOON))
+    assert "The mark is the threshold. The 2 networks of this model give 70.0%, 50.6%." in text
+    assert "networks of this model" not in words(pdf.pdf(result(), picture, None, NOON))
+
+
 def test_no_heat_map_no_referral_no_evaluation_and_a_part_read(picture: Image.Image) -> None:
     answer = result(
         "ultrasound",

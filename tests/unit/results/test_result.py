@@ -1,6 +1,7 @@
 """The JSON that leaves: names, order and types of a Result's fields, which API clients rely on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ RESULT = {
     "parts": NOTHING,
     "cine": {"count": WHOLE, "frame": WHOLE, "median_p_malignant": NUMBER, "read": [WHOLE] * 2, "p_malignant": PAIR},
     "spacing": PAIR,
+    "members": PAIR,
 }
 
 
@@ -103,7 +105,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Result:
     noise = np.random.default_rng(0).integers(0, 9, (90, 120, 3), dtype=np.uint8)
     cine = CineFrames(2, (0, 1), (0.25, 0.75), 1)
     picture = Picture(Image.fromarray(noise), ("A note.",), spacing=(0.1, 0.1), cine=cine)
-    prediction = predictor.predict(picture, "Grad-CAM", "mel")
+    prediction = replace(predictor.predict(picture, "Grad-CAM", "mel"), members=(0.25, 0.75))
     return decisions.decided(predictor.checkpoint, prediction, "Grad-CAM", 0.3, picture=picture)
 
 
