@@ -141,9 +141,8 @@ def _decision(sheet: Sheet, result: Result) -> None:
         sheet.style(7, FAINT)
         middle = "p(malignant). The mark is the threshold."
         if result.members:
-            middle += (
-                f" The {len(result.members)} networks of this model give {', '.join(map(percent, result.members))}."
-            )
+            each = ", ".join(map(percent, result.members))
+            middle += f" The {len(result.members)} networks of this model give {each}."
         for text, align in (("0%", "L"), (middle, "C"), ("100%", "R")):
             sheet.set_x(x)
             sheet.cell(width, 3, text, align=align)
