@@ -1,19 +1,24 @@
 """Predictor, `score` and plain timm give the golden probabilities of every embedded checkpoint, which train.release
 writes into config.json."""
 
+import copy
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 from PIL import Image
 
 from src import score
 from src.models import checkpoints, engine_choice
+from src.models.config import member_file
 from src.models.predictor import Predictor
 from src.models.probabilities import class_logits
 from src.models.tta import views
+from src.pictures import scanned_field
 from src.tasks import TASKS
 from tests.hub import Hub
 from tests.support.app import ROOT
@@ -66,7 +71,7 @@ def test_score_gives_the_golden_values(
 
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda folder: folder.name)
 def test_bare_timm_gives_the_same_logits_from_the_hub(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of Vigil but its networks (src.models.networks, imported above) and, for ultrasound, its crop.
+    """Nothing of Vigil but its networks (src.models.networks, imported above) and, for ultrasound, its crops.
 
     The predictor runs in OpenVINO. The first test compares both engines with the same values.
     """
@@ -77,17 +82,30 @@ def test_bare_timm_gives_the_same_logits_from_the_hub(folder: Path, hub: Hub, mo
     settings = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**settings)
     predictor = Predictor(checkpoints.load(task_of(folder), folder))
-    averaged = predictor.checkpoint.config.vigil.test_time_augmentation
+    vigil = predictor.checkpoint.config.vigil
+    averaged = vigil.test_time_augmentation
+    members = []
+    for number in range(1, 1 + len(vigil.members)):
+        other = copy.deepcopy(model)
+        other.load_state_dict(safetensors.torch.load_file(folder / member_file(number)))
+        members.append(other)
     for path in pictures(predictor.task.name):
         with Image.open(path) as opened:
             picture = opened.convert("L" if settings["input_size"][0] == 1 else "RGB")
         prediction = predictor.predict(path)
-        if predictor.task.crop_to_roi:
-            picture = picture.crop(prediction.box)
-        with torch.no_grad():
-            pixels = views(transform(picture)[None], averaged)
-            logits = torch.stack([class_logits(model(one)) for one in pixels]).mean(dim=0)[0]
+        own = picture.crop(prediction.box) if predictor.task.crop_to_roi else picture
+
+        def answer(network: Any, part: Image.Image) -> torch.Tensor:
+            with torch.no_grad():
+                pixels = views(transform(part)[None], averaged)
+                return torch.stack([class_logits(network(one)) for one in pixels]).mean(dim=0)[0]
+
+        each = [answer(model, own)]
+        for network, member in zip(members, vigil.members, strict=True):
+            part = own if member.reads == "lesion" else scanned_field.crop(picture, predictor.task).image
+            each.append(answer(network, part) / member.temperature)
+        logits = torch.stack(each).mean(dim=0)
         assert logits.tolist() == pytest.approx(prediction.logits, abs=1e-4)
         # A single logit is that of the second class, as the card says.
-        calibrated = torch.softmax(logits / predictor.checkpoint.config.vigil.temperature, dim=0)
+        calibrated = torch.softmax(logits / vigil.temperature, dim=0)
         assert calibrated.tolist() == pytest.approx(golden(folder)[path.name], abs=CLOSE)
