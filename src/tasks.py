@@ -156,7 +156,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 name="ultrasound",
                 title="Breast ultrasound",
                 modality="a breast ultrasound image (B-mode)",
-                data_set="BUSI and BUS-BRA",
+                data_set="BUSI and BUS-BRA (the model of two networks also from Multi-REZ)",
                 look="breast ultrasound",
                 classes=(
                     Diagnosis("benign", "Benign lesion", False, "routine"),
