@@ -32,6 +32,8 @@ def combine(folders: Sequence[Path], name: str, data: Path, out: Path) -> None:
 
     Raises CheckpointError if a folder does not verify or if the checkpoints do not fit each other, and DataMissing.
     """
+    if out.resolve() in [folder.resolve() for folder in folders]:
+        raise CheckpointError(f"{out} is one of the checkpoints. Give another --out.")
     blocks = [evaluate.vigil_block(folder) for folder in folders]
     if not 1 < len(folders) <= 1 + MOST_MEMBERS:
         raise CheckpointError(f"2 to {1 + MOST_MEMBERS} checkpoints can be combined.")
@@ -41,7 +43,14 @@ def combine(folders: Sequence[Path], name: str, data: Path, out: Path) -> None:
     content = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))
     vigil = content["vigil"]
     out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").unlink(missing_ok=True)  # it describes earlier weights
+    # These files describe earlier weights, or belong to them.
+    for stale in (
+        "evaluation.json",
+        "README.md",
+        *FURTHER_FILES.values(),
+        *map(member_file, range(1, 1 + MOST_MEMBERS)),
+    ):
+        (out / stale).unlink(missing_ok=True)
     for file in ("model.safetensors", *FURTHER_FILES.values()):
         if (folders[0] / file).is_file():
             shutil.copyfile(folders[0] / file, out / file)

@@ -214,6 +214,7 @@ def code_version() -> str:
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as a checkpoint folder's files of JSON are written."""
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -106,7 +106,7 @@ def _one_of(fold: tuple[int, int]) -> tuple[int, int]:
     return fold
 
 
-Fold = Annotated[tuple[NonNegativeInt, PositiveInt], AfterValidator(_one_of)]
+Fold = Annotated[tuple[NonNegativeInt, Annotated[int, Field(ge=2)]], AfterValidator(_one_of)]
 
 
 class Optimiser(_Strict):

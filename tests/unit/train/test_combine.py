@@ -74,6 +74,10 @@ def test_one_checkpoint_or_a_combined_one_is_not_combined(
 ) -> None:
     assert combine.main(arguments(folders[:1], data, tmp_path / "both")) == 1
     assert "2 to 5 checkpoints" in capsys.readouterr().err
+    before = {file.name: file.read_bytes() for file in folders[0].iterdir()}
+    assert combine.main(arguments(folders, data, folders[0])) == 1
+    assert "is one of the checkpoints" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in folders[0].iterdir()} == before, "nothing is lost"
     assert combine.main(arguments(folders, data, tmp_path / "both")) == 0
     assert combine.main(arguments([tmp_path / "both", folders[0]], data, tmp_path / "again")) == 1
     assert "combined already" in capsys.readouterr().err

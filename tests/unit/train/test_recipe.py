@@ -45,6 +45,7 @@ def test_every_recipe_is_valid_and_its_parts_exist() -> None:
         ({"loss": {"auxiliary": 0.4}}, "auxiliary"),
         ({"first_train_size": 128}, "first_train_size"),
         ({"fold": [5, 5]}, "fold 5 is none of 5"),
+        ({"fold": [0, 1]}, "fold"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
