@@ -255,6 +255,7 @@ def evaluate(folder: Path, data: Path, draw_into: Path | None = None) -> dict[st
             "task": task.name,
             "model": vigil["name"],
             "weights_sha256": vigil["sha256"],
+            "members_sha256": [member["sha256"] for member in vigil.get("members", [])],
             "split_sha256": split_hash(samples),
             "training": counts(task, training),
             "intervals": {

@@ -215,6 +215,8 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
     figures = _json(evaluation_file) if evaluation_file.is_file() else None
     if figures is not None and figures.get("weights_sha256") != config.vigil.sha256:
         raise CheckpointError("evaluation.json was made from other weights.")
+    if figures is not None and figures.get("members_sha256", []) != [member.sha256 for member in config.vigil.members]:
+        raise CheckpointError("evaluation.json was made with other members.")
     revision = commit or config.vigil.sha256[:12]
     log.info("%s: %s, revision %s", task, source, revision)
     network.eval().requires_grad_(False)

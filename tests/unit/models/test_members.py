@@ -60,6 +60,8 @@ def combined(single: list[Path], tmp_path: Path) -> Path:
         shutil.copyfile(other / "model.safetensors", folder / member_file(number))
     blocks = [member(folder, number, temperature) for number, temperature in enumerate(TEMPERATURES, 1)]
     edit(folder / "config.json", lambda config: config["vigil"].update(members=blocks))
+    own = [block["sha256"] for block in blocks]
+    edit(folder / "evaluation.json", lambda figures: figures.update(members_sha256=own))
     return folder
 
 
@@ -146,6 +148,10 @@ def damaged(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "another file": (wrong_file, r"member-1\.safetensors is not the file"),
+    "another evaluation": (
+        lambda folder: edit(folder / "evaluation.json", lambda figures: figures.update(members_sha256=[])),
+        "other members",
+    ),
     "no file": (lambda folder: (folder / member_file(2)).unlink(), r"member-2\.safetensors is missing"),
     "no lesion finder": (damaged(lambda v: v["members"][0].update(reads="lesion")), "no lesion finder"),
     "another part": (damaged(lambda v: v["members"][0].update(reads="../x")), r"vigil\.members\.0\.reads"),
