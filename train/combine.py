@@ -23,14 +23,15 @@ from src.models.checkpoints import Checkpoint, CheckpointError
 from src.models.config import FURTHER_FILES, MOST_MEMBERS, member_file
 from src.models.predictor import Predictor
 from train import evaluate, release
-from train.data import DataMissing, load
+from train.data import DataMissing, Sample, load
 from train.training.recipe import Recipe
 
 
-def combine(folders: Sequence[Path], name: str, data: Path, out: Path) -> None:
+def combine(folders: Sequence[Path], name: str, validation: Sequence[Sample], out: Path) -> None:
     """Write the checkpoint folder `out`, called `name`, from trained checkpoint folders, the first of which leads.
 
-    Raises CheckpointError if a folder does not verify or if the checkpoints do not fit each other, and DataMissing.
+    `validation`: the samples of their validation split. Raises CheckpointError if a folder does not verify or if the
+    checkpoints do not fit each other.
     """
     if out.resolve() in [folder.resolve() for folder in folders]:
         raise CheckpointError(f"{out} is one of the checkpoints. Give another --out.")
@@ -69,12 +70,17 @@ def combine(folders: Sequence[Path], name: str, data: Path, out: Path) -> None:
     ]
     release.write_json(out / "config.json", content)
     recipe = Recipe.model_validate(vigil["recipe"])
-    samples = load(recipe.task, data, recipe.sources, recipe.resplit, recipe.fold)
-    validation = [sample for sample in samples if sample.split == "validation"]
     logits, labels = release.predict_logits(Predictor(checkpoints.load(recipe.task, out)), validation)
     release.calibrate(vigil, recipe, logits, [sample.source for sample in validation], labels)
     release.write_json(out / "config.json", content)
     release.write_golden(out)
+
+
+def _validation(folder: Path, data: Path) -> list[Sample]:
+    """The validation split of a trained checkpoint. Raises CheckpointError and DataMissing."""
+    recipe = Recipe.model_validate(evaluate.vigil_block(folder)["recipe"])
+    samples = load(recipe.task, data, recipe.sources, recipe.resplit, recipe.fold)
+    return [sample for sample in samples if sample.split == "validation"]
 
 
 def _check(folder: Path, first: tuple[dict[str, Any], Checkpoint], other: tuple[dict[str, Any], Checkpoint]) -> None:
@@ -107,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        combine(options.folders, options.name, options.data, options.out)
+        combine(options.folders, options.name, _validation(options.folders[0], options.data), options.out)
     except (CheckpointError, DataMissing, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -2,7 +2,8 @@
 
     python -m train.leave_out skin --data DIR --out runs/skin-left-out --pretrained hub --into checkpoints/skin
 
-For each source the command trains the recipe on all other sources. Then that model predicts the images of the source
+For each source the command trains the recipe on all other sources. Networks of several recipes are combined, as
+`train.combine` does. Then that model predicts the images of the source
 that was left out, except for its test split: recipes are chosen by these figures, so the test split stays unread. If
 the metadata of a source name the clinics' own collections (`dataset`), each collection is left out by itself. The
 figures are written to `left_out` in the evaluation.json of `--into`, and its cards show them. A run may be killed at
@@ -26,7 +27,7 @@ from src.models.checkpoints import CheckpointError
 from src.models.evaluation import TARGETS
 from src.models.predictor import Predictor
 from src.results import thresholds
-from train import evaluate, learning
+from train import combine, evaluate, learning
 from train.data import SOURCES, DataMissing, Sample, load
 from train.evaluation import metrics
 from train.training import loop
@@ -52,20 +53,43 @@ def split_off(samples: Sequence[Sample], left_out: str) -> tuple[list[Sample], l
 
 
 def leave_out(
-    recipe: Recipe, samples: Sequence[Sample], left_out: str, out: Path, start: learning.Start
+    chosen: Sequence[Recipe], samples: Sequence[Sample], left_out: str, out: Path, start: learning.Start
 ) -> dict[str, Any]:
-    """Train `recipe` into `out` without a collection and evaluate it there: an entry of `left_out` in evaluation.json.
+    """Train the `chosen` recipes into `out` without a collection and evaluate the model there.
 
-    Raises the errors of `learning.learn`.
+    Returns an entry of `left_out` in evaluation.json. The networks of several recipes are combined. Raises the errors
+    of `learning.learn`.
     """
     remaining, evaluated = split_off(samples, left_out)
-    sources = tuple(dict.fromkeys(sample.source for sample in remaining))
-    learning.learn(recipe.model_copy(update={"sources": sources}), remaining, out, replace(start, resume=True))
-    predictor = Predictor(checkpoints.load(recipe.task, out))
     validation = [sample for sample in remaining if sample.split == "validation"]
+    sources = tuple(dict.fromkeys(sample.source for sample in remaining))
+    several = len(chosen) > 1
+    folders = [out / f"network-{number}" for number in range(len(chosen))] if several else [out]
+    crops = any(recipe.lesion_crops is not None for recipe in chosen)
+    for recipe, folder in zip(chosen, folders, strict=True):
+        region = None if crops and recipe.lesion_crops is None else start.region
+        own_start = replace(start, region=region, resume=True)
+        learning.learn(recipe.model_copy(update={"sources": sources}), remaining, folder, own_start)
+    if several:
+        combine.combine(folders, f"{len(chosen)} networks", validation, out)
+    predictor = Predictor(checkpoints.load(chosen[0].task, out))
     return evaluate_left_out(predictor, evaluated, validation) | {
         "learned_from": [SOURCES[name].title for name in sources]
     }
+
+
+def _recipes(names: Sequence[str]) -> list[Recipe]:
+    """The recipes by their names. Raises RecipeError if they cannot be combined."""
+    chosen = []
+    for name in names:
+        recipe = recipes.load(name)
+        if not isinstance(recipe, Recipe):
+            raise RecipeError(f"{name} is not a recipe of a classifier.")
+        chosen.append(recipe)
+    for field in ("task", "architecture", "image_size", "sources", "resplit", "fold"):
+        if len({getattr(recipe, field) for recipe in chosen}) > 1:
+            raise RecipeError(f"{' and '.join(names)} cannot be combined: they differ in {field}.")
+    return chosen
 
 
 def evaluate_left_out(predictor: Predictor, samples: Sequence[Sample], validation: Sequence[Sample]) -> dict[str, Any]:
@@ -127,7 +151,9 @@ def summary(left_out: dict[str, dict[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 1, with one sentence on standard error, if it fails."""
     parser = argparse.ArgumentParser(prog="python -m train.leave_out", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", help="name in train/recipes, or a YAML file")
+    parser.add_argument(
+        "recipes", nargs="+", metavar="RECIPE", help="name in train/recipes, or a YAML file; several are combined"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs, one per source")
     parser.add_argument("--pretrained", default="none", metavar="hub|FILE|none", help="ImageNet weights (default none)")
@@ -138,19 +164,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        recipe = recipes.load(options.recipe)
-        if not isinstance(recipe, Recipe):
-            raise RecipeError(f"{options.recipe} is not a recipe of a classifier.")
+        chosen = _recipes(options.recipes)
+        recipe = chosen[0]
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit, recipe.fold)
         names = list(dict.fromkeys(map(collection, samples)))
-        chosen = options.only or names
-        if len(names) < 2 or set(chosen) - set(names):
-            raise RecipeError(f"{options.recipe} learns from {', '.join(names)}. Two are needed to leave one out.")
+        turns = options.only or names
+        if len(names) < 2 or set(turns) - set(names):
+            raise RecipeError(f"{options.recipes[0]} learns from {', '.join(names)}. Two are needed to leave one out.")
         start = learning.Start(options.pretrained, options.region, workers=options.workers)
+        title = " + ".join(Path(name).stem for name in options.recipes)
         found = {
-            name: {"recipe": Path(options.recipe).stem}
-            | evaluate.round_figures(leave_out(recipe, samples, name, options.out / name.replace("/", "-"), start))
-            for name in chosen
+            name: {"recipe": title}
+            | evaluate.round_figures(leave_out(chosen, samples, name, options.out / name.replace("/", "-"), start))
+            for name in turns
         }
         print(summary(found))
         if options.into is not None:

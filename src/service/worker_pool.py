@@ -7,6 +7,7 @@ nothing of Gradio, and of a function only that its first argument is the models.
 """
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -332,6 +333,8 @@ def _serve(connection: Connection) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the app, and its end ends this process
+    # The garbage collector writes into every object that it visits. What all processes share would then be copied.
+    gc.freeze()
     outgoing.shut()
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:

@@ -1,6 +1,7 @@
 """Functions that tests run in a worker process. This module is quick to import, because each process imports it."""
 
 import contextlib
+import gc
 import io
 import os
 import pickle
@@ -118,3 +119,15 @@ def _unpickle_once(file: Path) -> None:
         time.sleep(0.01)
     done.touch()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def copied_by_collection(_models: Models) -> int:
+    """The bytes of shared memory that this process copies when it collects garbage."""
+    before = _private()
+    gc.collect()
+    return _private() - before
+
+
+def _private() -> int:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))

@@ -187,6 +187,18 @@ def _histology(size: int) -> list[A.BasicTransform]:
     ]
 
 
+def _histology_stain(size: int) -> list[A.BasicTransform]:
+    """`histology` with the amounts of haematoxylin and eosin changed at random."""
+    stain = A.HEStain(
+        method="random_preset",
+        intensity_scale_range=(0.6, 1.4),
+        intensity_shift_range=(-0.25, 0.25),
+        augment_background=False,
+        p=0.7,
+    )
+    return [stain, *_histology(size)]
+
+
 PIPELINES = {
     "dermatoscopy": _dermatoscopy,
     "dermatoscopy-strong": _dermatoscopy_strong,
@@ -196,6 +208,7 @@ PIPELINES = {
     "ultrasound-lesion": _ultrasound_lesion,
     "ultrasound-28": _ultrasound_28,
     "histology": _histology,
+    "histology-stain": _histology_stain,
 }
 
 

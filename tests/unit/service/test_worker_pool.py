@@ -58,6 +58,12 @@ def test_a_warning_of_a_library_is_not_logged(processes: ProcessWorkerPool) -> N
     assert run(processes.call(worker_functions.warned, "/nowhere/jane-doe-1960.png")) == ""
 
 
+def test_what_the_processes_share_is_not_copied(processes: ProcessWorkerPool) -> None:
+    """In several tries another process may answer, so each of the two collects garbage at least once."""
+    for _ in range(4):
+        assert run(processes.call(worker_functions.copied_by_collection)) < 20_000_000
+
+
 async def both_ready(started: ProcessWorkerPool) -> set[int]:
     """Wait until both processes stand idle; which they are."""
     while len(pids := started.pids()) < 2:

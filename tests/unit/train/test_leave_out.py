@@ -141,12 +141,30 @@ def test_leave_out_fills_the_table_of_the_checkpoint_and_its_card(
     assert findings.left_out_section(parse(before)) == ""
 
 
+@pytest.mark.slow
+def test_networks_of_several_recipes_are_left_out_together(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [recipe_file(tmp_path, seed=0, name="first"), str(tmp_path / "second.yaml")]
+    Path(both[1]).write_text(yaml.safe_dump(SMALL | {"seed": 1, "name": "second"}))
+    out = tmp_path / "left"
+    arguments = [*both, "--data", str(data), "--out", str(out), "--workers", "0", "--only", "multirez"]
+    assert leave_out.main(arguments) == 0
+    assert "multirez, left out" in capsys.readouterr().out
+    config = json.loads((out / "multirez" / "config.json").read_text())
+    assert config["vigil"]["recipe"]["sources"] == ["busi", "busbra"]
+    assert [member["name"] for member in config["vigil"]["members"]] == ["second"]
+    Path(both[1]).write_text(yaml.safe_dump(SMALL | {"image_size": 32}))
+    assert leave_out.main(arguments) == 1
+    assert "they differ in image_size" in capsys.readouterr().err
+
+
 def leave_out_entry(data: Path, tmp_path: Path) -> dict[str, Any]:
     recipe = recipes.load(recipe_file(tmp_path))
     assert isinstance(recipe, recipes.Recipe)
     samples = load("ultrasound", data)
     start = leave_out.learning.Start(workers=0)
-    found = leave_out.leave_out(recipe, samples, "multirez", tmp_path / "left" / "multirez", start)
+    found = leave_out.leave_out([recipe], samples, "multirez", tmp_path / "left" / "multirez", start)
     assert found["n"] == sum(s.source == "multirez" and s.split != "test" for s in samples)
     assert found["learned_from"] == ["BUSI", "BUS-BRA"]
     assert found["refused"] is None
