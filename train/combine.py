@@ -24,18 +24,21 @@ from src.models.config import FURTHER_FILES, MOST_MEMBERS, member_file
 from src.models.predictor import Predictor
 from train import evaluate, release
 from train.data import DataMissing, Sample, load
-from train.training.recipe import Recipe
+from train.training import recipe as recipes
+from train.training.recipe import Recipe, RecipeError
 
 
 def combine(folders: Sequence[Path], name: str, validation: Sequence[Sample], out: Path) -> None:
     """Write the checkpoint folder `out`, called `name`, from trained checkpoint folders, the first of which leads.
 
     `validation`: the samples of their validation split. Raises CheckpointError if a folder does not verify or if the
-    checkpoints do not fit each other.
+    checkpoints do not fit each other, and RecipeError if its recipe is invalid.
     """
     if out.resolve() in [folder.resolve() for folder in folders]:
         raise CheckpointError(f"{out} is one of the checkpoints. Give another --out.")
     blocks = [evaluate.vigil_block(folder) for folder in folders]
+    for folder, block in zip(folders, blocks, strict=True):
+        _recipe(folder, block)
     if not 1 < len(folders) <= 1 + MOST_MEMBERS:
         raise CheckpointError(f"2 to {1 + MOST_MEMBERS} checkpoints can be combined.")
     first, *others = [checkpoints.load(blocks[0]["task"], folder) for folder in folders]
@@ -69,16 +72,24 @@ def combine(folders: Sequence[Path], name: str, validation: Sequence[Sample], ou
         for block, other in zip(blocks[1:], others, strict=True)
     ]
     release.write_json(out / "config.json", content)
-    recipe = Recipe.model_validate(vigil["recipe"])
+    recipe = _recipe(folders[0], vigil)
     logits, labels = release.predict_logits(Predictor(checkpoints.load(recipe.task, out)), validation)
     release.calibrate(vigil, recipe, logits, [sample.source for sample in validation], labels)
     release.write_json(out / "config.json", content)
     release.write_golden(out)
 
 
+def _recipe(folder: Path, block: dict[str, Any]) -> Recipe:
+    """The recipe in the `vigil` block of `folder`. Raises CheckpointError if it is not that of a neural network."""
+    recipe = recipes.of_settings(block["recipe"], str(folder))
+    if not isinstance(recipe, Recipe):
+        raise CheckpointError(f"{folder} is no neural network. Only neural networks can be combined.")
+    return recipe
+
+
 def _validation(folder: Path, data: Path) -> list[Sample]:
     """The validation split of a trained checkpoint. Raises CheckpointError and DataMissing."""
-    recipe = Recipe.model_validate(evaluate.vigil_block(folder)["recipe"])
+    recipe = _recipe(folder, evaluate.vigil_block(folder))
     samples = load(recipe.task, data, recipe.sources, recipe.resplit, recipe.fold)
     return [sample for sample in samples if sample.split == "validation"]
 
@@ -92,7 +103,11 @@ def _check(folder: Path, first: tuple[dict[str, Any], Checkpoint], other: tuple[
         ("architecture", leading.config.architecture, own.config.architecture),
         ("number of outputs", leading.config.num_classes, own.config.num_classes),
         ("input", leading.config.pretrained_cfg, own.config.pretrained_cfg),
-        ("augmentation", block["test_time_augmentation"], own_block["test_time_augmentation"]),
+        (
+            "test_time_augmentation",
+            leading.config.vigil.test_time_augmentation,
+            own.config.vigil.test_time_augmentation,
+        ),
         ("split", block["split_sha256"], own_block["split_sha256"]),
     )
     for what, expected, found in same:
@@ -114,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         combine(options.folders, options.name, _validation(options.folders[0], options.data), options.out)
-    except (CheckpointError, DataMissing, OSError, ValueError) as error:
+    except (CheckpointError, RecipeError, DataMissing, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{options.out}: written. Evaluate it with python -m train.evaluate.")

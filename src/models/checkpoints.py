@@ -184,6 +184,12 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _revision(config: Config) -> str:
+    """The revision of a checkpoint that is not from the Hub: `CheckpointInfo` describes it."""
+    hashes = [config.vigil.sha256, *(member.sha256 for member in config.vigil.members)]
+    return (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:12]
+
+
 def _verified(task: str, folder: Path, source: str, commit: str | None = None) -> Checkpoint:
     """The checkpoint in `folder`, after all checks. Raises CheckpointError if one fails."""
     try:
@@ -217,7 +223,10 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
         raise CheckpointError("evaluation.json was made from other weights.")
     if figures is not None and figures.get("members_sha256", []) != [member.sha256 for member in config.vigil.members]:
         raise CheckpointError("evaluation.json was made with other members.")
-    revision = commit or config.vigil.sha256[:12]
+    weights = [config.vigil.sha256, *(member.sha256 for member in config.vigil.members)]
+    revision = (
+        commit or (weights[0] if len(weights) == 1 else hashlib.sha256("".join(weights).encode()).hexdigest())[:12]
+    )
     log.info("%s: %s, revision %s", task, source, revision)
     network.eval().requires_grad_(False)
     return Checkpoint(

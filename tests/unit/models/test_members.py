@@ -69,6 +69,15 @@ def predictor(folder: Path) -> Predictor:
     return Predictor(checkpoints.load("breastmnist", folder))
 
 
+def test_the_revision_names_every_network(combined: Path, single: list[Path]) -> None:
+    first = checkpoints.load("breastmnist", combined).revision
+    assert first != checkpoints.load("breastmnist", single[0]).revision
+    (combined / "evaluation.json").unlink()  # it belongs to the member that is replaced
+    shutil.copyfile(combined / member_file(1), combined / member_file(2))
+    edit(combined / "config.json", lambda config: config["vigil"]["members"][1].update(member(combined, 2, 1.0)))
+    assert checkpoints.load("breastmnist", combined).revision != first
+
+
 def test_the_mean_of_the_logits_decides(combined: Path, single: list[Path]) -> None:
     both = predictor(combined)
     alone = [predictor(folder).predict(png(4)) for folder in single]

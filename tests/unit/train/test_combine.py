@@ -15,6 +15,7 @@ from tests.support.synthetic_checkpoints import edit
 from train import combine, release
 from train.data import load
 from train.evaluation import metrics
+from train.training import recipe as recipes
 
 
 @pytest.fixture
@@ -54,7 +55,11 @@ def test_the_checkpoint_has_both_networks_and_its_own_temperature(
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another split": ({"split_sha256": "0" * 64}, "another split"),
-    "other views": ({"test_time_augmentation": "flips"}, "another augmentation"),
+    "a logistic regression": (
+        {"recipe": recipes.load("breastmnist-logistic").model_dump(mode="json")},
+        "is no neural network",
+    ),
+    "other views": ({"test_time_augmentation": "flips"}, "another test_time_augmentation"),
 }
 
 
