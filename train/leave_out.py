@@ -1,13 +1,12 @@
 """Evaluate a recipe on each source of its task after training without that source.
 
-    python -m train.leave_out skin --data DIR --out runs/skin-left-out --pretrained hub --into checkpoints/skin
+    python -m train.leave_out skin-sources-start --data DIR --out runs/left-out --pretrained hub --into checkpoints/skin
 
-For each source the command trains the recipe on all other sources. Networks of several recipes are combined, as
-`train.combine` does. Then that model predicts the images of the source
-that was left out, except for its test split: recipes are chosen by these figures, so the test split stays unread. If
-the metadata of a source name the clinics' own collections (`dataset`), each collection is left out by itself. The
-figures are written to `left_out` in the evaluation.json of `--into`, and its cards show them. A run may be killed at
-any moment; the same command continues it.
+For each source, the command trains the recipe on all other sources and fits a gate to them. Networks of several recipes
+are combined, as `train.combine` does. That model predicts the images of the missing source, except its test split:
+recipes are chosen by these figures, so the test split stays unread. If a source's metadata has a column `dataset`, each
+of its collections is left out by itself. The figures are written to `left_out` in the evaluation.json of `--into`, and
+its cards show them. A run may be killed at any moment; the same command continues it.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from src.models.checkpoints import CheckpointError
 from src.models.evaluation import TARGETS
 from src.models.predictor import Predictor
 from src.results import thresholds
-from train import combine, evaluate, learning
+from train import combine, evaluate, gate, learning
 from train.data import SOURCES, DataMissing, Sample, load
 from train.evaluation import metrics
 from train.training import loop
@@ -53,12 +52,12 @@ def split_off(samples: Sequence[Sample], left_out: str) -> tuple[list[Sample], l
 
 
 def leave_out(
-    chosen: Sequence[Recipe], samples: Sequence[Sample], left_out: str, out: Path, start: learning.Start
+    chosen: Sequence[Recipe], samples: Sequence[Sample], left_out: str, data: Path, out: Path, start: learning.Start
 ) -> dict[str, Any]:
     """Train the `chosen` recipes into `out` without a collection and evaluate the model there.
 
-    Returns an entry of `left_out` in evaluation.json. The networks of several recipes are combined. Raises the errors
-    of `learning.learn`.
+    Returns an entry of `left_out` in evaluation.json. `samples`: all samples of the recipes, from the folder `data`.
+    The networks of several recipes are combined. Raises the errors of `learning.learn`, and DataMissing.
     """
     remaining, evaluated = split_off(samples, left_out)
     validation = [sample for sample in remaining if sample.split == "validation"]
@@ -72,6 +71,7 @@ def leave_out(
         learning.learn(recipe.model_copy(update={"sources": sources}), remaining, folder, own_start)
     if several:
         combine.combine(folders, f"{len(chosen)} networks", validation, out)
+    gate.write_gate(out, data, remaining)
     predictor = Predictor(checkpoints.load(chosen[0].task, out))
     return evaluate_left_out(predictor, evaluated, validation) | {
         "learned_from": [SOURCES[name].title for name in sources]
@@ -93,10 +93,11 @@ def _recipes(names: Sequence[str]) -> list[Recipe]:
 
 
 def evaluate_left_out(predictor: Predictor, samples: Sequence[Sample], validation: Sequence[Sample]) -> dict[str, Any]:
-    """Counts, metrics and operating point of `samples` at the default threshold, and two further entries.
+    """Counts, metrics and operating point of `samples` at the default threshold, and further entries.
 
     "promised" has, for each sensitivity that `validation` promises, the operating point of `samples` at that threshold.
-    "refused" is the share of images that the gate refuses; None for a checkpoint without a gate.
+    For a checkpoint with a gate, "refused" is the share of images that the gate refuses, and "unlike" the share of
+    which it warns that they are unlike the training images.
     """
     task, threshold = predictor.task, predictor.checkpoint.config.vigil.default_threshold
     predictions = evaluate.predict_samples(predictor, samples, "left out")
@@ -114,15 +115,18 @@ def evaluate_left_out(predictor: Predictor, samples: Sequence[Sample], validatio
         _groups(validation),
     )["malignant"]
     promises = {target: thresholds.promise(validation_table, target).threshold for target in TARGETS}
-    refused = [prediction.gate is not None and not prediction.gate.accepted for prediction in predictions]
-    has_gate = predictor.checkpoint.gate is not None
+    verdicts = [prediction.gate for prediction in predictions if prediction.gate is not None]
+    shares = {
+        "refused": [not verdict.accepted for verdict in verdicts],
+        "unlike": [verdict.unlike for verdict in verdicts],
+    }
     return {
         **evaluate.counts(task, samples),
         **evaluate.metrics_at(task, labels, probabilities, groups, threshold),
         "promised": {
             f"{target:g}": None if at is None else metrics.at_threshold(table, at) for target, at in promises.items()
         },
-        "refused": metrics.share(np.array(refused), groups) if has_gate else None,
+        **({name: metrics.share(np.array(found), groups) for name, found in shares.items()} if verdicts else {}),
     }
 
 
@@ -175,7 +179,9 @@ def main(arguments: list[str] | None = None) -> int:
         title = " + ".join(Path(name).stem for name in options.recipes)
         found = {
             name: {"recipe": title}
-            | evaluate.round_figures(leave_out(chosen, samples, name, options.out / name.replace("/", "-"), start))
+            | evaluate.round_figures(
+                leave_out(chosen, samples, name, options.data, options.out / name.replace("/", "-"), start)
+            )
             for name in turns
         }
         print(summary(found))

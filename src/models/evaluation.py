@@ -365,7 +365,8 @@ class LeftOutSource(_Record):
     """A dataset of `n` images, read by a network that `recipe` trained without it.
 
     `promised`: target sensitivity as text -> the sensitivity at the threshold for which that network's own validation
-    promised the target; None where it could promise none.
+    promised the target; None where it could promise none. `refused`: the share of images that the network's gate
+    refuses, and `unlike` the share of which it warns; None without a gate.
     """
 
     sources: tuple[str, ...]
@@ -375,6 +376,8 @@ class LeftOutSource(_Record):
     metrics: dict[str, Metric] = {}
     at_default_threshold: dict[str, OperatingPointMetrics] = {}
     promised: dict[str, PromisedPoint | None] = {}
+    refused: Metric | None = None
+    unlike: Metric | None = None
 
 
 class Evaluation(_Record):
