@@ -1,8 +1,8 @@
 """A classifier as one module without Vigil: resized 8-bit pixels -> calibrated probabilities.
 
-The module does everything that follows the resizing of an image: it normalises the pixels, runs the views of the
-test-time augmentation, averages their logits, and calibrates. `Metadata` says how to prepare the image. `src.export`
-writes both.
+The module does everything that follows the resizing of an image: it normalises the pixels, runs each network on the
+views of the test-time augmentation, averages the logits, and calibrates. `Metadata` says how to prepare the image.
+`src.export` writes both.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,8 @@ class Standalone(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         config = checkpoint.config
-        self.network = checkpoint.network
+        self.networks = nn.ModuleList([checkpoint.network, *(member.network for member in checkpoint.members)])
+        self.temperatures = [1.0, *(member.temperature for member in checkpoint.members)]
         self.augmentation = config.vigil.test_time_augmentation
         self.temperature = config.vigil.temperature
         self.register_buffer("mean", _per_channel(config.pretrained_cfg.mean))
@@ -67,19 +68,22 @@ class Standalone(nn.Module):
         """The probabilities, which add up to 1."""
         normalised = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
         # One view after another, as in `Predictor.logits`, so that memory does not grow with the number of views.
-        logits = [class_logits(self.network(view)) for view in views(normalised, self.augmentation)]
+        logits = [
+            class_logits(network(view)) / temperature
+            for network, temperature in zip(self.networks, self.temperatures, strict=True)
+            for view in views(normalised, self.augmentation)
+        ]
         return torch.softmax(torch.stack(logits).mean(dim=0) / self.temperature, dim=1)
 
 
 def metadata(checkpoint: Checkpoint) -> Metadata:
     """The metadata of a checkpoint's export.
 
-    Raises CheckpointError for a checkpoint of several networks, which read different parts of an image.
+    Raises CheckpointError for a checkpoint of several networks that read different parts of an image.
     """
     config = checkpoint.config
-    if checkpoint.members:
-        networks = 1 + len(checkpoint.members)
-        raise CheckpointError(f"{config.vigil.name} has {networks} networks. Only a single network can be exported.")
+    if any(member.finder is not checkpoint.finder for member in checkpoint.members):
+        raise CheckpointError(f"{config.vigil.name} reads two parts of an image. Such a model cannot be exported.")
     task, pretrained = TASKS[config.vigil.task], config.pretrained_cfg
     channels, side, _ = pretrained.input_size
     return Metadata(

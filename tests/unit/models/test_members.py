@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 from src import export
-from src.models import checkpoints
+from src.models import checkpoints, standalone
 from src.models.checkpoint_info import CheckpointError
 from src.models.checkpoints import Checkpoint, Member
 from src.models.config import MOST_MEMBERS, member_file
@@ -178,9 +179,17 @@ def test_members_that_do_not_verify(fault: str, combined: Path) -> None:
         checkpoints.load("breastmnist", combined)
 
 
-def test_several_networks_are_not_exported_as_one(
-    combined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert export.main(["breastmnist", "--out", str(tmp_path / "out"), "--weights", str(combined)]) == 1
-    assert "has 3 networks" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+def test_networks_of_one_part_are_exported_as_one(combined: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert export.main(["breastmnist", "--out", str(out), "--weights", str(combined)]) == 0
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    (probabilities,) = session.run(None, {"pixels": pixels[None, :, :, None]})
+    expected = predictor(combined).predict(Picture(Image.fromarray(pixels).convert("RGB"), ())).probabilities
+    np.testing.assert_allclose(probabilities[0], expected, atol=1e-4)
+
+
+def test_networks_of_different_parts_are_not_exported_as_one(combined: Path) -> None:
+    checkpoint = checkpoints.load("breastmnist", combined)
+    with pytest.raises(CheckpointError, match="reads two parts"):
+        standalone.metadata(replace(checkpoint, finder=cast(LesionFinder, object())))
