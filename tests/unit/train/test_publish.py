@@ -278,8 +278,9 @@ def of_other_weights(folder: Path) -> None:
 
 
 def half_evaluated(folder: Path) -> None:
-    digest = json.loads((folder / "config.json").read_text())["vigil"]["sha256"]
-    rewrite(folder / "evaluation.json", {"weights_sha256": digest, "splits": {}})
+    vigil = json.loads((folder / "config.json").read_text())["vigil"]
+    members = [member["sha256"] for member in vigil["members"]]
+    rewrite(folder / "evaluation.json", {"weights_sha256": vigil["sha256"], "members_sha256": members, "splits": {}})
 
 
 def damaged(folder: Path) -> None:
