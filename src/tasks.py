@@ -141,7 +141,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 limits="- HAM10000 comes from two centres, in Vienna and in Queensland, and shows mostly light skin.\n"
                 "  It names no patients, so two lesions of one person may be in different splits.\n"
                 "- ISIC 2017 names no patients either. Its images are small, and more than a quarter show melanoma.\n"
-                "- The palms and soles come from three collections. Their small images show melanomas and naevi only.",
+                "- The palms and soles come from three collections. Their small images show melanomas and naevi only.\n"
+                "  On dark skin, melanoma is often on palms and soles, so their figures stand by themselves. The\n"
+                "  collections do not state the skin type.",
                 input_side=224,
                 camera=True,
                 advice={
@@ -171,7 +173,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 external_sources=("breast_usg",),
                 licence=Licence("other", "busi-research-use", "https://doi.org/10.1016/j.dib.2019.104863"),
                 limits="- BUSI comes from one hospital in Cairo and repeats images. BUS-BRA comes from one hospital\n"
-                "  in Rio de Janeiro. Only BUSI has images without a lesion.",
+                "  in Rio de Janeiro. Only BUSI has images without a lesion.\n"
+                "- Multi-REZ, from which the model of two networks also learned, does not name its hospital.",
                 input_side=224,
             ),
             Task(

@@ -45,9 +45,9 @@ LIMITS = """- The figures hold for the named splits. Expect other figures, mostl
 
 OBTAINED = """The Predictor read every image with the released weights. The page, the API and the commands use the same
 Predictor. No group (lesion, case, near-duplicates, or slide, if it is known) crosses a split. The networks were
-trained on the training split. The epoch, the calibration and the default threshold were chosen on validation. Then
-`python -m train.evaluate` read the test split. The same command derives the same figures again from the same data.
-Intervals are 95%."""
+trained on the training split. Validation gave the calibration. It also gave the epoch and the default threshold, unless
+the recipe or the task fixes them. Then `python -m train.evaluate` read the test split. The same command derives the
+same figures again from the same data. Intervals are 95%."""
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], Evaluation]:

@@ -247,7 +247,9 @@ def evaluate_gate(
             kinds[name] = other.look == task.look, scores((s.picture() for s in strangers), f"gate, {name}")
     for folder in sorted((data / STRANGE).iterdir()) if (data / STRANGE).is_dir() else ():
         if folder.is_dir():
-            same_look = folder.name.endswith("_other")
+            # "histology_other" holds histology of other kinds, which resembles the images of a task of that look.
+            shown, _, others = folder.name.partition("_")
+            same_look = others == "other" and shown in task.look
             readable = _readable(folder, task.background, None if gate.head is None else False)
             kinds[f"{STRANGE}/{folder.name}"] = same_look, scores(readable, f"gate, {folder.name}")
     for name, samples in parts.items():

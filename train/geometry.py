@@ -1,9 +1,10 @@
-"""What pictures of another geometry do to a checkpoint: another magnification, or two views side by side.
+"""Measure images of another geometry: another magnification, or two views side by side.
 
     python -m train.geometry checkpoints/histopathology ... --data DIR
 
-measures it on validation and writes it into each folder's evaluation.json and card. `train.evaluate` measures the same
-beside everything else; this command leaves the rest of evaluation.json as it is, and reads no test picture.
+The command measures on validation how often the check of magnification warns, and what two views side by side do to a
+checkpoint. It writes the figures into evaluation.json and the card, leaves all other figures as they are, and runs
+no network on a test image. `train.evaluate` measures the same beside everything else.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """Cross-validate a recipe: train one network per fold.
 
-    python -m train.members skin --data DIR --out runs/skin-members --pretrained hub
+    python -m train.members skin-sources-start --data DIR --out runs/skin-members --pretrained hub
 
 The command splits all groups outside the test split into folds. For each fold it trains a member on the other folds, in
 the checkpoint folder OUT/fold-N. Such a folder can be evaluated and released like any other: its validation split is
 its fold. Each member predicts its own fold, so every image gets one out-of-fold prediction. The calibration, the
 default threshold and the promised sensitivities come from these predictions and are written to OUT/members.json. A run
-may be killed at any moment; the same command continues it.
+may be killed at any moment; the same command continues it. A recipe with `lesion_crops` also needs `--region`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Test which plain statistics of an image reveal its source.
 
-    python -m train.sources skin --data DIR
+    python -m train.sources skin-sources --data DIR
 
 A logistic regression, cross-validated by group, guesses the source of an image from statistics that cannot describe a
 lesion: shape, black frame, borders, colour, brightness and grain. It uses each of them alone and all together. An AUC

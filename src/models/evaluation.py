@@ -199,10 +199,15 @@ class StainChange(_Record):
 
 
 class GateContrast(_Record):
-    """How well the gate separates images of another kind. `same_look`: they resemble the task's own images."""
+    """How well the gate separates `n` images of another kind.
+
+    `same_look`: they resemble the task's own images. `refused`: the share of them that the gate refuses.
+    """
 
     auroc: Metric
     same_look: bool
+    n: NonNegativeInt = 0
+    refused: float | None = None
 
 
 class GateEvaluation(_Record):
@@ -210,6 +215,23 @@ class GateEvaluation(_Record):
 
     refused: Metric
     against: dict[str, GateContrast] = {}
+
+    def refuses(self, same_look: bool) -> tuple[float, float, str] | None:
+        """What the gate refuses of all images of other kinds that do, or do not, look like the task's own.
+
+        Returns the share of all images, the lowest share of a kind, and the name of that kind. None if nothing is
+        known.
+        """
+        shares = {
+            kind: (one.refused, one.n)
+            for kind, one in self.against.items()
+            if one.same_look == same_look and one.refused is not None and one.n
+        }
+        if not shares:
+            return None
+        lowest = min(shares, key=lambda kind: (shares[kind][0], kind))
+        total = sum(n for _, n in shares.values())
+        return sum(share * n for share, n in shares.values()) / total, shares[lowest][0], lowest
 
 
 class LesionFinderEvaluation(_Record):
@@ -440,14 +462,16 @@ class Evaluation(_Record):
         return titled
 
     @property
-    def left_out_sensitivity(self) -> dict[float, dict[str, float]]:
-        """Target -> title of a left-out dataset -> the sensitivity there, at the threshold promised for the target."""
-        found: dict[float, dict[str, float]] = {}
+    def left_out_sensitivity(self) -> dict[float, dict[str, Metric | None]]:
+        """Target -> title of a left-out dataset -> the sensitivity there, at the threshold promised for the target.
+
+        It is None where the network could not promise the target. A target that no network could promise is missing.
+        """
+        found: dict[float, dict[str, Metric | None]] = {}
         for target in TARGETS:
-            for title, source in self.left_out_titled.items():
-                point = source.promised.get(f"{target:g}")
-                if point is not None and point.sensitivity.value is not None:
-                    found.setdefault(target, {})[title] = point.sensitivity.value
+            points = {title: one.promised.get(f"{target:g}") for title, one in self.left_out_titled.items()}
+            if any(points.values()):
+                found[target] = {title: point.sensitivity if point else None for title, point in points.items()}
         return found
 
     @property

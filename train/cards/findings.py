@@ -3,7 +3,7 @@
 Every figure comes from evaluation.json and every setting from config.json. No figure is typed in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from src.models.evaluation import (
@@ -12,6 +12,7 @@ from src.models.evaluation import (
     Evaluation,
     GateEvaluation,
     HeatMapEvaluation,
+    LeftOutSource,
     RobustnessEvaluation,
     WithoutNearDuplicates,
 )
@@ -66,6 +67,7 @@ def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
 {_members(vigil)}\
 - Temperature: {vigil["temperature"]:.3f}
 - Default threshold: {vigil["default_threshold"]:g}{_worst_source(vigil["recipe"])}
+{_fold(vigil["recipe"])}\
 
 Temperature and default threshold were set before the test split was read. The model was trained on:
 
@@ -77,7 +79,7 @@ No group crosses a split. All intervals are 95% intervals. For the metrics, they
 {evaluation.intervals.proportions.removeprefix("95%, ")} intervals.
 
 {metric_table(evaluation)}
-{"".join(sections)}{_lesion_finder(evaluation)}{_geometry(evaluation)}{_trustworthiness(evaluation)}"""
+{"".join(sections)}{_lesion_finder(evaluation, vigil)}{_geometry(evaluation)}{_trustworthiness(evaluation)}"""
 
 
 def _members(vigil: Mapping[str, Any]) -> str:
@@ -91,6 +93,14 @@ def _members(vigil: Mapping[str, Any]) -> str:
         f"- Members: the logits are averaged with those of {len(members)} further "
         f"network{'s' if len(members) > 1 else ''} (sha256 {listed})\n"
     )
+
+
+def _fold(recipe: Mapping[str, Any]) -> str:
+    """Which fold is the validation split; "" for a recipe that is trained on a split of its own."""
+    if recipe.get("fold") is None:
+        return ""
+    fold, folds = recipe["fold"]
+    return f"- Validation: fold {fold + 1} of {folds}. The folds divide all groups outside the test split.\n"
 
 
 def _worst_source(recipe: Mapping[str, Any]) -> str:
@@ -120,9 +130,7 @@ def seeds_section(evaluation: Evaluation) -> str:
         lines.append(f"- {set_title(name, one)}: {'; '.join(spreads)}")
     return (
         f"\nThe recipe was trained with seeds {trained}. The released seed was chosen on validation. The list has the\n"
-        "mean over the seeds, and the range in brackets. Each seed has its own default threshold:\n\n"
-        + "\n".join(lines)
-        + "\n"
+        "mean over the seeds, and the range in brackets:\n\n" + "\n".join(lines) + "\n"
     )
 
 
@@ -139,8 +147,12 @@ def left_out_section(evaluation: Evaluation) -> str:
     promised = evaluation.left_out_sensitivity
     targets = list(dict.fromkeys(target for source in sources.values() for target in source.at_default_threshold))
     sensitivities = (f"sensitivity, {target}" for target in targets)
-    head = ["source left out", "recipe", "trained on", "AUC, malignant", *sensitivities, "specificity", "threshold"]
+    aucs = {name: METRIC_NAMES[name] for name in ("auc_malignant", "auc_mel") if _any_has(sources, name)}
+    head = ["source left out", "recipe", "trained on", *aucs.values(), *sensitivities, "specificity", "threshold"]
+    head += [METRIC_NAMES["calibration_error"].lower()]
     head += [f"sensitivity where validation promised {target:.0%}" for target in promised]
+    gated = any(source.refused is not None for source in sources.values())
+    head += ["refused by the gate", "unlike what it learned from"] * gated
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
     for title, source in sources.items():
         points = [source.at_default_threshold.get(target) for target in targets]
@@ -149,18 +161,30 @@ def left_out_section(evaluation: Evaluation) -> str:
             f"{title} (n = {source.n:,})",
             f"`{source.recipe}`" if source.recipe else "–",
             "; ".join(source.learned_from),
-            with_interval(source.metrics.get("auc_malignant")),
+            *(with_interval(source.metrics.get(name)) for name in aucs),
             *(with_interval(point.sensitivity if point else None) for point in points),
             with_interval(malignant.specificity if malignant else None),
             f"{malignant.threshold:g}" if malignant else "–",
-            *(f"{shares[title]:.3f}" if title in shares else "not promised" for shares in promised.values()),
+            with_interval(source.metrics.get("calibration_error")),
+            *(with_interval(found[title]) if found[title] else "not promised" for found in promised.values()),
+            *[with_interval(source.refused), with_interval(source.unlike)] * gated,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
         "\nA recipe was trained without one source at a time. This shows what an unknown source does to its figures.\n"
         "Each of these models was evaluated on the training and validation images of the source that it lacked.\n"
-        f"Each has its own default threshold.{finder}\n\n" + "\n".join(lines) + "\n"
+        f"{_thresholds(sources.values())}{finder}\n\n" + "\n".join(lines) + "\n"
     )
+
+
+def _any_has(sources: Mapping[str, LeftOutSource], metric: str) -> bool:
+    return any(metric in source.metrics for source in sources.values())
+
+
+def _thresholds(sources: Iterable[LeftOutSource]) -> str:
+    """A sentence on the default thresholds of the models that were trained without these sources."""
+    found = {point.threshold for source in sources if (point := source.at_default_threshold.get(MALIGNANT))}
+    return f"The threshold {found.pop():g} is fixed." if len(found) == 1 else "Each has its own default threshold."
 
 
 def _without_near_duplicates(test: EvaluatedSet) -> str:
@@ -183,7 +207,7 @@ def _near_duplicates(alike: int, without: WithoutNearDuplicates) -> str:
     )
 
 
-def _lesion_finder(evaluation: Evaluation) -> str:
+def _lesion_finder(evaluation: Evaluation, vigil: Mapping[str, Any]) -> str:
     """How well the lesion finder works, for a model that has one (`src.models.lesion_finder`)."""
     lines = [
         f"- {set_title(name, one)}: Dice {one.region.dice:.3f}. The box is centred on the lesion in "
@@ -193,7 +217,8 @@ def _lesion_finder(evaluation: Evaluation) -> str:
     ]
     if not lines:
         return ""
-    heading = "The network reads the lesion that a U-Net finds. Where the U-Net finds none, it reads the scanned field."
+    reads = "first network" if vigil.get("members") else "network"
+    heading = f"The {reads} reads the lesion that a U-Net finds. If the U-Net finds none, it reads the scanned field."
     return f"\n{heading}\n\n" + "\n".join(lines) + "\n"
 
 
@@ -263,6 +288,11 @@ def _gate(gate: GateEvaluation) -> dict[str, str]:
             least = min(known, key=known.__getitem__)
             named = f"{with_interval(gate.against[least].auroc)}, {least.removeprefix('strange/')}"
             rows[f"Gate, lowest AUROC against {kinds} of image"] = named
+        if (refused := gate.refuses(same_look)) is not None:
+            share, least_refused, kind = refused
+            rows[f"Gate, share of {kinds} of image that it refuses"] = (
+                f"{share:.3f}; lowest {least_refused:.3f}, {kind.removeprefix('strange/')}"
+            )
     return rows
 
 

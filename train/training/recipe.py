@@ -1,7 +1,7 @@
-"""A recipe has every hyperparameter of one training run. It is read from a YAML file and checked before anything
-starts.
+"""A recipe has the settings of one training run. It is read from a YAML file and checked before anything starts.
 
-Code has no hyperparameter that no recipe has. This module knows nothing of how the settings are used.
+The recipe of a network names its augmentation, whose strengths are in train/training/augmentation.py. This module knows
+nothing of how the settings are used.
 """
 
 from pathlib import Path

@@ -23,7 +23,7 @@ from src.models.evaluation import (
     Proportion,
     WithoutNearDuplicates,
 )
-from src.page.number_format import decimals, general, percent, thousands
+from src.page.number_format import decimals, general, percent, thousands, whole_percent
 from src.page.render import render
 from src.page.translation import gettext as _
 from src.page.translation import marked, translated
@@ -48,6 +48,16 @@ _KINDS: Final[Mapping[str, str]] = {
     "lesion_share": marked("Lesion size: its bounding box as a share of the image"),
     "Device": marked("Scanner"),
 }
+
+_OTHER_KINDS: Final[Mapping[str, str]] = {
+    "clinical": marked("clinical photographs"),
+    "document": marked("documents"),
+    "histology_other": marked("histology of other tissue"),
+    "natural": marked("photographs of everyday things"),
+    "ultrasound_other": marked("ultrasound of other organs"),
+    "xray": marked("X-rays"),
+}
+"""What the folders of images of no task show (`train.gate`)."""
 
 _STAINS: Final = (marked("fixed stain matrices"),)
 """The names of changes of the stain in evaluation.json that other languages translate."""
@@ -150,6 +160,7 @@ def _evaluated(model: Model) -> Markup:
         codes=model.task.codes,
         confusion=[_confusion(model.task, titles[name], one) for name, one in sets.items()],
         learning_curves=learning_curves(model.about.history),
+        networks=1 + len(model.about.members),
         subgroups=[(titles[name], _subgroups(one, titles[name])) for name, one in sets.items()],
         min_cases=MIN_CASES,
     )
@@ -214,6 +225,7 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
             "hit": percent(region.hit),
             "empty": percent(region.empty),
         },
+        "gate": _gate(one),
         "stain": [
             {
                 "change": translated(change),
@@ -224,6 +236,27 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
         ],
         "near_duplicates": one.without_near_duplicates and _near_duplicates(one.n, one.without_near_duplicates),
     }
+
+
+def _gate(one: EvaluatedSet) -> dict[str, Any] | None:
+    """What the gate refuses of the set and of images of other kinds; None for a model without a gate."""
+    if one.gate is None:
+        return None
+    others = []
+    for same_look in (False, True):
+        if (refused := one.gate.refuses(same_look)) is not None:
+            share, lowest, kind = refused
+            name = kind.removeprefix("strange/")
+            title = TASKS[name].title if name in TASKS else _OTHER_KINDS.get(name, name)
+            others.append(
+                {
+                    "same_look": same_look,
+                    "share": percent(share),
+                    "lowest": percent(lowest),
+                    "kind": translated(title),
+                }
+            )
+    return {"own": percent(one.gate.refused.value or 0), "others": others}
 
 
 def _near_duplicates(n: int, without: WithoutNearDuplicates) -> dict[str, Any]:
@@ -261,21 +294,30 @@ def _left_out(evaluation: Evaluation) -> dict[str, Any] | None:
     if not sources:
         return None
     targets = list(dict.fromkeys(target for source in sources.values() for target in source.at_default_threshold))
-    head = [_("Left out"), _("Recipe"), _("Trained on"), _("AUC, malignant")]
+    aucs = [name for name in ("auc_malignant", "auc_mel") if any(name in one.metrics for one in sources.values())]
+    promised = evaluation.left_out_sensitivity
+    gated = any(source.refused is not None for source in sources.values())
+    head = [_("Left out"), _("Recipe"), _("Trained on"), *(translated(METRIC_NAMES[name]) for name in aucs)]
     head += [translated(share_title("sensitivity", target)) for target in targets]
-    head += [_("Specificity"), _("Threshold")]
+    head += [_("Specificity"), _("Threshold"), translated(METRIC_NAMES["calibration_error"])]
+    head += [_("Sensitivity where %(target)s was promised", target=whole_percent(target)) for target in promised]
+    head += [_("Taken for another kind of image"), _("Unlike what it learned from")] * gated
     rows: list[list[str | Share]] = []
     for title, source in sources.items():
         points = [source.at_default_threshold.get(target) for target in targets]
         malignant = source.at_default_threshold.get(MALIGNANT)
         row: list[str | Share] = [f"{title} (n = {thousands(source.n)})", source.recipe or "–"]
         row.append("; ".join(source.learned_from))
-        row.append(shown_with_interval(source.metrics.get("auc_malignant")))
+        row += [shown_with_interval(source.metrics.get(name)) for name in aucs]
         row += [share_of(point.sensitivity) if point else "–" for point in points]
         row += [share_of(malignant.specificity), general(malignant.threshold)] if malignant else ["–", "–"]
+        row.append(shown_with_interval(source.metrics.get("calibration_error")))
+        row += [shown_with_interval(found[title]) if found[title] else _("not promised") for found in promised.values()]
+        row += [shown_with_interval(source.refused), shown_with_interval(source.unlike)] * gated
         rows.append(row)
     finder = any(one.region is not None for one in evaluation.held_out)
-    return {"head": head, "rows": rows, "finder": finder}
+    fixed = {point.threshold for one in sources.values() if (point := one.at_default_threshold.get(MALIGNANT))}
+    return {"head": head, "rows": rows, "finder": finder, "own_thresholds": len(fixed) > 1}
 
 
 def _confusion(task: Task, title: str, one: EvaluatedSet) -> dict[str, Any]:

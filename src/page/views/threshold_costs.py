@@ -182,20 +182,30 @@ def threshold_marks(task: Task, evaluation: Evaluation, default: float) -> str:
 def promised_sensitivities(task: Task, evaluation: Evaluation) -> str:
     """The evidence for each promised sensitivity, or the reason why it cannot be promised."""
     found = (validation_promise(evaluation, target) for target in TARGETS)
-    promises: list[dict[str, Any]] = [
-        {
-            "promise": promise,
-            "target": whole_percent(promise.target),
-            "confidence": whole_percent(promise.confidence),
-            "unseen": evaluation.left_out_sensitivity.get(promise.target, {}),
-        }
-        for promise in found
-        if promise is not None
-    ]
+    promises: list[dict[str, Any]] = []
+    for promise in found:
+        if promise is not None:
+            unseen = evaluation.left_out_sensitivity.get(promise.target, {})
+            known = {title: one.value for title, one in unseen.items() if one and one.value is not None}
+            promises.append(
+                {
+                    "promise": promise,
+                    "target": whole_percent(promise.target),
+                    "confidence": whole_percent(promise.confidence),
+                    "unseen": known,
+                    "not_promised": [title for title in unseen if title not in known],
+                }
+            )
+    at_default = {
+        title: point.sensitivity.value
+        for title, source in evaluation.left_out_titled.items()
+        if (point := source.at_default_threshold.get(MALIGNANT)) and point.sensitivity.value is not None
+    }
     validation = evaluation.validation
     return render(
         "promised_sensitivities.html",
         task=task,
         promises=promises,
+        unseen_at_default=at_default,
         groups_known=validation is not None and validation.groups < validation.n,
     )

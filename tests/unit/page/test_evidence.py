@@ -271,7 +271,7 @@ def test_a_curve_starts_and_ends_where_the_history_does(evaluation: dict[str, An
 def test_the_served_model_comes_first_and_the_embedded_ones_follow(tmp_path: Path) -> None:
     embedded = checkpoints.load("breastmnist", checkpoint_info.EMBEDDED / "breastmnist")
     titles = [model.title for model in evidence.models([embedded])]
-    assert titles == ["BreastMNIST, CNN 28×28", "BreastMNIST, Logistic regression"]
+    assert titles == ["BreastMNIST, Five CNNs 28×28", "BreastMNIST, Logistic regression"]
     own = checkpoints.load("breastmnist", synthetic_checkpoints.write(tmp_path / "own", "breastmnist"))
     models = evidence.models([own])
     assert [model.title for model in models][1:] == titles
