@@ -169,6 +169,44 @@ def test_datasets_that_a_network_never_saw_have_a_table(evaluation: dict[str, An
     assert "<td>–</td>" in evidence.page(model(evaluation | {"left_out": empty}))
 
 
+def test_what_a_network_promised_where_it_never_was_has_columns(evaluation: dict[str, Any]) -> None:
+    one = left_out(evaluation)["busbra"]
+    share = {"value": 0.0123, "interval": [0.01, 0.02]}
+    point = {"sensitivity": {"value": 0.8412, "interval": [0.7, 0.9]}}
+    two = {
+        "busbra": one | {"promised": {"0.95": None, "0.9": point}, "refused": share, "unlike": share},
+        "acral": one | {"sources": ["Palms"], "promised": {"0.95": None, "0.9": None}},
+    }
+    page = evidence.page(model(evaluation | {"left_out": two}))
+    assert "Sensitivity where 90% was promised" in page
+    assert "where 95% was promised" not in page, "no network could promise it"
+    assert "<td>0.841 (0.700 to 0.900)</td><td>0.012 (0.010 to 0.020)</td><td>0.012 (0.010 to 0.020)</td>" in page
+    assert "<td>not promised</td><td>–</td><td>–</td>" in page
+    assert "own default threshold" not in page
+    two["acral"] = copy.deepcopy(two["acral"])
+    two["acral"]["at_default_threshold"]["malignant"]["threshold"] = 0.07
+    assert "own default threshold" in evidence.page(model(evaluation | {"left_out": two}))
+
+
+def test_what_the_gate_takes_for_another_kind_is_said(evaluation: dict[str, Any]) -> None:
+    changed = copy.deepcopy(evaluation)
+    auroc = {"value": 0.99, "interval": [0.9, 1.0]}
+    changed["splits"]["test"]["gate"] = {
+        "refused": {"value": 0.004, "interval": [0.0, 0.02]},
+        "against": {
+            "skin": {"n": 30, "same_look": False, "auroc": auroc, "refused": 1.0},
+            "strange/xray": {"n": 10, "same_look": False, "auroc": auroc, "refused": 0.6},
+            "strange/ultrasound_other": {"n": 5, "same_look": True, "auroc": auroc, "refused": 0.4},
+        },
+    }
+    page = evidence.page(model(changed))
+    assert "takes 0.4% of these images for images of another kind" in page
+    assert (
+        "Of images of other kinds, it recognises 90.0% as such. The lowest share of one kind is 60.0% (X-rays)." in page
+    )
+    assert "similar kinds, it recognises 40.0% as such" in page
+
+
 def left_out(evaluation: dict[str, Any]) -> dict[str, Any]:
     test = evaluation["splits"]["test"]
     return {

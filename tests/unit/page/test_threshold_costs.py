@@ -69,6 +69,28 @@ def test_too_few_positives_promise_nothing_but_say_how_many_it_takes() -> None:
     assert "we can be 95% confident that at least 90% of all cancers like these are referred." in said
 
 
+def test_what_became_of_a_promise_elsewhere_is_said_of_every_dataset() -> None:
+    def source(title: str, at_default: float, promised: float | None) -> dict[str, Any]:
+        point = None if promised is None else {"sensitivity": {"value": promised, "interval": [0.5, 1.0]}}
+        share = {"value": at_default, "interval": [0.5, 1.0], "of": 50}
+        default = {
+            "threshold": 0.3,
+            "tp": 1,
+            "fp": 1,
+            "tn": 1,
+            "fn": 1,
+            **dict.fromkeys(("sensitivity", "specificity", "ppv", "npv"), share),
+        }
+        return {"sources": [title], "promised": {"0.9": point}, "at_default_threshold": {MALIGNANT: default}}
+
+    left_out = {"one": source("Lyon", 0.88, 0.934), "two": source("Oslo", 0.601, None)}
+    said = text(threshold_costs.promised_sensitivities(TASKS["skin"], made_up("skin", left_out=left_out)))
+    assert "The sensitivity was 93.4% in Lyon." in said
+    assert "The model without Oslo could not promise 90%." in said
+    assert "had these sensitivities there: 88.0% in Lyon, 60.1% in Oslo." in said
+    assert "In other clinics" not in text(threshold_costs.promised_sensitivities(TASKS["skin"], made_up("skin")))
+
+
 def test_a_checkpoint_that_was_not_counted_by_group_promises_nothing() -> None:
     content = synthetic_checkpoints.evaluation("0", "skin")
     del content["splits"]["validation"]["threshold_table_groups"]
