@@ -95,7 +95,10 @@ def fit(
 
     unlimited = gaussians(features_by_name(training, "training"), own := features_by_name(validation, "validation"))
     far = features_by_name(strangers, "other tasks")
-    config = {**unlimited.config.model_dump(), "limit": limit(_scores(unlimited, **own), _scores(unlimited, **far))}
+    scores = _scores(unlimited, **own)
+    accepted = limit(scores, _scores(unlimited, **far))
+    unlike_above = min(accepted, float(np.quantile(scores, 1 - gate_head.UNLIKE)))
+    config = {**unlimited.config.model_dump(), "limit": accepted, "unlike_above": unlike_above}
     fitted = Gate(GateConfig.model_validate(config))
     fitted.load_state_dict(unlimited.state_dict())
     return fitted.eval()

@@ -135,13 +135,15 @@ class HeadConfig(_Block):
 class GateConfig(_Block):
     """The `vigil.gate` block: either a `head`, or the Gaussians `picture` and `network`.
 
-    `limit`: the gate accepts an image whose score is at most this. `sha256`: the SHA-256 of gate.safetensors.
+    `limit`: the gate accepts an image whose score is at most this. `unlike_above`: for Gaussians, what `HeadConfig`
+    says of a head; None for a gate that was fitted before Gaussians had it. `sha256`: the SHA-256 of gate.safetensors.
     """
 
     picture: GaussianConfig | None = None
     network: GaussianConfig | None = None
     head: HeadConfig | None = None
     limit: float
+    unlike_above: float | None = None
     sha256: str = Sha256
 
     @model_validator(mode="after")

@@ -11,8 +11,11 @@ weights (`vigil.gate`, gate.safetensors):
   PCA, Tipping and Bishop 1999).
 - A head, for a checkpoint that learned from several sources, because a Gaussian of one camera's images also learns the
   camera. The head is a logistic regression that separates this kind from all others by the features of all stages. Its
-  limit leaves a margin for sources that it did not learn from. An image whose score lies between those of the training
-  images and the limit is of the task's kind, but unlike the training images.
+  limit leaves a margin for sources that it did not learn from.
+
+`train.gate` chooses between them. The embedded ultrasound has Gaussians, because it is older than the head. An image
+whose score lies between those of 99% of the validation images and the limit is of the task's kind, but unlike the
+training images.
 
 The gate knows nothing of the task's classes.
 """
@@ -130,8 +133,9 @@ class Gate(nn.Module):
         """The verdicts on N images, from the same features as `scores`."""
         with torch.no_grad():
             scores = self.scores(picture, network).tolist()
-        unlike_above = self.config.head.unlike_above if self.config.head is not None else math.inf
-        return [Verdict(score, self.config.limit, unlike_above) for score in scores]
+        unlike_above = self.config.unlike_above if self.config.head is None else self.config.head.unlike_above
+        above = math.inf if unlike_above is None else unlike_above
+        return [Verdict(score, self.config.limit, above) for score in scores]
 
 
 def combined(standard: Tensor) -> Tensor:

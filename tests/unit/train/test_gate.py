@@ -1,5 +1,6 @@
 """train/gate.py and train/gate_head.py: the gate's distance, its fit, its limit and its figures."""
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from scipy.spatial.distance import mahalanobis
 
-from src.models.gate import Gaussian
+from src.models.gate import Gate, Gaussian
 from src.models.predictor import Predictor
 from src.pictures.picture import Picture
 from src.tasks import TASKS
@@ -139,8 +140,12 @@ def test_only_several_sources_have_a_head(gated_models: dict[str, Predictor], ga
     assert len(learned) + len(left) == 10
     assert learned
     assert left
-    found = verdict(gated_models["skin"], pictures("skin", gate_data, "validation")[0])
-    assert found.unlike_above <= found.limit
+    for task in ("skin", "histopathology"):
+        found = verdict(gated_models[task], pictures(task, gate_data, "validation")[0])
+        assert found.unlike_above <= found.limit
+    older = Gate(gate_of(gated_models["histopathology"]).config.model_copy(update={"unlike_above": None}))
+    features = gated_models["histopathology"].gate_features(pictures("histopathology", gate_data, "validation")[0])
+    assert older.verdicts(*features)[0].unlike_above == math.inf
 
 
 @pytest.mark.parametrize("task", TASKS)
