@@ -3,8 +3,10 @@
     python -m train.quality --data DIR
 
 The command writes src/pictures/quality.json. For each task the file has percentiles of a seeded sample of training
-images; `src.pictures.flaws.FLAWS` names the percentiles. The command reads no validation, test or external image.
-`measure_effects` is for `train.evaluate`: it puts each flaw into validation images and compares the predictions.
+images; `src.pictures.flaws.FLAWS` names the percentiles. They are computed for each source. The limit is the one that
+warns least, because a large source would otherwise decide for a small one. The command reads no validation, test or
+external image. `measure_effects` is for `train.evaluate`: it puts each flaw into validation images and compares the
+predictions.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import json
 import logging
 import random
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +38,7 @@ from train.data import DataMissing, Sample, load
 
 SEED = 0
 TRAINING_IMAGES = 1000
-"""The largest number of training images per task."""
+"""The largest number of training images per source."""
 VALIDATION_IMAGES = 100
 """The largest number of validation images into which flaws are put."""
 
@@ -48,16 +51,20 @@ def subsample(samples: Sequence[Sample], n: int) -> list[Sample]:
 def derive_limits(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
     """A task's entry in quality.json, from its training `samples`."""
     side = task.input_side
-    measures = [_measures(sample.picture().image, task, side) for sample in tqdm(samples, desc=task.name, unit="image")]
+    measures: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for sample in tqdm(samples, desc=task.name, unit="image"):
+        measures[sample.source].append(_measures(sample.picture().image, task, side))
     limits = {}
     for flaw in FLAWS:
         if flaw.applies(task):
-            values = [by_name[flaw.measure] for by_name in measures]
             percentile = flaw.percent if flaw.tail == "low" else 100 - flaw.percent
-            limit = float(np.percentile(values, percentile))
-            limit = max(limit, flaw.at_least) if flaw.tail == "high" else limit
+            by_source = [
+                float(np.percentile([by_name[flaw.measure] for by_name in inside], percentile))
+                for inside in measures.values()
+            ]
+            limit = min(by_source) if flaw.tail == "low" else max(*by_source, flaw.at_least)
             limits[flaw.code] = {"percentile": percentile, "limit": round(limit, 4)}
-    return {"side": side, "n": len(measures), "limits": limits}
+    return {"side": side, "n": len(samples), "limits": limits}
 
 
 def _measures(image: Image.Image, task: Task, side: int) -> dict[str, float]:
@@ -123,7 +130,7 @@ def _text(image: Image.Image) -> Image.Image:
     size = max(11, round(max(image.size) / 384 * 13))
     # Scanners outline letters, so that they can be read on bright tissue.
     style: Any = {"fill": "white", "stroke_fill": "black", "stroke_width": max(1, size // 8), "font_size": size}
-    ImageDraw.Draw(marked).text((0.3 * image.width, 0.8 * image.height), "RT  BREAST  10  H", **style)
+    ImageDraw.Draw(marked).text((0.3 * image.width, 0.8 * image.height), "RT  BREAST  10  H  2.1 CM", **style)
     return marked
 
 
@@ -199,10 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        content = {
-            name: derive_limits(TASKS[name], subsample(_training(name, options.data), TRAINING_IMAGES))
-            for name in options.tasks
-        }
+        content = {name: derive_limits(TASKS[name], _training(name, options.data)) for name in options.tasks}
     except DataMissing as error:
         print(error, file=sys.stderr)
         return 1
@@ -212,7 +216,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _training(task: str, data: Path) -> list[Sample]:
-    return [sample for sample in load(task, data) if sample.split == "train"]
+    """At most TRAINING_IMAGES training images of each source of a task. Raises DataMissing."""
+    by_source: dict[str, list[Sample]] = defaultdict(list)
+    for sample in load(task, data):
+        if sample.split == "train":
+            by_source[sample.source].append(sample)
+    return [sample for inside in by_source.values() for sample in subsample(inside, TRAINING_IMAGES)]
 
 
 def write_limits(content: Mapping[str, Any], file: Path = quality.FILE) -> None:
