@@ -3,10 +3,11 @@
     python -m train.sources skin-sources --data DIR
 
 A logistic regression, cross-validated by group, guesses the source of an image from statistics that cannot describe a
-lesion: shape, black frame, borders, colour, brightness and grain. It uses each of them alone and all together. An AUC
-of 0.5 is chance. The command does this for the images as they are and for the images after the recipe's augmentation. A
-statistic that reveals the source is a shortcut if the sources differ in their share of cancers. Each source gives the
-same number of images per class, so that the class does not reveal the source. Only training images are read.
+lesion: shape, black frame, borders, marks, colour, brightness and grain. It uses each of them alone and all together.
+An AUC of 0.5 is chance. The command does this for the images as they are and for the images after the recipe's
+augmentation. A statistic that reveals the source is a shortcut if the sources differ in their share of cancers. Each
+source gives the same number of images per class, so that the class does not reveal the source. Only training images
+are read.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from tqdm import tqdm
 
 from src.models import gate
 from src.models.preprocess import select_region
-from src.pictures import scanned_field
+from src.pictures import annotations, scanned_field
 from src.tasks import TASKS, Task
 from train.data import DataMissing, Sample, load
 from train.training import recipe as recipes
@@ -46,7 +47,10 @@ COLOUR_FEATURES, BRIGHTNESS_FEATURES = 8, 2 + len(gate.QUANTILES) + 4 * gate.BAN
 
 
 def plain_statistics(image: Image.Image, task: Task) -> dict[str, np.ndarray]:
-    """The statistics of an RGB image by name, each an array (k,): shape, frame, borders, colour, brightness, grain."""
+    """The statistics of an RGB image by name, each an array (k,).
+
+    They are shape, frame, borders, marks, colour, brightness and grain.
+    """
     grey = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BILINEAR)).astype(float) / 255
     corners = np.array([grey[y, x].mean() for y in (slice(6), slice(-6, None)) for x in (slice(6), slice(-6, None))])
     edges = np.array([grey[0].std(), grey[-1].std(), grey[:, 0].std(), grey[:, -1].std()])
@@ -57,6 +61,8 @@ def plain_statistics(image: Image.Image, task: Task) -> dict[str, np.ndarray]:
         "frame": np.array([*np.sort(corners), (grey < 0.08).mean()]),
         # A border has the same grey along a whole edge.
         "borders": np.sort(edges),
+        # The numbers of callipers and of letters.
+        "marks": np.array(annotations.count(image), dtype=float),
         "colour": features[:COLOUR_FEATURES],
         "brightness": features[COLOUR_FEATURES : COLOUR_FEATURES + BRIGHTNESS_FEATURES],
         "grain": features[COLOUR_FEATURES + BRIGHTNESS_FEATURES :],

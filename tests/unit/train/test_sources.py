@@ -11,6 +11,7 @@ from src.tasks import TASKS
 from tests.support import synthetic_datasets
 from train import sources
 from train.data import Sample
+from train.quality import PUT_FLAW
 
 
 def framed(image: Image.Image) -> Image.Image:
@@ -29,7 +30,9 @@ def wide(image: Image.Image) -> Image.Image:
     return image.resize((image.width * 2, image.height))
 
 
-@pytest.mark.parametrize(("changed", "change"), [("frame", framed), ("colour", green), ("shape", wide)])
+@pytest.mark.parametrize(
+    ("changed", "change"), [("frame", framed), ("colour", green), ("shape", wide), ("marks", PUT_FLAW["text"])]
+)
 def test_the_statistic_that_was_changed_reveals_the_source(changed: str, change: object) -> None:
     rng = np.random.default_rng(0)
     task, statistics, samples = TASKS["skin"], [], []
