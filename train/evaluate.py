@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 DECIMALS = 6
 """Decimals of a figure in evaluation.json: few enough that a second run writes the same figure."""
 
-OF_OTHER_RUNS = ("seeds", "left_out")
+OF_OTHER_RUNS = ("seeds", "left_out", "out_of_fold")
 """Keys of evaluation.json that describe other networks. `train.spread` and `train.leave_out` write them."""
 
 EXAMINED = 100
@@ -312,6 +312,18 @@ def summary(content: Mapping[str, Any]) -> str:
                 title = f"{share} {target}" if target != "malignant" else share
                 lines.append(f"  {title:<20}{metric_text(point[share])} at {point['threshold']}")
     return "\n".join(lines)
+
+
+def add_to_evaluation(folder: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add entries of OF_OTHER_RUNS to evaluation.json in `folder`, and to its cards.
+
+    An entry keeps the older keys that `found` does not have. Raises CheckpointError if `folder` was not evaluated.
+    """
+    file = folder / "evaluation.json"
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing. Train and evaluate first.")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    write_evaluation(folder, content | {key: content.get(key, {}) | dict(entry) for key, entry in found.items()})
 
 
 def differences(folder: Path, data: Path) -> list[str]:

@@ -10,7 +10,6 @@ its cards show them. A run may be killed at any moment; the same command continu
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -186,14 +185,9 @@ def main(arguments: list[str] | None = None) -> int:
         }
         print(summary(found))
         if options.into is not None:
-            file = options.into / "evaluation.json"
-            content = json.loads(file.read_text(encoding="utf-8"))
-            evaluate.write_evaluation(options.into, content | {"left_out": content.get("left_out", {}) | found})
+            evaluate.add_to_evaluation(options.into, {"left_out": found})
     except (RecipeError, DataMissing, CheckpointError, loop.TrainingError) as error:
         print(error, file=sys.stderr)
-        return 1
-    except FileNotFoundError as error:
-        print(f"{error.filename} is missing. Train and evaluate first.", file=sys.stderr)
         return 1
     return 0
 

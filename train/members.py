@@ -25,7 +25,7 @@ from src.models.checkpoints import CheckpointError
 from src.models.evaluation import TARGETS
 from src.models.predictor import Predictor
 from src.models.probabilities import calibrated
-from src.results.thresholds import promise
+from src.results.thresholds import Promise, promise
 from src.tasks import TASKS, Task
 from train import evaluate, learning, release
 from train.data import DataMissing, Sample, load, splits
@@ -72,34 +72,34 @@ def evaluate_members(
 ) -> dict[str, Any]:
     """Calibration, default threshold and promised sensitivities from out-of-fold logits (N, C).
 
-    The metrics with this calibration are given for all samples together, for each source and for each fold.
+    The metrics with this calibration are given for all samples together, for each source and for each fold. "promised"
+    has, for each target, the highest threshold that proves it by groups; None if none does.
     """
     task, labels, folds = TASKS[recipe.task], np.array([sample.label for sample in samples]), np.array(fold_of)
     bias = metrics.fit_bias(logits, labels) if recipe.calibrate_bias else np.zeros(len(task.codes))
-    temperature = metrics.fit_temperature(logits + bias, labels)
-    probabilities = calibrated(logits + bias, temperature)
+    sources = [sample.source for sample in samples]
+    vigil: dict[str, Any] = {"default_threshold": task.default_threshold}
+    release.calibrate(vigil, recipe, logits + bias, sources, labels)
+    threshold = vigil["default_threshold"]
+    probabilities = calibrated(logits + bias, vigil["temperature"])
     scores = metrics.p_malignant(task, probabilities).round(evaluate.DECIMALS)
-    threshold = task.default_threshold
-    if recipe.refer_at_least is not None:
-        wanted = metrics.is_malignant(task, labels)
-        if recipe.refer_code is not None:
-            wanted &= labels == task.codes.index(recipe.refer_code)
-        chosen = np.flatnonzero(wanted).tolist()
-        threshold = release.default_threshold(
-            scores[chosen].tolist(), [samples[i].source for i in chosen], recipe.refer_at_least
-        )
     groups = [f"{sample.source}/{sample.group}" for sample in samples]
     by_group = evaluate.threshold_tables(task, labels, scores, groups)["malignant"]
-    promises = {str(target): promise(by_group, target).threshold for target in TARGETS}
     return {
         "bias": bias.tolist(),
-        "temperature": temperature,
-        "default_threshold": threshold,
-        "promised_from_threshold": promises,
-        "pooled": metrics.point_estimates(task, probabilities, labels),
-        "sources": _per_part(task, probabilities, labels, [sample.source for sample in samples]),
-        "folds": _per_part(task, probabilities, labels, folds.tolist()),
+        **vigil,
+        **evaluate.counts(task, samples),
+        **evaluate.metrics_at(task, labels, probabilities, groups, threshold),
+        "promised": {f"{target:g}": _promised(promise(by_group, target)) for target in TARGETS},
+        "by_source": _per_part(task, probabilities, labels, sources),
+        "by_fold": _per_part(task, probabilities, labels, folds.tolist()),
     }
+
+
+def _promised(found: Promise) -> dict[str, Any] | None:
+    if found.threshold is None:
+        return None
+    return {"threshold": found.threshold, "found": found.found, "positives": found.positives}
 
 
 def _per_part(
@@ -123,6 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pretrained", default="none", metavar="hub|FILE|none", help="ImageNet weights (default none)")
     parser.add_argument("--region", type=Path, metavar="DIR", help="lesion finder, for lesion_crops")
     parser.add_argument("--workers", type=int, help="processes that augment (default: one less than the cores)")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="evaluated checkpoint folder that gets the figures")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -132,12 +133,17 @@ def main(arguments: list[str] | None = None) -> int:
         samples = load(recipe.task, options.data, recipe.sources, recipe.resplit, recipe.fold)
         start = learning.Start(options.pretrained, options.region, resume=True, workers=options.workers)
         found = evaluate_members(recipe, *out_of_fold(recipe, samples, options.folds, options.out, start))
+        content = {"recipe": Path(options.recipe).stem} | evaluate.round_figures(found)
+        (options.out / "members.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        if options.into is not None:
+            evaluate.add_to_evaluation(options.into, {"out_of_fold": content})
     except (RecipeError, DataMissing, CheckpointError, loop.TrainingError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    content = evaluate.round_figures(found)
-    (options.out / "members.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: content[key] for key in ("default_threshold", "pooled")}, indent=1))
+    for name, value in content["metrics"].items():
+        print(f"{name:<20}{evaluate.metric_text(value)}")
+    for target, promised in content["promised"].items():
+        print(f"{target} sensitivity: " + (f"from {promised['threshold']:g}" if promised else "cannot be promised"))
     return 0
 
 

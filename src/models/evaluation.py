@@ -402,6 +402,35 @@ class LeftOutSource(_Record):
     unlike: Metric | None = None
 
 
+class PromisedThreshold(_Record):
+    """The highest threshold that proves a sensitivity: `found` of the `positives` are referred at it."""
+
+    threshold: Share
+    found: NonNegativeInt
+    positives: NonNegativeInt
+
+
+class OutOfFold(_Record):
+    """A cross-validation of `recipe`: a network per fold, each of which read the images of its own fold.
+
+    The `n` images in `groups` groups are all that are in no test split. `by_fold`: fold -> metric -> value. `promised`:
+    target sensitivity as text -> the threshold that proves it; None if none does.
+    """
+
+    recipe: str = ""
+    n: NonNegativeInt = 0
+    groups: NonNegativeInt = 0
+    metrics: dict[str, Metric] = {}
+    at_default_threshold: dict[str, OperatingPointMetrics] = {}
+    by_fold: dict[str, dict[str, float | None]] = {}
+    promised: dict[str, PromisedThreshold | None] = {}
+
+    def range_of(self, metric: str) -> tuple[float, float] | None:
+        """The lowest and the highest value of a metric in a single fold; None if it is unknown."""
+        values = [value for fold in self.by_fold.values() if (value := fold.get(metric)) is not None]
+        return (min(values), max(values)) if values else None
+
+
 class Evaluation(_Record):
     """A model's evaluation.json. `problem` says in one sentence why nothing is known; None for a valid file."""
 
@@ -410,6 +439,7 @@ class Evaluation(_Record):
     splits: dict[str, EvaluatedSet] = {}
     external: dict[str, EvaluatedSet] = {}
     left_out: dict[str, LeftOutSource] = {}
+    out_of_fold: OutOfFold | None = None
     seeds: tuple[SeedRun, ...] = ()
     problem: str | None = None
 

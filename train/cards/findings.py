@@ -60,7 +60,12 @@ def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
     counts = ", ".join(f"{code} {n:,}" for code, n in test.n_per_class.items())
     averaged = {"flips": "mirrored views", "d4": "eight views (mirrored and turned)"}
     views = averaged.get(vigil.get("test_time_augmentation"))
-    sections = (seeds_section(evaluation), left_out_section(evaluation), _without_near_duplicates(test))
+    sections = (
+        seeds_section(evaluation),
+        _out_of_fold(evaluation),
+        left_out_section(evaluation),
+        _without_near_duplicates(test),
+    )
     return f"""- Network: `{config["architecture"]}`, input {size}
 - Weights: sha256 `{vigil["sha256"][:12]}…`, code `{vigil["code_version"]}`, seed {vigil["seed"]}
 {f"- Test-time augmentation: the logits are averaged over {views}{chr(10)}" if views else ""}\
@@ -131,6 +136,35 @@ def seeds_section(evaluation: Evaluation) -> str:
     return (
         f"\nThe recipe was trained with seeds {trained}. The released seed was chosen on validation. The list has the\n"
         "mean over the seeds, and the range in brackets:\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _out_of_fold(evaluation: Evaluation) -> str:
+    """The figures of a recipe's cross-validation; "" if there was none."""
+    one = evaluation.out_of_fold
+    if one is None:
+        return ""
+    lines = []
+    for name in ("auc_malignant", "auc_mel", "calibration_error"):
+        if name in one.metrics:
+            found = one.range_of(name)
+            folds = f", in single folds {found[0]:.3f} to {found[1]:.3f}" if found else ""
+            lines.append(f"- {METRIC_NAMES[name]}: {with_interval(one.metrics[name])}{folds}")
+    for target, point in one.at_default_threshold.items():
+        for share in SHARE_NAMES[:2] if target == MALIGNANT else SHARE_NAMES[:1]:
+            figure = with_interval(getattr(point, share))
+            lines.append(f"- {share_title(share, target)} at {point.threshold:g}: {figure}")
+    for text, promised in one.promised.items():
+        lines.append(
+            f"- A sensitivity of {float(text):.0%} cannot be promised."
+            if promised is None
+            else f"- A sensitivity of {float(text):.0%} can be promised from the threshold {promised.threshold:g}, "
+            f"which refers {promised.found:,} of {promised.positives:,} groups with a malignant image."
+        )
+    return (
+        f"\nThe recipe `{one.recipe}` was cross-validated on the {one.n:,} images ({one.groups:,} groups) outside the\n"
+        f"test splits. Each of {len(one.by_fold)} networks was trained without one fold, and then read that fold.\n"
+        "None of them is the released model.\n\n" + "\n".join(lines) + "\n"
     )
 
 

@@ -17,6 +17,7 @@ from src.models.config import VigilConfig
 from src.models.evaluation import (
     MALFORMED,
     MALIGNANT,
+    TARGETS,
     EvaluatedSet,
     Evaluation,
     Metric,
@@ -155,6 +156,7 @@ def _evaluated(model: Model) -> Markup:
         intervals=model.evaluation.intervals,
         notes=[_notes(titles[name], one) for name, one in sets.items()],
         seeds=_seeds(model.evaluation),
+        out_of_fold=_out_of_fold(model.evaluation),
         left_out=_left_out(model.evaluation),
         published=published.beside(model.task, sets),
         codes=model.task.codes,
@@ -286,6 +288,44 @@ def _seeds(evaluation: Evaluation) -> dict[str, Any] | None:
                 [translated(title[0].upper() + title[1:]), *(translated(cell) if cell else "–" for cell in cells)]
             )
     return {"rows": rows, "trained": ", ".join(f"{run.seed}" for run in evaluation.seeds)}
+
+
+def _out_of_fold(evaluation: Evaluation) -> dict[str, Any] | None:
+    """The figures of a recipe's cross-validation; None if there was none."""
+    one = evaluation.out_of_fold
+    if one is None:
+        return None
+    rows: list[list[str | Share]] = []
+    for name in ("auc_malignant", "auc_mel", "calibration_error"):
+        if name in one.metrics:
+            found = one.range_of(name)
+            folds = _("%(low)s to %(high)s", low=decimals(found[0], 3), high=decimals(found[1], 3)) if found else "–"
+            rows.append([translated(METRIC_NAMES[name]), shown_with_interval(one.metrics[name]), folds])
+    for target, point in one.at_default_threshold.items():
+        for share in SHARE_NAMES[:2] if target == MALIGNANT else SHARE_NAMES[:1]:
+            title = translated(share_title(share, target))
+            at = _("%(title)s at %(threshold)s", title=title, threshold=general(point.threshold))
+            rows.append([at, share_of(getattr(point, share)), "–"])
+    promises = [
+        {
+            "target": whole_percent(target),
+            "threshold": promised and general(promised.threshold),
+            "found": promised and thousands(promised.found),
+            "positives": promised and thousands(promised.positives),
+        }
+        for target in TARGETS
+        if (text := f"{target:g}") in one.promised
+        for promised in [one.promised[text]]
+    ]
+    return {
+        "recipe": one.recipe,
+        "n": thousands(one.n),
+        "groups": thousands(one.groups),
+        "networks": len(one.by_fold),
+        "head": ["", _("All folds"), _("Single folds")],
+        "rows": rows,
+        "promises": promises,
+    }
 
 
 def _left_out(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -169,6 +169,21 @@ def test_datasets_that_a_network_never_saw_have_a_table(evaluation: dict[str, An
     assert "<td>–</td>" in evidence.page(model(evaluation | {"left_out": empty}))
 
 
+def test_a_cross_validation_is_shown_where_there_was_one(evaluation: dict[str, Any]) -> None:
+    test = evaluation["splits"]["test"]
+    one = {key: test[key] for key in ("metrics", "at_default_threshold", "n", "groups")} | {
+        "recipe": "ultrasound-sources",
+        "by_fold": {"0": {"n": 9, "auc_malignant": 0.8123}, "1": {"n": 8, "auc_malignant": 0.9321}, "2": {"n": 8}},
+        "promised": {"0.95": None, "0.9": {"threshold": 0.082, "found": 1117, "positives": 1120}},
+    }
+    assert "Cross-validation" not in evidence.page(model(evaluation))
+    page = evidence.page(model(evaluation | {"out_of_fold": one}))
+    assert "Each of 3 networks was trained without one fold" in page
+    assert "<td>0.812 to 0.932</td>" in page
+    assert "A sensitivity of 95% cannot be promised." in page
+    assert "can be promised from the threshold 0.082, which refers 1,117 of 1,120 groups" in page
+
+
 def test_what_a_network_promised_where_it_never_was_has_columns(evaluation: dict[str, Any]) -> None:
     one = left_out(evaluation)["busbra"]
     share = {"value": 0.0123, "interval": [0.01, 0.02]}

@@ -62,16 +62,20 @@ def test_folds_keep_groups_whole_and_touch_no_test_picture(data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_members_are_calibrated_by_what_they_did_not_learn_from(data: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("short_evaluation")
+def test_members_are_calibrated_by_what_they_did_not_learn_from(
+    evaluated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "members"
     arguments = [recipe_file(tmp_path), "--data", str(data), "--out", str(out), "--folds", "2", "--workers", "0"]
     assert members.main(arguments) == 0
+    assert "0.95 sensitivity: " in capsys.readouterr().out
     result = json.loads((out / "members.json").read_text())
     samples = load("ultrasound", data)
     rest = [sample for sample in samples if sample.split != "test"]
     assert result["default_threshold"] == TASKS["ultrasound"].default_threshold
-    assert sum(fold["n"] for fold in result["folds"].values()) == len(rest)
-    assert sum(source["n"] for source in result["sources"].values()) == len(rest)
+    assert sum(fold["n"] for fold in result["by_fold"].values()) == len(rest) == result["n"]
+    assert sum(source["n"] for source in result["by_source"].values()) == len(rest)
     # The second fold's logits are its own member's, before any calibration.
     held_out = [s for s in splits.folded(samples, 2)[1] if s.split == "validation"]
     with np.load(out / "fold-1" / "training" / "out_of_fold.npz") as stored:
@@ -83,7 +87,12 @@ def test_members_are_calibrated_by_what_they_did_not_learn_from(data: Path, tmp_
     assert [s.name for s in own_samples if s.split == "validation"] == [s.name for s in held_out]
     assert split_hash(own_samples) == vigil["split_sha256"], "it is evaluated on the split that it was trained on"
     before = (out / "fold-0" / "model.safetensors").stat().st_mtime_ns
-    assert members.main(arguments) == 0, "a finished run goes through again"
+    folder = tmp_path / "released"
+    assert members.main([*arguments, "--into", str(folder)]) == 1, "nothing to write into"
+    shutil.copytree(evaluated, folder)
+    assert members.main([*arguments, "--into", str(folder)]) == 0, "a finished run goes through again"
+    assert json.loads((folder / "evaluation.json").read_text())["out_of_fold"] == result
+    assert "The recipe `small` was cross-validated on the" in (folder / "README.md").read_text()
     assert (out / "fold-0" / "model.safetensors").stat().st_mtime_ns == before
     assert members.main([*arguments[:-4], "--folds", "3", "--workers", "0"]) == 1, "other folds, same folder"
 
