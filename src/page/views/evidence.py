@@ -155,6 +155,7 @@ def _evaluated(model: Model) -> Markup:
         metrics=_metrics(model.evaluation.held_out),
         intervals=model.evaluation.intervals,
         notes=[_notes(titles[name], one) for name, one in sets.items()],
+        other_kinds=_other_kinds(model.evaluation),
         seeds=_seeds(model.evaluation),
         out_of_fold=_out_of_fold(model.evaluation),
         left_out=_left_out(model.evaluation),
@@ -227,7 +228,7 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
             "hit": percent(region.hit),
             "empty": percent(region.empty),
         },
-        "gate": _gate(one),
+        "another_kind": percent(one.gate.refused.value) if one.gate and one.gate.refused.value is not None else None,
         "stain": [
             {
                 "change": translated(change),
@@ -240,25 +241,18 @@ def _notes(title: str, one: EvaluatedSet) -> dict[str, Any]:
     }
 
 
-def _gate(one: EvaluatedSet) -> dict[str, Any] | None:
-    """What the gate refuses of the set and of images of other kinds; None for a model without a gate."""
-    if one.gate is None:
-        return None
-    others = []
+def _other_kinds(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """What the gate recognises of images of other and of similar kinds; empty for a model without a gate."""
+    home = evaluation.home
+    found = []
     for same_look in (False, True):
-        if (refused := one.gate.refuses(same_look)) is not None:
+        refused = home.gate.refuses(same_look) if home is not None and home.gate is not None else None
+        if refused is not None:
             share, lowest, kind = refused
             name = kind.removeprefix("strange/")
-            title = TASKS[name].title if name in TASKS else _OTHER_KINDS.get(name, name)
-            others.append(
-                {
-                    "same_look": same_look,
-                    "share": percent(share),
-                    "lowest": percent(lowest),
-                    "kind": translated(title),
-                }
-            )
-    return {"own": percent(one.gate.refused.value or 0), "others": others}
+            title = translated(TASKS[name].title if name in TASKS else _OTHER_KINDS.get(name, name))
+            found.append({"same_look": same_look, "share": percent(share), "lowest": percent(lowest), "kind": title})
+    return found
 
 
 def _near_duplicates(n: int, without: WithoutNearDuplicates) -> dict[str, Any]:
