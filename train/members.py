@@ -5,8 +5,9 @@
 The command splits all groups outside the test split into folds. For each fold it trains a member on the other folds, in
 the checkpoint folder OUT/fold-N. Such a folder can be evaluated and released like any other: its validation split is
 its fold. Each member predicts its own fold, so every image gets one out-of-fold prediction. The calibration, the
-default threshold and the promised sensitivities come from these predictions and are written to OUT/members.json. A run
-may be killed at any moment; the same command continues it. A recipe with `lesion_crops` also needs `--region`.
+default threshold and the promised sensitivities come from these predictions and are written to OUT/members.json. With
+`--into`, they also go into `out_of_fold` in the evaluation.json of a checkpoint, and its cards show them. A run may be
+killed at any moment; the same command continues it. A recipe with `lesion_crops` also needs `--region`.
 """
 
 import argparse

@@ -22,8 +22,8 @@ class CheckpointInfo:
 
     `evaluation` has the figures of evaluation.json. `source` is "embedded", a folder or "owner/repo". `revision` is the
     Hub's commit, or the first twelve digits of the weights' sha256; for several networks, those of the sha256 of all
-    their hashes. `problem` says in one sentence why this is not the
-    checkpoint that was asked for; it is None if it is that checkpoint.
+    their hashes. `problem` says in one sentence why this is not the checkpoint that was asked for; it is None if it is
+    that checkpoint.
     """
 
     config: Config

@@ -223,10 +223,7 @@ def _verified(task: str, folder: Path, source: str, commit: str | None = None) -
         raise CheckpointError("evaluation.json was made from other weights.")
     if figures is not None and figures.get("members_sha256", []) != [member.sha256 for member in config.vigil.members]:
         raise CheckpointError("evaluation.json was made with other members.")
-    weights = [config.vigil.sha256, *(member.sha256 for member in config.vigil.members)]
-    revision = (
-        commit or (weights[0] if len(weights) == 1 else hashlib.sha256("".join(weights).encode()).hexdigest())[:12]
-    )
+    revision = commit or _revision(config)
     log.info("%s: %s, revision %s", task, source, revision)
     network.eval().requires_grad_(False)
     return Checkpoint(

@@ -25,8 +25,7 @@ class Verdict:
     """The distance of an image to the training images, and the limits that decide.
 
     The gate accepts the image if `score` is at most `limit`. An accepted image with a score above `unlike_above` is of
-    the task's kind but unlike the training images. `unlike_above` is infinite for a gate that does not
-    know it.
+    the task's kind but unlike the training images. `unlike_above` is infinite for a gate that does not know it.
     """
 
     score: float

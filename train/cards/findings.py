@@ -3,7 +3,7 @@
 Every figure comes from evaluation.json and every setting from config.json. No figure is typed in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from src.models.evaluation import (
@@ -17,6 +17,7 @@ from src.models.evaluation import (
     WithoutNearDuplicates,
 )
 from src.results.formatting import METRIC_NAMES, SHARE_NAMES, SPREAD_NAMES, over_seeds, share_title, with_interval
+from src.tasks import TASKS, Task
 
 
 def column_sets(evaluation: Evaluation) -> dict[str, EvaluatedSet]:
@@ -63,7 +64,7 @@ def describe(config: dict[str, Any], evaluation: Evaluation) -> str:
     sections = (
         seeds_section(evaluation),
         _out_of_fold(evaluation),
-        left_out_section(evaluation),
+        left_out_section(evaluation, TASKS[vigil["task"]]),
         _without_near_duplicates(test),
     )
     return f"""- Network: `{config["architecture"]}`, input {size}
@@ -168,7 +169,7 @@ def _out_of_fold(evaluation: Evaluation) -> str:
     )
 
 
-def left_out_section(evaluation: Evaluation) -> str:
+def left_out_section(evaluation: Evaluation, task: Task) -> str:
     """The figures of a recipe on each source that it was not trained on; "" if they were not measured."""
     if not evaluation.left_out:
         return ""
@@ -177,6 +178,11 @@ def left_out_section(evaluation: Evaluation) -> str:
         "\nAll of them use the lesion finder of this model, which was not trained anew."
         if any(one.region is not None for one in evaluation.held_out)
         else ""
+    )
+    thresholds = (
+        "Each has its own default threshold."
+        if task.default_threshold is None
+        else f"The threshold {task.default_threshold:g} is fixed."
     )
     promised = evaluation.left_out_sensitivity
     targets = list(dict.fromkeys(target for source in sources.values() for target in source.at_default_threshold))
@@ -207,18 +213,12 @@ def left_out_section(evaluation: Evaluation) -> str:
     return (
         "\nA recipe was trained without one source at a time. This shows what an unknown source does to its figures.\n"
         "Each of these models was evaluated on the training and validation images of the source that it lacked.\n"
-        f"{_thresholds(sources.values())}{finder}\n\n" + "\n".join(lines) + "\n"
+        f"{thresholds}{finder}\n\n" + "\n".join(lines) + "\n"
     )
 
 
 def _any_has(sources: Mapping[str, LeftOutSource], metric: str) -> bool:
     return any(metric in source.metrics for source in sources.values())
-
-
-def _thresholds(sources: Iterable[LeftOutSource]) -> str:
-    """A sentence on the default thresholds of the models that were trained without these sources."""
-    found = {point.threshold for source in sources if (point := source.at_default_threshold.get(MALIGNANT))}
-    return f"The threshold {found.pop():g} is fixed." if len(found) == 1 else "Each has its own default threshold."
 
 
 def _without_near_duplicates(test: EvaluatedSet) -> str:

@@ -159,6 +159,7 @@ def _evaluated(model: Model) -> Markup:
         seeds=_seeds(model.evaluation),
         out_of_fold=_out_of_fold(model.evaluation),
         left_out=_left_out(model.evaluation),
+        own_thresholds=model.task.default_threshold is None,
         published=published.beside(model.task, sets),
         codes=model.task.codes,
         confusion=[_confusion(model.task, titles[name], one) for name, one in sets.items()],
@@ -300,17 +301,7 @@ def _out_of_fold(evaluation: Evaluation) -> dict[str, Any] | None:
             title = translated(share_title(share, target))
             at = _("%(title)s at %(threshold)s", title=title, threshold=general(point.threshold))
             rows.append([at, share_of(getattr(point, share)), "–"])
-    promises = [
-        {
-            "target": whole_percent(target),
-            "threshold": promised and general(promised.threshold),
-            "found": promised and thousands(promised.found),
-            "positives": promised and thousands(promised.positives),
-        }
-        for target in TARGETS
-        if (text := f"{target:g}") in one.promised
-        for promised in [one.promised[text]]
-    ]
+    known = {target: one.promised[f"{target:g}"] for target in TARGETS if f"{target:g}" in one.promised}
     return {
         "recipe": one.recipe,
         "n": thousands(one.n),
@@ -318,7 +309,7 @@ def _out_of_fold(evaluation: Evaluation) -> dict[str, Any] | None:
         "networks": len(one.by_fold),
         "head": ["", _("All folds"), _("Single folds")],
         "rows": rows,
-        "promises": promises,
+        "promises": {whole_percent(target): promised for target, promised in known.items()},
     }
 
 
@@ -350,8 +341,7 @@ def _left_out(evaluation: Evaluation) -> dict[str, Any] | None:
         row += [shown_with_interval(source.refused), shown_with_interval(source.unlike)] * gated
         rows.append(row)
     finder = any(one.region is not None for one in evaluation.held_out)
-    fixed = {point.threshold for one in sources.values() if (point := one.at_default_threshold.get(MALIGNANT))}
-    return {"head": head, "rows": rows, "finder": finder, "own_thresholds": len(fixed) > 1}
+    return {"head": head, "rows": rows, "finder": finder}
 
 
 def _confusion(task: Task, title: str, one: EvaluatedSet) -> dict[str, Any]:
